@@ -1,0 +1,1 @@
+"""The claim-records service: start reading at `app`, `cli` and `settings`."""

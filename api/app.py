@@ -1,0 +1,90 @@
+"""The application: the only place where its parts are put together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.types import ASGIApp
+
+from api.about import about_handlers
+from api.articles import ArticleController
+from api.claims import ClaimController
+from api.core.db import Database
+from api.core.edge import Edge, Routes, not_allowed, problem_answer
+from api.core.errors import INTERNAL, NOT_FOUND, Problem
+from api.core.request import Context, Request
+from api.denials import DenialController
+from api.settings import Settings
+from api.site.pages import site_handlers
+from api.sources import SourceController
+from api.sync.importing import import_records
+
+NOUNS = (ArticleController, ClaimController, SourceController, DenialController)
+
+log = logging.getLogger("claim_records")
+
+
+def create_app(settings: Settings, database: Database) -> ASGIApp:
+    """Put the application together; the server sees what is returned, its lifespan included."""
+    return Edge(*create_router(settings, database))
+
+
+def create_router(settings: Settings, database: Database) -> tuple[Litestar, Routes]:
+    """Make the Litestar application and the table of its routes."""
+
+    @asynccontextmanager
+    async def connected(_: Litestar) -> AsyncIterator[None]:
+        await database.open()
+        try:
+            yield
+        finally:
+            await database.close()
+
+    router = Litestar(
+        route_handlers=[*NOUNS, import_records, *about_handlers, *site_handlers],
+        lifespan=[connected],
+        state=State({"context": Context(database, settings)}),
+        exception_handlers={
+            Problem: _answer_problem,
+            HTTPException: _answer_http,
+            Exception: _answer_failure,
+        },
+        openapi_config=None,
+        logging_config=None,
+        request_max_body_size=None,
+    )
+    routes = Routes((route.path, _methods(route)) for route in router.routes)
+    router.state["routes"] = routes
+    return router, routes
+
+
+def _methods(route: Any) -> set[str]:  # noqa: ANN401 - Litestar's kinds of routes
+    """Give a route's own methods; its OPTIONS is Litestar's, and wrong (litestar#4169)."""
+    return {m for handler in route.route_handlers for m in handler.http_methods} - {"OPTIONS"}
+
+
+def _answer_problem(request: Request, problem: Problem) -> Any:  # noqa: ANN401
+    return problem_answer(problem, request.scope)
+
+
+def _answer_http(request: Request, error: HTTPException) -> Any:  # noqa: ANN401
+    """Say in our terms what Litestar's router found."""
+    if isinstance(error, MethodNotAllowedException):
+        allowed = request.app.state["routes"].allowed(request.scope["path"]) or ""
+        return problem_answer(not_allowed(allowed), request.scope)
+    if isinstance(error, NotFoundException):
+        return problem_answer(Problem(NOT_FOUND, "There is no such path."), request.scope)
+    return _answer_failure(request, error)
+
+
+def _answer_failure(request: Request, error: Exception) -> Any:  # noqa: ANN401
+    """Log a bug of ours, and say nothing of it but where it is logged."""
+    state = request.scope["state"]
+    log.error("a request failed", exc_info=error, extra={"request_id": state["request_id"]})
+    return problem_answer(Problem(INTERNAL), request.scope)

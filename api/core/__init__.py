@@ -1,0 +1,1 @@
+"""What every noun stands on: requests, errors, SQL, filters, cursors, resources, OpenAPI."""

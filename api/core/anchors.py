@@ -1,0 +1,136 @@
+"""Anchors: holding the spans of appearances to the text of their articles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from schemas.base import Fault
+from schemas.parts import Appearance, Span
+from schemas.vocabularies import Anchor
+
+MOST_PLACES: Final = 5
+"""How many places are named where the words of a span do stand."""
+MOST_SEARCHES: Final = 20
+"""For how many spans of a record that is searched: a text may be long, and the spans many."""
+
+Texts = Mapping[tuple[str, int], str | None]
+"""The stored text of an article's version; null where none is stored."""
+
+
+def settle(
+    appearances: Sequence[Appearance],
+    before: Sequence[Appearance],
+    versions: Mapping[str, int],
+    texts: Texts,
+) -> Iterator[Fault]:
+    """Fill in each appearance's article version and anchor; yield what does not hold.
+
+    One that says what it said `before` keeps what the server filled in then. `versions` gives the
+    current version of each article, `texts` the texts that :func:`texts_needed` names.
+    """
+    searches = iter(range(MOST_SEARCHES))
+    for index, appearance in enumerate(appearances):
+        sent = appearance.anchor
+        kept = _unchanged(appearance, before)
+        if kept is not None:
+            appearance.article_version, appearance.anchor = kept.article_version, kept.anchor
+        elif appearance.article_id in versions:
+            current = versions[appearance.article_id]
+            for fault in _anchor(appearance, current, texts, searches):
+                yield fault.under("appearances", index)
+        else:
+            continue  # an unknown reference, reported as such
+        stood = before[index].anchor if index < len(before) else None
+        if sent not in (None, appearance.anchor, stood):
+            yield Fault(
+                ("appearances", index, "anchor"),
+                "read-only",
+                f"The server sets `anchor`; here it is `{appearance.anchor}`.",
+            )
+
+
+def texts_needed(
+    appearances: Sequence[Appearance], before: Sequence[Appearance]
+) -> tuple[set[str], set[tuple[str, int]]]:
+    """Name the articles whose current text, and the versions whose text, spans stand in."""
+    current, versions = set(), set()
+    for appearance in appearances:
+        if _unchanged(appearance, before) is None:
+            current.add(appearance.article_id)
+            if appearance.article_version is not None:
+                versions.add((appearance.article_id, appearance.article_version))
+    return current, versions
+
+
+def _unchanged(appearance: Appearance, before: Sequence[Appearance]) -> Appearance | None:
+    """Find the earlier appearance that says the same, the server's own fields aside."""
+    for earlier in before:
+        if (
+            appearance.article_version in (None, earlier.article_version)
+            and msgspec.structs.replace(
+                appearance, article_version=earlier.article_version, anchor=earlier.anchor
+            )
+            == earlier
+        ):
+            return earlier
+    return None
+
+
+def _anchor(
+    appearance: Appearance, current: int, texts: Texts, searches: Iterator[int]
+) -> Iterator[Fault]:
+    """Check one appearance's spans against the text that they say they stand in."""
+    version = appearance.article_version or current
+    appearance.article_version = version
+    if (appearance.article_id, version) not in texts:
+        yield Fault(
+            ("article_version",),
+            "unknown-reference",
+            f"The article has no version {version}; it is at {current}.",
+        )
+        return
+    text = texts[appearance.article_id, version]
+    appearance.anchor = Anchor.UNVERIFIED if text is None else Anchor.EXACT
+    if text is not None:
+        for number, span in enumerate(appearance.spans):
+            for fault in _mismatch(span, text, searches):
+                yield fault.under("spans", number)
+
+
+def _mismatch(span: Span, text: str, searches: Iterator[int]) -> Iterator[Fault]:
+    """Yield a fault where other words stand at a span's offsets."""
+    if span.end > len(text):
+        detail = f"The text has {len(text)} code points.{_where(span.exact, text, searches)}"
+        yield Fault(("end",), "outside-text", detail)
+    elif text[span.start : span.end] != span.exact:
+        detail = f"There stands {_quoted(text[span.start : span.end])}.{_where(span.exact, text, searches)}"
+        yield Fault(("exact",), "span-mismatch", detail)
+    else:
+        for field, stands in (
+            ("prefix", text[max(span.start - len(span.prefix), 0) : span.start]),
+            ("suffix", text[span.end : span.end + len(span.suffix)]),
+        ):
+            if getattr(span, field) != stands:
+                yield Fault((field,), "span-mismatch", f"There stands {_quoted(stands)}.")
+
+
+def _where(exact: str, text: str, searches: Iterator[int]) -> str:
+    """Say where words do stand in a text, if there is a search left."""
+    if next(searches, None) is None:
+        return ""
+    places: list[str] = []
+    start = text.find(exact)
+    while start >= 0 and len(places) < MOST_PLACES:
+        places.append(f"{start} to {start + len(exact)}")
+        start = text.find(exact, start + 1)
+    if not places:
+        return f" {_quoted(exact)} stands nowhere in the text."
+    more = ", among others" if start >= 0 else ""
+    return f" {_quoted(exact)} stands at {', '.join(places)}{more}."
+
+
+def _quoted(words: str) -> str:
+    return f"“{words[:200]}{'…' if len(words) > 200 else ''}”"  # noqa: PLR2004

@@ -1,0 +1,99 @@
+"""The connection pool: one for each process, every wait bounded."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from api.core.errors import from_database, unavailable
+from api.settings import Settings
+
+if TYPE_CHECKING:
+    Pool = asyncpg.Pool[asyncpg.Record]
+    Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+else:
+    Pool = asyncpg.Pool
+    Connection = asyncpg.pool.PoolConnectionProxy
+
+_SERVER_WENT_READ_ONLY = (asyncpg.ReadOnlySQLTransactionError, asyncpg.OperatorInterventionError)
+
+
+class _Connection(asyncpg.Connection):  # type: ignore[type-arg]
+    """A connection that is handed back without a round trip.
+
+    asyncpg resets a session on release; ours sets nothing in a session, only in transactions.
+    """
+
+    def get_reset_query(self) -> str:
+        """Ask for no reset."""
+        return ""
+
+
+class Database:
+    """Postgres, for as long as the process lives."""
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        """Remember where Postgres is; :meth:`open` connects."""
+        self._url = url
+        self._settings = settings
+        self._pool: Pool | None = None
+
+    async def open(self) -> None:
+        """Connect, with every timeout set for the session's whole life."""
+        settings = self._settings
+        self._pool = await asyncpg.create_pool(
+            self._url,
+            min_size=1,
+            max_size=settings.pool_size,
+            connection_class=_Connection,
+            statement_cache_size=settings.statement_cache_size,
+            max_inactive_connection_lifetime=60,
+            timeout=settings.acquire_seconds,
+            command_timeout=None,
+            server_settings={
+                "application_name": "claim-records",
+                "jit": "off",
+                "timezone": "UTC",
+                "statement_timeout": _milliseconds(settings.statement_seconds),
+                "lock_timeout": _milliseconds(settings.lock_seconds),
+                "idle_in_transaction_session_timeout": "10000",
+            },
+        )
+
+    async def close(self) -> None:
+        """Let running statements finish, then disconnect."""
+        if self._pool is not None:
+            await self._pool.close()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection; what Postgres refuses comes out as a problem."""
+        if self._pool is None:
+            raise unavailable("The service is starting.")
+        try:
+            async with self._pool.acquire(timeout=self._settings.acquire_seconds) as connection:
+                yield connection  # type: ignore[misc]
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            if isinstance(error, _SERVER_WENT_READ_ONLY):
+                await self._pool.expire_connections()
+            problem = from_database(error)
+            if problem is None:
+                raise
+            raise problem from error
+
+    async def fetchrow(self, query: str, *arguments: Any) -> asyncpg.Record | None:  # noqa: ANN401
+        """Run one statement for one row."""
+        async with self.connection() as connection:
+            return await connection.fetchrow(query, *arguments)
+
+    async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:  # noqa: ANN401
+        """Run one statement for its rows."""
+        async with self.connection() as connection:
+            return await connection.fetch(query, *arguments)
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(int(seconds * 1000))

@@ -1,0 +1,190 @@
+"""The edge of the application: what holds for every request, whatever its route.
+
+A plain ASGI layer around Litestar: request ids, the log, limits on the URL and the headers, HEAD,
+OPTIONS and `Allow`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.core.errors import (
+    HEADERS_TOO_LARGE,
+    INVALID_PATH,
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    URI_TOO_LONG,
+    Problem,
+)
+from api.core.request import Answer, new_id
+
+MOST_URL_BYTES: Final = 8_192
+MOST_HEADER_BYTES: Final = 16_384
+MOST_HEADERS: Final = 100
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}\Z")
+_ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+_JSON_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+
+log = logging.getLogger("claim_records.access")
+
+
+class Routes:
+    """Which methods each path takes."""
+
+    def __init__(self, routes: Iterable[tuple[str, Iterable[str]]]) -> None:
+        """Compile paths such as `/v1/claims/{id:str}` with their methods."""
+        found: dict[str, set[str]] = {}
+        for path, methods in routes:
+            found.setdefault(path, set()).update(methods)
+        self._patterns = [
+            (
+                re.compile(re.sub(r"\\\{[a-z_]+(:str)?\\\}", "[^/]+", re.escape(path)) + r"\Z"),
+                _all(methods),
+            )
+            # a literal path comes before one with parameters, as in the router
+            for path, methods in sorted(found.items(), key=lambda item: item[0].count("{"))
+        ]
+
+    def allowed(self, path: str) -> str | None:
+        """Write the `Allow` header of a path; None for a path that there is not."""
+        for pattern, methods in self._patterns:
+            if pattern.match(path):
+                return methods
+        return None
+
+
+def _all(methods: Iterable[str]) -> str:
+    """Add what every path answers by itself."""
+    every = {*methods, "OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
+    return ", ".join(sorted(every))
+
+
+class Edge:
+    """The application as the server sees it."""
+
+    def __init__(self, app: ASGIApp, routes: Routes) -> None:
+        """Stand in front of an application."""
+        self._app = app
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, and log that it was."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope["headers"])
+        scope.setdefault("state", {})["request_id"] = request_id
+        head = scope["method"] == "HEAD"
+        started = time.perf_counter()
+        status = 0
+
+        async def send_on(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = _complete(message["headers"], request_id)
+            elif head:
+                message = {
+                    "type": "http.response.body",
+                    "body": b"",
+                    "more_body": message.get("more_body", False),
+                }
+            await send(message)
+
+        try:
+            if refusal := self._refusal(scope):
+                await refusal(scope, receive, send_on)
+                return
+            if head:
+                scope["method"] = "GET"  # type: ignore[typeddict-item]
+            await self._app(scope, receive, send_on)
+        finally:
+            if log.isEnabledFor(logging.INFO):
+                log.info(
+                    "%s %s %d",
+                    "HEAD" if head else scope["method"],
+                    scope["path"],
+                    status,
+                    extra={
+                        "request_id": request_id,
+                        "milliseconds": round((time.perf_counter() - started) * 1000, 2),
+                    },
+                )
+
+    def _refusal(self, scope: Any) -> Answer | None:  # noqa: ANN401 - one of Litestar's unions
+        """Answer what never reaches a route."""
+        try:
+            _check_size(scope)
+        except Problem as problem:
+            return problem_answer(problem, scope)
+        allowed = None
+        if scope["method"] not in _ROUTED or scope["method"] == "OPTIONS":
+            allowed = self._routes.allowed(scope["path"])
+            if allowed is None:
+                return problem_answer(Problem(NOT_FOUND, "There is no such path."), scope)
+            if scope["method"] == "OPTIONS":
+                return Answer(status=204, headers={"allow": allowed})
+            return problem_answer(not_allowed(allowed), scope)
+        return None
+
+
+_ROUTED = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+
+def not_allowed(allowed: str) -> Problem:
+    """Report a method that a path does not take."""
+    return Problem(METHOD_NOT_ALLOWED, f"This path takes {allowed}.", headers={"allow": allowed})
+
+
+def problem_answer(problem: Problem, scope: Any) -> Answer:  # noqa: ANN401 - one of Litestar's unions
+    """Answer with a problem."""
+    body = problem.body(scope["path"], scope["state"]["request_id"])
+    return Answer(
+        body,
+        int(problem.kind.status),
+        headers={"cache-control": "no-store", **problem.headers},
+        media_type="application/problem+json",
+    )
+
+
+def _check_size(scope: Any) -> None:  # noqa: ANN401 - one of Litestar's unions
+    raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+    if len(raw_path) + len(scope["query_string"]) > MOST_URL_BYTES:
+        raise Problem(URI_TOO_LONG, f"A URL has at most {MOST_URL_BYTES} bytes.")
+    headers = scope["headers"]
+    size = sum(len(name) + len(value) + 4 for name, value in headers)
+    if len(headers) > MOST_HEADERS or size > MOST_HEADER_BYTES:
+        raise Problem(
+            HEADERS_TOO_LARGE,
+            f"A request has at most {MOST_HEADERS} headers, of {MOST_HEADER_BYTES} bytes together.",
+        )
+    try:
+        path = unquote_to_bytes(raw_path).decode()
+    except UnicodeDecodeError:
+        raise Problem(INVALID_PATH, "The path is not UTF-8.") from None
+    if "\0" in path:
+        raise Problem(INVALID_PATH, "The path holds U+0000.")
+
+
+def _request_id(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    """Take the caller's request id if it is a sane one, else make one."""
+    for name, value in headers:
+        if name == b"x-request-id" and _REQUEST_ID.match(value):
+            return value.decode()
+    return new_id()
+
+
+def _complete(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
+    """Add the headers that every answer has, where the answer did not set its own."""
+    given = list(headers)
+    names = {name.lower() for name, _ in given}
+    given.append((b"x-request-id", request_id.encode()))
+    given.extend(header for header in (*_ALWAYS, _JSON_POLICY) if header[0] not in names)
+    return given

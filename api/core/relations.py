@@ -1,0 +1,84 @@
+"""Conditions on the link index that several nouns share."""
+
+from __future__ import annotations
+
+from api.core.filters import Filter, condition, times
+from api.core.resource import Expansion
+from schemas.base import ArticleId, SourceId
+from schemas.vocabularies import RecordType
+
+_HOPS = "('attribution', 'via', 'audience')"
+
+# A source, and every group that holds it, and every group that holds those.
+WITH_GROUPS = """
+    WITH RECURSIVE held(id) AS (
+        SELECT :source_id::uuid
+        UNION
+        SELECT l.owner_id FROM links AS l JOIN held ON l.source_id = held.id
+        WHERE l.owner_type = 'source' AND l.link = 'member'
+    )
+    SELECT id FROM held"""
+
+
+def linked(owner: RecordType, link: str, to: RecordType, parameter: str, more: str = "") -> str:
+    """Write the condition that a record of `owner` has a link to the record of a parameter."""
+    return (
+        f"t.id IN (SELECT l.owner_id FROM links AS l WHERE l.{to}_id = :{parameter}::uuid"
+        f" AND l.owner_type = '{owner}' AND l.link = '{link}'{more})"
+    )
+
+
+def attributed(owner: RecordType, first: str) -> list[Filter]:
+    """Declare the filters of a statement's chain; `first` is what position 0 is called."""
+    return [
+        condition(
+            f"{first}_id",
+            SourceId,
+            linked(owner, "attribution", RecordType.SOURCE, f"{first}_id", " AND l.hop = 0"),
+            f"The {first}: the source at position 0, nearest the reader.",
+        ),
+        condition(
+            "source_id",
+            SourceId,
+            "t.id IN (SELECT l.owner_id FROM links AS l"
+            f" WHERE l.owner_type = '{owner}' AND l.link IN {_HOPS}"
+            f" AND l.source_id IN ({WITH_GROUPS}))",
+            "A source anywhere in the chain, vehicle and audience included, itself or through"
+            " the groups that hold it.",
+        ),
+        condition(
+            "article_id",
+            ArticleId,
+            linked(owner, "appearance", RecordType.ARTICLE, "article_id"),
+            "Is printed in this article.",
+        ),
+    ]
+
+
+def stated() -> list[Filter]:
+    """Declare the filters of when something was said."""
+    return times("stated", "When it was said", "t.stated_from", "t.stated_until")
+
+
+def forward(name: str, owner: RecordType, target: RecordType, description: str) -> Expansion:
+    """Declare the expansion to what the records of a page refer to."""
+    return Expansion(
+        name,
+        target,
+        f"SELECT l.{target}_id FROM links AS l WHERE l.owner_id = ANY($1::uuid[])"
+        f" AND l.owner_type = '{owner}' AND l.{target}_id IS NOT NULL",
+        description,
+    )
+
+
+def backward(
+    name: str, owner: RecordType, link: str, target: RecordType, description: str
+) -> Expansion:
+    """Declare the expansion to the records of `owner` that refer to those of a page."""
+    return Expansion(
+        name,
+        owner,
+        f"SELECT l.owner_id FROM links AS l WHERE l.{target}_id = ANY($1::uuid[])"
+        f" AND l.owner_type = '{owner}' AND l.link = '{link}'",
+        description,
+    )

@@ -1,0 +1,261 @@
+"""What handlers read from a request and how they answer: bodies, preconditions, ETags."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import time
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import litestar
+import msgspec
+from litestar.exceptions import ClientException
+from litestar.types import Receive, Scope, Send
+
+from api.core.db import Database
+from api.core.errors import (
+    BODY_TOO_LARGE,
+    INVALID_HEADER,
+    MALFORMED_JSON,
+    NOT_FOUND,
+    PRECONDITION_REQUIRED,
+    UNSUPPORTED_MEDIA_TYPE,
+    Problem,
+)
+from api.settings import Settings
+from schemas.base import UUID_PATTERN
+
+if TYPE_CHECKING:
+    Request = litestar.Request[Any, Any, Any]
+else:
+    Request = litestar.Request
+
+JSON: Final = "application/json"
+MERGE_PATCH: Final = "application/merge-patch+json"
+NDJSON: Final = "application/x-ndjson"
+
+DOCUMENT_FORMAT: Final = 1
+"""Part of every ETag; a migration that changes documents without new versions raises it."""
+
+
+class Context(NamedTuple):
+    """What the application hands to its handlers."""
+
+    database: Database
+    settings: Settings
+
+
+def context(request: Request) -> Context:
+    """Give the application's context."""
+    found: Context = request.app.state["context"]
+    return found
+
+
+def record_id(request: Request) -> str:
+    """Read the id in the path; only a canonical UUID can name a record."""
+    identity: str = request.path_params["id"]
+    if not re.match(UUID_PATTERN, identity):
+        raise Problem(NOT_FOUND, "An id is a canonical lower-case UUID.")
+    return identity
+
+
+def new_id() -> str:
+    """Make a UUIDv7 (RFC 9562): milliseconds, then random bits."""
+    milliseconds = time.time_ns() // 1_000_000
+    bits = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
+    bits = bits & ~(0xF << 76) | (0x7 << 76)
+    bits = bits & ~(0x3 << 62) | (0x2 << 62)
+    digits = f"{bits:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+# --- bodies ----------------------------------------------------------------------------------
+
+
+def require_media_type(request: Request, expected: Collection[str]) -> None:
+    """Refuse a body that does not say that it is what the operation reads.
+
+    A web page can send text/plain to any host without asking; JSON it can't.
+    """
+    sent = request.headers.get("content-type", "")
+    media_type, _, parameters = sent.partition(";")
+    charset = parameters.strip().lower()
+    if media_type.strip().lower() not in expected or charset not in _CHARSETS:
+        raise Problem(
+            UNSUPPORTED_MEDIA_TYPE,
+            f"Send `Content-Type: {next(iter(expected))}`"
+            + (f", not `{sent[:100]}`." if sent else "."),
+            headers={"Accept-Patch" if MERGE_PATCH in expected else "Accept": ", ".join(expected)},
+        )
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Problem(UNSUPPORTED_MEDIA_TYPE, "A body with `Content-Encoding` is not read.")
+
+
+_CHARSETS = {"", "charset=utf-8", 'charset="utf-8"'}
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """Read a whole body of at most `limit` bytes."""
+    idle = context(request).settings.body_idle_seconds
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(limit)
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        stream = request.stream()
+        while True:
+            chunk = await asyncio.wait_for(anext(stream, None), idle)
+            if chunk is None:
+                break
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(limit)
+            chunks.append(chunk)
+    except TimeoutError:
+        raise Problem(
+            MALFORMED_JSON, f"No byte of the body came for {idle:g} s.", headers=_CLOSE
+        ) from None
+    except ClientException:
+        raise Problem(MALFORMED_JSON, "The body was cut off.", headers=_CLOSE) from None
+    return b"".join(chunks)
+
+
+_CLOSE = {"Connection": "close"}
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(
+        BODY_TOO_LARGE, f"A body of this operation has at most {limit} bytes.", headers=_CLOSE
+    )
+
+
+def refuse_idempotency_key(request: Request) -> None:
+    """Refuse a header that promises what is not kept yet, rather than ignore it."""
+    if "idempotency-key" in request.headers:
+        raise Problem(
+            INVALID_HEADER,
+            "`Idempotency-Key` is not taken yet. Create with `PUT` and an id of your own, or by "
+            "external id: both are safe to repeat.",
+        )
+
+
+# --- preconditions (RFC 9110, section 13) ----------------------------------------------------
+
+
+def etag(identity: str, version: int) -> str:
+    """Write the strong ETag of a record's version."""
+    return f'"{identity}.{version}.{DOCUMENT_FORMAT}"'
+
+
+_TAGS = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"(?:[ \t]*,[ \t]*(?:W/)?"[\x21\x23-\x7e]*")*\Z')
+_TAG = re.compile(r'(?:W/)?"[^"]*"')
+
+
+class Preconditions(NamedTuple):
+    """What a request says of the state that it expects; null where it says nothing."""
+
+    if_match: tuple[str, ...] | None  # ("*",) is any
+    if_none_match: tuple[str, ...] | None
+
+    @property
+    def to_create(self) -> bool:
+        """Whether the record must not be there."""
+        return self.if_none_match == ("*",)
+
+    def match(self, identity: str, version: int) -> bool:
+        """Tell whether a record's version is one that If-Match names; weak tags never are."""
+        return self.if_match == ("*",) or etag(identity, version) in (self.if_match or ())
+
+    def versions(self, identity: str) -> list[int] | None:
+        """List the versions of a record that If-Match names; null for any."""
+        if self.if_match == ("*",):
+            return None
+        own = re.compile(rf'"{identity}\.([0-9]{{1,9}})\.{DOCUMENT_FORMAT}"\Z')
+        return [int(found[1]) for tag in self.if_match or () if (found := own.match(tag))]
+
+
+def preconditions(request: Request) -> Preconditions:
+    """Read If-Match and If-None-Match."""
+    return Preconditions(_tags(request, "If-Match"), _tags(request, "If-None-Match"))
+
+
+def required_match(request: Request) -> Preconditions:
+    """Read the preconditions of a write, which has to have an If-Match."""
+    found = preconditions(request)
+    if found.if_match is None:
+        raise Problem(PRECONDITION_REQUIRED)
+    return found
+
+
+def _tags(request: Request, name: str) -> tuple[str, ...] | None:
+    values = request.headers.getall(name.lower(), [])
+    if not values:
+        return None
+    value = ", ".join(values).strip()
+    if value == "*":
+        return ("*",)
+    if not _TAGS.match(value):
+        raise Problem(INVALID_HEADER, f"`{name}` takes `*` or a list of quoted ETags.")
+    return tuple(_TAG.findall(value))
+
+
+def not_modified(request: Request, tag: str) -> bool:
+    """Tell whether If-None-Match names this ETag (compared weakly, as RFC 9110 has it)."""
+    if "if-none-match" not in request.headers:
+        return False
+    tags = _tags(request, "If-None-Match") or ()
+    return tags == ("*",) or tag in [sent.removeprefix("W/") for sent in tags]
+
+
+# --- answers ---------------------------------------------------------------------------------
+
+
+class Answer:
+    """An answer whose bytes are ready: an ASGI application that sends them."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(
+        self,
+        body: bytes = b"",
+        status: int = 200,
+        *,
+        headers: Mapping[str, str] | None = None,
+        media_type: str = JSON,
+    ) -> None:
+        """Take the bytes as they are."""
+        self.body = body
+        self.status = status
+        self.headers = [(b"cache-control", b"no-cache")]
+        if status not in _BODILESS:
+            self.headers.append((b"content-type", media_type.encode()))
+            self.headers.append((b"content-length", str(len(body)).encode()))
+        for name, value in (headers or {}).items():
+            self.headers.append((name.lower().encode(), value.encode("latin-1")))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Send the answer."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": False})
+
+    def to_asgi_response(self, **_: object) -> Answer:
+        """Give itself: what Litestar asks of an exception handler's answer."""
+        return self
+
+
+_BODILESS = {204, 304}
+
+
+def record_answer(
+    identity: str, version: int, doc: bytes, status: int = 200, **headers: str
+) -> Answer:
+    """Answer with a record and its ETag."""
+    return Answer(doc, status, headers={"etag": etag(identity, version), **headers})
+
+
+def encoded(value: object) -> bytes:
+    """Write a value of ours as JSON."""
+    return msgspec.json.encode(value)

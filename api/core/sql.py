@@ -1,0 +1,292 @@
+"""SQL text for any noun: pure functions of its table. Values are always parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Final, NamedTuple
+
+from schemas.base import Create, fields, is_vocabulary, shape
+from schemas.vocabularies import RecordType
+
+
+class Table(NamedTuple):
+    """A noun's table, and the columns that a client's record fills."""
+
+    type: RecordType
+    name: str
+    columns: tuple[tuple[str, str], ...]  # name and SQL type
+
+
+def table(type_: RecordType, name: str, create: type[Create]) -> Table:
+    """Read a table's columns off the Struct that a client writes."""
+    columns = ((field.encode_name, _column_type(field.type)) for field in fields(create))
+    return Table(type_, name, tuple(columns))
+
+
+def _column_type(annotation: object) -> str:
+    found = shape(annotation)
+    if found.refers_to:
+        return "uuid"
+    if found.kind is str and not found.many:
+        return "timestamptz" if found.instant else "text"
+    if found.kind is str:
+        return "text[]"
+    return "text" if is_vocabulary(found.kind) else "json"
+
+
+# --- one record ------------------------------------------------------------------------------
+
+
+@cache
+def get(of: Table) -> str:
+    """Read a record by its id ($1)."""
+    return f"SELECT doc, version, deleted_at IS NOT NULL AS deleted FROM {of.name} WHERE id = $1"
+
+
+@cache
+def get_by_external_id(of: Table) -> str:
+    """Read a record by its namespace ($1) and value ($2)."""
+    return f"""
+        SELECT t.id, t.doc, t.version, t.deleted_at IS NOT NULL AS deleted
+        FROM external_ids AS e JOIN {of.name} AS t ON t.id = e.record_id
+        WHERE e.record_type = '{of.type}' AND e.namespace = $1 AND e.value = $2"""
+
+
+@cache
+def get_as_of(of: Table) -> str:
+    """Read a record ($1) as it was at an instant ($2)."""
+    return f"""
+        SELECT doc, version, doc IS NULL AS deleted
+        FROM revisions
+        WHERE record_type = '{of.type}' AND record_id = $1 AND at <= $2::text::timestamptz
+        ORDER BY version DESC
+        LIMIT 1"""
+
+
+def _recordset(of: Table, *more: str) -> str:
+    columns = ", ".join([*more, *(f"{name} {kind}" for name, kind in of.columns)])
+    return f"json_to_recordset($1::json) AS r({columns})"
+
+
+@cache
+def insert(of: Table) -> str:
+    """Create records from a JSON array ($1) for an actor ($2)."""
+    names = ", ".join(name for name, _ in of.columns)
+    values = ", ".join(f"r.{name}" for name, _ in of.columns)
+    return f"""
+        INSERT INTO {of.name} (id, actor, {names})
+        SELECT r.id, $2, {values} FROM {_recordset(of, "id uuid")}
+        RETURNING id, version, doc"""
+
+
+@cache
+def update(of: Table) -> str:
+    """Replace records that are still at the version given, from a JSON array ($1), for $2.
+
+    A deleted record comes back.
+    """
+    names = ", ".join(name for name, _ in of.columns)
+    values = ", ".join(f"r.{name}" for name, _ in of.columns)
+    return f"""
+        UPDATE {of.name} AS t
+        SET (actor, deleted_at, {names}) = ROW($2, NULL, {values})
+        FROM {_recordset(of, "id uuid", "version integer")}
+        WHERE t.id = r.id AND t.version = r.version
+        RETURNING t.id, t.version, t.doc"""
+
+
+@cache
+def delete(of: Table) -> str:
+    """Delete a record ($1) that is at one of these versions ($2; null: at any), for $3."""
+    return f"""
+        UPDATE {of.name} SET deleted_at = clock_timestamp(), actor = $3
+        WHERE id = $1 AND deleted_at IS NULL AND ($2::integer[] IS NULL OR version = ANY($2))
+        RETURNING version"""
+
+
+@cache
+def delete_many(of: Table) -> str:
+    """Delete those records ($1) that are still at these versions ($2), for $3."""
+    return f"""
+        UPDATE {of.name} AS t SET deleted_at = clock_timestamp(), actor = $3
+        FROM unnest($1::uuid[], $2::integer[]) AS r(id, version)
+        WHERE t.id = r.id AND t.version = r.version AND t.deleted_at IS NULL
+        RETURNING t.id, t.version"""
+
+
+@cache
+def restore(of: Table) -> str:
+    """Bring back a deleted record ($1) that is at one of these versions ($2), for $3."""
+    return f"""
+        UPDATE {of.name} SET deleted_at = NULL, actor = $3
+        WHERE id = $1 AND deleted_at IS NOT NULL AND ($2::integer[] IS NULL OR version = ANY($2))
+        RETURNING version, doc"""
+
+
+REFERRERS: Final = {
+    to: f"""
+        SELECT DISTINCT owner_type, owner_id, link FROM links
+        WHERE {to}_id = ANY($1::uuid[])
+        ORDER BY owner_type, owner_id, link
+        LIMIT 100"""
+    for to in RecordType
+}
+"""Who refers to records ($1) of a type."""
+
+
+# --- before a write --------------------------------------------------------------------------
+
+
+@cache
+def look_up(of: Table) -> str:
+    """Read, in one statement, what has to be known before records are written.
+
+    $1 ids and $2, $3 external ids of the records themselves (rows of role `current`); $4 to $7
+    ids that they refer to, by type in the order of RecordType (rows of that type's role); $8
+    articles whose text is needed; $9, $10 the earlier versions of articles whose text is needed
+    (rows of role `text`).
+    """
+    current = "t.id, t.version, t.deleted_at IS NOT NULL AS deleted, t.doc"
+    referred = "\n".join(
+        f"""
+        UNION ALL
+        SELECT '{to}', t.live_id, t.version, false, NULL,
+               {"CASE WHEN t.live_id = ANY($8::uuid[]) THEN t.text END" if to == "article" else "NULL"}
+        FROM {plural(to)} AS t WHERE t.live_id = ANY(${position}::uuid[])"""
+        for position, to in enumerate(RecordType, 4)
+    )
+    return f"""
+        SELECT 'current' AS role, {current}, NULL::text AS text
+        FROM {of.name} AS t WHERE t.id = ANY($1::uuid[])
+        UNION ALL
+        SELECT 'current', {current}, NULL
+        FROM unnest($2::text[], $3::text[]) AS w(namespace, value)
+        JOIN external_ids AS e
+            ON e.record_type = '{of.type}' AND e.namespace = w.namespace AND e.value = w.value
+        JOIN {of.name} AS t ON t.id = e.record_id
+        {referred}
+        UNION ALL
+        SELECT 'text', r.record_id, r.version, false, NULL,
+               convert_from(r.doc, 'UTF8')::json ->> 'text'
+        FROM unnest($9::uuid[], $10::integer[]) AS w(id, version)
+        JOIN revisions AS r
+            ON r.record_type = 'article' AND r.record_id = w.id AND r.version = w.version
+            AND r.doc IS NOT NULL"""
+
+
+def plural(of: RecordType) -> str:
+    """Name the table of a record type."""
+    return f"{of}s"
+
+
+# --- lists -----------------------------------------------------------------------------------
+
+MOST_COUNTED: Final = 10_000
+MOST_RANKED: Final = 10_000
+MOST_INCLUDED: Final = 2_000
+
+
+class Order(NamedTuple):
+    """How a list is sorted: an expression on `t`, then the id; nulls last either way."""
+
+    expression: str
+    descending: bool
+    nullable: bool
+
+
+def behind(order: Order, values: list[object], arguments: list[object]) -> str:
+    """Write the condition of the rows behind a cursor's values: the sort key's and the id.
+
+    A comparison with null is null, so the nulls at the end are a case of their own.
+    """
+    key, identity = values
+    than = "<" if order.descending else ">"
+    arguments.append(identity)
+    last = f"${len(arguments)}::uuid"
+    if key is None:
+        return f"({order.expression} IS NULL AND t.id {than} {last})"
+    arguments.append(key)
+    row = f"({order.expression}, t.id) {than} (${len(arguments)}, {last})"
+    return f"({row} OR {order.expression} IS NULL)" if order.nullable else row
+
+
+def page(
+    of: Table,
+    where: Sequence[str],
+    from_there: str | None,
+    order: Order,
+    limit: int,
+    *,
+    counted: bool = False,
+) -> str:
+    """Read a page of a list, and one row more to see whether there is another page."""
+    conditions = ["t.deleted_at IS NULL", *where]
+    matching = " AND ".join(conditions)
+    here = " AND ".join([*conditions, from_there] if from_there else conditions)
+    direction = "DESC" if order.descending else "ASC"
+    nulls = " NULLS LAST" if order.nullable else ""
+    total = f", ({count(of, where)}) AS total" if counted else ""
+    rows = f"{of.name} AS t"
+    if order.expression.startswith("ts_rank"):
+        # Ranking reads every match, so only so many are ranked.
+        rows = f"(SELECT * FROM {of.name} AS t WHERE {matching} LIMIT {MOST_RANKED}) AS t"
+    return f"""
+        SELECT t.id, t.doc, {order.expression} AS key{total}
+        FROM {rows}
+        WHERE {here}
+        ORDER BY {order.expression} {direction}{nulls}, t.id {direction}
+        LIMIT {limit + 1}"""
+
+
+def count(of: Table, where: Sequence[str]) -> str:
+    """Count a list's records, up to one more than the cap."""
+    conditions = " AND ".join(["t.deleted_at IS NULL", *where])
+    return (
+        f"SELECT count(*) FROM (SELECT FROM {of.name} AS t WHERE {conditions}"
+        f" LIMIT {MOST_COUNTED + 1}) AS counted"
+    )
+
+
+def included(target: RecordType, ids: str) -> str:
+    """Read the records that a page ($1: its ids) brings with it; `ids` selects theirs."""
+    return f"""
+        SELECT t.id, t.doc FROM {plural(target)} AS t
+        WHERE t.deleted_at IS NULL AND t.id IN ({ids})
+        ORDER BY t.created_at DESC, t.id DESC
+        LIMIT {MOST_INCLUDED}"""
+
+
+# --- history ---------------------------------------------------------------------------------
+
+
+@cache
+def revisions(of: Table) -> str:
+    """Read a record's ($1) revisions below a version ($2), newest first, $3 at most.
+
+    What changed is read off the documents: against the last one before that was not a deletion.
+    """
+    return f"""
+        SELECT r.version, r.op, r.at, r.actor, r.doc, coalesce(
+            (
+                SELECT array_agg(now.key ORDER BY now.position)
+                FROM json_each_text(convert_from(r.doc, 'UTF8')::json)
+                    WITH ORDINALITY AS now(key, value, position)
+                JOIN json_each_text(convert_from(was.doc, 'UTF8')::json) AS old(key, value)
+                    ON old.key = now.key
+                WHERE now.value IS DISTINCT FROM old.value
+                    AND now.key NOT IN ('version', 'updated_at')
+            ),
+            ARRAY[]::text[]
+        ) AS changed
+        FROM revisions AS r
+        LEFT JOIN LATERAL (
+            SELECT p.doc FROM revisions AS p
+            WHERE p.record_type = r.record_type AND p.record_id = r.record_id
+                AND p.version < r.version AND p.doc IS NOT NULL
+            ORDER BY p.version DESC
+            LIMIT 1
+        ) AS was ON true
+        WHERE r.record_type = '{of.type}' AND r.record_id = $1 AND r.version < $2
+        ORDER BY r.version DESC
+        LIMIT $3"""

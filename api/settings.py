@@ -1,0 +1,112 @@
+"""The settings: read once from the environment, documented where they are declared."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from schemas.base import fields
+
+PREFIX = "CLAIM_RECORDS_"
+_UNPREFIXED = {"database_url"}
+MEBIBYTE = 1_048_576
+
+
+def default_data_dir() -> str:
+    """Give the directory for the embedded database (XDG Base Directory Specification)."""
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return str(Path(base) / "claim-records")
+
+
+class SettingsError(Exception):
+    """A setting in the environment is not valid."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What whoever runs the service decides."""
+
+    database_url: Annotated[
+        str | None,
+        Meta(description="A Postgres (15 to 18) to use; unset, the embedded one is started."),
+    ] = None
+    migrate_url: Annotated[
+        str | None,
+        Meta(description="The same database for a role that may change the schema."),
+    ] = None
+    data_dir: Annotated[str, Meta(description="Where the embedded Postgres keeps its data.")] = (
+        msgspec.field(default_factory=default_data_dir)
+    )
+    host: Annotated[str, Meta(description="The address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535, description="The port; 0 takes a free one.")] = 8000
+    workers: Annotated[int, Meta(ge=1, le=64, description="How many processes serve.")] = 1
+    pool_size: Annotated[
+        int, Meta(ge=1, le=200, description="Database connections for each process.")
+    ] = 10
+    statement_cache_size: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000,
+            description="Prepared statements for each connection; 0 behind pgbouncer.",
+        ),
+    ] = 200
+    statement_seconds: Annotated[
+        float, Meta(gt=0, le=600, description="How long one SQL statement may take.")
+    ] = 5.0
+    lock_seconds: Annotated[
+        float, Meta(gt=0, le=600, description="How long a statement may wait for a lock.")
+    ] = 2.0
+    acquire_seconds: Annotated[
+        float, Meta(gt=0, le=600, description="How long a request may wait for a connection.")
+    ] = 2.0
+    import_statement_seconds: Annotated[
+        float,
+        Meta(gt=0, le=86_400, description="How long one SQL statement of an import may take."),
+    ] = 600.0
+    body_bytes: Annotated[
+        int, Meta(ge=1_024, le=64 * MEBIBYTE, description="The largest body, and import line.")
+    ] = MEBIBYTE
+    article_body_bytes: Annotated[
+        int, Meta(ge=1_024, le=64 * MEBIBYTE, description="The largest body of an article.")
+    ] = 4 * MEBIBYTE + 65_536
+    body_idle_seconds: Annotated[
+        float, Meta(gt=0, le=600, description="How long a body may pause between two bytes.")
+    ] = 10.0
+    stop_seconds: Annotated[
+        float, Meta(gt=0, le=600, description="How long requests may finish at a stop.")
+    ] = 10.0
+    log_level: Annotated[
+        str,
+        Meta(pattern=r"^(debug|info|warning|error)\Z", description="debug, info, warning, error."),
+    ] = "info"
+    log_format: Annotated[
+        str, Meta(pattern=r"^(text|json)\Z", description="`text` to read, `json` to collect.")
+    ] = "text"
+
+
+def variable(name: str) -> str:
+    """Name the environment variable of a setting."""
+    return name.upper() if name in _UNPREFIXED else PREFIX + name.upper()
+
+
+def read(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings, refusing values that are not valid and names that are not known."""
+    known = {variable(field.name): field for field in fields(Settings)}
+    unknown = sorted(k for k in environ if k.startswith(PREFIX) and k not in known)
+    if unknown:
+        raise SettingsError(
+            f"{', '.join(unknown)} is no setting; `claim-records settings` lists them."
+        )
+    given: dict[str, Any] = {}
+    for name, field in known.items():
+        if environ.get(name):
+            try:
+                given[field.name] = msgspec.convert(environ[name], field.type, strict=False)
+            except msgspec.ValidationError as error:
+                raise SettingsError(f"{name}={environ[name]}: {error}.") from None
+    return Settings(**given)

@@ -1,0 +1,1 @@
+"""How records move in bulk: import, and later export, the change feed, webhooks."""

@@ -1,0 +1,1 @@
+"""The database's schema, one migration after the other."""

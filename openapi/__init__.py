@@ -1,0 +1,1 @@
+"""The published OpenAPI document, byte for byte as the server gives it."""

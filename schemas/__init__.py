@@ -1,0 +1,1 @@
+"""What the records are: Structs, their parts, their vocabularies and their rules."""

@@ -1,0 +1,355 @@
+"""What every record shares: scalar types, rules, references, and the three faces of a record.
+
+A noun is written once, as its ``…Create`` Struct. :func:`record` derives what a reader gets
+(every property there, the server's own included) and :func:`update` what a merge patch may say.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from functools import cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, NamedTuple, Union, get_args, get_origin
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import FieldInfo
+
+from schemas.vocabularies import RecordType, Vocabulary
+
+# `\Z`, not `$`: Python's `$` also matches before a final newline. The OpenAPI document says `$`.
+UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z"
+_DATE = r"[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+# Offsets end at 14 hours, as on the map; Postgres refuses those beyond 15:59.
+_CLOCK = (
+    r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?"
+    r"(Z|[+-](0[0-9]|1[0-3]):[0-5][0-9]|[+-]14:00)"
+)
+
+
+def _reference(to: RecordType) -> Any:  # noqa: ANN401 - a type form, which no type describes
+    """Build the type of an id that has to name a live record."""
+    return Annotated[
+        str,
+        Meta(
+            min_length=36,
+            max_length=36,
+            pattern=UUID_PATTERN,
+            extra_json_schema={"format": "uuid"},
+            extra={"refers_to": to},
+        ),
+    ]
+
+
+Id = Annotated[
+    str,
+    Meta(min_length=36, max_length=36, pattern=UUID_PATTERN, extra_json_schema={"format": "uuid"}),
+]
+ArticleId = _reference(RecordType.ARTICLE)
+ClaimId = _reference(RecordType.CLAIM)
+DenialId = _reference(RecordType.DENIAL)
+SourceId = _reference(RecordType.SOURCE)
+
+Line = Annotated[str, Meta(min_length=1, max_length=500)]
+"""A name, a cue, a few words."""
+Text = Annotated[str, Meta(min_length=1, max_length=10_000)]
+"""A sentence or some paragraphs."""
+Url = Annotated[
+    str,
+    Meta(
+        max_length=2_000,
+        pattern=r"^https?://[!-~]+\Z",
+        extra_json_schema={"format": "uri"},
+    ),
+]
+"""An absolute http(s) URL in ASCII (RFC 3986: anything else is percent-encoded)."""
+Language = Annotated[str, Meta(max_length=35, pattern=r"^[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*\Z")]
+"""A BCP 47 language tag; `und` is undetermined."""
+Country = Annotated[str, Meta(min_length=2, max_length=2, pattern=r"^[A-Z]{2}\Z")]
+"""ISO 3166-1 alpha-2."""
+Instant = Annotated[
+    str,
+    Meta(
+        max_length=32,
+        pattern=rf"^{_DATE}{_CLOCK}\Z",
+        extra_json_schema={"format": "date-time"},
+        extra={"instant": True},
+    ),
+]
+"""RFC 3339, with an offset; kept and returned in UTC."""
+Bound = Annotated[str, Meta(max_length=32, pattern=rf"^{_DATE}({_CLOCK})?\Z")]
+"""A date, or an RFC 3339 instant; kept as written."""
+LARGEST = 999_999_999_999_999
+"""The largest number whose 15 significant digits every JSON reader keeps."""
+Number = (
+    Annotated[int, Meta(ge=-LARGEST, le=LARGEST)] | Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
+)
+Confidence = Annotated[int, Meta(ge=0, le=1)] | Annotated[float, Meta(ge=0, le=1)]
+"""From 0 to 1."""
+Offset = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+"""A position in Unicode code points."""
+Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Version = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+
+FILLED: Final = {"filled": True}
+"""Marks a field that may be left out or null in a request and never is in a response."""
+
+Path = tuple[str | int, ...]
+
+
+class Fault(NamedTuple):
+    """One thing wrong with a record, and where it stands."""
+
+    path: Path
+    code: str
+    detail: str
+
+    def under(self, *above: str | int) -> Fault:
+        """Give the same fault, seen from the part that holds this one."""
+        return self._replace(path=(*above, *self.path))
+
+
+class Reference(NamedTuple):
+    """An id inside a record that has to name a live record."""
+
+    path: Path
+    to: RecordType
+    id: str
+
+
+class Part(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A JSON object inside a record, or the record itself."""
+
+    def faults(self) -> Iterator[Fault]:
+        """Yield what is wrong beyond types, with paths from this part down."""
+        yield from ()
+
+
+class ExternalId(Part, kw_only=True):
+    """The name of a record in another system; unique among records of one type."""
+
+    namespace: Annotated[
+        str, Meta(min_length=1, max_length=100, description="The other system, e.g. `seed`.")
+    ]
+    value: Annotated[str, Meta(min_length=1, max_length=400, description="The id used there.")]
+
+
+class Create(Part, kw_only=True):
+    """What a client writes of any record."""
+
+    external_ids: Annotated[
+        list[ExternalId],
+        Meta(max_length=50, description="Names of this record in other systems."),
+    ] = []
+    tags: Annotated[
+        list[Annotated[str, Meta(min_length=1, max_length=100)]],
+        Meta(max_length=100, description="Free labels."),
+    ] = []
+    note: Annotated[
+        Text | None, Meta(description="An editor's note, for every reader of the record.")
+    ] = None
+
+    def faults(self) -> Iterator[Fault]:
+        """Refuse the same external id or tag twice."""
+        yield from repeated("external_ids", [(e.namespace, e.value) for e in self.external_ids])
+        yield from repeated("tags", self.tags)
+
+
+def repeated(field: str, keys: Sequence[Any]) -> Iterator[Fault]:
+    """Yield a fault for each item whose key stood in the list before."""
+    seen = set()
+    for index, key in enumerate(keys):
+        if key in seen:
+            yield Fault((field, index), "duplicate-item", "This item stands in the list already.")
+        seen.add(key)
+
+
+def moment(bound: str, *, end: bool = False) -> dt.datetime | None:
+    """Place a bound on the time line in UTC: a date at its day's start or, with `end`, its end.
+
+    None for what is on no calendar, such as 30 February.
+    """
+    try:
+        if "T" in bound:
+            return dt.datetime.fromisoformat(bound).astimezone(dt.UTC)
+        day = dt.datetime.combine(dt.date.fromisoformat(bound), dt.time(), dt.UTC)
+    except (ValueError, OverflowError):
+        return None
+    return day + dt.timedelta(days=1) if end else day
+
+
+def impossible(field: str, bound: str | None) -> Iterator[Fault]:
+    """Yield a fault for a date or an instant that is on no calendar."""
+    if bound is not None and moment(bound) is None:
+        yield Fault((field,), "impossible-date", f"{bound} is on no calendar.")
+
+
+def in_utc(instant: str | None) -> str | None:
+    """Write an instant in UTC, as it is stored; one that is on no calendar stays as it is."""
+    at = moment(instant) if instant is not None else None
+    return at.isoformat().replace("+00:00", "Z") if at else instant
+
+
+def out_of_order(field: str, lower: float | None, upper: float | None) -> Iterator[Fault]:
+    """Yield a fault where a lower bound lies above its upper bound."""
+    if lower is not None and upper is not None and lower > upper:
+        yield Fault((field,), "out-of-order", "The lower bound is above the upper one.")
+
+
+# --- a record's structure, read off its types ------------------------------------------------
+
+
+class Shape(NamedTuple):
+    """What a field holds, seen through `Annotated` and `| None`."""
+
+    kind: Any  # a Struct, a Vocabulary, or a builtin type
+    many: bool  # a list of it
+    optional: bool  # or null
+    refers_to: RecordType | None
+    filled: bool  # by the server, where a client leaves it out
+    instant: bool
+
+
+@cache
+def shape(annotation: Any) -> Shape:  # noqa: ANN401 - a type form, which no type describes
+    """Look through an annotation to the type that it holds."""
+    kind, many, optional = annotation, False, False
+    notes: dict[str, Any] = {}
+    while True:
+        origin = get_origin(kind)
+        if origin is Annotated:
+            kind, *metas = get_args(kind)
+            for meta in metas:
+                notes |= meta.extra or {}
+        elif origin in (Union, UnionType):
+            members = [m for m in get_args(kind) if m not in (NoneType, UnsetType)]
+            optional = optional or NoneType in get_args(kind)
+            kind = members[0]
+        elif origin is list:
+            (kind,) = get_args(kind)
+            many = True
+        else:
+            return Shape(
+                kind,
+                many,
+                optional,
+                notes.get("refers_to"),
+                notes.get("filled", False),
+                notes.get("instant", False),
+            )
+
+
+@cache
+def fields(struct: type[Struct]) -> tuple[FieldInfo, ...]:
+    """Give the fields of a Struct, with their types resolved."""
+    return msgspec.structs.fields(struct)
+
+
+@cache
+def _followed(struct: type[Struct]) -> tuple[tuple[FieldInfo, Shape], ...]:
+    """Give the fields that hold parts or references."""
+    shapes = ((field, shape(field.type)) for field in fields(struct))
+    return tuple(
+        (field, found)
+        for field, found in shapes
+        if found.refers_to or (isinstance(found.kind, type) and issubclass(found.kind, Struct))
+    )
+
+
+def parts(part: Part, path: Path = ()) -> Iterator[tuple[Path, Part]]:
+    """Yield a record and every part in it, each with its path."""
+    yield path, part
+    for field, found in _followed(type(part)):
+        value = getattr(part, field.name)
+        if not value or found.refers_to:
+            continue
+        if not found.many:
+            yield from parts(value, (*path, field.encode_name))
+            continue
+        for index, item in enumerate(value):
+            yield from parts(item, (*path, field.encode_name, index))
+
+
+def references(record: Part) -> Iterator[Reference]:
+    """Yield every id in a record that has to name a live record."""
+    for path, part in parts(record):
+        for field, found in _followed(type(part)):
+            value = getattr(part, field.name)
+            if not value or not found.refers_to:
+                continue
+            where = (*path, field.encode_name)
+            if found.many:
+                for index, item in enumerate(value):
+                    yield Reference((*where, index), found.refers_to, item)
+            else:
+                yield Reference(where, found.refers_to, value)
+
+
+def faults(record: Part) -> list[Fault]:
+    """List everything that a well-typed record breaks of the model's rules."""
+    return [fault.under(*path) for path, part in parts(record) for fault in part.faults()]
+
+
+# --- the other faces of a record -------------------------------------------------------------
+
+_SERVER_FIELDS = (
+    ("id", Annotated[Id, Meta(description="UUIDv7, or the UUID that its creator chose.")]),
+    ("version", Annotated[Version, Meta(description="1 at first; each change adds one.")]),
+    ("created_at", Annotated[Instant, Meta(description="When this record was created.")]),
+    ("updated_at", Annotated[Instant, Meta(description="When this version was written.")]),
+)
+_LAST = tuple(field.name for field in fields(Create))
+
+
+def record(
+    name: str, create: type[Create], computed: Sequence[tuple[str, Any]] = ()
+) -> type[Struct]:
+    """Derive what a reader gets: the server's fields, then the client's, all of them present.
+
+    `computed` names the fields that the server derives from the record's content.
+    """
+    own = {field.name: (field.encode_name, field.type) for field in fields(create)}
+    last = [own.pop(name) for name in _LAST]
+    return msgspec.defstruct(
+        name,
+        [*_SERVER_FIELDS, *own.values(), *computed, *last],
+        kw_only=True,
+        namespace={"__doc__": create.__doc__},
+        module=create.__module__,
+    )
+
+
+def update(name: str, create: type[Part]) -> type[Part]:
+    """Derive what a merge patch (RFC 7396) may say: any field, null to remove it.
+
+    An object in the record is patched in turn; a list is replaced.
+    """
+    return msgspec.defstruct(
+        name,
+        [
+            (
+                field.name,
+                _patched(field.type) | None | UnsetType,
+                msgspec.field(default=UNSET, name=field.encode_name),
+            )
+            for field in fields(create)
+        ],
+        bases=(Part,),
+        kw_only=True,
+        forbid_unknown_fields=True,
+        namespace={"__doc__": f"A merge patch (RFC 7396). {create.__doc__}"},
+        module=create.__module__,
+    )
+
+
+def _patched(annotation: Any) -> Any:  # noqa: ANN401 - type forms
+    found = shape(annotation)
+    if found.many or not (isinstance(found.kind, type) and issubclass(found.kind, Part)):
+        return annotation
+    return update(f"{found.kind.__name__}Update", found.kind)
+
+
+def is_vocabulary(kind: Any) -> bool:  # noqa: ANN401 - a type form, which no type describes
+    """Tell whether a field's type is a closed list of terms."""
+    return isinstance(kind, type) and issubclass(kind, Vocabulary)

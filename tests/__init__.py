@@ -1,0 +1,1 @@
+"""What is promised, tested over HTTP on a real Postgres."""
