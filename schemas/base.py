@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, Final, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, Final, NamedTuple, Union, cast, get_args, get_origin
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -325,7 +325,7 @@ def update(name: str, create: type[Part]) -> type[Part]:
 
     An object in the record is patched in turn; a list is replaced.
     """
-    return msgspec.defstruct(
+    patch = msgspec.defstruct(
         name,
         [
             (
@@ -341,6 +341,7 @@ def update(name: str, create: type[Part]) -> type[Part]:
         namespace={"__doc__": f"A merge patch (RFC 7396). {create.__doc__}"},
         module=create.__module__,
     )
+    return cast("type[Part]", patch)
 
 
 def _patched(annotation: Any) -> Any:  # noqa: ANN401 - type forms

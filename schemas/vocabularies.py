@@ -537,6 +537,13 @@ class RecordType(Vocabulary):
     DENIAL = "denial", "A response to claims, including silence and admission."
 
 
+class ImportOp(Vocabulary):
+    """What is to be done with the record of an import line? Each line has one."""
+
+    UPSERT = "upsert", "Create the record, or replace it as a whole where it is there already."
+    DELETE = "delete", "Delete the record, which nothing may refer to any more."
+
+
 class RevisionOp(Vocabulary):
     """What was done to the record to make this version? Each revision has one."""
 

@@ -25,6 +25,7 @@ from api.core.db import Database
 from api.core.edge import Edge
 from api.embedded import EmbeddedPostgres
 from api.settings import Settings
+from tests.factories import EVERY, Ids, Noun, prerequisites
 
 _TEMPLATE = pytest.StashKey[str]()
 _CLEANUP = pytest.StashKey[list[Callable[[], None]]]()
@@ -123,34 +124,57 @@ async def serving(url: str, settings: Settings | None = None) -> AsyncIterator[h
     settings = settings or Settings(pool_size=5)
     router, routes = create_router(settings, Database(url, settings))
     async with router.lifespan():
-        transport = httpx.ASGITransport(Edge(router, routes), raise_app_exceptions=True)
+        transport = httpx.ASGITransport(Edge(router, routes))  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             yield client
 
 
 @pytest.fixture(scope="session")
 async def database_url(template: str) -> AsyncIterator[str]:
-    """This worker's database."""
+    """Make this worker's database."""
     async with cloned(template) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 async def client(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a service on this worker's database, which other tests write to too."""
+    """Serve this worker's database, which other tests write to too, and give a client."""
     async with serving(database_url) as found:
         yield found
 
 
 @pytest.fixture
 async def empty_url(template: str) -> AsyncIterator[str]:
-    """A database of this test's own."""
+    """Make a database of this test's own."""
     async with cloned(template) as url:
         yield url
 
 
 @pytest.fixture
 async def empty(empty_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a service on a database of this test's own."""
+    """Serve a database of this test's own, and give a client."""
     async with serving(empty_url) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    """A connection to this worker's database, to look behind the service."""
+    found = await asyncpg.connect(database_url)
+    try:
+        yield found
+    finally:
+        await found.close()
+
+
+@pytest.fixture(scope="session")
+async def ids(client: httpx.AsyncClient) -> Ids:
+    """One record of each type in this worker's database, for others to refer to."""
+    return await prerequisites(client)
+
+
+@pytest.fixture(params=list(EVERY.values()), ids=list(EVERY))
+def noun(request: pytest.FixtureRequest) -> Noun:
+    """Each noun in turn."""
+    found: Noun = request.param
+    return found

@@ -106,7 +106,8 @@ def _mismatch(span: Span, text: str, searches: Iterator[int]) -> Iterator[Fault]
         detail = f"The text has {len(text)} code points.{_where(span.exact, text, searches)}"
         yield Fault(("end",), "outside-text", detail)
     elif text[span.start : span.end] != span.exact:
-        detail = f"There stands {_quoted(text[span.start : span.end])}.{_where(span.exact, text, searches)}"
+        stands = _quoted(text[span.start : span.end])
+        detail = f"There stands {stands}.{_where(span.exact, text, searches)}"
         yield Fault(("exact",), "span-mismatch", detail)
     else:
         for field, stands in (

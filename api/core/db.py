@@ -11,6 +11,8 @@ import asyncpg
 from api.core.errors import from_database, unavailable
 from api.settings import Settings
 
+Row = asyncpg.Record
+
 if TYPE_CHECKING:
     Pool = asyncpg.Pool[asyncpg.Record]
     Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
@@ -21,7 +23,7 @@ else:
 _SERVER_WENT_READ_ONLY = (asyncpg.ReadOnlySQLTransactionError, asyncpg.OperatorInterventionError)
 
 
-class _Connection(asyncpg.Connection):  # type: ignore[type-arg]
+class _Connection(asyncpg.Connection):
     """A connection that is handed back without a round trip.
 
     asyncpg resets a session on release; ours sets nothing in a session, only in transactions.
@@ -38,12 +40,12 @@ class Database:
     def __init__(self, url: str, settings: Settings) -> None:
         """Remember where Postgres is; :meth:`open` connects."""
         self._url = url
-        self._settings = settings
+        self.settings = settings
         self._pool: Pool | None = None
 
     async def open(self) -> None:
         """Connect, with every timeout set for the session's whole life."""
-        settings = self._settings
+        settings = self.settings
         self._pool = await asyncpg.create_pool(
             self._url,
             min_size=1,
@@ -74,8 +76,8 @@ class Database:
         if self._pool is None:
             raise unavailable("The service is starting.")
         try:
-            async with self._pool.acquire(timeout=self._settings.acquire_seconds) as connection:
-                yield connection  # type: ignore[misc]
+            async with self._pool.acquire(timeout=self.settings.acquire_seconds) as connection:
+                yield connection
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             if isinstance(error, _SERVER_WENT_READ_ONLY):
                 await self._pool.expire_connections()

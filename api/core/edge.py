@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, Receive
 
 from api.core.errors import (
     HEADERS_TOO_LARGE,
@@ -23,7 +23,7 @@ from api.core.errors import (
     URI_TOO_LONG,
     Problem,
 )
-from api.core.request import Answer, new_id
+from api.core.request import Answer, encoded, new_id
 
 MOST_URL_BYTES: Final = 8_192
 MOST_HEADER_BYTES: Final = 16_384
@@ -60,6 +60,9 @@ class Routes:
         return None
 
 
+_PLACE = re.compile(r"\\\{[a-z_]+(:str)?\\\}")
+
+
 def _all(methods: Iterable[str]) -> str:
     """Add what every path answers by itself."""
     every = {*methods, "OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
@@ -74,49 +77,37 @@ class Edge:
         self._app = app
         self._routes = routes
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Receive, send: Any) -> None:  # noqa: ANN401 - ASGI
         """Answer a request, and log that it was."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope["headers"])
         scope.setdefault("state", {})["request_id"] = request_id
-        head = scope["method"] == "HEAD"
+        method = scope["method"]
         started = time.perf_counter()
         status = 0
 
-        async def send_on(message: Message) -> None:
+        async def send_on(message: Any) -> None:  # noqa: ANN401 - ASGI
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = _complete(message["headers"], request_id)
-            elif head:
-                message = {
-                    "type": "http.response.body",
-                    "body": b"",
-                    "more_body": message.get("more_body", False),
-                }
+            elif method == "HEAD":
+                message["body"] = b""
             await send(message)
 
         try:
             if refusal := self._refusal(scope):
                 await refusal(scope, receive, send_on)
                 return
-            if head:
-                scope["method"] = "GET"  # type: ignore[typeddict-item]
+            if method == "HEAD":
+                scope["method"] = "GET"
             await self._app(scope, receive, send_on)
         finally:
-            if log.isEnabledFor(logging.INFO):
-                log.info(
-                    "%s %s %d",
-                    "HEAD" if head else scope["method"],
-                    scope["path"],
-                    status,
-                    extra={
-                        "request_id": request_id,
-                        "milliseconds": round((time.perf_counter() - started) * 1000, 2),
-                    },
-                )
+            milliseconds = round((time.perf_counter() - started) * 1000, 2)
+            told = {"request_id": request_id, "milliseconds": milliseconds}
+            log.info("%s %s %d", method, scope["path"], status, extra=told)
 
     def _refusal(self, scope: Any) -> Answer | None:  # noqa: ANN401 - one of Litestar's unions
         """Answer what never reaches a route."""
@@ -145,9 +136,9 @@ def not_allowed(allowed: str) -> Problem:
 
 def problem_answer(problem: Problem, scope: Any) -> Answer:  # noqa: ANN401 - one of Litestar's unions
     """Answer with a problem."""
-    body = problem.body(scope["path"], scope["state"]["request_id"])
+    document = problem.document(scope["path"], scope["state"]["request_id"])
     return Answer(
-        body,
+        encoded(document),
         int(problem.kind.status),
         headers={"cache-control": "no-store", **problem.headers},
         media_type="application/problem+json",

@@ -8,7 +8,6 @@ from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
 import asyncpg
-import msgspec
 
 from schemas.base import Fault, Path
 
@@ -156,6 +155,12 @@ UNKNOWN_REFERENCE = Kind(
     "The record refers to records that do not exist.",
     "Create what `errors` points at first, or take the references out.",
 )
+NOT_APPLIED = Kind(
+    "not-applied",
+    HTTPStatus.FAILED_DEPENDENCY,
+    "Nothing is wrong with this line, but another one was refused.",
+    "An atomic import keeps all lines or none: mend the refused ones and send the file again.",
+)
 PRECONDITION_REQUIRED = Kind(
     "precondition-required",
     HTTPStatus.PRECONDITION_REQUIRED,
@@ -237,9 +242,9 @@ class Problem(Exception):  # noqa: N818 - the name of RFC 9457
         self.headers = dict(headers or {})
         self.more = more
 
-    def body(self, instance: str = "", request_id: str = "") -> bytes:
-        """Write the problem as `application/problem+json`."""
-        document = {
+    def document(self, instance: str = "", request_id: str = "") -> dict[str, Any]:
+        """Give the problem's members."""
+        return {
             "type": f"/v1/problems/{self.kind.name}",
             "title": self.kind.title,
             "status": int(self.kind.status),
@@ -250,7 +255,15 @@ class Problem(Exception):  # noqa: N818 - the name of RFC 9457
             "errors": self.errors,
             **self.more,
         }
-        return msgspec.json.encode(document)
+
+    def under(self, above: str) -> Problem:
+        """Give the same problem of a record that stands inside something else."""
+        errors = [
+            {**error, "pointer": above + error["pointer"]} if "pointer" in error else error
+            for error in self.errors
+        ]
+        detail = summary(errors) if errors and "pointer" in errors[0] else self.detail
+        return Problem(self.kind, detail, errors=errors, headers=self.headers, **self.more)
 
 
 def pointer(path: Path) -> str:

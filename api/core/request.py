@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import litestar
@@ -96,30 +96,33 @@ def require_media_type(request: Request, expected: Collection[str]) -> None:
 _CHARSETS = {"", "charset=utf-8", 'charset="utf-8"'}
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """Read a whole body of at most `limit` bytes."""
+async def body_chunks(request: Request) -> AsyncIterator[bytes]:
+    """Yield a body as it comes; refuse one that pauses for too long or is cut off."""
     idle = context(request).settings.body_idle_seconds
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
-        raise _too_large(limit)
-    chunks: list[bytes] = []
-    size = 0
+    stream = request.stream()
     try:
-        stream = request.stream()
-        while True:
-            chunk = await asyncio.wait_for(anext(stream, None), idle)
-            if chunk is None:
-                break
-            size += len(chunk)
-            if size > limit:
-                raise _too_large(limit)
-            chunks.append(chunk)
+        while (chunk := await asyncio.wait_for(anext(stream, None), idle)) is not None:
+            yield chunk
     except TimeoutError:
         raise Problem(
             MALFORMED_JSON, f"No byte of the body came for {idle:g} s.", headers=_CLOSE
         ) from None
     except ClientException:
         raise Problem(MALFORMED_JSON, "The body was cut off.", headers=_CLOSE) from None
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """Read a whole body of at most `limit` bytes."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(limit)
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in body_chunks(request):
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
     return b"".join(chunks)
 
 
@@ -250,10 +253,14 @@ _BODILESS = {204, 304}
 
 
 def record_answer(
-    identity: str, version: int, doc: bytes, status: int = 200, **headers: str
+    identity: str,
+    version: int,
+    doc: bytes,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
 ) -> Answer:
     """Answer with a record and its ETag."""
-    return Answer(doc, status, headers={"etag": etag(identity, version), **headers})
+    return Answer(doc, status, headers={"etag": etag(identity, version), **(headers or {})})
 
 
 def encoded(value: object) -> bytes:

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from msgspec import Meta, Struct
 
 from api.core import cursor, sql
-from api.core.db import Database
+from api.core.db import Database, Row
 from api.core.errors import GONE, NOT_FOUND, Problem, invalid_parameter
 from api.core.filters import (
     Filter,
@@ -60,14 +60,20 @@ class Expansion(Struct, frozen=True):
     description: str
 
 
+# A resource has a field named `type`, which hides the builtin in its body.
+_Creates = type[Create]
+_Structs = type[Struct]
+_Patches = type[Part]
+
+
 @dataclass(frozen=True, eq=False)
 class Resource:
     """A noun: what it is called, what a client writes of it, and what its list can be asked."""
 
     type: RecordType
-    create: type[Create]
-    record: type[Struct]
-    update: type[Part]
+    create: _Creates
+    record: _Structs
+    update: _Patches
     filters: tuple[Filter, ...]
     sorts: tuple[Sort, ...]
     expansions: tuple[Expansion, ...]
@@ -192,9 +198,7 @@ def instant(name: str, text: str) -> str:
     return text
 
 
-def _found(
-    request: Request, identity: str, row: Mapping[str, Any] | None, location: str = ""
-) -> Answer:
+def _found(request: Request, identity: str, row: Row | None, location: str = "") -> Answer:
     if row is None:
         raise Problem(NOT_FOUND, "No record has this id.")
     if row["deleted"]:
@@ -202,7 +206,7 @@ def _found(
     headers = {"content-location": location} if location else {}
     if not_modified(request, tag := etag(identity, row["version"])):
         return Answer(status=304, headers={"etag": tag, **headers})
-    return record_answer(identity, row["version"], row["doc"], **headers)
+    return record_answer(identity, row["version"], row["doc"], headers=headers)
 
 
 def gone(identity: str, version: int) -> Problem:
@@ -366,11 +370,11 @@ async def get_revision(resource: Resource, request: Request) -> Answer:
 
 async def _revisions(
     database: Database, resource: Resource, identity: str, below: int, limit: int
-) -> Sequence[Mapping[str, Any]]:
+) -> Sequence[Row]:
     return await database.fetch(sql.revisions(resource.table), identity, below, limit)
 
 
-def _revision(row: Mapping[str, Any]) -> bytes:
+def _revision(row: Row) -> bytes:
     """Write a revision: what happened, and the record as it was then (null when deleted)."""
     told = {name: row[name] for name in ("version", "op", "at", "actor", "changed")}
     return encoded(told)[:-1] + b',"record":' + (row["doc"] or _NULL) + b"}"

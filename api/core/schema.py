@@ -55,7 +55,7 @@ async def migrate(url: str, target: str = "head") -> None:
 
     lock = await asyncpg.connect(url)
     try:
-        while not await lock.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+        while not await lock.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)
         await _with_connection(url, run)
     finally:

@@ -135,6 +135,12 @@ REFERRERS: Final = {
 """Who refers to records ($1) of a type."""
 
 
+@cache
+def live(of: Table) -> str:
+    """List which of these ids ($1) are of records that are not deleted."""
+    return f"SELECT live_id AS id FROM {of.name} WHERE live_id = ANY($1::uuid[])"
+
+
 # --- before a write --------------------------------------------------------------------------
 
 
@@ -148,11 +154,12 @@ def look_up(of: Table) -> str:
     (rows of role `text`).
     """
     current = "t.id, t.version, t.deleted_at IS NOT NULL AS deleted, t.doc"
+    text = "CASE WHEN t.live_id = ANY($8::uuid[]) THEN t.text END"
     referred = "\n".join(
         f"""
         UNION ALL
         SELECT '{to}', t.live_id, t.version, false, NULL,
-               {"CASE WHEN t.live_id = ANY($8::uuid[]) THEN t.text END" if to == "article" else "NULL"}
+               {text if to == RecordType.ARTICLE else "NULL"}
         FROM {plural(to)} AS t WHERE t.live_id = ANY(${position}::uuid[])"""
         for position, to in enumerate(RecordType, 4)
     )

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -169,10 +169,9 @@ def _by_name(struct: type[Struct]) -> dict[str, FieldInfo]:
 @cache
 def _item(kind: Any) -> Any:  # noqa: ANN401 - type forms
     """Give the type of a list's items."""
-    while not hasattr(kind, "__origin__") or kind.__origin__ is not list:
-        members = getattr(kind, "__args__", ())
-        kind = kind.__origin__ if hasattr(kind, "__metadata__") else members[0]
-    return kind.__args__[0]
+    while get_origin(kind) is not list:
+        kind = get_args(kind)[0]
+    return get_args(kind)[0]
 
 
 def _fault(kind: Any, value: Any, path: Path, reason: str) -> Fault:  # noqa: ANN401 - JSON, a type

@@ -116,7 +116,7 @@ async def look_up(
         elif role == "text":
             found.texts[name, version] = text
         else:
-            found.versions[RecordType(role)][name] = version
+            found.versions[RecordType[role.upper()]][name] = version
             if role == RecordType.ARTICLE:
                 found.texts[name, version] = text
     return found
@@ -171,11 +171,18 @@ class Settled(NamedTuple):
 
 
 def settle(
-    of: Resource, identity: str, wanted: Draft, current: Current | None, found: Found
+    of: Resource,
+    identity: str,
+    wanted: Draft,
+    current: Current | None,
+    found: Found,
+    *,
+    forward: list[Reference] | None = None,
 ) -> Settled:
     """Hold a draft to what is known, and fill in what the server sets inside it.
 
-    Raises one problem with every fault.
+    Raises one problem with every fault. Given `forward`, references to what is not known are
+    appended there, to be looked up later, instead of being refused.
     """
     before: Create | None = None
     server: dict[str, Any] = {}
@@ -195,7 +202,10 @@ def settle(
             reference.id not in found.versions[reference.to]
             and (reference.to, reference.id) not in kept
         ):
-            broken.append(_unknown(reference))
+            if forward is None:
+                broken.append(unknown(reference))
+            else:
+                forward.append(reference)
     record = wanted.record
     if appearances := [msgspec.structs.replace(each) for each in _appearances(record)]:
         earlier = _appearances(before) if before else ()
@@ -211,7 +221,8 @@ def _targets(record: Create | None) -> Collection[tuple[RecordType, str]]:
     return {(r.to, r.id) for r in references(record)} if record is not None else ()
 
 
-def _unknown(reference: Reference) -> Fault:
+def unknown(reference: Reference) -> Fault:
+    """Report a reference that names no live record."""
     return Fault(reference.path, "unknown-reference", f"There is no {reference.to} {reference.id}.")
 
 
@@ -327,7 +338,8 @@ async def create(of: Resource, request: Request) -> Answer:
 def _written(of: Resource, done: Outcome) -> Answer:
     if not done.created:
         return record_answer(done.id, done.version, done.doc)
-    return record_answer(done.id, done.version, done.doc, 201, location=f"{of.path}/{done.id}")
+    location = {"location": f"{of.path}/{done.id}"}
+    return record_answer(done.id, done.version, done.doc, 201, location)
 
 
 async def replace(of: Resource, request: Request) -> Answer:
@@ -508,10 +520,10 @@ async def _targets_gone(connection: Connection, of: Resource, identity: str) -> 
     """Name what a deleted record refers to that is no longer there."""
     current = await _current(connection, of, identity)
     _, content = stored(of, current.doc)
-    record = msgspec.convert(content, of.create)
+    record: Create = msgspec.convert(content, of.create)
     found = await look_up(connection, of, [record])
     return invalid_record(
-        _unknown(reference)
+        unknown(reference)
         for reference in references(record)
         if reference.id not in found.versions[reference.to]
     )
