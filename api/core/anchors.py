@@ -1,4 +1,8 @@
-"""Anchors: holding the spans of appearances to the text of their articles."""
+"""Anchors: holding the spans of appearances to the text of their articles.
+
+:func:`settle` checks what is written against the text that is stored; :func:`follow` moves what was
+anchored when that text changes, and says so where it can't.
+"""
 
 from __future__ import annotations
 
@@ -135,3 +139,71 @@ def _where(exact: str, text: str, searches: Iterator[int]) -> str:
 
 def _quoted(words: str) -> str:
     return f"“{words[:200]}{'…' if len(words) > 200 else ''}”"  # noqa: PLR2004
+
+
+# --- when an article's text changes ----------------------------------------------------------
+
+CONTEXT: Final = 32
+"""How many characters on each side tell a place from its look-alikes, if none were given."""
+
+
+def follow(appearance: Appearance, old: str | None, new: str | None, version: int) -> Appearance:
+    """Anchor an appearance anew in an article's new text, which is of this version.
+
+    It moves only if every span is found at one place, with the words before or behind it. Else it
+    stays where it was, in the version that it names, and its anchor says why.
+    """
+    if new is None:
+        return msgspec.structs.replace(appearance, anchor=Anchor.UNVERIFIED)
+    spans = []
+    moved = False
+    for span in appearance.spans:
+        places = [span.start] if _in_place(span, old, new) else list(_places(span, old, new))
+        if len(places) != 1:
+            lost = Anchor.AMBIGUOUS if places else Anchor.ORPHANED
+            return msgspec.structs.replace(appearance, anchor=lost)
+        moved = moved or places[0] != span.start
+        end = places[0] + len(span.exact)
+        spans.append(msgspec.structs.replace(span, start=places[0], end=end))
+    anchor = Anchor.RELOCATED if moved else Anchor.EXACT
+    return msgspec.structs.replace(
+        appearance,
+        spans=[_in_context(s, new) for s in spans],
+        article_version=version,
+        anchor=anchor,
+    )
+
+
+def _in_place(span: Span, old: str | None, new: str) -> bool:
+    """Tell whether nothing up to a span's end has changed: then it is where it was."""
+    return old is not None and old[: span.end] == new[: span.end]
+
+
+def _places(span: Span, old: str | None, new: str) -> Iterator[int]:
+    """Yield, up to two, the places of a span's words that have its words before or behind them."""
+    before, behind = _context(span, old)
+    found = 0
+    start = new.find(span.exact)
+    while start >= 0 and found < 2:  # noqa: PLR2004 - two are ambiguous already
+        end = start + len(span.exact)
+        if (before and new.endswith(before, 0, start)) or (behind and new.startswith(behind, end)):
+            found += 1
+            yield start
+        start = new.find(span.exact, start + 1)
+
+
+def _context(span: Span, old: str | None) -> tuple[str, str]:
+    """Give the words before and behind a span: its own, else those of the text it stood in."""
+    if old is None or old[span.start : span.end] != span.exact:
+        return span.prefix, span.suffix
+    before = old[max(span.start - CONTEXT, 0) : span.start]
+    return span.prefix or before, span.suffix or old[span.end : span.end + CONTEXT]
+
+
+def _in_context(span: Span, text: str) -> Span:
+    """Give a span the prefix and suffix, as long as its own were, of where it stands now."""
+    return msgspec.structs.replace(
+        span,
+        prefix=text[max(span.start - len(span.prefix), 0) : span.start],
+        suffix=text[span.end : span.end + len(span.suffix)],
+    )

@@ -187,6 +187,39 @@ def plural(of: RecordType) -> str:
     return f"{of}s"
 
 
+# --- when an article's text changes ----------------------------------------------------------
+
+APPEARING: Final = (RecordType.CLAIM, RecordType.DENIAL)
+"""The types of records that are printed in articles."""
+
+
+@cache
+def appearing(of: RecordType) -> str:
+    """Read the appearances of the records that are printed in an article ($1), behind an id ($2).
+
+    The rows are locked, so that what is read is what is replaced.
+    """
+    return f"""
+        SELECT t.id, t.version, t.appearances::text AS appearances
+        FROM {plural(of)} AS t
+        WHERE t.id > $2 AND t.deleted_at IS NULL AND t.id IN (
+            SELECT l.owner_id FROM links AS l
+            WHERE l.article_id = $1 AND l.owner_type = '{of}' AND l.link = 'appearance'
+        )
+        ORDER BY t.id
+        LIMIT 500
+        FOR NO KEY UPDATE OF t"""
+
+
+@cache
+def move_appearances(of: RecordType) -> str:
+    """Replace the appearances of records from a JSON array ($1), for an actor ($2)."""
+    return f"""
+        UPDATE {plural(of)} AS t SET appearances = r.appearances, actor = $2
+        FROM json_to_recordset($1::json) AS r(id uuid, appearances json)
+        WHERE t.id = r.id"""
+
+
 # --- lists -----------------------------------------------------------------------------------
 
 MOST_COUNTED: Final = 10_000

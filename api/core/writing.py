@@ -257,7 +257,55 @@ async def store(
             sql.insert(of.table), rows_of([(identity, None, record)]), actor
         )
     rows = rows_of([(identity, current.version, record)])
-    return await connection.fetchrow(sql.update(of.table), rows, actor)
+    if not text_changes(of, current, record):
+        return await connection.fetchrow(sql.update(of.table), rows, actor)
+    async with connection.transaction():
+        row = await connection.fetchrow(sql.update(of.table), rows, actor)
+        if row is not None:
+            await reanchor(connection, current, record, row["version"])
+        return row
+
+
+def text_changes(of: Resource, current: Current, record: Create) -> bool:
+    """Tell whether a write changes the text that others are anchored in."""
+    if of.type is not RecordType.ARTICLE:
+        return False
+    return _text_of(current) != getattr(record, "text", None)
+
+
+class _Text(msgspec.Struct):
+    text: str | None = None
+
+
+def _text_of(current: Current) -> str | None:
+    return msgspec.json.decode(current.doc, type=_Text).text
+
+
+_FIRST: Final = "00000000-0000-0000-0000-000000000000"
+
+
+async def reanchor(connection: Connection, article: Current, record: Create, version: int) -> None:
+    """Let what is printed in an article follow its new text, in the change's own transaction."""
+    actor = None  # keys come with access control
+    old, new = _text_of(article), getattr(record, "text", None)
+    for of in sql.APPEARING:
+        behind: Any = _FIRST
+        while rows := await connection.fetch(sql.appearing(of), article.id, behind):
+            behind = rows[-1]["id"]
+            moved = []
+            for row in rows:
+                appearances = msgspec.json.decode(row["appearances"], type=list[Appearance])
+                followed = [
+                    anchors.follow(each, old, new, version)
+                    if each.article_id == article.id
+                    else each
+                    for each in appearances
+                ]
+                if followed != appearances:
+                    moved.append({"id": str(row["id"]), "appearances": followed})
+            if moved:
+                rows_moved = msgspec.json.encode(moved).decode()
+                await connection.execute(sql.move_appearances(of), rows_moved, actor)
 
 
 class Outcome(NamedTuple):

@@ -52,10 +52,12 @@ from api.core.writing import (
     Found,
     draft,
     look_up,
+    reanchor,
     rows_of,
     settle,
     still_referenced,
     stored,
+    text_changes,
     unknown,
     with_external_id,
 )
@@ -532,6 +534,10 @@ async def _store(this: Run, of: Resource, changes: Sequence[Change]) -> dict[int
         rows = rows_of((c.id, c.current.version if c.current else None, c.record) for c in listed)
         written = await this.connection.fetch(statement, rows, actor)
         versions = {str(row["id"]): row["version"] for row in written}
+        for change in listed:
+            if change.current is not None and text_changes(of, change.current, change.record):
+                version = versions.get(change.id, change.current.version)
+                await reanchor(this.connection, change.current, change.record, version)
         for change in listed:
             if change.id not in versions:
                 raise _Moved
