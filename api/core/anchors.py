@@ -144,7 +144,7 @@ def _quoted(words: str) -> str:
 # --- when an article's text changes ----------------------------------------------------------
 
 CONTEXT: Final = 32
-"""How many characters on each side tell a place from its look-alikes, if none were given."""
+"""How many characters on each side tell a place from its look-alikes."""
 
 
 def follow(appearance: Appearance, old: str | None, new: str | None, version: int) -> Appearance:
@@ -158,7 +158,7 @@ def follow(appearance: Appearance, old: str | None, new: str | None, version: in
     spans = []
     moved = False
     for span in appearance.spans:
-        places = [span.start] if _in_place(span, old, new) else list(_places(span, old, new))
+        places = [span.start] if _in_place(span, old, new) else _places(span, old, new)
         if len(places) != 1:
             lost = Anchor.AMBIGUOUS if places else Anchor.ORPHANED
             return msgspec.structs.replace(appearance, anchor=lost)
@@ -179,25 +179,33 @@ def _in_place(span: Span, old: str | None, new: str) -> bool:
     return old is not None and old[: span.end] == new[: span.end]
 
 
-def _places(span: Span, old: str | None, new: str) -> Iterator[int]:
-    """Yield, up to two, the places of a span's words that have its words before or behind them."""
+def _places(span: Span, old: str | None, new: str) -> list[int]:
+    """Find where a span's words stand with its words before and behind them, or else with either.
+
+    Two places are enough to know that there is not one.
+    """
     before, behind = _context(span, old)
-    found = 0
+    with_both: list[int] = []
+    with_either: list[int] = []
     start = new.find(span.exact)
-    while start >= 0 and found < 2:  # noqa: PLR2004 - two are ambiguous already
-        end = start + len(span.exact)
-        if (before and new.endswith(before, 0, start)) or (behind and new.startswith(behind, end)):
-            found += 1
-            yield start
+    while start >= 0 and len(with_both) < 2:  # noqa: PLR2004
+        matches = (
+            bool(before) and new.endswith(before, 0, start),
+            bool(behind) and new.startswith(behind, start + len(span.exact)),
+        )
+        if all(matches):
+            with_both.append(start)
+        elif any(matches):
+            with_either.append(start)
         start = new.find(span.exact, start + 1)
+    return with_both or with_either
 
 
 def _context(span: Span, old: str | None) -> tuple[str, str]:
-    """Give the words before and behind a span: its own, else those of the text it stood in."""
+    """Give the words before and behind a span: those of the text it stood in, else its own."""
     if old is None or old[span.start : span.end] != span.exact:
         return span.prefix, span.suffix
-    before = old[max(span.start - CONTEXT, 0) : span.start]
-    return span.prefix or before, span.suffix or old[span.end : span.end + CONTEXT]
+    return old[max(span.start - CONTEXT, 0) : span.start], old[span.end : span.end + CONTEXT]
 
 
 def _in_context(span: Span, text: str) -> Span:

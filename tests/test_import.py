@@ -1,0 +1,432 @@
+"""Import: per-line results, atomic and dry runs, references inside a file, flat memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+
+from api.sync import importing
+
+NDJSON = {"content-type": "application/x-ndjson"}
+
+
+def line(kind: str, data: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    return {"type": kind, **({"data": data} if data is not None else {}), **more}
+
+
+def source(identity: str | None = None, **data: Any) -> dict[str, Any]:
+    named = {"id": identity} if identity else {}
+    return line("source", {"kind": "person", "name": "Somebody", **data}, **named)
+
+
+def claim(identity: str | None = None, **data: Any) -> dict[str, Any]:
+    named = {"id": identity} if identity else {}
+    return line("claim", {"text": "Something is so", **data}, **named)
+
+
+def new() -> str:
+    return str(uuid4())
+
+
+async def send(
+    client: httpx.AsyncClient, lines: Iterable[Any], **query: str
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    body = b"\n".join(x if isinstance(x, bytes) else json.dumps(x).encode() for x in lines)
+    response = await client.post("/v1/import", params=query, content=body, headers=NDJSON)
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "application/x-ndjson"
+    *results, totals = [json.loads(each) for each in response.text.splitlines()]
+    for result in results:
+        assert list(result) == ["line", "status", "type", "id", "version", "changed", "problem"]
+    return results, totals
+
+
+async def status(client: httpx.AsyncClient, path: str) -> int:
+    return (await client.get(path)).status_code
+
+
+async def test_creates_then_finds_unchanged_then_updates(client: httpx.AsyncClient) -> None:
+    one, two = new(), new()
+    lines = [source(one), claim(two, attributions=[{"source_id": one}])]
+    results, totals = await send(client, lines)
+    assert [(r["line"], r["status"], r["id"], r["version"]) for r in results] == [
+        (1, 201, one, 1),
+        (2, 201, two, 1),
+    ]
+    assert totals["totals"]["created"] == 2
+    assert totals["committed"] is True
+
+    results, totals = await send(client, lines)
+    assert [(r["status"], r["version"], r["changed"]) for r in results] == [(200, 1, False)] * 2
+    assert totals["totals"]["unchanged"] == 2
+    revisions = (await client.get(f"/v1/claims/{two}/revisions")).json()["items"]
+    assert [r["version"] for r in revisions] == [1]
+
+    results, totals = await send(client, [claim(two, text="Something else is so")])
+    assert [(r["status"], r["version"], r["changed"]) for r in results] == [(200, 2, True)]
+    assert totals["totals"]["updated"] == 1
+
+
+async def test_a_line_without_names_creates_a_record(client: httpx.AsyncClient) -> None:
+    results, _ = await send(client, [source(), source()])
+    assert len({r["id"] for r in results}) == 2
+    assert await status(client, f"/v1/sources/{results[0]['id']}") == 200
+
+
+async def test_external_id_names_the_record_and_is_added_to_it(client: httpx.AsyncClient) -> None:
+    name = {"namespace": "wire", "value": new()}
+    written = line("source", {"kind": "state", "name": "Freedonia"}, external_id=name)
+    (first,), _ = await send(client, [written])
+    (second,), _ = await send(client, [written])
+    assert (first["status"], second["status"]) == (201, 200)
+    assert first["id"] == second["id"]
+    record = (await client.get(f"/v1/sources/{first['id']}")).json()
+    assert record["external_ids"] == [name]
+
+
+async def test_refused_lines_say_why_and_the_others_are_kept(client: httpx.AsyncClient) -> None:
+    good = [source(new()) for _ in range(4)]
+    bad = [
+        b"{",
+        b'{"type": "source", "type": "claim"}',
+        {"type": "planet", "data": {}},
+        {"type": "source", "foo": 1, "data": {}},
+        {"type": "source"},
+        {"type": "source", "op": "delete"},
+        source(kind="wizard", colour="red"),
+        claim(attributions=[{"source_id": new()}]),
+        line("source", op="delete", id=new()),
+        source(new()) | {"if_match": '"nothing"'},
+    ]
+    lines = [x for pair in zip(good, bad[:4], strict=True) for x in pair] + bad[4:]
+    results, totals = await send(client, lines)
+    assert totals["totals"] | {"lines": 0} == {
+        "lines": 0,
+        "created": 4,
+        "updated": 0,
+        "unchanged": 0,
+        "deleted": 0,
+        "refused": 10,
+    }
+    refused = [r for r in results if r["problem"]]
+    assert [(r["status"], r["problem"]["code"]) for r in refused] == [
+        (400, "malformed-json"),
+        (400, "malformed-json"),
+        (422, "invalid-record"),
+        (422, "invalid-record"),
+        (422, "invalid-record"),
+        (422, "invalid-record"),
+        (422, "invalid-record"),
+        (422, "unknown-reference"),
+        (404, "not-found"),
+        (412, "precondition-failed"),
+    ]
+    pointers = [[e["pointer"] for e in r["problem"]["errors"]] for r in refused]
+    assert pointers[6] == ["/data/kind", "/data/colour"]
+    assert pointers[7] == ["/data/attributions/0/source_id"]
+    for written in good:
+        assert await status(client, f"/v1/sources/{written['id']}") == 200
+
+
+async def test_blank_lines_are_passed_over_but_counted_in_the_numbers(
+    client: httpx.AsyncClient,
+) -> None:
+    results, totals = await send(
+        client, [b"", json.dumps(source()).encode() + b"\r", b"  ", source()]
+    )
+    assert [r["line"] for r in results] == [2, 4]
+    assert totals["totals"]["lines"] == 2
+
+
+async def test_a_line_sees_the_lines_above_it_not_those_below(client: httpx.AsyncClient) -> None:
+    one, two, three = new(), new(), new()
+    results, _ = await send(
+        client,
+        [
+            claim(one, relations=[{"claim_id": two, "kind": "restates"}]),
+            claim(two),
+            claim(three, relations=[{"claim_id": two, "kind": "restates"}]),
+        ],
+    )
+    assert [r["status"] for r in results] == [422, 201, 201]
+
+
+async def test_spans_are_held_to_an_article_of_the_same_file(client: httpx.AsyncClient) -> None:
+    article = new()
+
+    def printed(start: int) -> dict[str, Any]:
+        spans = [{"start": start, "end": start + 5, "exact": "words"}]
+        return claim(appearances=[{"article_id": article, "spans": spans}])
+
+    text = {"headline": "H", "text": "🌊 words"}
+    results, _ = await send(client, [line("article", text, id=article), printed(2), printed(1)])
+    assert [r["status"] for r in results] == [201, 201, 422]
+    (error,) = results[2]["problem"]["errors"]
+    assert error["pointer"] == "/data/appearances/0/spans/0/exact"
+    assert "2 to 7" in error["detail"]
+
+
+async def test_one_record_twice_in_a_file_is_written_twice(client: httpx.AsyncClient) -> None:
+    one = new()
+    lines = [source(one, name="A"), source(one, name="B"), source(one, name="B")]
+    results, totals = await send(client, lines)
+    assert [(r["status"], r["version"]) for r in results] == [(201, 1), (200, 2), (200, 2)]
+    assert totals["totals"]["unchanged"] == 1
+
+
+async def test_what_only_the_database_can_refuse_refuses_one_line(
+    client: httpx.AsyncClient,
+) -> None:
+    name = [{"namespace": "wire", "value": new()}]
+    one, two = new(), new()
+    results, _ = await send(
+        client,
+        [
+            source(external_ids=name),
+            source(external_ids=name),
+            source(),
+            claim(one),
+            claim(two, relations=[{"claim_id": one, "kind": "overlaps"}]),
+            claim(one, relations=[{"claim_id": two, "kind": "overlaps"}]),
+        ],
+    )
+    assert [r["status"] for r in results] == [201, 409, 201, 201, 201, 409]
+    assert results[1]["problem"]["code"] == "not-unique"
+    assert results[5]["problem"]["code"] == "relation-exists"
+
+
+async def test_deletes_and_revives(client: httpx.AsyncClient) -> None:
+    one, two = new(), new()
+    await send(client, [source(one), claim(two, attributions=[{"source_id": one}])])
+    results, totals = await send(
+        client,
+        [
+            line("source", op="delete", id=one),  # refused: the claim refers to it
+            line("claim", op="delete", id=two),
+            line("source", op="delete", id=one),
+            line("source", op="delete", id=one),  # deleted already
+        ],
+    )
+    assert [(r["status"], r["changed"]) for r in results] == [
+        (409, False),
+        (200, True),
+        (200, True),
+        (200, False),
+    ]
+    assert results[0]["problem"]["referrers"] == [
+        {"type": "claim", "id": two, "link": "attribution"}
+    ]
+    assert totals["totals"]["deleted"] == 2
+    assert await status(client, f"/v1/sources/{one}") == 410
+    (revived,), _ = await send(client, [source(one)])
+    assert (revived["status"], revived["version"], revived["changed"]) == (200, 3, True)
+    revisions = (await client.get(f"/v1/sources/{one}/revisions")).json()["items"]
+    assert [r["op"] for r in revisions] == ["restored", "deleted", "created"]
+
+
+async def test_if_match_holds_a_line_to_a_version(client: httpx.AsyncClient) -> None:
+    one = new()
+    await send(client, [source(one)])
+    tag = (await client.get(f"/v1/sources/{one}")).headers["etag"]
+    results, _ = await send(
+        client,
+        [
+            source(one, name="A") | {"if_match": tag},
+            source(one, name="B") | {"if_match": tag},
+            source(one, name="C") | {"if_match": "*"},
+        ],
+    )
+    assert [r["status"] for r in results] == [200, 412, 200]
+    assert results[1]["problem"]["current"]["name"] == "A"
+
+
+async def test_atomic_lines_may_refer_forward_across_types(client: httpx.AsyncClient) -> None:
+    a_claim, other, article, one = new(), new(), new(), new()
+    lines = [
+        line("denial", {"text": "No", "kind": "full_denial", "targets": [{"claim_id": a_claim}]}),
+        claim(
+            a_claim,
+            relations=[{"claim_id": other, "kind": "specifies"}],
+            attributions=[{"source_id": one}],
+            appearances=[{"article_id": article}],
+        ),
+        claim(other, embedding="embedded", parent_claim_id=a_claim),
+        line(
+            "article",
+            {
+                "headline": "H",
+                "corrections": [{"kind": "correction", "notice": "N", "claim_ids": [a_claim]}],
+            },
+            id=article,
+        ),
+        source(one),
+    ]
+    results, totals = await send(client, lines, atomic="true")
+    assert [(r["line"], r["status"]) for r in results] == [(n, 201) for n in range(1, 6)]
+    assert totals["committed"] is True
+    results, totals = await send(client, lines[1:], atomic="true")
+    assert totals["totals"]["unchanged"] == 4
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        claim(attributions=[{"source_id": new()}]),
+        claim(relations=[{"claim_id": new(), "kind": "restates"}]),
+        source(kind="wizard"),
+        b"{",
+        line("claim", op="delete", id=new()),
+    ],
+    ids=["unknown source", "unknown claim", "invalid", "malformed", "delete of nothing"],
+)
+async def test_atomic_keeps_nothing_when_one_line_is_refused(
+    client: httpx.AsyncClient, bad: Any
+) -> None:
+    one, two = new(), new()
+    results, totals = await send(client, [source(one), bad, claim(two)], atomic="true")
+    assert [r["status"] for r in results] == [424, results[1]["status"], 424]
+    assert 400 <= results[1]["status"] < 424
+    assert results[0]["problem"]["code"] == "not-applied"
+    assert totals["totals"]["refused"] == 1
+    assert totals["totals"]["created"] == 0
+    assert totals["committed"] is False
+    assert await status(client, f"/v1/sources/{one}") == 404
+    assert await status(client, f"/v1/claims/{two}") == 404
+
+
+async def test_atomic_deletes_what_refers_and_what_is_referred_to(
+    client: httpx.AsyncClient,
+) -> None:
+    one, two = new(), new()
+    await send(client, [source(one), claim(two, attributions=[{"source_id": one}])])
+    only = [line("source", op="delete", id=one)]
+    results, totals = await send(client, only, atomic="true")
+    assert [r["status"] for r in results] == [409]
+    assert totals["committed"] is False
+    both = [*only, line("claim", op="delete", id=two)]
+    results, totals = await send(client, both, atomic="true")
+    assert [r["status"] for r in results] == [200, 200]
+    assert totals["totals"]["deleted"] == 2
+
+
+@pytest.mark.parametrize("atomic", ["true", "false"])
+async def test_dry_run_tells_all_and_keeps_nothing(client: httpx.AsyncClient, atomic: str) -> None:
+    one, two = new(), new()
+    lines = [source(one), claim(two, attributions=[{"source_id": one}])]
+    results, totals = await send(client, lines, atomic=atomic, dry_run="true")
+    assert [r["status"] for r in results] == [201, 201]
+    assert (totals["committed"], totals["dry_run"]) == (False, True)
+    assert await status(client, f"/v1/sources/{one}") == 404
+
+
+async def test_a_batch_is_written_by_multi_row_statements(
+    empty: httpx.AsyncClient, empty_url: str
+) -> None:
+    count = importing.MOST_LINES
+    shared = new()
+    lines = [source(shared)] + [
+        claim(new(), attributions=[{"source_id": shared}]) for _ in range(count - 1)
+    ]
+    await send(empty, lines)
+    connection = await asyncpg.connect(empty_url)
+    try:
+        transactions = await connection.fetchval("SELECT count(DISTINCT xid) FROM outbox")
+        rows = await connection.fetchval("SELECT count(*) FROM outbox")
+    finally:
+        await connection.close()
+    assert rows == count
+    assert transactions == 1
+
+
+async def test_refusals_of_the_request_as_a_whole(client: httpx.AsyncClient) -> None:
+    body = json.dumps(source()).encode()
+    for headers, query, expected in (
+        ({"content-type": "application/json"}, "", 415),
+        (NDJSON | {"idempotency-key": "x"}, "", 400),
+        (NDJSON, "?atomic=yes", 400),
+        (NDJSON, "?atom=true", 400),
+    ):
+        answer = await client.post(f"/v1/import{query}", content=body, headers=headers)
+        assert answer.status_code == expected
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_line_that_is_too_long_is_refused_alone(client: httpx.AsyncClient) -> None:
+    long = json.dumps(source(note="x" * 1_048_576)).encode()
+    longer = b'{"type": "source", "data": {"note": "' + b"x" * 5_000_000 + b'"}}'
+    results, _ = await send(client, [source(), long, longer, source()])
+    assert [r["status"] for r in results] == [201, 413, 413, 201]
+
+
+async def test_an_empty_file_is_no_error(client: httpx.AsyncClient) -> None:
+    results, totals = await send(client, [], atomic="true")
+    assert results == []
+    assert totals["totals"]["lines"] == 0
+
+
+async def test_two_imports_of_the_same_new_records_at_once(client: httpx.AsyncClient) -> None:
+    ids = [new() for _ in range(300)]
+    lines = [source(each) for each in ids]
+    done = await asyncio.gather(*(send(client, lines) for _ in range(3)))
+    created = sum(totals["totals"]["created"] for _, totals in done)
+    unchanged = sum(totals["totals"]["unchanged"] for _, totals in done)
+    assert (created, unchanged) == (300, 600)
+
+
+_MEMORY = """
+import asyncio, io, json, resource, sys
+from uuid import UUID
+from api.core.db import Database
+from api.settings import Settings
+from api.sync import importing
+
+def lines(count):
+    for n in range(count):
+        identity = str(UUID(int=(4 << 76) | (2 << 62) | (count << 80) | n))
+        data = {"kind": "person", "name": f"P{n}"}
+        yield json.dumps({"type": "source", "id": identity, "data": data}).encode()
+
+def memory():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+async def main(url, *counts):
+    database = Database(url, Settings())
+    await database.open()
+    peaks = []
+    for count in counts:
+        peak = 0
+        async def watch():
+            nonlocal peak
+            while True:
+                peak = max(peak, memory())
+                await asyncio.sleep(0.01)
+        watching = asyncio.create_task(watch())
+        totals = await importing.load(database, lines(int(count)))
+        watching.cancel()
+        assert totals.totals.created == int(count), totals
+        peaks.append(peak)
+    await database.close()
+    print(json.dumps(peaks))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_memory_does_not_grow_with_the_number_of_lines(empty_url: str) -> None:
+    """Ten times the lines, and less than 8 MiB more; bench/ has the million."""
+    script = [sys.executable, "-c", _MEMORY, empty_url, "2000", "20000"]
+    found = await asyncio.to_thread(
+        subprocess.run, script, capture_output=True, text=True, check=True
+    )
+    few, many = json.loads(found.stdout)
+    assert many - few < 8 * 1_048_576
