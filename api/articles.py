@@ -74,6 +74,7 @@ class ArticleController(Controller):
     """The operations on articles; what they do is the same for every resource."""
 
     path = ARTICLES.path
+    opt = {"resource": ARTICLES}  # noqa: RUF012 - as Litestar declares it
 
     @get(operation_id="listArticles")
     async def list_articles(self, request: Request) -> Answer:

@@ -170,6 +170,7 @@ class ClaimController(Controller):
     """The operations on claims; what they do is the same for every resource."""
 
     path = CLAIMS.path
+    opt = {"resource": CLAIMS}  # noqa: RUF012 - as Litestar declares it
 
     @get(operation_id="listClaims")
     async def list_claims(self, request: Request) -> Answer:

@@ -70,6 +70,7 @@ class DenialController(Controller):
     """The operations on denials; what they do is the same for every resource."""
 
     path = DENIALS.path
+    opt = {"resource": DENIALS}  # noqa: RUF012 - as Litestar declares it
 
     @get(operation_id="listDenials")
     async def list_denials(self, request: Request) -> Answer:

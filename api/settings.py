@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,10 @@ from schemas.base import fields
 PREFIX = "CLAIM_RECORDS_"
 _UNPREFIXED = {"database_url"}
 MEBIBYTE = 1_048_576
+_URLS = {"database_url", "migrate_url"}
+_POSTGRES = r"^postgres(ql)?://"
+# Up to the last @: a password may hold one that its owner forgot to encode.
+_PASSWORD = re.compile(r"(?<=://)(?P<user>[^:@/?]*):.*@|(?P<key>password=)[^&]*")
 
 
 def default_data_dir() -> str:
@@ -31,11 +36,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     """What whoever runs the service decides."""
 
     database_url: Annotated[
-        str | None,
+        Annotated[str, Meta(pattern=_POSTGRES)] | None,
         Meta(description="A Postgres (15 to 18) to use; unset, the embedded one is started."),
     ] = None
     migrate_url: Annotated[
-        str | None,
+        Annotated[str, Meta(pattern=_POSTGRES)] | None,
         Meta(description="The same database for a role that may change the schema."),
     ] = None
     data_dir: Annotated[str, Meta(description="Where the embedded Postgres keeps its data.")] = (
@@ -94,6 +99,21 @@ def variable(name: str) -> str:
     return name.upper() if name in _UNPREFIXED else PREFIX + name.upper()
 
 
+def masked(url: str) -> str:
+    """Hide the passwords of a database URL, and all of what is none."""
+    if not re.match(_POSTGRES, url):
+        return "***"
+    return _PASSWORD.sub(
+        lambda found: f"{found['key']}***" if found["key"] else f"{found['user']}:***@", url
+    )
+
+
+def shown(name: str, value: object) -> str:
+    """Write a setting's value for people to read; "" where it is unset."""
+    text = "" if value is None else str(value)
+    return masked(text) if text and name in _URLS else text
+
+
 def read(environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings, refusing values that are not valid and names that are not known."""
     known = {variable(field.name): field for field in fields(Settings)}
@@ -108,5 +128,6 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
             try:
                 given[field.name] = msgspec.convert(environ[name], field.type, strict=False)
             except msgspec.ValidationError as error:
-                raise SettingsError(f"{name}={environ[name]}: {error}.") from None
+                told = shown(field.name, environ[name])
+                raise SettingsError(f"{name}={told}: {error}.") from None
     return Settings(**given)

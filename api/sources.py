@@ -63,6 +63,7 @@ class SourceController(Controller):
     """The operations on sources; what they do is the same for every resource."""
 
     path = SOURCES.path
+    opt = {"resource": SOURCES}  # noqa: RUF012 - as Litestar declares it
 
     @get(operation_id="listSources")
     async def list_sources(self, request: Request) -> Answer:

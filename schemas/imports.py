@@ -23,7 +23,11 @@ class ImportLine(Part, kw_only=True):
         ExternalId | None, Meta(description="Its name in another system; added to the record.")
     ] = None
     data: Annotated[
-        dict[str, Any] | None, Meta(description="The whole record, as `PUT` takes it.")
+        dict[str, Any] | None,
+        Meta(
+            description="The whole record, as `PUT` takes it.",
+            extra_json_schema={"x-components": [f"{of.title()}Create" for of in RecordType]},
+        ),
     ] = None
     if_match: Annotated[
         Annotated[str, Meta(max_length=200)] | None,
@@ -58,25 +62,29 @@ class ImportResult(Struct, kw_only=True):
     version: Annotated[Version | None, Meta(description="The version that it is at now.")] = None
     changed: Annotated[bool, Meta(description="Whether this line altered anything.")] = False
     problem: Annotated[
-        dict[str, Any] | None, Meta(description="Why it was refused (RFC 9457).")
+        dict[str, Any] | None,
+        Meta(
+            description="Why it was refused (RFC 9457).",
+            extra_json_schema={"x-components": ["Problem"]},
+        ),
     ] = None
 
 
 class ImportCounts(Struct, kw_only=True):
     """How many lines had which end."""
 
-    lines: Count = 0
-    created: Count = 0
-    updated: Count = 0
-    unchanged: Count = 0
-    deleted: Count = 0
-    refused: Count = 0
+    lines: Annotated[Count, Meta(description="Lines that are not blank.")] = 0
+    created: Annotated[Count, Meta(description="Records that are new.")] = 0
+    updated: Annotated[Count, Meta(description="Records that changed, or came back.")] = 0
+    unchanged: Annotated[Count, Meta(description="Records that were like that already.")] = 0
+    deleted: Annotated[Count, Meta(description="Records that were deleted.")] = 0
+    refused: Annotated[Count, Meta(description="Lines that have a `problem`.")] = 0
 
 
 class ImportTotals(Struct, kw_only=True):
     """The last line of the answer; without it, the answer was cut off."""
 
-    totals: ImportCounts
+    totals: Annotated[ImportCounts, Meta(description="How many lines had which end.")]
     atomic: Annotated[bool, Meta(description="All lines or none.")]
     dry_run: Annotated[bool, Meta(description="Everything was tried, and nothing kept.")]
     committed: Annotated[bool, Meta(description="Whether anything was kept.")]

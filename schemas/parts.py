@@ -31,6 +31,7 @@ from schemas.vocabularies import (
     AttributionRole,
     ExtractionMethod,
     GroundRules,
+    Metric,
     Precision,
     Qualifier,
     QuoteType,
@@ -162,7 +163,11 @@ class Appearance(Part, kw_only=True):
     ] = []
     anchor: Annotated[
         Anchor | None,
-        Meta(description="Set by the server: how the spans hold to the text.", extra=FILLED),
+        Meta(
+            description="Set by the server: how the spans hold to the text.",
+            extra=FILLED,
+            extra_json_schema={"readOnly": True},
+        ),
     ] = None
 
 
@@ -209,6 +214,7 @@ class Quantity(Part, kw_only=True):
             max_length=100,
             pattern=r"^[a-z][a-z0-9_]*\Z",
             description="What is counted: a starter metric, or another in snake_case.",
+            extra_json_schema={"x-extensible-enum": [metric.value for metric in Metric]},
         ),
     ]
     unit: Annotated[

@@ -159,7 +159,7 @@ async def empty(empty_url: str) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture(scope="session")
 async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-    """A connection to this worker's database, to look behind the service."""
+    """Connect to this worker's database, to look behind the service."""
     found = await asyncpg.connect(database_url)
     try:
         yield found
@@ -169,12 +169,12 @@ async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection[asyn
 
 @pytest.fixture(scope="session")
 async def ids(client: httpx.AsyncClient) -> Ids:
-    """One record of each type in this worker's database, for others to refer to."""
+    """Create one record of each type in this worker's database, for others to refer to."""
     return await prerequisites(client)
 
 
 @pytest.fixture(params=list(EVERY.values()), ids=list(EVERY))
 def noun(request: pytest.FixtureRequest) -> Noun:
-    """Each noun in turn."""
+    """Take each noun in turn."""
     found: Noun = request.param
     return found

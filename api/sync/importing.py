@@ -33,6 +33,7 @@ from api.core.errors import (
     unavailable,
 )
 from api.core.filters import Parameter, read_query
+from api.core.openapi import Operation, refusals
 from api.core.request import (
     NDJSON,
     Answer,
@@ -65,7 +66,7 @@ from api.denials import DENIALS
 from api.settings import Settings
 from api.sources import SOURCES
 from api.sync.spool import Spool, numbered_lines
-from schemas.base import Create, Reference
+from schemas.base import Create, ExternalId, Reference
 from schemas.imports import ImportCounts, ImportLine, ImportResult, ImportTotals
 from schemas.vocabularies import ImportOp, RecordType
 
@@ -83,8 +84,44 @@ ATOMIC = Parameter(
 DRY_RUN = Parameter("dry_run", bool, "Try everything and keep nothing.", default=False)
 _PARAMETERS = {parameter.name: parameter for parameter in (ATOMIC, DRY_RUN)}
 
+IMPORT_RECORDS = Operation(
+    tag="import",
+    description="""\
+Takes any number of lines, each a JSON object as the schema says, and writes their records: whole, \
+as `PUT` does. Gives a line for each, in the same order, and a last one with the totals: an answer \
+without it was cut off. A refused line has a problem and does not keep the others from being \
+written, unless the import is `atomic`. Sending the same lines again changes nothing where each \
+names its record by `id` or `external_id`.""",
+    parameters=(ATOMIC, DRY_RUN),
+    body=ImportLine,
+    body_type=NDJSON,
+    body_example=ImportLine(
+        type=RecordType.SOURCE,
+        external_id=ExternalId(namespace="example", value="nis"),
+        data={"kind": "government_body", "name": "National Intelligence Service"},
+    ),
+    answer=(ImportResult, ImportTotals),
+    media_type=NDJSON,
+    example=ImportResult(
+        line=1,
+        status=201,
+        type=RecordType.SOURCE,
+        id="01938f7a-4c00-7000-8000-000000000001",
+        version=1,
+        changed=True,
+    ),
+    refusals=(
+        refusals.BAD_LINES,
+        refusals.NOT_LINES,
+        refusals.UNAVAILABLE,
+        refusals.STORAGE_FULL,
+    ),
+)
 
-@post("/v1/import", operation_id="importRecords", status_code=200)
+
+@post(
+    "/v1/import", operation_id="importRecords", opt={"operation": IMPORT_RECORDS}, status_code=200
+)
 async def import_records(request: Request) -> Answer:
     """Write many records, one a line."""
     refuse_idempotency_key(request)

@@ -1,0 +1,283 @@
+"""The command `claim-records`: serve, migrate, and say how things are."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import tomllib
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import metadata, resources
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final, NoReturn, TypeVar
+
+import msgspec
+import rich_click as click
+
+from api import logs, server, settings
+from api.app import create_router
+from api.core import openapi
+from api.core.db import Database
+from api.embedded import EmbeddedPostgresError, running_url
+from api.server import FAILED, USAGE, Refused
+from api.settings import Settings, SettingsError
+from schemas.base import fields
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+log = logging.getLogger("claim_records")
+
+
+def main() -> NoReturn:
+    """Run the command line, and exit; whatever goes wrong is one line on stderr."""
+    for number in server.STOPPING:
+        signal.signal(number, _interrupted)
+    try:
+        commands(prog_name="claim-records", standalone_mode=False)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "claim-records"
+        _fail(f"{error.format_message()} See `{path} --help`.", error.exit_code)
+    except SettingsError as error:
+        _fail(str(error), USAGE)
+    except Refused as error:
+        _fail(str(error), error.code)
+    except EmbeddedPostgresError as error:
+        _fail(str(error), FAILED)
+    except server.HurriedError as error:
+        sys.exit(128 + error.number)
+    except BrokenPipeError:  # as in `claim-records settings | head -3`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except Exception as error:  # noqa: BLE001 - the last place; it ends the process
+        kind = type(error).__name__
+        more = "Set `CLAIM_RECORDS_LOG_LEVEL=debug` to see where."
+        _fail(f"claim-records failed, which is a bug: {kind}: {error}. {more}", FAILED)
+    sys.exit(0)
+
+
+def _interrupted(number: int, _: FrameType | None) -> NoReturn:
+    """End what goes on, cleanly: as an exception it runs every `finally`."""
+    sys.exit(128 + number)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    """Print an error in one line, as JSON where the log is, and exit."""
+    if log.isEnabledFor(logging.DEBUG):
+        traceback.print_exc()
+    line = " ".join(message.split())
+    if isinstance(_formatter(), logs.JsonLines):
+        log.error(line)
+    else:
+        click.echo(f"Error: {line}", err=True)
+    sys.exit(code)
+
+
+def _formatter() -> logging.Formatter | None:
+    handlers = logging.getLogger().handlers
+    return handlers[0].formatter if handlers else None
+
+
+# --- options -------------------------------------------------------------------------------------
+
+_FIELDS: Final = {field.name: field for field in fields(Settings)}
+
+
+def setting(name: str) -> Callable[[Command], Command]:
+    """Make an option of a setting, checked as the setting is."""
+    field = _FIELDS[name]
+
+    def convert(_: click.Context, __: click.Parameter, value: str | None) -> Any:  # noqa: ANN401
+        try:
+            return value and msgspec.convert(value, field.type, strict=False)
+        except msgspec.ValidationError as error:
+            raise click.BadParameter(f"{value}: {error}.") from None
+
+    return click.option(
+        f"--{name.replace('_', '-')}",
+        name,
+        callback=convert,
+        metavar=name.upper(),
+        help=f"{_description(name)} Overrides `{settings.variable(name)}`.",
+    )
+
+
+def _description(name: str) -> str:
+    meta = msgspec.inspect.type_info(_FIELDS[name].type)
+    found = meta.extra_json_schema if isinstance(meta, msgspec.inspect.Metadata) else None
+    return str((found or {}).get("description", ""))
+
+
+def _begin(**given: Any) -> Settings:  # noqa: ANN401 - as typed as the settings
+    """Read the settings, options first, and start logging."""
+    options = {name: value for name, value in given.items() if value is not None}
+    found = msgspec.structs.replace(settings.read(), **options)
+    logs.configure(found)
+    return found
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def _version() -> str:
+    """Give the version that is installed, or that of the source tree this runs from."""
+    try:
+        return metadata.version("claim-records")
+    except metadata.PackageNotFoundError:
+        project = Path(__file__).parent.parent / "pyproject.toml"
+        return str(tomllib.loads(project.read_text())["project"]["version"])
+
+
+_HELP: Final = {
+    "help_option_names": ["-h", "--help"],
+    "rich_help_config": click.RichHelpConfiguration(text_markup="markdown"),
+}
+
+
+@click.group(invoke_without_command=True, context_settings=_HELP)
+@click.version_option(_version(), message="%(version)s")
+@click.pass_context
+def commands(context: click.Context) -> None:
+    """Keep who claimed what, via whom, in which article, and who denied it.
+
+    `claim-records serve --demo` shows what this is; it needs nothing but a directory for its
+    data. Settings come from the environment: `claim-records settings` lists them.
+
+    Exit codes: 0 done, or stopped as asked; 1 it failed; 2 the command line or a setting is not
+    valid; 3 the database cannot be reached, or its schema is not the one needed; 128 + n ended by
+    signal n before it was done.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@commands.command()
+@setting("host")
+@setting("port")
+@setting("data_dir")
+@setting("workers")
+@setting("log_level")
+@setting("log_format")
+@click.option("--demo", "with_demo", is_flag=True, help="Load some sample records first.")
+@click.option("--migrate", "may_migrate", is_flag=True, help="Bring the schema up to date first.")
+def serve(*, with_demo: bool, may_migrate: bool, **given: Any) -> None:  # noqa: ANN401
+    """Serve the API until Ctrl-C or SIGTERM.
+
+    Without `DATABASE_URL` a private Postgres is started, kept in the data directory and brought
+    up to date by itself. With it, the schema is only changed if `--migrate` says so.
+
+    Running requests may finish when it is stopped (`CLAIM_RECORDS_STOP_SECONDS`); a second signal
+    hurries. Loading the sample records again changes nothing, but for samples you have edited:
+    those are as they were.
+    """
+    found = _begin(**given)
+    from api import preparing  # noqa: PLC0415 - see there
+
+    with server.listen(found.host, found.port) as listener, server.postgres(found) as url:
+        preparing.bring_forward(found, url, may_migrate=may_migrate or not found.database_url)
+        if with_demo:
+            log.info(preparing.load_samples(found, url))
+
+        def announce() -> None:
+            _announce(server.address_of(listener), with_demo=with_demo)
+
+        server.serve(found, url, listener, announce)
+
+
+def _announce(address: str, *, with_demo: bool) -> None:
+    query = "?response_family=declines&expand=sources,denials" if with_demo else ""
+    lines = (
+        f"claim-records {_version()} is ready at {address}",
+        f"Documentation: {address}/docs",
+        f"Try: curl '{address}/v1/claims{query}'",
+    )
+    click.echo("\n".join(lines))
+    sys.stdout.flush()
+
+
+@commands.command()
+@setting("data_dir")
+@setting("log_level")
+@click.option(
+    "--to", metavar="REVISION", default="head", help="The revision; newest if left out, or `base`."
+)
+def migrate(to: str, **given: Any) -> None:  # noqa: ANN401
+    """Bring the database's schema up to date, or to a revision.
+
+    Works on `DATABASE_URL` (as the role of `CLAIM_RECORDS_MIGRATE_URL`, if that is set), or on
+    the embedded Postgres, whether `serve` runs it or not. Going back to an older revision drops
+    what the newer one keeps: make a copy first.
+    """
+    found = _begin(**given)
+    from api import preparing  # noqa: PLC0415 - see there
+
+    preparing.refuse_unknown(to)
+    with _database(found) as url:
+        click.echo(preparing.migrate(found, url, to))
+
+
+@contextmanager
+def _database(found: Settings) -> Iterator[str]:
+    """Give the URL of the database: one's own, the embedded one that runs, or start that."""
+    url = found.database_url or running_url(Path(found.data_dir))
+    if url:
+        yield url
+        return
+    with server.postgres(found) as url:
+        yield url
+
+
+@commands.command(name="openapi")
+@click.option("--check", is_flag=True, help="Exit 1 if the published file is another.")
+def print_openapi(*, check: bool) -> None:
+    """Print the OpenAPI document that the code describes, which is the published one."""
+    found = _begin()
+    router, _ = create_router(found, Database("", found))
+    document = openapi.build(router)
+    if not check:
+        click.echo(document, nl=False)
+    elif document != (resources.files("openapi") / "openapi.json").read_bytes():
+        raise Refused(
+            "openapi/openapi.json is not what the code describes; "
+            "`claim-records openapi` prints what is."
+        )
+
+
+@commands.command(name="settings")
+def print_settings() -> None:
+    """List every setting: its variable, what it is, its default, and its value now."""
+    error = None
+    try:
+        now: Settings | None = settings.read()
+    except SettingsError as found:
+        now, error = None, found
+    defaults = Settings()
+    for name in _FIELDS:
+        variable = settings.variable(name)
+        given = os.environ.get(variable)
+        value = getattr(now, name) if now else given or getattr(defaults, name)
+        click.echo(f"{variable}={settings.shown(name, value)}")
+        click.echo(f"    {_description(name)}")
+        origin = "from the environment" if given else "the default"
+        default = settings.shown(name, getattr(defaults, name)) or "(unset)"
+        click.echo(f"    Default: {default}. Now {origin}.")
+    if error:
+        raise error
+
+
+@commands.command()
+@setting("data_dir")
+def database_url(**given: Any) -> None:  # noqa: ANN401
+    """Print the URL of the embedded Postgres while `serve` runs it, for psql and the like."""
+    data_dir = Path(_begin(**given).data_dir)
+    url = running_url(data_dir)
+    if url is None:
+        raise Refused(f"No embedded Postgres is running on {data_dir}; `claim-records serve` does.")
+    click.echo(url)
+
+
+if __name__ == "__main__":
+    main()

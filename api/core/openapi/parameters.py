@@ -1,0 +1,118 @@
+"""The parameters of operations: in the query, in the path, in headers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from api.core.filters import MOST_VALUES, Filter, Parameter
+from api.core.openapi.faces import Components, Json
+from api.core.openapi.nouns import Noun
+from api.core.resource import NAMESPACE, VALUE
+from schemas.base import Id
+
+_ETAG = '"01938f7a-4c00-7000-8000-000000000003.1.1"'
+
+
+def described(parameter: Parameter, components: Components, *, where: str = "query") -> Json:
+    """Describe a parameter of the path or the query."""
+    schema = components.value(parameter.type)
+    if parameter.many:
+        schema = {"type": "array", "items": schema, "minItems": 1, "maxItems": MOST_VALUES}
+    if parameter.default is not None:
+        schema["default"] = parameter.default
+    about: Json = {"name": parameter.name, "in": where, "description": parameter.description}
+    if where == "path":
+        about["required"] = True
+    if parameter.many:
+        about |= {"style": "form", "explode": True}
+    return about | {"schema": schema}
+
+
+def of_list(noun: Noun) -> Iterable[Json]:
+    """Describe what a list can be asked, as the service itself reads it."""
+    filters = {p.name: f for f in noun.of.all_filters for p in f.parameters}
+    for name, parameter in noun.of.list_parameters.items():
+        found = described(parameter, noun.components)
+        found["description"] += _company(filters.get(name), name)
+        if name == "q":
+            found["description"] += f" Searched are {noun.of.searched}."
+        elif name == "sort":
+            terms = {"type": "string", "enum": list(noun.of.all_sorts)}
+            found["schema"] = terms | {"default": parameter.default}
+        elif name == "expand":
+            found |= {"style": "form", "explode": False, "schema": _expansions(noun)}
+        yield found
+
+
+def _expansions(noun: Noun) -> Json:
+    names = [expansion.name for expansion in noun.of.expansions]
+    return {
+        "type": "array",
+        "items": {"type": "string", "enum": names},
+        "minItems": 1,
+        "maxItems": len(names),
+        "uniqueItems": True,
+    }
+
+
+def _company(declared: Filter | None, name: str) -> str:
+    """Say which parameters of a filter belong together."""
+    others = [p.name for p in declared.parameters if p.name != name] if declared else []
+    if declared is None or not others:
+        return ""
+    if declared.needs == name:
+        return ""
+    if declared.needs is not None:
+        return f" Goes with `{declared.needs}`."
+    return f" Together with {' and '.join(f'`{other}`' for other in others)}: of the same one."
+
+
+def identity(noun: Noun) -> Json:
+    """Describe the id in the path."""
+    parameter = Parameter("id", Id, f"The {noun.one}'s id.")
+    return described(parameter, noun.components, where="path") | {"example": noun.story.id}
+
+
+def external_id(noun: Noun) -> list[Json]:
+    """Describe the two parameters that name a record in another system."""
+    return [
+        described(parameter, noun.components)
+        | {"required": True, "example": noun.story.external_id[parameter.name]}
+        for parameter in (NAMESPACE, VALUE)
+    ]
+
+
+def header(name: str) -> Json:
+    """Refer to a request header."""
+    return {"$ref": f"#/components/parameters/{name}"}
+
+
+def of_headers() -> dict[str, Json]:
+    """Describe the request headers that operations read.
+
+    Only what has to be sent has an example: pages that try operations out send the examples.
+    """
+    still = "The record's `ETag`: the write happens only if the record is still at that version."
+    overwrites = "`*` overwrites whatever is there"
+    return {
+        "IfMatch": _of_header("If-Match", f"{still} {overwrites}.", required=True)
+        | {"example": _ETAG},
+        "IfMatchOptional": _of_header("If-Match", f"{still} {overwrites}, and creates nothing."),
+        "IfNoneMatch": _of_header(
+            "If-None-Match",
+            "An `ETag` that is at hand: if the record is still at that version, the answer is 304.",
+        ),
+        "IfNoneMatchToCreate": _of_header(
+            "If-None-Match", "`*`: the write happens only if there is no such record yet."
+        ),
+    }
+
+
+def _of_header(name: str, description: str, *, required: bool = False) -> Json:
+    return {
+        "name": name,
+        "in": "header",
+        "required": required,
+        "description": description,
+        "schema": {"type": "string", "minLength": 1, "maxLength": 8_192},
+    }

@@ -1,0 +1,237 @@
+"""The answers that are problems: what they are called in the document, and examples of them."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+from api.core import errors
+from api.core.errors import KINDS, Kind, Problem, invalid_parameter, invalid_record
+from api.core.openapi.faces import Components, Json, whole
+from schemas.base import Fault
+
+PROBLEM_JSON: Final = "application/problem+json"
+ALWAYS_SENT: Final = (
+    "X-Request-Id",
+    "Cache-Control",
+    "X-Content-Type-Options",
+    "Referrer-Policy",
+    "Content-Security-Policy",
+)
+
+
+class Refusal(NamedTuple):
+    """A named answer: the types of problem that share a status where they can occur together."""
+
+    name: str
+    kinds: tuple[Kind, ...]
+    headers: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> int:
+        """The status that the types have in common."""
+        return int(self.kinds[0].status)
+
+
+_QUERY = (
+    errors.UNKNOWN_PARAMETER,
+    errors.DUPLICATE_PARAMETER,
+    errors.INVALID_PARAMETER,
+    errors.INVALID_PATH,
+)
+_BODY = (errors.INVALID_HEADER, errors.MALFORMED_JSON)
+
+BAD_QUERY = Refusal("BadQuery", _QUERY)
+BAD_PAGE = Refusal("BadPage", (*_QUERY, errors.INVALID_CURSOR, errors.CURSOR_MISMATCH))
+BAD_REQUEST = Refusal("BadRequest", (*_QUERY, errors.INVALID_HEADER))
+BAD_BODY = Refusal("BadBody", (*_QUERY, *_BODY, errors.TOO_DEEP))
+BAD_LINES = Refusal("BadLines", (*_QUERY, *_BODY))
+NOT_FOUND = Refusal("NotFound", (errors.NOT_FOUND,))
+NOT_UNIQUE = Refusal("NotUnique", (errors.NOT_UNIQUE, errors.RELATION_EXISTS))
+STILL_REFERENCED = Refusal("StillReferenced", (errors.STILL_REFERENCED,))
+NOT_RESTORABLE = Refusal(
+    "NotRestorable", (errors.NOT_DELETED, errors.NOT_UNIQUE, errors.RELATION_EXISTS)
+)
+GONE = Refusal("Gone", (errors.GONE,), ("ETag",))
+PRECONDITION_FAILED = Refusal("PreconditionFailed", (errors.PRECONDITION_FAILED,), ("ETag",))
+BODY_TOO_LARGE = Refusal("BodyTooLarge", (errors.BODY_TOO_LARGE,))
+URI_TOO_LONG = Refusal("UriTooLong", (errors.URI_TOO_LONG,))
+NOT_JSON = Refusal("NotJson", (errors.UNSUPPORTED_MEDIA_TYPE,), ("Accept",))
+NOT_LINES = Refusal("NotLines", (errors.UNSUPPORTED_MEDIA_TYPE,), ("Accept",))
+NOT_A_PATCH = Refusal("NotAPatch", (errors.UNSUPPORTED_MEDIA_TYPE,), ("Accept-Patch",))
+INVALID_RECORD = Refusal("InvalidRecord", (errors.INVALID_RECORD, errors.UNKNOWN_REFERENCE))
+NOT_RESTORED = Refusal("TargetsGone", (errors.UNKNOWN_REFERENCE,))
+PRECONDITION_REQUIRED = Refusal("PreconditionRequired", (errors.PRECONDITION_REQUIRED,))
+HEADERS_TOO_LARGE = Refusal("HeadersTooLarge", (errors.HEADERS_TOO_LARGE,))
+INTERNAL = Refusal("InternalError", (errors.INTERNAL,))
+UNAVAILABLE = Refusal("Unavailable", (errors.UNAVAILABLE,), ("Retry-After",))
+STORAGE_FULL = Refusal("StorageFull", (errors.STORAGE_FULL,))
+
+ANYWHERE: Final = (URI_TOO_LONG, HEADERS_TOO_LARGE, INTERNAL)
+"""What any request can be answered with."""
+
+
+def response(refusal: Refusal) -> Json:
+    """Describe an answer that is a problem."""
+    told = "\n".join(f"- `{kind.name}`: {kind.title} {kind.remedy}" for kind in refusal.kinds)
+    return {
+        "description": refusal.kinds[0].title if len(refusal.kinds) == 1 else told,
+        "headers": headers(*refusal.headers),
+        "content": {
+            PROBLEM_JSON: {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+                "examples": {
+                    kind.name: {"$ref": f"#/components/examples/{kind.name}"}
+                    for kind in refusal.kinds
+                },
+            }
+        },
+    }
+
+
+def headers(*names: str) -> Json:
+    """Refer to an answer's headers: those named, and those of every answer."""
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in (*names, *ALWAYS_SENT)}
+
+
+def add_schemas(components: Components) -> None:
+    """Name the one schema of all problems."""
+    more = "Here with some types only: "
+    components.schemas["Problem"] = {
+        "description": "An answer that is not a success (RFC 9457). "
+        "`GET /v1/problems` lists the types.",
+        "type": "object",
+        "properties": {
+            "type": _text(200, "What sort of problem; this URI resolves.", format="uri-reference"),
+            "title": _text(200, "That, in words; the same for every problem of the type."),
+            "status": {"description": "The HTTP status.", **whole(400, 599)},
+            "detail": _text(20_000, "What is wrong in this case, and the way out."),
+            "instance": _text(8_192, "The path of the request.", format="uri-reference"),
+            "request_id": _text(64, "`X-Request-Id`: what to look for in the log."),
+            "code": _text(100, "The last part of `type`.")
+            | {"x-extensible-enum": list(KINDS)},
+            "errors": {
+                "description": "Everything that is wrong with the request, each with its place.",
+                "type": "array",
+                "items": {"$ref": "#/components/schemas/ProblemError"},
+                "maxItems": 100_000,
+            },
+            "current": {
+                "description": f"{more}the record as it stands, to apply one's change to; null if "
+                "there is none (`precondition-failed`).",
+                "type": ["object", "null"],
+            },
+            "version": {
+                "description": f"{more}the version of the deleted record's tombstone (`gone`, "
+                "`precondition-failed`).",
+                **whole(1, 2**31 - 1),
+            },
+            "referrers": {
+                "description": f"{more}who refers to the record (`still-referenced`).",
+                "type": "array",
+                "items": {"$ref": "#/components/schemas/Referrer"},
+                "maxItems": 100,
+            },
+        },
+        "required": [
+            "type", "title", "status", "detail", "instance", "request_id", "code", "errors",
+        ],
+    }  # fmt: skip
+    components.schemas["ProblemError"] = {
+        "description": "One thing that is wrong: at a `pointer` into the body, or in a query "
+        "`parameter`.",
+        "type": "object",
+        "properties": {
+            "pointer": _text(2_000, "Where in the body (RFC 6901).", format="json-pointer"),
+            "parameter": _text(8_192, "Which query parameter."),
+            "code": _text(100, "What sort of fault; `GET /v1/problems` lists them."),
+            "detail": _text(20_000, "What is wrong, in words."),
+        },
+        "required": ["code", "detail"],
+    }
+    components.schemas["Referrer"] = {
+        "description": "A record that refers to another one.",
+        "type": "object",
+        "properties": {
+            "type": _text(100, "What sort of record."),
+            "id": _text(36, "Its id.", format="uuid"),
+            "link": _text(100, "As what it refers to the other: `attribution`, `target`."),
+        },
+        "required": ["type", "id", "link"],
+    }
+
+
+def _text(most: int, description: str, **more: Any) -> Json:  # noqa: ANN401 - JSON
+    return {"description": description, "type": "string", "maxLength": most, **more}
+
+
+# --- examples --------------------------------------------------------------------------------
+
+_REQUEST_ID = "01938f7a-4c00-7000-8000-00000000002a"
+_SOURCE = "01938f7a-4c00-7000-8000-000000000009"
+
+_OF_PARAMETERS = (
+    invalid_parameter("colour", "This operation has no such parameter.", errors.UNKNOWN_PARAMETER),
+    invalid_parameter("limit", "It stands there twice.", errors.DUPLICATE_PARAMETER),
+    invalid_parameter("limit", "Expected `int` <= 200."),
+    invalid_parameter("cursor", "It is not one of ours.", errors.INVALID_CURSOR),
+    invalid_parameter("cursor", "It belongs to another list.", errors.CURSOR_MISMATCH),
+)
+_OF_RECORDS = (
+    invalid_record(
+        [
+            Fault(("text",), "required", "`text` is needed."),
+            Fault(("quantities", 0, "value"), "required", "`exact` needs `value`."),
+        ]
+    ),
+    invalid_record(
+        [
+            Fault(
+                ("attributions", 0, "source_id"),
+                "unknown-reference",
+                f"There is no source {_SOURCE}.",
+            )
+        ]
+    ),
+    Problem(
+        errors.NOT_UNIQUE,
+        "Another record of this type has this external id: example, nis.",
+        errors=[
+            {
+                "pointer": "/external_ids",
+                "code": "not-unique",
+                "detail": "Another record of this type has this external id: example, nis.",
+            }
+        ],
+    ),
+    Problem(
+        errors.STILL_REFERENCED,
+        f"Still referred to by claim {_SOURCE} (attribution).",
+        referrers=[{"type": "claim", "id": _SOURCE, "link": "attribution"}],
+    ),
+    Problem(errors.GONE, version=2),
+)
+_OTHERS = (
+    Problem(errors.MALFORMED_JSON, "Line 1, column 10: Expecting value."),
+    Problem(errors.INVALID_HEADER, "`If-Match` takes `*` or a list of quoted ETags."),
+    Problem(errors.NOT_FOUND, "No record has this id."),
+    Problem(errors.BODY_TOO_LARGE, "A body of this operation has at most 1048576 bytes."),
+    Problem(errors.UNSUPPORTED_MEDIA_TYPE, "Send `Content-Type: application/json`."),
+    Problem(errors.UNAVAILABLE, "The database is away or busy."),
+)
+
+
+def examples(current: Json) -> dict[str, Json]:
+    """Give an example of each type of problem; `current` is a record as it stands."""
+    failed = Problem(
+        errors.PRECONDITION_FAILED,
+        f"The record is at version {current['version']}.",
+        current=current,
+    )
+    told = {p.kind.name: p for p in (*_OF_PARAMETERS, *_OF_RECORDS, *_OTHERS, failed)}
+    return {
+        name: {
+            "summary": kind.title,
+            "value": told.get(name, Problem(kind)).document("/v1/claims", _REQUEST_ID),
+        }
+        for name, kind in KINDS.items()
+    }

@@ -1,0 +1,76 @@
+-- What PostgREST serves: views over the same tables, with the columns that our records publish.
+-- `*_documents` hand on the stored document, as our service does; the others build the JSON anew.
+-- The link index names its owner without a foreign key, so what is embedded is told by functions,
+-- which Postgres inlines into the query as it does the views.
+
+CREATE ROLE rest_reader NOLOGIN;
+CREATE SCHEMA rest;
+
+CREATE VIEW rest.sources AS
+SELECT id, version, created_at, updated_at, kind, identification, name, description, names, roles,
+       parent_id, members, group_size, country_code, url, confidentiality, merged_into_id,
+       external_ids, tags, note
+FROM public.sources
+WHERE deleted_at IS NULL;
+
+CREATE VIEW rest.articles AS
+SELECT id, version, created_at, updated_at, headline, url, publisher_id, authors, language,
+       published, dateline, section, text, zones, status, corrections, relations, archived_url,
+       embargoed_until, text_sha256, text_length, external_ids, tags, note
+FROM public.articles
+WHERE deleted_at IS NULL;
+
+CREATE VIEW rest.claims AS
+SELECT id, version, created_at, updated_at, text, language, kind, speech_act, certainty, polarity,
+       embedding, parent_claim_id, attributions, appearances, quantities, parties, places, stated,
+       occurred, relations, validity, review_status, embargoed_until, extraction, assessments,
+       external_ids, tags, note
+FROM public.claims
+WHERE deleted_at IS NULL;
+
+ALTER VIEW rest.claims ALTER COLUMN id SET DEFAULT uuidv7();
+
+CREATE FUNCTION rest.articles(rest.claims) RETURNS SETOF rest.articles LANGUAGE sql STABLE AS $$
+    SELECT * FROM rest.articles WHERE id IN (
+        SELECT l.article_id FROM public.links AS l
+        WHERE l.owner_id = $1.id AND l.owner_type = 'claim' AND l.article_id IS NOT NULL
+    )
+$$;
+
+CREATE FUNCTION rest.sources(rest.claims) RETURNS SETOF rest.sources LANGUAGE sql STABLE AS $$
+    SELECT * FROM rest.sources WHERE id IN (
+        SELECT l.source_id FROM public.links AS l
+        WHERE l.owner_id = $1.id AND l.owner_type = 'claim' AND l.source_id IS NOT NULL
+    )
+$$;
+
+CREATE VIEW rest.source_documents AS
+SELECT id, convert_from(doc, 'UTF8')::json AS record FROM public.sources WHERE deleted_at IS NULL;
+
+CREATE VIEW rest.article_documents AS
+SELECT id, convert_from(doc, 'UTF8')::json AS record FROM public.articles WHERE deleted_at IS NULL;
+
+CREATE VIEW rest.claim_documents AS
+SELECT id, created_at, convert_from(doc, 'UTF8')::json AS record
+FROM public.claims
+WHERE deleted_at IS NULL;
+
+CREATE FUNCTION rest.articles(rest.claim_documents) RETURNS SETOF rest.article_documents
+LANGUAGE sql STABLE AS $$
+    SELECT * FROM rest.article_documents WHERE id IN (
+        SELECT l.article_id FROM public.links AS l
+        WHERE l.owner_id = $1.id AND l.owner_type = 'claim' AND l.article_id IS NOT NULL
+    )
+$$;
+
+CREATE FUNCTION rest.sources(rest.claim_documents) RETURNS SETOF rest.source_documents
+LANGUAGE sql STABLE AS $$
+    SELECT * FROM rest.source_documents WHERE id IN (
+        SELECT l.source_id FROM public.links AS l
+        WHERE l.owner_id = $1.id AND l.owner_type = 'claim' AND l.source_id IS NOT NULL
+    )
+$$;
+
+-- Triggers act as whoever writes, so the role needs their tables too.
+GRANT USAGE ON SCHEMA rest, public TO rest_reader;
+GRANT ALL ON ALL TABLES IN SCHEMA rest, public TO rest_reader;

@@ -1,0 +1,961 @@
+"""What the service refuses, how, and that a refusal leaves no trace.
+
+Unreadable is 400, readable but against the schema 422; always problem+json, never 5xx. What was
+accepted is read back as it was sent.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+from msgspec.inspect import (
+    ListType,
+    Metadata,
+    StrType,
+    StructType,
+    Type,
+    UnionType,
+    type_info,
+)
+
+from api.core import cursor
+from api.core.errors import FAULT_CODES, KINDS
+from schemas.vocabularies import RecordType
+from tests.factories import (
+    EVERY,
+    JSON,
+    MERGE_PATCH,
+    TEXT,
+    Body,
+    Ids,
+    Noun,
+    Stored,
+    content,
+    count_rows,
+    create,
+    unique,
+)
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+else:
+    Connection = asyncpg.Connection
+Client = httpx.AsyncClient
+
+ARTICLE, CLAIM = EVERY[RecordType.ARTICLE], EVERY[RecordType.CLAIM]
+DENIAL, SOURCE = EVERY[RecordType.DENIAL], EVERY[RecordType.SOURCE]
+
+
+@pytest.fixture
+async def untouched(ids: Ids, connection: Connection) -> AsyncIterator[None]:
+    """Hold a test to leaving every table as it was: records, revisions, outbox and all."""
+    assert ids
+    before = await count_rows(connection)
+    yield
+    assert await count_rows(connection) == before
+
+
+def problem(response: httpx.Response, status: int, code: str) -> Body:
+    """Read a problem of which nothing is known but its status and its code."""
+    assert (response.status_code, response.json()["code"]) == (status, code), response.text[:1_000]
+    assert response.headers["content-type"] == "application/problem+json"
+    body: Body = response.json()
+    assert int(KINDS[code].status) == status
+    for error in body["errors"]:
+        assert error["detail"]
+        assert ("pointer" in error) != ("parameter" in error)
+        assert error["code"] in {*FAULT_CODES, *KINDS}
+    return body
+
+
+def faults(response: httpx.Response, code: str = "invalid-record") -> list[tuple[str, str]]:
+    """Read which places of a body a problem points at, and why, in one order."""
+    errors = problem(response, 422, code)["errors"]
+    return sorted((error["pointer"], error["code"]) for error in errors)
+
+
+async def posted(client: Client, noun: Noun, body: bytes | Body) -> httpx.Response:
+    """Send a body as it is."""
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return await client.post(noun.path, content=raw, headers=JSON)
+
+
+# --- JSON that is not JSON (after JSONTestSuite's n_ cases) ----------------------------------
+
+MALFORMED = [
+    b"",
+    b" ",
+    b"\xef\xbb\xbf{}",
+    b"{",
+    b"}",
+    b"{]",
+    b"[",
+    b"]",
+    b"[1,]",
+    b"[,1]",
+    b"[1,,2]",
+    b"[1 2]",
+    b"[1:2]",
+    b"[1",
+    b'["a',
+    b'["a"',
+    b"{}{}",
+    b"{} x",
+    b"{}#",
+    b"{}/**/",
+    b'{"a"}',
+    b'{"a":}',
+    b'{"a" 1}',
+    b'{"a":1,}',
+    b'{,"a":1}',
+    b'{"a":1 "b":2}',
+    b"{a:1}",
+    b"{'a':1}",
+    b"{1:1}",
+    b'{"a":1,"b"',
+    b'{"a":"',
+    b"nul",
+    b"True",
+    b"tru",
+    b"undefined",
+    b'{"a":NaN}',
+    b'{"a":Infinity}',
+    b'{"a":-Infinity}',
+    b'{"a":+1}',
+    b'{"a":01}',
+    b'{"a":1.}',
+    b'{"a":.5}',
+    b'{"a":1e}',
+    b'{"a":1e+}',
+    b'{"a":0x1}',
+    b'{"a":-}',
+    b'{"a":1_000}',
+    '{"a":\uff11}'.encode(),
+    '{"a":٣}'.encode(),
+    b'{"a":"\t"}',
+    b'{"a":"\n"}',
+    b'{"a":"\x00"}',
+    b'{"a":"\\x41"}',
+    b'{"a":"\\u12"}',
+    b'{"a":"\\u00g0"}',
+    b'{"a":"\\"}',
+    b'{"a":"\\\n"}',
+    b"\x00",
+    b"{}\x00",
+    b"\x0c{}",
+    "\u00a0{}".encode(),
+    "{“a”:1}".encode(),
+    b'{"a":"\xff"}',
+    b'{"a":"\xc0\xaf"}',
+    b'{"a":"\xe2\x82"}',
+    b'{"a":"\xed\xa0\x80"}',
+    b'{"a":"\xf4\x90\x80\x80"}',
+    b'{"\xff":1}',
+    '{"a":1}'.encode("utf-16"),
+    '{"a":1}'.encode("utf-16-le"),
+    b'{"a":"\\ud800"}',
+    b'{"a":"\\udc00"}',
+    b'{"a":"\\ud800x"}',
+    b'{"a":"\\udc00\\ud800"}',
+    b'{"a":"\\ud800\\ud800"}',
+    b'{"a":["\\uDBFF"]}',
+    b'{"\\ud800":1}',
+    b'{"a":1,"a":1}',
+    b'{"a":1,"\\u0061":2}',
+    b'{"":1,"":2}',
+    b'{"a":{"b":1,"b":1}}',
+    b'{"a":[{"b":{"c":1,"d":2,"c":3}}]}',
+]
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("body", MALFORMED, ids=range(len(MALFORMED)))
+async def test_what_is_not_json_is_400(client: Client, body: bytes) -> None:
+    assert problem(await posted(client, CLAIM, body), 400, "malformed-json")["errors"] == []
+
+
+WAYS = ["POST", "PUT", "PATCH", "upsert"]
+
+
+async def written(
+    client: Client, noun: Noun, way: str, identity: str, body: bytes, **headers: str
+) -> httpx.Response:
+    """Send a body to one of the operations that read one."""
+    given = {"if-match": "*"} | (MERGE_PATCH if way == "PATCH" else JSON) | headers
+    match way:
+        case "POST":
+            return await client.post(noun.path, content=body, headers=given)
+        case "upsert":
+            query = {"namespace": "input", "value": unique()}
+            del given["if-match"]
+            path = f"{noun.path}/by-external-id"
+            return await client.put(path, params=query, content=body, headers=given)
+        case _:
+            path = f"{noun.path}/{identity}"
+            return await client.request(way, path, content=body, headers=given)
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("way", WAYS)
+async def test_every_operation_reads_its_body_strictly(
+    client: Client, noun: Noun, ids: Ids, way: str
+) -> None:
+    identity = ids[noun.type]
+    for body, status, code in (
+        (b"{", 400, "malformed-json"),
+        (b'{"note":"a","note":"b"}', 400, "malformed-json"),
+        (b'{"note":"\\ud800"}', 400, "malformed-json"),
+        (b'{"note":' + b"[" * 33 + b"]" * 33 + b"}", 400, "too-deep"),
+        (b'{"note":"\\u0000"}', 422, "invalid-record"),
+        (b'{"note":1e999}', 422, "invalid-record"),
+        (b'{"note":1}', 422, "invalid-record"),
+        (b'{"nothing":1}', 422, "invalid-record"),
+        (b"[]", 422, "invalid-record"),
+        (b'"text"', 422, "invalid-record"),
+        (b"null", 422, "invalid-record"),
+        (b"1", 422, "invalid-record"),
+    ):
+        problem(await written(client, noun, way, identity, body), status, code)
+
+
+# --- text ------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("untouched")
+async def test_nul_is_refused_wherever_it_stands(client: Client, ids: Ids) -> None:
+    hop = {"source_id": ids[RecordType.SOURCE], "cue": "a\0b"}
+    body = CLAIM.minimal(text="\0", tags=["ok", "\0"], attributions=[hop])
+    expected = [("/attributions/0/cue", "invalid-text"), ("/tags/1", "invalid-text")]
+    assert faults(await posted(client, CLAIM, body)) == [*expected, ("/text", "invalid-text")]
+    found = faults(await posted(client, CLAIM, CLAIM.minimal(**{"a\0": 1})))
+    assert found == [("/a\0", "invalid-text")]
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("escape", ["%00", "%ff", "%c0%af", "%ed%a0%80"])
+async def test_paths_and_queries_are_utf_8_without_nul(
+    client: Client, noun: Noun, escape: str
+) -> None:
+    problem(await client.get(f"{noun.path}/{escape}"), 400, "invalid-path")
+    problem(await client.options(f"{noun.path}/{escape}"), 400, "invalid-path")
+    for query in (f"q=a{escape}", f"tag={escape}"):
+        (error,) = problem(await client.get(f"{noun.path}?{query}"), 400, "invalid-parameter")[
+            "errors"
+        ]
+        assert error["parameter"] == query.partition("=")[0]
+    response = await client.get(f"{noun.path}?{escape}=1")
+    assert response.status_code == 400
+    path = f"{noun.path}/by-external-id?namespace=a&value={escape}"
+    problem(await client.put(path, json=noun.minimal()), 400, "invalid-parameter")
+
+
+NAUGHTY = [
+    "undefined",
+    "null",
+    "NaN",
+    "true",
+    "0",
+    "-0",
+    "1e999",
+    "\\",
+    "\\N",
+    "\\\\.",
+    '"',
+    "'",
+    "''",
+    "`",
+    "$$",
+    "$1",
+    "%s%d%n",
+    "%00",
+    "{0}{name}",
+    "${jndi:ldap://x}",
+    "{{7*7}}",
+    ":note",
+    "::text",
+    "(a,b)",
+    "{a,b}",
+    '{"a":1}',
+    "[1]",
+    "--",
+    "/* */",
+    "'; DROP TABLE claims; --",
+    "1 OR 1=1",
+    "_%_",
+    "*",
+    "a & b | !c <-> d:*",
+    '"unfinished or -',
+    "<script>alert(1)</script>",
+    "</title><!--",
+    "\t",
+    " ",
+    "  leading and trailing  ",
+    "line\nfeed",
+    "carriage\r\nreturn",
+    "\x01\x02\x08\x0b\x0c\x1b[31m\x7f",
+    "\x80\x9f\u00ad",
+    "\u200b\u200d\u2060\ufeff",
+    "\u2028\u2029",
+    "\u202eright to left\u202c",
+    "\ufffd",
+    "\ufffe\uffff\U0010ffff",
+    "é",
+    "e\u0301",
+    "ﬁ",
+    "İıſß",
+    "العربية",
+    "עברית",
+    "日本語",
+    "한국어",
+    "ក្រុង",
+    "Z̷̢̛a̴l̵g̶o̷",
+    "😀",
+    "👩‍👩‍👧‍👦",
+    "🇰🇷",
+    "🏳️‍🌈",
+    "\U0001d4b3\U0001d518",
+    "𠜎𠜱",
+    "x" * 100,
+]
+
+
+def everywhere(kind: Type, value: Any, text: str) -> Any:
+    """Put a text wherever a value of a type holds free text."""
+    while isinstance(kind, Metadata):
+        kind = kind.type
+    if isinstance(kind, UnionType):
+        if value is None:
+            return None
+        return everywhere(kind.types[0], value, text)
+    if isinstance(kind, ListType):
+        return [everywhere(kind.item_type, item, text) for item in value]
+    if isinstance(kind, StructType):
+        inner = {field.encode_name: field.type for field in kind.fields}
+        return {name: everywhere(inner[name], item, text) for name, item in value.items()}
+    free = isinstance(kind, StrType) and kind.pattern is None
+    return text if free else value
+
+
+async def test_naughty_strings_come_back_as_they_were_sent(
+    client: Client, noun: Noun, ids: Ids
+) -> None:
+    kind = type_info(noun.resource.create)
+    for text in NAUGHTY:
+        full = everywhere(kind, noun.full(ids), text) | {"tags": [text]}
+        if "appearances" in full:
+            full["appearances"] = [{**each, "spans": []} for each in full["appearances"]]
+        if "zones" in full:
+            full["zones"] = []
+        record = await create(client, noun, full)
+        assert content(noun, record.record) == full
+        await read_everywhere(client, noun, record, text)
+
+
+async def read_everywhere(client: Client, noun: Noun, record: Stored, text: str) -> None:
+    """Read a record through every path, looking for it by the text that it holds."""
+    assert (await client.get(record.path)).json() == record.record
+    response = await client.get(f"{record.path}/revisions/1")
+    assert response.json()["record"] == record.record
+    query = {"namespace": text, "value": text}
+    response = await client.get(f"{noun.path}/by-external-id", params=query)
+    assert response.json() == record.record
+    for asked in (
+        {"tag": text, "limit": "1"},
+        {"external_namespace": text, "external_value": text},
+    ):
+        response = await client.get(noun.path, params=asked)
+        assert response.json()["items"] == [record.record]
+    response = await client.get(noun.path, params={"q": text})
+    assert response.status_code == 200
+
+
+# --- nesting and size ------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 33 + b"]" * 33,
+        b'{"a":' * 33 + b"1" + b"}" * 33,
+        b'[{"a":' * 17 + b"1" + b"}]" * 17,
+        b"[" * 1_000_000,
+        b'["[",' * 33 + b"1" + b"]" * 33,
+    ],
+)
+async def test_deep_nesting_is_400(client: Client, body: bytes) -> None:
+    problem(await posted(client, CLAIM, body), 400, "too-deep")
+
+
+@pytest.mark.usefixtures("untouched")
+async def test_brackets_inside_strings_are_not_nesting(client: Client) -> None:
+    brackets = '[{\\"' * 40
+    for body in (b'{"nothing":"%b"}' % brackets.encode(), b"[" + b"[],{}," * 40 + b"1]"):
+        problem(await posted(client, CLAIM, body), 422, "invalid-record")
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 33 + b'"' + b'\\"' * 16_000,
+        b"{" + b",".join(b'"%d":1' % n for n in range(20_000)) + b',"19999":1}',
+        b"[" + b"[]," * 300_000 + b"1]",
+    ],
+    ids=["unfinished string", "many keys, the last one twice", "brackets"],
+)
+async def test_no_body_keeps_the_service_busy(client: Client, body: bytes) -> None:
+    """What is read in a time that grows with the square of its size stops everyone else."""
+    started = time.perf_counter()
+    response = await posted(client, CLAIM, body)
+    assert response.status_code in {400, 422}
+    assert time.perf_counter() - started < 1
+
+
+async def chunks(body: bytes) -> AsyncIterator[bytes]:
+    """Send a body without saying how long it is."""
+    for start in range(0, len(body), 65_536):
+        yield body[start : start + 65_536]
+
+
+MEBIBYTE = 1_048_576
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_body_beyond_the_limit_is_413(
+    client: Client, noun: Noun, ids: Ids, way: str
+) -> None:
+    limit = 4 * MEBIBYTE + 65_536 if noun is ARTICLE else MEBIBYTE
+    body = json.dumps({"nothing": ""}).encode().replace(b'""', b'"%b"')
+    longest = body % (b"x" * (limit - len(body) + 2))
+    assert len(longest) == limit
+    identity = ids[noun.type]
+    problem(await written(client, noun, way, identity, longest), 422, "invalid-record")
+    response = await written(client, noun, way, identity, longest + b" ")
+    problem(response, 413, "body-too-large")
+    assert response.headers["connection"] == "close"
+    if way == "POST":
+        streamed = await client.post(noun.path, content=chunks(longest + b" "), headers=JSON)
+        problem(streamed, 413, "body-too-large")
+
+
+async def test_an_article_may_have_a_text_of_4_mib(client: Client) -> None:
+    text = "".join(f"{n} " for n in range(700_000))[: 4 * MEBIBYTE]
+    record = await create(client, ARTICLE, ARTICLE.minimal(text=text))
+    assert record.record["text"] == text
+    assert record.record["text_length"] == 4 * MEBIBYTE
+    response = await client.get(ARTICLE.path, params={"q": "54321", "id__in": record.id})
+    assert len(response.json()["items"]) == 0
+    response = await client.get(ARTICLE.path, params={"q": "4321", "id__in": record.id})
+    assert len(response.json()["items"]) == 1
+    longer = ARTICLE.minimal(text=text + "x")
+    assert faults(await posted(client, ARTICLE, longer)) == [("/text", "invalid-value")]
+
+
+@pytest.mark.usefixtures("untouched")
+async def test_a_long_url_is_414_and_long_headers_are_431(client: Client, noun: Noun) -> None:
+    problem(await client.get(noun.path + "?q=" + "x" * 8_192), 414, "uri-too-long")
+    problem(await client.get(f"{noun.path}/{'x' * 8_192}"), 414, "uri-too-long")
+    long = {"x-long": "x" * 70_000}
+    problem(await client.get(noun.path, headers=long), 431, "headers-too-large")
+    many = [(f"x-{n}", "x") for n in range(500)]
+    problem(await client.get(noun.path, headers=many), 431, "headers-too-large")
+
+
+@pytest.mark.usefixtures("untouched")
+async def test_a_url_of_8_kib_is_read(client: Client, noun: Noun) -> None:
+    query = "&".join(f"id__in={uuid4()}" for _ in range(185))
+    response = await client.get(f"{noun.path}?{query}")
+    assert response.status_code == 200
+    assert response.json()["items"] == []
+    query = "&".join(["tag=x"] * 65)
+    assert (await client.get(f"{noun.path}?{query}")).status_code == 400
+
+
+# --- media types -----------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/jsonp",
+        "application/json, text/plain",
+        "application/json; charset=latin-1",
+        "application/json; charset=utf-16",
+        "application/ld+json",
+        "*/*",
+        "json",
+    ],
+)
+async def test_another_media_type_is_415(
+    client: Client, ids: Ids, way: str, media_type: str
+) -> None:
+    body = json.dumps(CLAIM.minimal()).encode()
+    response = await written(
+        client, CLAIM, way, ids[CLAIM.type], body, **{"content-type": media_type}
+    )
+    problem(response, 415, "unsupported-media-type")
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("coding", ["gzip", "br", "deflate", "identity, gzip", "x"])
+async def test_an_encoded_body_is_415(client: Client, ids: Ids, coding: str) -> None:
+    body = json.dumps(CLAIM.minimal()).encode()
+    for way in WAYS:
+        headers = {"content-encoding": coding}
+        response = await written(client, CLAIM, way, ids[CLAIM.type], body, **headers)
+        problem(response, 415, "unsupported-media-type")
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "application/json",
+        "Application/JSON",
+        "application/json; charset=utf-8",
+        JSON["content-type"],
+    ],
+)
+async def test_json_is_json_however_it_is_spelt(client: Client, media_type: str) -> None:
+    headers = {"content-type": media_type, "content-encoding": "identity"}
+    body = json.dumps(CLAIM.minimal()).encode()
+    assert (await client.post(CLAIM.path, content=body, headers=headers)).status_code == 201
+
+
+# --- readable, but against the schema --------------------------------------------------------
+
+
+def zone(end: str) -> bytes:
+    """Write an article with one zone, its end as given."""
+    return b'{"headline":"x","zones":[{"zone":"body","start":0,"end":%b}]}' % end.encode()
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        ('"15"', "wrong-type"),
+        ("1.0", "wrong-type"),
+        ("1e2", "wrong-type"),
+        ("true", "wrong-type"),
+        ("[1]", "wrong-type"),
+        ("{}", "wrong-type"),
+        ("null", "required"),
+        ("-1", "invalid-value"),
+        ("2147483648", "invalid-value"),
+        ("9223372036854775808", "invalid-value"),
+        ("1" * 4_000, "invalid-value"),
+    ],
+)
+async def test_a_whole_number_is_a_whole_number(client: Client, end: str, code: str) -> None:
+    assert faults(await posted(client, ARTICLE, zone(end))) == [("/zones/0/end", code)]
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "9" * 5_000, "1" + "0" * 400 + ".5"])
+async def test_a_number_beyond_all_bounds_is_422(client: Client, number: str) -> None:
+    response = await posted(client, ARTICLE, zone(number))
+    assert {code for _, code in faults(response)} == {"invalid-value"}
+
+
+def figure(value: str) -> bytes:
+    """Write a claim with one exact figure, as given."""
+    return (
+        b'{"text":"x","quantities":[{"metric":"killed","unit":"person","qualifier":"exact",'
+        b'"printed":"x","value":%b}]}' % value.encode()
+    )
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        ('"1"', "wrong-type"),
+        ("true", "wrong-type"),
+        ("1e15", "invalid-value"),
+        ("1000000000000000", "invalid-value"),
+        ("-1e300", "invalid-value"),
+        ("0.1234567890123456", "too-precise"),
+    ],
+)
+async def test_a_figure_is_a_number_that_every_reader_keeps(
+    client: Client, value: str, code: str
+) -> None:
+    assert faults(await posted(client, CLAIM, figure(value))) == [("/quantities/0/value", code)]
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        ("10000", "10000"),
+        ("1e4", "10000"),
+        ("10000.0", "10000"),
+        ("-0", "0"),
+        ("-0.0", "0"),
+        ("0.1", "0.1"),
+        ("12.50", "12.5"),
+        ("999999999999999", "999999999999999"),
+        ("-0.000000000000123", "-1.23e-13"),
+    ],
+)
+async def test_a_figure_leaves_in_one_spelling(client: Client, value: str, stored: str) -> None:
+    response = await posted(client, CLAIM, figure(value))
+    assert response.status_code == 201
+    assert f'"value":{stored},' in response.text
+    rating = b'{"assessor":"a","scheme":"s","label":"l","best":%b}' % value.encode()
+    response = await posted(client, CLAIM, b'{"text":"x","assessments":[%b]}' % rating)
+    assert response.status_code == 201
+    assert f'"best":{stored},' in response.text
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize(
+    ("instant", "code"),
+    [
+        ("2024-01-01T00:00:00", "invalid-value"),
+        ("2024-01-01", "invalid-value"),
+        ("2024-01-01 00:00:00Z", "invalid-value"),
+        ("2024-01-01t00:00:00z", "invalid-value"),
+        ("2024-01-01T00:00:00.1234567Z", "invalid-value"),
+        ("2024-01-01T24:00:00Z", "invalid-value"),
+        ("2024-01-01T23:59:60Z", "invalid-value"),
+        ("2024-13-01T00:00:00Z", "invalid-value"),
+        ("2024-01-01T00:00:00+15:00", "invalid-value"),
+        ("10000-01-01T00:00:00Z", "invalid-value"),
+        ("0000-01-01T00:00:00Z", "invalid-value"),
+        ("2024-01-01T00:00:00Z\n", "invalid-value"),
+        ("٢٠٢٤-01-01T00:00:00Z", "invalid-value"),
+        ("2023-02-29T00:00:00Z", "impossible-date"),
+        ("2024-04-31T00:00:00Z", "impossible-date"),
+        ("infinity", "invalid-value"),
+        ("now", "invalid-value"),
+        ("", "invalid-value"),
+    ],
+)
+async def test_an_instant_is_on_the_calendar_and_has_an_offset(
+    client: Client, instant: str, code: str
+) -> None:
+    body = CLAIM.minimal(embargoed_until=instant)
+    assert faults(await posted(client, CLAIM, body)) == [("/embargoed_until", code)]
+
+
+@pytest.mark.parametrize(
+    "instant",
+    ["2999-12-31T23:59:59-14:00", "1000-01-01T00:00:00+14:00", "2024-06-30T12:00:00+05:30"],
+)
+async def test_an_instant_that_was_taken_can_be_written_back(client: Client, instant: str) -> None:
+    """In UTC it may lie in another year than it was sent in."""
+    response = await posted(client, CLAIM, CLAIM.minimal(embargoed_until=instant))
+    if response.status_code == 422:
+        assert faults(response) == [("/embargoed_until", "impossible-date")]
+        return
+    record = Stored(f"{CLAIM.path}/{response.json()['id']}", "", response.json())
+    headers = {"if-match": "*"}
+    response = await client.put(record.path, json=record.record, headers=headers)
+    assert response.status_code == 200, response.text
+    assert response.json() == record.record
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("odd", ["1", "", "nil", " {id}", "{id}\n", "{ID}", "{{{id}}}", "{hex}"])
+async def test_a_reference_is_a_canonical_uuid(client: Client, ids: Ids, odd: str) -> None:
+    identity = ids[RecordType.CLAIM]
+    given = odd.format(id=identity, ID=identity.upper(), hex=identity.replace("-", ""))
+    body = CLAIM.minimal(parent_claim_id=given)
+    assert faults(await posted(client, CLAIM, body)) == [("/parent_claim_id", "invalid-value")]
+
+
+@pytest.mark.usefixtures("untouched")
+async def test_every_property_of_a_wrong_type_is_pointed_at(
+    client: Client, noun: Noun, ids: Ids
+) -> None:
+    wrong = dict.fromkeys(noun.full(ids), 1)
+    expected = sorted((f"/{name}", "wrong-type") for name in wrong)
+    assert faults(await posted(client, noun, wrong)) == expected
+
+
+@pytest.mark.usefixtures("untouched")
+async def test_unknown_fields_are_pointed_at_at_every_depth(
+    client: Client, noun: Noun, ids: Ids
+) -> None:
+    expected: list[str] = []
+    body = strange(noun.full(ids), "", expected)
+    assert faults(await posted(client, noun, body)) == sorted(
+        (pointer, "unknown-field") for pointer in expected
+    )
+    assert len(expected) > 3
+
+
+def strange(value: Any, pointer: str, added: list[str]) -> Any:
+    """Add an unknown field to every object in a body, noting where."""
+    if isinstance(value, list):
+        return [strange(item, f"{pointer}/{i}", added) for i, item in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    added.append(f"{pointer}/x~1y~0z")
+    inner = {name: strange(item, f"{pointer}/{name}", added) for name, item in value.items()}
+    return {**inner, "x/y~z": 1}
+
+
+@pytest.mark.usefixtures("untouched")
+async def test_what_is_required_is_pointed_at(client: Client, noun: Noun) -> None:
+    expected = sorted((f"/{name}", "required") for name in noun.minimal() if name != "name")
+    assert faults(await posted(client, noun, b"{}")) == expected
+    nulls = dict.fromkeys(noun.minimal())
+    found = faults(await posted(client, noun, nulls))
+    assert [fault for fault in found if fault[0] != "/name"] == expected
+
+
+async def test_all_the_faults_of_a_body_are_told_at_once(
+    client: Client, connection: Connection, ids: Ids
+) -> None:
+    before = await count_rows(connection)
+    source = ids[RecordType.SOURCE]
+    body = {
+        "text": "",
+        "kind": "gossip",
+        "language": "en_GB",
+        "tags": ["a", "", "b" * 101],
+        "attributions": [
+            {"source_id": source, "position": "0"},
+            {"source_id": "nobody", "role": "claimant", "mood": 1},
+            {"resolution": "certain"},
+        ],
+        "quantities": [
+            {
+                "metric": "Killed",
+                "unit": "person",
+                "qualifier": "between",
+                "lower": 9,
+                "printed": "x",
+            },
+            {"metric": "killed", "qualifier": "vague", "printed": 7},
+        ],
+        "stated": {"earliest": "2024-02-30", "precision": "fortnight"},
+        "extraction": {"agent": "x", "confidence": 1.5},
+        "assessments": {},
+    }
+    assert faults(await posted(client, CLAIM, body)) == sorted(
+        [
+            ("/text", "invalid-value"),
+            ("/kind", "unknown-term"),
+            ("/language", "invalid-value"),
+            ("/tags/1", "invalid-value"),
+            ("/tags/2", "invalid-value"),
+            ("/attributions/0/position", "wrong-type"),
+            ("/attributions/1/source_id", "invalid-value"),
+            ("/attributions/1/mood", "unknown-field"),
+            ("/attributions/2/source_id", "source-needed"),
+            ("/quantities/0/metric", "invalid-value"),
+            ("/quantities/1/unit", "required"),
+            ("/quantities/1/printed", "wrong-type"),
+            ("/stated/precision", "unknown-term"),
+            ("/extraction/method", "required"),
+            ("/extraction/confidence", "invalid-value"),
+            ("/assessments", "wrong-type"),
+        ]
+    )
+    assert await count_rows(connection) == before
+
+
+@pytest.mark.usefixtures("untouched")
+async def test_all_the_broken_rules_of_a_body_are_told_at_once(client: Client, ids: Ids) -> None:
+    other = ids[RecordType.CLAIM]
+    figure_ = {"metric": "killed", "unit": "person", "printed": "x"}
+    body = CLAIM.minimal(
+        tags=["a", "a"],
+        embedding="embedded",
+        attributions=[{"resolution": "certain"}],
+        quantities=[
+            {**figure_, "qualifier": "between", "lower": 2, "upper": 1},
+            {**figure_, "qualifier": "exact", "upper": 1},
+            {**figure_, "qualifier": "vague", "term": "x", "reading": {"rule": "x"}},
+        ],
+        appearances=[
+            {
+                "article_id": ids[RecordType.ARTICLE],
+                "spans": [{"start": 0, "end": 5, "exact": "four"}],
+            }
+        ],
+        stated={"earliest": "2024-01-02", "latest": "2024-01-01"},
+        relations=[{"claim_id": other, "kind": "about"}, {"claim_id": other, "kind": "about"}],
+    )
+    assert faults(await posted(client, CLAIM, body)) == sorted(
+        [
+            ("/tags/1", "duplicate-item"),
+            ("/parent_claim_id", "required"),
+            ("/attributions/0/source_id", "source-needed"),
+            ("/quantities/0/upper", "out-of-order"),
+            ("/quantities/1/value", "required"),
+            ("/quantities/1/upper", "not-allowed"),
+            ("/quantities/2/reading/lower", "required"),
+            ("/appearances/0/spans/0/end", "span-length"),
+            ("/stated/latest", "out-of-order"),
+            ("/relations/1", "duplicate-item"),
+        ]
+    )
+
+
+@pytest.mark.usefixtures("untouched")
+async def test_all_that_the_database_knows_better_is_told_at_once(client: Client, ids: Ids) -> None:
+    nobody, start = str(uuid4()), TEXT.index("Lee")
+    article = {"article_id": ids[RecordType.ARTICLE]}
+    body = CLAIM.minimal(
+        version=1,
+        parent_claim_id=nobody,
+        attributions=[{"source_id": nobody, "via_id": ids[RecordType.CLAIM]}],
+        appearances=[
+            {**article, "spans": [{"start": start + 1, "end": start + 4, "exact": "Lee"}]},
+            {**article, "spans": [{"start": 9_997, "end": 10_000, "exact": "Lee"}]},
+            {**article, "article_version": 99},
+            {**article, "anchor": "orphaned"},
+        ],
+    )
+    assert faults(await posted(client, CLAIM, body), "unknown-reference") == sorted(
+        [
+            ("/version", "read-only"),
+            ("/parent_claim_id", "unknown-reference"),
+            ("/attributions/0/source_id", "unknown-reference"),
+            ("/attributions/0/via_id", "unknown-reference"),
+            ("/appearances/0/spans/0/exact", "span-mismatch"),
+            ("/appearances/1/spans/0/end", "outside-text"),
+            ("/appearances/2/article_version", "unknown-reference"),
+            ("/appearances/3/anchor", "read-only"),
+        ]
+    )
+
+
+async def test_a_record_does_not_refer_to_itself(client: Client, noun: Noun, ids: Ids) -> None:
+    record = await create(client, noun, noun.referred())
+    body = noun.full({**ids, noun.type: record.id})
+    response = await client.put(record.path, json=body, headers=record.match)
+    assert {code for _, code in faults(response)} == {"self-reference"}
+
+
+@pytest.mark.usefixtures("untouched")
+async def test_an_unknown_term_is_answered_with_the_terms(client: Client) -> None:
+    response = await posted(client, DENIAL, DENIAL.minimal(kind="denial"))
+    (error,) = problem(response, 422, "invalid-record")["errors"]
+    assert "full_denial" in error["detail"]
+
+
+async def test_lists_end_somewhere(client: Client, noun: Noun) -> None:
+    limit = 100
+    tags = [f"{n}" for n in range(limit + 1)]
+    assert faults(await posted(client, noun, noun.minimal(tags=tags))) == [
+        ("/tags", "invalid-value")
+    ]
+    await create(client, noun, noun.minimal(tags=tags[:limit]))
+
+
+async def test_a_url_is_bounded_and_percent_encoded(client: Client) -> None:
+    longest = f"https://example.org/{unique()}/".ljust(2_000, "x")
+    await create(client, ARTICLE, ARTICLE.minimal(url=longest))
+    for url in (longest + "x", "javascript:alert(1)", "//x", "https://ü.example/", "https://x /"):
+        response = await posted(client, ARTICLE, ARTICLE.minimal(url=url))
+        assert faults(response) == [("/url", "invalid-value")]
+
+
+async def test_the_longest_external_id_is_kept(client: Client, noun: Noun) -> None:
+    for letter in ("x", "é", "😀"):
+        pair = {"namespace": letter * 100, "value": letter * 368 + unique()}
+        record = await create(client, noun, noun.minimal(external_ids=[pair]))
+        response = await client.get(f"{noun.path}/by-external-id", params=pair)
+        assert response.json() == record.record
+
+
+# --- cursors ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def next_cursor(client: Client, noun: Noun) -> str:
+    """Take a cursor of each noun's list."""
+    tag = unique()
+    for _ in range(2):
+        await create(client, noun, noun.minimal(tags=[tag]))
+    response = await client.get(noun.path, params={"limit": 1})
+    found: str = response.json()["next_cursor"]
+    return found
+
+
+def mutations(text: str) -> Iterator[str]:
+    """Yield spellings of a cursor that are not the one that was given."""
+    yield from ("x", "=", "é", "%", " ", "null", "a" * 2_001, text + "=", text + "A", text[:-1])
+    yield from (text.upper(), text[::-1], f" {text}", text + "\n", text.replace("A", "/"))
+    for place in range(0, len(text), 7):
+        other = "A" if text[place] != "A" else "B"
+        yield text[:place] + other + text[place + 1 :]
+
+
+async def test_a_mutated_cursor_is_refused(client: Client, noun: Noun, next_cursor: str) -> None:
+    for mutated in mutations(next_cursor):
+        if mutated == next_cursor:
+            continue
+        response = await client.get(noun.path, params={"limit": 1, "cursor": mutated})
+        assert response.status_code == 400, mutated
+        assert response.json()["code"] in {"invalid-cursor", "invalid-parameter"}
+        assert response.json()["errors"][0]["parameter"] == "cursor"
+
+
+async def test_a_cursor_of_another_list_is_refused(
+    client: Client, noun: Noun, ids: Ids, next_cursor: str
+) -> None:
+    for other in EVERY.values():
+        if other is not noun:
+            response = await client.get(other.path, params={"cursor": next_cursor})
+            problem(response, 400, "cursor-mismatch")
+    path = f"{noun.path}/{ids[noun.type]}/revisions"
+    response = await client.get(path, params={"cursor": next_cursor})
+    problem(response, 400, "cursor-mismatch")
+
+
+async def test_a_forged_cursor_is_refused(client: Client, noun: Noun, next_cursor: str) -> None:
+    """The checksum is no secret: whoever reads the code can make one for any values."""
+    raw = urlsafe_b64decode(next_cursor + "=" * (-len(next_cursor) % 4))
+    forged: list[Any] = [
+        [],
+        ["x"],
+        [1, 2, 3],
+        {},
+        None,
+        "text",
+        [None, "x"],
+        ["x", str(uuid4())],
+        [5, str(uuid4())],
+        [[], str(uuid4())],
+        ["2024-01-01T00:00:00Z", 7],
+        ["9999-99-99T00:00:00Z", str(uuid4())],
+    ]
+    for values in forged:
+        given = cursor.write(raw[6:12], values)
+        response = await client.get(noun.path, params={"limit": 1, "cursor": given})
+        assert (response.status_code, values) == (400, values)
+        problem(response, 400, "invalid-cursor")
+    given = urlsafe_b64encode(raw[:12]).decode().rstrip("=")
+    problem(await client.get(noun.path, params={"cursor": given}), 400, "invalid-cursor")
+
+
+# --- what is left in no answer ---------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("untouched")
+async def test_a_problem_is_not_larger_than_what_caused_it_by_much(client: Client) -> None:
+    body = json.dumps({f"{n}": 1 for n in range(5_000)}).encode()
+    response = await posted(client, CLAIM, body)
+    problem(response, 422, "invalid-record")
+    assert len(response.content) < 20 * len(body)

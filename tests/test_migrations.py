@@ -1,0 +1,246 @@
+"""Migrations: each goes forward and back, alone and with another one at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from api.core import schema
+from tests.conftest import in_database
+
+KNOWN = schema.known()
+
+# What makes a schema, one list each: everything is named, so the order of creation is left out.
+LISTINGS = {
+    "columns": """
+        SELECT c.relname, c.relkind::text, c.reloptions, a.attnum, a.attname,
+               format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity::text,
+               a.attgenerated::text, a.attcollation::regcollation::text,
+               pg_get_expr(d.adbin, d.adrelid)
+        FROM pg_class AS c
+        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        LEFT JOIN pg_attrdef AS d ON d.adrelid = c.oid AND d.adnum = a.attnum
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'c')
+        ORDER BY c.relname, a.attnum""",
+    "constraints": """
+        SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid)
+        FROM pg_constraint WHERE connamespace = 'public'::regnamespace ORDER BY 1, 2""",
+    "indexes": """
+        SELECT tablename, indexname, indexdef
+        FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1, 2""",
+    "functions": """
+        SELECT p.oid::regprocedure::text,
+               CASE WHEN p.prokind IN ('f', 'p') THEN pg_get_functiondef(p.oid) END
+        FROM pg_proc AS p WHERE p.pronamespace = 'public'::regnamespace ORDER BY 1""",
+    "triggers": """
+        SELECT tgrelid::regclass::text, tgname, pg_get_triggerdef(oid), tgenabled::text
+        FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1, 2""",
+    "types": """
+        SELECT typname, typtype::text
+        FROM pg_type WHERE typnamespace = 'public'::regnamespace ORDER BY 1""",
+    "sequences": """
+        SELECT sequencename, data_type::text, start_value, increment_by
+        FROM pg_sequences WHERE schemaname = 'public' ORDER BY 1""",
+    "extensions": "SELECT extname FROM pg_extension ORDER BY 1",
+    "text search": """
+        SELECT c.cfgname, m.maptokentype, m.mapseqno, m.mapdict::regdictionary::text
+        FROM pg_ts_config AS c JOIN pg_ts_config_map AS m ON m.mapcfg = c.oid
+        WHERE c.cfgnamespace = 'public'::regnamespace ORDER BY 1, 2, 3""",
+    "rights": """
+        SELECT c.relname, c.relacl::text FROM pg_class AS c
+        WHERE c.relnamespace = 'public'::regnamespace ORDER BY 1""",
+}
+
+
+@pytest.fixture
+async def bare(template: str) -> AsyncIterator[str]:
+    """Make a database with nothing in it."""
+    name = f"bare_{uuid4().hex}"
+    server = await asyncpg.connect(in_database(template, "postgres"))
+    try:
+        await server.execute(f"CREATE DATABASE {name}")
+        yield in_database(template, name)
+        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await server.close()
+
+
+async def described(url: str) -> dict[str, list[list[Any]]]:
+    """List everything that a schema consists of."""
+    connection = await asyncpg.connect(url)
+    try:
+        return {
+            name: [list(row) for row in await connection.fetch(query)]
+            for name, query in LISTINGS.items()
+        }
+    finally:
+        await connection.close()
+
+
+async def own_objects(url: str) -> dict[str, list[list[Any]]]:
+    """List what is left beside alembic's own table."""
+    return {
+        name: [row for row in rows if "alembic_version" not in str(row[0])]
+        for name, rows in (await described(url)).items()
+    }
+
+
+# --- forward and back ------------------------------------------------------------------------
+
+
+async def test_the_schema_knows_where_it_is(bare: str) -> None:
+    assert await schema.current(bare) is None
+    assert schema.latest() == KNOWN[-1]
+    for revision in KNOWN:
+        await schema.migrate(bare, revision)
+        assert await schema.current(bare) == revision
+    await schema.migrate(bare, "base")
+    assert await schema.current(bare) is None
+
+
+@pytest.mark.parametrize("revision", [None, *KNOWN])
+async def test_every_state_leads_to_the_newest(bare: str, template: str, revision: str) -> None:
+    if revision is not None:
+        await schema.migrate(bare, revision)
+    await schema.migrate(bare)
+    assert await schema.current(bare) == schema.latest()
+    assert await described(bare) == await described(template)
+
+
+@pytest.mark.parametrize("revision", KNOWN)
+async def test_every_migration_goes_back_without_a_trace(bare: str, revision: str) -> None:
+    empty = await own_objects(bare)
+    await schema.migrate(bare, revision)
+    there = await described(bare)
+    await schema.migrate(bare, "base")
+    assert await own_objects(bare) == empty
+    await schema.migrate(bare, revision)
+    assert await described(bare) == there
+    place = KNOWN.index(revision)
+    await schema.migrate(bare, KNOWN[place - 1] if place else "base")
+    await schema.migrate(bare, revision)
+    assert await described(bare) == there
+
+
+async def test_a_migration_to_where_one_is_changes_nothing(bare: str) -> None:
+    await schema.migrate(bare)
+    there = await described(bare)
+    await schema.migrate(bare)
+    await schema.migrate(bare, schema.latest())
+    assert await described(bare) == there
+
+
+async def test_the_listings_see_a_difference(bare: str) -> None:
+    await schema.migrate(bare)
+    there = await described(bare)
+    assert all(there[name] for name in LISTINGS)
+    connection = await asyncpg.connect(bare)
+    try:
+        await connection.execute("ALTER TABLE claims ALTER COLUMN language DROP DEFAULT")
+    finally:
+        await connection.close()
+    assert await described(bare) != there
+
+
+# --- at the same time ------------------------------------------------------------------------
+
+_MIGRATE = (
+    "import asyncio, sys; from api.core import schema; asyncio.run(schema.migrate(sys.argv[1]))"
+)
+
+
+async def test_processes_that_migrate_at_once_all_succeed(bare: str, template: str) -> None:
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            _MIGRATE,
+            bare,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=Path(__file__).parent.parent,
+        )
+        for _ in range(2)
+    ]
+    for process in processes:
+        said, _ = await process.communicate()
+        assert process.returncode == 0, said.decode()
+    assert await described(bare) == await described(template)
+
+
+async def test_a_migration_waits_for_another_one(bare: str) -> None:
+    other = await asyncpg.connect(bare)
+    try:
+        assert await other.fetchval("SELECT pg_try_advisory_lock($1)", 0x636C61696D)
+        waiting = asyncio.create_task(schema.migrate(bare))
+        await asyncio.sleep(0.5)
+        assert not waiting.done()
+        assert await schema.current(bare) is None
+        await other.fetchval("SELECT pg_advisory_unlock($1)", 0x636C61696D)
+        await waiting
+    finally:
+        await other.close()
+    assert await schema.current(bare) == schema.latest()
+
+
+# --- the SQL ---------------------------------------------------------------------------------
+
+NOT_FOR_US = {
+    "require-statement-timeout": "a migration takes as long as it has to; it waits for no lock",
+    "prefer-bigint-over-int": "versions, positions and lengths end at 2^31 - 1 by contract",
+}
+"""Rules of squawk that do not apply, and why."""
+
+
+async def emitted(url: str, target: str) -> list[str]:
+    """Migrate, and give the statements that change something."""
+    statements: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        statements.append(arguments[2])
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        await schema.migrate(url, target)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    words = ("CREATE", "ALTER", "DROP", "SET", "COMMENT", "GRANT", "REVOKE", "UPDATE", "DO")
+    return [each.strip() for each in statements if each.strip().startswith(words)]
+
+
+def linted(statements: list[str]) -> list[dict[str, Any]]:
+    """Let squawk look at some SQL."""
+    squawk = shutil.which("squawk", path=str(Path(sys.executable).parent)) or "squawk"
+    sql = "".join(f"{statement};\n" for statement in statements)
+    rules = [part for rule in NOT_FOR_US for part in ("--exclude", rule)]
+    done = subprocess.run(
+        [squawk, "--reporter", "json", "--assume-in-transaction", "--pg-version", "15.0", *rules],
+        input=sql,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+async def test_squawk_finds_no_fault_with_the_migrations(bare: str) -> None:
+    statements = await emitted(bare, "head")
+    assert len(statements) > 50
+    ours = [each for each in statements if "alembic_version" not in each]
+    assert ours[0].startswith("SET LOCAL lock_timeout")
+    assert linted(ours) == []
+    assert linted(["ALTER TABLE claims DROP COLUMN note"]) != []

@@ -1,0 +1,186 @@
+"""How many SQL statements each operation costs, whatever the size of what it handles."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from api.app import create_router
+from api.core.db import Database
+from api.core.edge import Edge
+from api.settings import Settings
+from schemas.vocabularies import RecordType
+from tests.factories import EVERY, MERGE_PATCH, TEXT, Ids, Noun, create, stored, unique
+
+_TRANSACTION_CONTROL = {"BEGIN", "COMMIT", "ROLLBACK"}
+# What asyncpg 0.32 asks once for each connection: of array types, with jit off meanwhile.
+_OF_THE_DRIVER = ("typeinfo_tree", "current_setting('jit')")
+
+
+class Counted:
+    """A service on one connection that notes what is run on it."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self.client = client
+        self.statements: list[str] = []
+
+    def note(self, query: asyncpg.connection.LoggedQuery) -> None:
+        """Note a statement of ours."""
+        ours = not any(mark in query.query for mark in _OF_THE_DRIVER)
+        if ours and query.query.rstrip(";").split()[0] not in _TRANSACTION_CONTROL:
+            self.statements.append(query.query)
+
+    def taken(self) -> int:
+        """Say how many statements there were since the last time."""
+        number = len(self.statements)
+        self.statements.clear()
+        return number
+
+
+@pytest.fixture
+async def counted(database_url: str) -> AsyncIterator[Counted]:
+    """Serve this worker's database through one connection, and listen on it.
+
+    The logger stays on the connection when that goes back to the pool.
+    """
+    database = Database(database_url, settings := Settings(pool_size=1))
+    await database.open()
+    edge: Any = Edge(*create_router(settings, database))
+    transport = httpx.ASGITransport(edge)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        found = Counted(client)
+        async with database.connection() as connection:
+            connection.add_query_logger(found.note)
+        yield found
+    await database.close()
+
+
+async def test_the_statements_are_counted(counted: Counted, noun: Noun) -> None:
+    assert counted.taken() == 0
+    await counted.client.get(noun.path)
+    await counted.client.get(noun.path)
+    assert counted.taken() == 2
+
+
+async def test_get_costs_one_statement(counted: Counted, noun: Noun) -> None:
+    pair = {"namespace": "count", "value": unique()}
+    record = await create(counted.client, noun, noun.minimal(external_ids=[pair]))
+    counted.taken()
+    external = f"{noun.path}/by-external-id"
+    for path, query in (
+        (record.path, {}),
+        (record.path, {"as_of": record.record["created_at"]}),
+        (external, pair),
+        (f"{record.path}/revisions", {}),
+        (f"{record.path}/revisions/1", {}),
+    ):
+        response = await counted.client.get(path, params=query)
+        assert response.status_code == 200
+        assert counted.taken() == 1, path
+    await counted.client.get(record.path, headers={"if-none-match": record.etag})
+    assert counted.taken() == 1
+
+
+async def test_a_list_costs_one_statement_and_one_for_each_relation(
+    counted: Counted, noun: Noun, ids: Ids
+) -> None:
+    tag = unique()
+    for _ in range(3):
+        await create(counted.client, noun, noun.full(ids, tags=[tag]))
+    counted.taken()
+    names = [expansion.name for expansion in noun.resource.expansions]
+    for limit in (1, 2, 200):
+        asked = {"tag": tag, "limit": f"{limit}", "count": "exact", "q": "killed or ten"}
+        for number in range(len(names) + 1):
+            expand = {"expand": ",".join(names[:number])} if number else {}
+            response = await counted.client.get(noun.path, params={**asked, **expand})
+            assert len(response.json()["items"]) == min(limit, 3)
+            assert counted.taken() == 1 + number
+
+
+async def test_create_costs_at_most_two_statements(counted: Counted, noun: Noun, ids: Ids) -> None:
+    await create(counted.client, noun)
+    assert counted.taken() <= 2
+    await create(counted.client, noun, noun.full(ids))
+    assert counted.taken() <= 2
+
+
+async def test_a_replacement_and_a_patch_cost_at_most_two_statements(
+    counted: Counted, noun: Noun, ids: Ids
+) -> None:
+    record = await create(counted.client, noun, noun.referred())
+    counted.taken()
+    for number in range(3):
+        body = noun.full(ids, note=f"{number}")
+        response = await counted.client.put(record.path, json=body, headers=record.match)
+        assert response.json()["version"] == 2 + 2 * number
+        assert counted.taken() <= 2
+        record = stored(noun, response)
+        headers = {**MERGE_PATCH, **record.match}
+        patch = {**noun.full(ids), "note": "patched"}
+        response = await counted.client.patch(record.path, json=patch, headers=headers)
+        assert response.json()["version"] == 3 + 2 * number
+        assert counted.taken() <= 2
+        record = stored(noun, response)
+    path = f"{noun.path}/by-external-id?namespace=count&value={unique()}"
+    for status in (201, 200):
+        response = await counted.client.put(path, json=noun.full(ids, external_ids=[]))
+        assert response.status_code == status
+        assert counted.taken() <= 2
+
+
+async def test_a_new_text_costs_three_more_statements_for_each_type_printed_in_it(
+    counted: Counted, ids: Ids
+) -> None:
+    """What is printed in an article follows its text, however much that is."""
+    article = EVERY[RecordType.ARTICLE]
+    record = await create(counted.client, article, article.referred())
+    own = {**ids, RecordType.ARTICLE: record.id}
+    for _ in range(3):
+        for type_ in (RecordType.CLAIM, RecordType.DENIAL):
+            await create(counted.client, EVERY[type_], EVERY[type_].full(own))
+    counted.taken()
+    for number, text in enumerate(("New: " + TEXT, "nothing of it", None), start=2):
+        headers = {**MERGE_PATCH, "if-match": "*"}
+        response = await counted.client.patch(record.path, json={"text": text}, headers=headers)
+        assert response.json()["version"] == number
+        assert counted.taken() <= 2 + 3 * 2
+
+
+async def test_a_write_that_changes_nothing_costs_one_statement(
+    counted: Counted, noun: Noun, ids: Ids
+) -> None:
+    record = await create(counted.client, noun, noun.full(ids))
+    counted.taken()
+    response = await counted.client.put(record.path, json=record.record, headers=record.match)
+    assert response.json() == record.record
+    assert counted.taken() == 1
+
+
+async def test_delete_and_restore_cost_one_statement(
+    counted: Counted, noun: Noun, ids: Ids
+) -> None:
+    record = await create(counted.client, noun, noun.full(ids))
+    counted.taken()
+    response = await counted.client.delete(record.path, headers=record.match)
+    assert response.status_code == 204
+    assert counted.taken() == 1
+    headers = {"if-match": response.headers["etag"]}
+    response = await counted.client.post(f"{record.path}/restore", headers=headers)
+    assert response.status_code == 200
+    assert counted.taken() == 1
+
+
+async def test_what_is_refused_unread_costs_nothing(counted: Counted, noun: Noun) -> None:
+    for body in (b"{", b'{"nothing":1}', b"[]"):
+        response = await counted.client.post(
+            noun.path, content=body, headers={"content-type": "application/json"}
+        )
+        assert response.is_client_error
+    await counted.client.get(f"{noun.path}/odd")
+    await counted.client.get(f"{noun.path}?nothing=1")
+    assert counted.taken() == 0
