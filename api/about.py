@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 from litestar import get
 from msgspec import Meta, Struct
 
+from api.core import schema
 from api.core.db import Database
 from api.core.errors import FAULT_CODES, KINDS, NOT_FOUND, Kind, Problem, unavailable
 from api.core.filters import Parameter, read_query
@@ -64,9 +65,14 @@ async def get_readiness(request: Request) -> Answer:
 
 
 async def _check(database: Database) -> None:
-    row = await database.fetchrow("SELECT pg_is_in_recovery() AS standby")
+    row = await database.fetchrow(_STATE)
     if row is None or row["standby"]:
         raise unavailable("The database takes no writes.")
+    if row["revision"] != schema.latest():
+        raise unavailable("The database's schema is not the one that this version needs.")
+
+
+_STATE = f"SELECT pg_is_in_recovery() AS standby, ({schema.CURRENT}) AS revision"
 
 
 # --- vocabularies ----------------------------------------------------------------------------

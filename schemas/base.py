@@ -59,7 +59,7 @@ Url = Annotated[
     str,
     Meta(
         max_length=2_000,
-        pattern=r"^https?://[!-~]+\Z",
+        pattern=r"^https?://[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+\Z",
         extra_json_schema={"format": "uri"},
     ),
 ]

@@ -48,7 +48,7 @@ class Database:
         settings = self.settings
         self._pool = await asyncpg.create_pool(
             self._url,
-            min_size=1,
+            min_size=0,  # the service starts, and says 503, while the database is away
             max_size=settings.pool_size,
             connection_class=_Connection,
             statement_cache_size=settings.statement_cache_size,

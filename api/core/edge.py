@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from litestar.types import ASGIApp, Receive
 
@@ -136,7 +136,7 @@ def not_allowed(allowed: str) -> Problem:
 
 def problem_answer(problem: Problem, scope: Any) -> Answer:  # noqa: ANN401 - one of Litestar's unions
     """Answer with a problem."""
-    document = problem.document(scope["path"], scope["state"]["request_id"])
+    document = problem.document(quote(scope["path"]), scope["state"]["request_id"])
     return Answer(
         encoded(document),
         int(problem.kind.status),

@@ -89,6 +89,12 @@ METHOD_NOT_ALLOWED = Kind(
     "This path does not take that method.",
     "The `Allow` header lists the methods that it takes.",
 )
+REQUEST_TIMEOUT = Kind(
+    "request-timeout",
+    HTTPStatus.REQUEST_TIMEOUT,
+    "The body did not come.",
+    "Send the body without long pauses.",
+)
 NOT_UNIQUE = Kind(
     "not-unique",
     HTTPStatus.CONFLICT,

@@ -21,6 +21,7 @@ from api.core.errors import (
     MALFORMED_JSON,
     NOT_FOUND,
     PRECONDITION_REQUIRED,
+    REQUEST_TIMEOUT,
     UNSUPPORTED_MEDIA_TYPE,
     Problem,
 )
@@ -90,7 +91,11 @@ def require_media_type(request: Request, expected: Collection[str]) -> None:
             headers={"Accept-Patch" if MERGE_PATCH in expected else "Accept": ", ".join(expected)},
         )
     if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise Problem(UNSUPPORTED_MEDIA_TYPE, "A body with `Content-Encoding` is not read.")
+        raise Problem(
+            UNSUPPORTED_MEDIA_TYPE,
+            "A body with `Content-Encoding` is not read.",
+            headers={"Accept-Encoding": "identity"},
+        )
 
 
 _CHARSETS = {"", "charset=utf-8", 'charset="utf-8"'}
@@ -105,7 +110,7 @@ async def body_chunks(request: Request) -> AsyncIterator[bytes]:
             yield chunk
     except TimeoutError:
         raise Problem(
-            MALFORMED_JSON, f"No byte of the body came for {idle:g} s.", headers=_CLOSE
+            REQUEST_TIMEOUT, f"No byte of the body came for {idle:g} s.", headers=_CLOSE
         ) from None
     except ClientException:
         raise Problem(MALFORMED_JSON, "The body was cut off.", headers=_CLOSE) from None

@@ -302,10 +302,9 @@ def _expansions(resource: Resource, text: str | None) -> list[Expansion]:
         return []
     known = {expansion.name: expansion for expansion in resource.expansions}
     names = text.split(",")
-    for name in names:
-        if name not in known:
-            raise invalid_parameter("expand", f"It takes {', '.join(known)}, with commas.")
-    return [known[name] for name in dict.fromkeys(names)]
+    if len(set(names)) < len(names) or not known.keys() >= set(names):
+        raise invalid_parameter("expand", f"It takes {', '.join(known)}, with commas, each once.")
+    return [known[name] for name in names]
 
 
 def _order(

@@ -47,7 +47,7 @@ from api.core.request import (
 )
 from api.core.resource import Resource, external_id, gone
 from api.core.validation import check, merge_patch, read_object
-from schemas.base import Create, ExternalId, Fault, Part, Reference, fields, references
+from schemas.base import Create, ExternalId, Fault, Part, Reference, fields, moment, references
 from schemas.parts import Appearance
 from schemas.vocabularies import RecordType
 
@@ -192,7 +192,7 @@ def settle(
     broken = [
         Fault((name,), "read-only", f"The server sets `{name}`; leave it out or as it is.")
         for name, value in wanted.claimed.items()
-        if name not in server or server[name] != value
+        if name not in server or not _same(server[name], value)
     ]
     kept = () if current is None or current.deleted else _targets(before)
     for reference in references(wanted.record):
@@ -215,6 +215,14 @@ def settle(
     if broken:
         raise invalid_record(broken)
     return Settled(record, current is not None and not current.deleted and record == before)
+
+
+def _same(stands: Any, sent: Any) -> bool:  # noqa: ANN401 - JSON
+    """Compare a value of the server's with what was sent: an instant has several spellings."""
+    if stands == sent:
+        return True
+    both = isinstance(stands, str) and isinstance(sent, str) and "T" in stands
+    return both and moment(stands) is not None and moment(stands) == moment(sent)
 
 
 def _targets(record: Create | None) -> Collection[tuple[RecordType, str]]:
@@ -505,6 +513,7 @@ async def delete(of: Resource, request: Request) -> Answer:
     """Delete a record that nothing refers to; a tombstone stays."""
     identity = record_id(request)
     read_query(request.scope["query_string"], {})
+    refuse_idempotency_key(request)
     expected = required_match(request)
     async with context(request).database.connection() as connection:
         try:

@@ -113,6 +113,7 @@ names its record by `id` or `external_id`.""",
     refusals=(
         refusals.BAD_LINES,
         refusals.NOT_LINES,
+        refusals.REQUEST_TIMEOUT,
         refusals.UNAVAILABLE,
         refusals.STORAGE_FULL,
     ),

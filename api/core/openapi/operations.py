@@ -95,6 +95,7 @@ _READ: Final = (*ANYWHERE, refusals.UNAVAILABLE)
 _WRITE: Final = (*_READ, refusals.STORAGE_FULL)
 _WRITE_BODY: Final = (
     refusals.BAD_BODY,
+    refusals.REQUEST_TIMEOUT,
     refusals.NOT_UNIQUE,
     refusals.BODY_TOO_LARGE,
     refusals.INVALID_RECORD,

@@ -45,6 +45,7 @@ BAD_PAGE = Refusal("BadPage", (*_QUERY, errors.INVALID_CURSOR, errors.CURSOR_MIS
 BAD_REQUEST = Refusal("BadRequest", (*_QUERY, errors.INVALID_HEADER))
 BAD_BODY = Refusal("BadBody", (*_QUERY, *_BODY, errors.TOO_DEEP))
 BAD_LINES = Refusal("BadLines", (*_QUERY, *_BODY))
+REQUEST_TIMEOUT = Refusal("RequestTimeout", (errors.REQUEST_TIMEOUT,))
 NOT_FOUND = Refusal("NotFound", (errors.NOT_FOUND,))
 NOT_UNIQUE = Refusal("NotUnique", (errors.NOT_UNIQUE, errors.RELATION_EXISTS))
 STILL_REFERENCED = Refusal("StillReferenced", (errors.STILL_REFERENCED,))
@@ -214,6 +215,7 @@ _OTHERS = (
     Problem(errors.MALFORMED_JSON, "Line 1, column 10: Expecting value."),
     Problem(errors.INVALID_HEADER, "`If-Match` takes `*` or a list of quoted ETags."),
     Problem(errors.NOT_FOUND, "No record has this id."),
+    Problem(errors.REQUEST_TIMEOUT, "No byte of the body came for 10 s."),
     Problem(errors.BODY_TOO_LARGE, "A body of this operation has at most 1048576 bytes."),
     Problem(errors.UNSUPPORTED_MEDIA_TYPE, "Send `Content-Type: application/json`."),
     Problem(errors.UNAVAILABLE, "The database is away or busy."),
