@@ -53,7 +53,7 @@ SOURCES = Resource(
             "The start of any of its names; accents and case are ignored.",
         ),
     ),
-    sorts=(Sort("name", "t.name", nullable=True, time=False),),
+    sorts=(Sort("name", "t.name", nullable=True, key=str),),
     expansions=(forward("sources", _SOURCE, _SOURCE, "its parent, members and organisations"),),
     searched="`name`, `names` and `description`",
 )

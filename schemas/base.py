@@ -126,6 +126,9 @@ class Part(Struct, kw_only=True, forbid_unknown_fields=True):
         yield from ()
 
 
+MOST_EXTERNAL_IDS: Final = 50
+
+
 class ExternalId(Part, kw_only=True):
     """The name of a record in another system; unique among records of one type."""
 
@@ -140,7 +143,7 @@ class Create(Part, kw_only=True):
 
     external_ids: Annotated[
         list[ExternalId],
-        Meta(max_length=50, description="Names of this record in other systems."),
+        Meta(max_length=MOST_EXTERNAL_IDS, description="Names of this record in other systems."),
     ] = []
     tags: Annotated[
         list[Annotated[str, Meta(min_length=1, max_length=100)]],
@@ -166,17 +169,26 @@ def repeated(field: str, keys: Sequence[Any]) -> Iterator[Fault]:
 
 
 def moment(bound: str, *, end: bool = False) -> dt.datetime | None:
-    """Place a bound on the time line in UTC: a date at its day's start or, with `end`, its end.
+    """Place a bound on the time line in UTC: a date at its day's start.
 
-    None for what is on no calendar, such as 30 February.
+    With `end` it is where the bound is over: at the day's end, or a microsecond after the instant.
+    None for what is on no calendar, such as 30 February, or in UTC before 1000 or after 2999.
     """
     try:
         if "T" in bound:
-            return dt.datetime.fromisoformat(bound).astimezone(dt.UTC)
-        day = dt.datetime.combine(dt.date.fromisoformat(bound), dt.time(), dt.UTC)
+            at = dt.datetime.fromisoformat(bound).astimezone(dt.UTC)
+        else:
+            at = dt.datetime.combine(dt.date.fromisoformat(bound), dt.time(), dt.UTC)
     except (ValueError, OverflowError):
         return None
-    return day + dt.timedelta(days=1) if end else day
+    if not _FIRST_YEAR <= at.year <= _LAST_YEAR:
+        return None
+    if not end:
+        return at
+    return at + (dt.timedelta(microseconds=1) if "T" in bound else dt.timedelta(days=1))
+
+
+_FIRST_YEAR, _LAST_YEAR = 1000, 2999
 
 
 def impossible(field: str, bound: str | None) -> Iterator[Fault]:

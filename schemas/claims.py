@@ -28,7 +28,15 @@ from schemas.base import (
     repeated,
     update,
 )
-from schemas.parts import Appearance, Attribution, Extraction, Quantity, Time
+from schemas.parts import (
+    Appearance,
+    Attribution,
+    Extraction,
+    Quantity,
+    Time,
+    significant,
+    whole,
+)
 from schemas.vocabularies import (
     Certainty,
     ClaimKind,
@@ -74,6 +82,14 @@ class Relation(Part, kw_only=True):
     confidence: Annotated[Confidence | None, Meta(description="How sure, from 0 to 1.")] = None
     note: Annotated[Text | None, Meta(description="An editor's note.")] = None
 
+    def __post_init__(self) -> None:
+        """Write whole numbers without a fraction."""
+        self.confidence = whole(self.confidence)
+
+    def faults(self) -> Iterator[Fault]:
+        """Refuse a number that others would round."""
+        yield from significant(self, "confidence")
+
 
 class Assessment(Part, kw_only=True):
     """A rating that somebody gave the claim."""
@@ -88,8 +104,13 @@ class Assessment(Part, kw_only=True):
     published_at: Annotated[Bound | None, Meta(description="When it was published.")] = None
     explanation: Annotated[Text | None, Meta(description="Its grounds.")] = None
 
+    def __post_init__(self) -> None:
+        """Write whole numbers without a fraction."""
+        self.value, self.best, self.worst = map(whole, (self.value, self.best, self.worst))
+
     def faults(self) -> Iterator[Fault]:
-        """Refuse a date that is on no calendar."""
+        """Refuse numbers that others would round, and a date that is on no calendar."""
+        yield from significant(self, "value", "best", "worst")
         yield from impossible("published_at", self.published_at)
 
 

@@ -57,7 +57,7 @@ class Time(Part, kw_only=True):
         yield from impossible("latest", self.latest)
         earliest = moment(self.earliest) if self.earliest else None
         latest = moment(self.latest, end=True) if self.latest else None
-        if earliest and latest and earliest > latest:
+        if earliest and latest and earliest >= latest:
             yield Fault(("latest",), "out-of-order", "`latest` is before `earliest`.")
 
 
@@ -260,6 +260,14 @@ class Extraction(Part, kw_only=True):
     agent: Annotated[Line, Meta(description="Who or what did it.")]
     agent_version: Annotated[Line | None, Meta(description="Which version of it.")] = None
     confidence: Annotated[Confidence | None, Meta(description="Its own, from 0 to 1.")] = None
+
+    def __post_init__(self) -> None:
+        """Write whole numbers without a fraction."""
+        self.confidence = whole(self.confidence)
+
+    def faults(self) -> Iterator[Fault]:
+        """Refuse a number that others would round."""
+        yield from significant(self, "confidence")
 
 
 class GroupSize(Part, kw_only=True):

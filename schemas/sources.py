@@ -18,6 +18,7 @@ from schemas.base import (
     SourceId,
     Text,
     Url,
+    impossible,
     record,
     repeated,
     update,
@@ -59,6 +60,16 @@ class Role(Part, kw_only=True):
         default=None, name="from"
     )
     until: Annotated[PartialDate | None, Meta(description="Until when.")] = None
+
+    def faults(self) -> Iterator[Fault]:
+        """Refuse days that are on no calendar, and an end before the beginning."""
+        for name, date in (("from", self.from_), ("until", self.until)):
+            if date is not None and len(date) == len("2024-12-19"):
+                yield from impossible(name, date)
+        if self.from_ and self.until:
+            known = min(len(self.from_), len(self.until))
+            if self.until[:known] < self.from_[:known]:
+                yield Fault(("until",), "out-of-order", "`until` is before `from`.")
 
 
 class Member(Part, kw_only=True):

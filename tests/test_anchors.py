@@ -1,4 +1,4 @@
-"""Spans are held to the article's text: a span that does not stand there is refused, and told so."""
+"""Spans are held to the article's text: one that does not stand there is refused, and told so."""
 
 from __future__ import annotations
 
@@ -30,15 +30,11 @@ def printed(*spans: dict[str, Any], article: str = "@stored", **more: Any) -> di
 
 async def refusal(world: World, *spans: dict[str, Any]) -> dict[str, str]:
     """Get spans refused; give what is said of each pointer."""
-    response = await world.client.post(
-        "/v1/claims", json=world.body("claims", printed(*spans))
-    )
+    response = await world.client.post("/v1/claims", json=world.body("claims", printed(*spans)))
     assert response.status_code == 422, response.text
     errors = response.json()["errors"]
     assert {error["code"] for error in errors} <= {"span-mismatch", "outside-text"}
-    return {
-        error["pointer"].removeprefix("/appearances/0"): error["detail"] for error in errors
-    }
+    return {error["pointer"].removeprefix("/appearances/0"): error["detail"] for error in errors}
 
 
 @pytest.mark.parametrize("plural", PLURALS)
@@ -60,7 +56,8 @@ async def test_an_appearance_has_its_defaults(world: World, plural: str) -> None
 
 
 @pytest.mark.parametrize(
-    "words", ["🌊", "🇰🇷", "👩‍👩‍👧", "At least 100", "“At least 100”", "Lee said.", "é", "e\u0301", TEXT]
+    "words",
+    ["🌊", "🇰🇷", "👩‍👩‍👧", "At least 100", "“At least 100”", "Lee said.", "é", "e\u0301", TEXT],
 )
 async def test_offsets_count_code_points(world: World, words: str) -> None:
     claim = await world.add("claims", "c", **printed(span(TEXT, words)))
@@ -171,7 +168,7 @@ async def test_a_span_stands_in_the_text_of_its_version(world: World) -> None:
     await world.patch("stored", text=f"Corrected. {TEXT}")
     await world.patch("stored", text=None)
     old, new = span(TEXT, "Lee"), span(f"Corrected. {TEXT}", "Lee")
-    right = [
+    right: list[dict[str, Any]] = [
         {"article_id": "@stored", "article_version": 1, "spans": [old]},
         {"article_id": "@stored", "article_version": 2, "spans": [new]},
         {"article_id": "@stored", "article_version": 3, "spans": [old]},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
@@ -170,7 +169,9 @@ async def test_a_position_lies_between_0_and_100(world: World) -> None:
 async def test_a_figure_has_what_its_qualifier_needs(world: World, qualifier: str) -> None:
     claim = await world.add("claims", "c", quantities=[figure(qualifier)])
     kept = {name: claim["quantities"][0][name] for name in SAMPLES}
-    assert kept == {name: SAMPLES[name] if name in NEEDED_BY[qualifier] else None for name in SAMPLES}
+    assert kept == {
+        name: SAMPLES[name] if name in NEEDED_BY[qualifier] else None for name in SAMPLES
+    }
 
 
 @pytest.mark.parametrize(("qualifier", "field"), list(itertools.product(NEEDED_BY, SAMPLES)))
@@ -247,6 +248,12 @@ async def test_the_numbers_of_a_rating_leave_in_one_spelling(
     assert f'"value":{kept},"best":{kept},"worst":{kept},' in written
 
 
+@pytest.mark.parametrize("sent", ["1", "1.0", "1e0"])
+async def test_a_confidence_leaves_in_one_spelling(world: World, sent: str) -> None:
+    extraction = f'{{"method":"model","agent":"m","confidence":{sent}}}'
+    assert '"confidence":1}' in await raw(world.client, f'"extraction":{extraction}')
+
+
 async def raw(client: httpx.AsyncClient, fields: str) -> str:
     """Create a claim from JSON as it is written here; give the JSON that leaves, read anew."""
     response = await client.post(
@@ -298,15 +305,15 @@ LARGEST = 999_999_999_999_999
 
 async def test_a_confidence_lies_between_0_and_1(world: World) -> None:
     await world.add("claims", "other")
-    for confidence in (-0.1, 1.1, 2):
+    for confidence, code in ((-0.1, "invalid-value"), (2, "invalid-value"), (1 / 3, "too-precise")):
         refused = await world.refused(
             "claims",
             extraction={"method": "model", "agent": "m", "confidence": confidence},
             relations=[{"claim_id": "@other", "kind": "about", "confidence": confidence}],
         )
         assert refused == {
-            "/extraction/confidence": "invalid-value",
-            "/relations/0/confidence": "invalid-value",
+            "/extraction/confidence": code,
+            "/relations/0/confidence": code,
         }
 
 
@@ -480,8 +487,19 @@ async def test_a_date_on_no_calendar_is_refused(world: World) -> None:
 
 @pytest.mark.parametrize(
     "bound",
-    ["2024-13-01", "2024-1-1", "2024", "19.12.2024", "2024-12-19T10:00:00", "2024-12-19T10:00Z"]
-    + ["2024-12-19T24:00:00Z", "2024-12-19 10:00:00Z", "0999-01-01", "2024-12-19\n", ""],
+    [
+        "2024-13-01",
+        "2024-1-1",
+        "2024",
+        "19.12.2024",
+        "2024-12-19T10:00:00",
+        "2024-12-19T10:00Z",
+        "2024-12-19T24:00:00Z",
+        "2024-12-19 10:00:00Z",
+        "0999-01-01",
+        "2024-12-19\n",
+        "",
+    ],
 )
 async def test_a_bound_is_a_date_or_an_instant(world: World, bound: str) -> None:
     refused = await world.refused("claims", stated={"earliest": bound})
@@ -537,7 +555,7 @@ async def test_an_external_id_is_unique_among_claims(world: World) -> None:
 
 
 @pytest.fixture(scope="module")
-async def chains(client: httpx.AsyncClient) -> AsyncIterator[World]:
+async def chains(client: httpx.AsyncClient) -> World:
     """Claims with all sorts of chains, parties and relations."""
     world = World(client)
     for name in ("lee", "nis", "ministry", "briefing", "parliament", "troops", "ally", "loner"):
@@ -591,7 +609,7 @@ async def chains(client: httpx.AsyncClient) -> AsyncIterator[World]:
     await world.add(
         "claims", "held", relations=[{"claim_id": "@related", "kind": "about"}], **inner
     )
-    yield world
+    return world
 
 
 ALL = {"briefed", "alone", "murky", "two_origins", "grouped", "ringed", "unsaid", "unresolved"} | {
@@ -689,7 +707,7 @@ async def test_what_a_claim_no_longer_says_does_not_find_it(world: World) -> Non
 
 
 @pytest.fixture(scope="module")
-async def figures(client: httpx.AsyncClient) -> AsyncIterator[World]:
+async def figures(client: httpx.AsyncClient) -> World:
     """Claims with a figure of each qualifier around 100."""
     world = World(client)
     for qualifier in set(NEEDED_BY) - {"between", "vague"}:
@@ -701,7 +719,7 @@ async def figures(client: httpx.AsyncClient) -> AsyncIterator[World]:
     injured = figure(metric="injured", value=1000)
     await world.add("claims", "two", quantities=[figure(value=10), injured, figure(value=5000)])
     await world.add("claims", "none")
-    yield world
+    return world
 
 
 POINT = {"exact", "approximately"}
@@ -747,7 +765,7 @@ async def test_half_a_question_is_refused(client: httpx.AsyncClient, query: str)
 
 
 @pytest.fixture(scope="module")
-async def answered(client: httpx.AsyncClient) -> AsyncIterator[World]:
+async def answered(client: httpx.AsyncClient) -> World:
     """Claims with all sorts of responses."""
     world = World(client)
     await world.add("sources", "statement")
@@ -776,7 +794,7 @@ async def answered(client: httpx.AsyncClient) -> AsyncIterator[World]:
     scope = {"scope_source_id": "@statement"}
     await answer("omission", ("silent", "inferred"), **scope)
     await world.delete(await answer("full_denial", ("dropped", "explicit")))
-    yield world
+    return world
 
 
 EVERY = {"denied", "inferred", "declined", "retracted", "silent", "both", "dropped", "none"}
@@ -809,7 +827,7 @@ async def test_claims_are_found_by_the_responses_that_stand(
 
 
 @pytest.fixture(scope="module")
-async def dated(client: httpx.AsyncClient) -> AsyncIterator[World]:
+async def dated(client: httpx.AsyncClient) -> World:
     """Claims stated, and happened, around 19 December 2024."""
     world = World(client)
     times = {
@@ -824,7 +842,7 @@ async def dated(client: httpx.AsyncClient) -> AsyncIterator[World]:
     for name, time in times.items():
         await world.add("claims", name, stated=time, occurred=time)
     await world.add("claims", "never")
-    yield world
+    return world
 
 
 DATES: list[tuple[str, set[str]]] = [

@@ -1,9 +1,9 @@
-"""What two writers at once may not break: no dangling reference, no lost write, no double record."""
+"""What two writers at once may not break: no dangling link, no lost write, no double record."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from typing import Any, NamedTuple, TypeAlias
 from uuid import uuid4
 
@@ -15,7 +15,6 @@ import pytest
 from api.articles import ARTICLES
 from api.claims import CLAIMS
 from api.core import sql
-from api.core.resource import Resource
 from api.core.writing import rows_of
 from api.denials import DENIALS
 from api.sources import SOURCES
@@ -33,7 +32,7 @@ def world(client: httpx.AsyncClient) -> World:
 
 @pytest.fixture
 async def other(database_url: str) -> AsyncIterator[Connection]:
-    """A writer that is not the service, whose transactions the test holds open."""
+    """Connect a writer that is not the service, whose transactions the test holds open."""
     connection = await asyncpg.connect(database_url)
     try:
         yield connection
@@ -50,13 +49,15 @@ class Link(NamedTuple):
     pointer: str
 
 
+HOP = {"attributions": [{"source_id": "@target"}]}
+PRINTED = {"appearances": [{"article_id": "@target"}]}
 LINKS = [
-    Link("sources", "claims", {"attributions": [{"source_id": "@target"}]}, "/attributions/0/source_id"),
+    Link("sources", "claims", HOP, "/attributions/0/source_id"),
     Link("sources", "sources", {"parent_id": "@target"}, "/parent_id"),
-    Link("articles", "claims", {"appearances": [{"article_id": "@target"}]}, "/appearances/0/article_id"),
+    Link("articles", "claims", PRINTED, "/appearances/0/article_id"),
     Link("claims", "denials", {"targets": [{"claim_id": "@target"}]}, "/targets/0/claim_id"),
     Link("denials", "denials", {"superseded_by_id": "@target"}, "/superseded_by_id"),
-]  # fmt: skip
+]
 each_link = pytest.mark.parametrize(
     "link", LINKS, ids=[f"{link.owner}{link.pointer}" for link in LINKS]
 )
@@ -199,10 +200,10 @@ async def test_a_record_that_comes_back_finds_its_targets_or_does_not(
     await world.add("sources", "target")
     await world.add("claims", "c", attributions=[{"source_id": "@target"}])
     await world.delete("c")
-    restore = {"url": f"{world.at('c')}/restore", "headers": {"if-match": "*"}}
+    restore = f"{world.at('c')}/restore"
     async with other.transaction():
         await remove(other, world, LINKS[0])
-        writing = asyncio.create_task(world.client.post(**restore))
+        writing = asyncio.create_task(world.client.post(restore, headers={"if-match": "*"}))
         await blocked(writing, other)
     assert faults(await writing) == {"/attributions/0/source_id": "unknown-reference"}
     assert (await world.client.get(world.at("c"))).status_code == 410
@@ -261,11 +262,9 @@ async def test_records_that_are_deleted_while_they_link_to_each_other(
 # --- the same record twice -------------------------------------------------------------------
 
 
-async def together(
-    count: int, request: Callable[[int], Awaitable[httpx.Response]]
-) -> list[httpx.Response]:
+async def together(requests: Iterable[Awaitable[httpx.Response]]) -> list[httpx.Response]:
     """Send requests at once."""
-    return await asyncio.gather(*(request(number) for number in range(count)))
+    return await asyncio.gather(*requests)
 
 
 def statuses(responses: list[httpx.Response]) -> list[int]:
@@ -277,12 +276,8 @@ async def test_two_first_upserts_make_one_record(world: World, plural: str) -> N
     for _ in range(10):
         value = uuid4().hex
         path = f"/v1/{plural}/by-external-id?namespace=race&value={value}"
-        responses = await together(
-            2,
-            lambda number, path=path: world.client.put(  # type: ignore[misc]
-                path, json=world.body(plural, {"note": f"written by {number}"})
-            ),
-        )
+        bodies = [world.body(plural, {"note": f"written by {number}"}) for number in range(2)]
+        responses = await together(world.client.put(path, json=body) for body in bodies)
         assert statuses(responses) == [200, 201]
         assert len({response.json()["id"] for response in responses}) == 1
         last = max(responses, key=lambda response: response.json()["version"])
@@ -295,7 +290,8 @@ async def test_two_first_upserts_make_one_record(world: World, plural: str) -> N
 
 async def test_many_first_upserts_of_the_same_make_one_version(world: World) -> None:
     path = f"/v1/claims/by-external-id?namespace=race&value={uuid4().hex}"
-    responses = await together(12, lambda _: world.client.put(path, json={"text": "the same"}))
+    body = {"text": "the same"}
+    responses = await together(world.client.put(path, json=body) for _ in range(12))
     assert statuses(responses) == [200] * 11 + [201]
     assert {response.json()["version"] for response in responses} == {1}
 
@@ -303,10 +299,8 @@ async def test_many_first_upserts_of_the_same_make_one_version(world: World) -> 
 async def test_two_first_puts_under_one_id_make_one_record(world: World) -> None:
     path = f"/v1/claims/{uuid4()}"
     responses = await together(
-        5,
-        lambda number: world.client.put(
-            path, json={"text": str(number)}, headers={"if-none-match": "*"}
-        ),
+        world.client.put(path, json={"text": str(number)}, headers={"if-none-match": "*"})
+        for number in range(5)
     )
     assert statuses(responses) == [201, 412, 412, 412, 412]
     (created,) = (response for response in responses if response.status_code == 201)
@@ -314,14 +308,13 @@ async def test_two_first_puts_under_one_id_make_one_record(world: World) -> None
 
 
 async def test_what_is_unique_is_taken_once(world: World) -> None:
-    outside = {"external_ids": [{"namespace": "race", "value": uuid4().hex}]}
-    responses = await together(5, lambda _: world.client.post("/v1/claims", json={"text": "t"} | outside))
-    assert statuses(responses) == [201, 409, 409, 409, 409]
-    url = {"url": f"https://example.org/{uuid4()}"}
-    responses = await together(
-        5, lambda _: world.client.post("/v1/articles", json={"headline": "h"} | url)
-    )
-    assert statuses(responses) == [201, 409, 409, 409, 409]
+    outside = {"namespace": "race", "value": uuid4().hex}
+    for path, body in [
+        ("/v1/claims", {"text": "t", "external_ids": [outside]}),
+        ("/v1/articles", {"headline": "h", "url": f"https://example.org/{uuid4()}"}),
+    ]:
+        responses = await together(world.client.post(path, json=body) for _ in range(5))
+        assert statuses(responses) == [201, 409, 409, 409, 409]
 
 
 @pytest.mark.parametrize(
@@ -339,8 +332,8 @@ async def test_two_claims_are_related_from_both_ends_at_once(
     for _ in range(10):
         await world.add("claims", "a")
         await world.add("claims", "b")
-        responses = await asyncio.gather(relate("a", "b"), relate("b", "a"))
-        assert statuses(list(responses)) == expected
+        responses = await together([relate("a", "b"), relate("b", "a")])
+        assert statuses(responses) == expected
 
 
 async def test_a_change_does_not_stand_in_the_way_of_links(world: World, other: Connection) -> None:
@@ -371,11 +364,10 @@ async def test_of_changes_to_one_version_one_wins(world: World) -> None:
     for version in range(1, 11):
         tag = (await world.client.get(world.at("c"))).headers["etag"]
         headers = {"content-type": "application/merge-patch+json", "if-match": tag}
+        notes = [f"{version}, written by {number}" for number in range(5)]
         responses = await together(
-            5,
-            lambda number, headers=headers: world.client.patch(  # type: ignore[misc]
-                world.at("c"), json={"note": f"{uuid4()} by {number}"}, headers=headers
-            ),
+            world.client.patch(world.at("c"), json={"note": note}, headers=headers)
+            for note in notes
         )
         assert statuses(responses) == [200, 412, 412, 412, 412]
         (won,) = (response for response in responses if response.status_code == 200)
@@ -415,7 +407,7 @@ async def test_changes_of_different_fields_lose_nothing(world: World) -> None:
                 return response
             assert response.headers["retry-after"] == "1"
 
-    responses = await together(len(changes), change)
+    responses = await together(change(number) for number in range(len(changes)))
     assert statuses(responses) == [200] * len(changes)
     versions = sorted(response.json()["version"] for response in responses)
     assert versions == list(range(2, len(changes) + 2))
@@ -446,6 +438,6 @@ async def test_a_change_and_a_deletion_come_one_after_the_other(world: World) ->
 async def test_one_of_two_deletions_deletes(world: World) -> None:
     for _ in range(10):
         await world.add("claims", "c")
-        responses = await asyncio.gather(world.delete("c"), world.delete("c"))
-        assert statuses(list(responses)) == [204, 410]
+        responses = await together(world.delete("c") for _ in range(2))
+        assert statuses(responses) == [204, 410]
         assert await history(world, "c") == [1, 2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 from uuid import uuid4
 
 import anyio
@@ -53,7 +54,7 @@ def problem(response: httpx.Response, status: int, code: str) -> Body:
     assert body["title"] == kind.title
     assert body["status"] == status
     assert body["detail"]
-    assert body["instance"] == response.request.url.path
+    assert unquote(body["instance"]) == response.request.url.path
     assert body["request_id"] == response.headers["x-request-id"]
     return body
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
@@ -12,10 +11,22 @@ import pytest
 from tests.world import World, content, faults
 
 FAMILIES = {
-    "denies": ["full_denial", "partial_denial", "disputes_figures", "disputes_responsibility"]
-    + ["denies_knowledge", "disowns_statement"],
-    "deflects": ["non_denial_denial", "disputes_characterisation", "justification"]
-    + ["counter_accusation", "source_attack", "demands_evidence"],
+    "denies": [
+        "full_denial",
+        "partial_denial",
+        "disputes_figures",
+        "disputes_responsibility",
+        "denies_knowledge",
+        "disowns_statement",
+    ],
+    "deflects": [
+        "non_denial_denial",
+        "disputes_characterisation",
+        "justification",
+        "counter_accusation",
+        "source_attack",
+        "demands_evidence",
+    ],
     "declines": ["neither_confirms_nor_denies", "declined_to_comment"],
     "silent": ["did_not_respond", "could_not_be_reached", "omission"],
     "concedes": ["affirmation", "apology"],
@@ -71,9 +82,7 @@ async def test_a_denial_without_text_kind_or_targets_is_refused(client: httpx.As
 
 
 @pytest.mark.parametrize(("kind", "family"), FAMILY_OF)
-async def test_a_kind_has_its_family_and_its_observer(
-    world: World, kind: str, family: str
-) -> None:
+async def test_a_kind_has_its_family_and_its_observer(world: World, kind: str, family: str) -> None:
     await world.add("sources", "statement")
     denial = await world.add("denials", "d", kind=kind, scope_source_id="@statement")
     assert denial["family"] == family
@@ -188,18 +197,21 @@ async def test_a_denial_is_a_statement_too(world: World) -> None:
         language="en_GB",
     )
     # Beside a value of the wrong form, what breaks the rules of a part is named too.
-    assert refused.items() >= {
-        "/attributions/0/source_id": "source-needed",
-        "/stated/earliest": "impossible-date",
-        "/language": "invalid-value",
-    }.items()
+    assert (
+        refused.items()
+        >= {
+            "/attributions/0/source_id": "source-needed",
+            "/stated/earliest": "impossible-date",
+            "/language": "invalid-value",
+        }.items()
+    )
 
 
 # --- what can be asked -----------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-async def answers(client: httpx.AsyncClient) -> AsyncIterator[World]:
+async def answers(client: httpx.AsyncClient) -> World:
     """Denials of all sorts."""
     world = World(client)
     for name in ("ministry", "moscow", "statement", "member"):
@@ -244,8 +256,10 @@ async def answers(client: httpx.AsyncClient) -> AsyncIterator[World]:
         targets=[{"denial_id": "@taken_back", "coverage": "inferred"}],
         stated={"earliest": "2024-12-20T10:00:00Z"},
     )
-    await world.add("denials", "of_article", targets=[{"article_id": "@meant"}], validity="hardened")
-    yield world
+    await world.add(
+        "denials", "of_article", targets=[{"article_id": "@meant"}], validity="hardened"
+    )
+    return world
 
 
 ALL = {"both", "silence", "taken_back", "of_denial", "of_article"}

@@ -163,7 +163,10 @@ async def test_5_second_hand_is_found_by_claimant_and_by_origin(world: World) ->
 
 
 FIGURES: dict[str, tuple[dict[str, Any], set[str]]] = {
-    "at least 100": ({"qualifier": "at_least", "lower": 100}, {"100", "1000", "10000", "12000", "1e9"}),
+    "at least 100": (
+        {"qualifier": "at_least", "lower": 100},
+        {"100", "1000", "10000", "12000", "1e9"},
+    ),
     "approaching 1,000": ({"qualifier": "approaching", "upper": 1000}, {"100", "1000"}),
     "between 10,000 and 12,000": (
         {"qualifier": "between", "lower": 10_000, "upper": 12_000},
@@ -237,9 +240,7 @@ async def test_11_a_joint_statement_is_found_by_a_member(world: World) -> None:
     )
     statement = {"kind": "joint_statement", "name": "joint statement"}
     await world.add("sources", "statement", **statement, members=[{"source_id": "@ten"}])
-    await world.add(
-        "claims", "joint", attributions=[{"source_id": "@ten", "via_id": "@statement"}]
-    )
+    await world.add("claims", "joint", attributions=[{"source_id": "@ten", "via_id": "@statement"}])
     await world.add("claims", "own", attributions=[{"source_id": "@us"}])
     assert await world.ask("claims", "source_id=@us") == {"joint", "own"}
     assert await world.ask("claims", "source_id=@nine") == {"joint"}

@@ -65,7 +65,7 @@ def _clean_environment(home: Path) -> dict[str, str]:
 
 
 def _run(*command: str | Path, **more: Any) -> str:
-    done = subprocess.run(
+    done: subprocess.CompletedProcess[str] = subprocess.run(
         command, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **more
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}"
@@ -101,7 +101,7 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
         env=environment,
     )
     command = tmp_path / "venv" / "bin" / "claim-records"
-    arguments = [command, "serve", "--port", "0", "--data-dir", tmp_path / "data"]
+    arguments: list[str | Path] = [command, "serve", "--port", "0", "--data-dir", tmp_path / "data"]
     with _serving(arguments, cwd=tmp_path, env=environment) as printed:
         base = printed[0].split()[-1]
         request = urllib.request.Request(

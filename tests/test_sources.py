@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
@@ -139,6 +138,9 @@ async def test_a_role_has_dates_that_exist(world: World) -> None:
         roles=[*roles, {"title": "MP", "from": "2023-02-29", "until": "2023-04-31"}],
     )
     assert refused == dict.fromkeys(["/roles/3/from", "/roles/3/until"], "impossible-date")
+    for since, until in [("2024", "2023"), ("2024-03", "2024-02-29"), ("2024-03-02", "2024-03-01")]:
+        role = {"title": "MP", "from": since, "until": until}
+        assert await world.refused("sources", roles=[role]) == {"/roles/0/until": "out-of-order"}
     for wrong in ("2024-13", "24", "2024-2", "2024-02-30T00:00:00Z", "2024\n", ""):
         refused = await world.refused("sources", roles=[{"title": "MP", "from": wrong}])
         assert refused == {"/roles/0/from": "invalid-value"}
@@ -204,8 +206,8 @@ async def test_a_merge_is_not_something_that_a_client_writes(world: World) -> No
 
 
 @pytest.fixture(scope="module")
-async def known(client: httpx.AsyncClient) -> AsyncIterator[World]:
-    """Sources with names of all sorts."""
+async def known(client: httpx.AsyncClient) -> World:
+    """Create sources with names of all sorts."""
     world = World(client)
     await world.add(
         "sources",
@@ -243,7 +245,7 @@ async def known(client: httpx.AsyncClient) -> AsyncIterator[World]:
         members=[{"source_id": "@korea"}, {"source_id": "@official", "role": "signatory"}],
     )  # fmt: skip
     await world.add("sources", "outer", kind="group", members=[{"source_id": "@group"}])
-    yield world
+    return world
 
 
 ASKED: list[tuple[str, set[str]]] = [

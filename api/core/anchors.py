@@ -176,7 +176,8 @@ def follow(appearance: Appearance, old: str | None, new: str | None, version: in
 
 def _in_place(span: Span, old: str | None, new: str) -> bool:
     """Tell whether nothing up to a span's end has changed: then it is where it was."""
-    return old is not None and old[: span.end] == new[: span.end]
+    same = old is not None and old[: span.end] == new[: span.end]
+    return same and new[span.start : span.end] == span.exact
 
 
 def _places(span: Span, old: str | None, new: str) -> list[int]:

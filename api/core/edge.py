@@ -115,7 +115,9 @@ class Edge:
             _check_size(scope)
         except Problem as problem:
             return problem_answer(problem, scope)
-        allowed = None
+        if scope["path"] != "/" and (scope["path"].endswith("/") or "//" in scope["path"]):
+            # Litestar's router would pass over the slashes; a resource has one URL.
+            return problem_answer(Problem(NOT_FOUND, "There is no such path."), scope)
         if scope["method"] not in _ROUTED or scope["method"] == "OPTIONS":
             allowed = self._routes.allowed(scope["path"])
             if allowed is None:
@@ -136,7 +138,9 @@ def not_allowed(allowed: str) -> Problem:
 
 def problem_answer(problem: Problem, scope: Any) -> Answer:  # noqa: ANN401 - one of Litestar's unions
     """Answer with a problem."""
-    document = problem.document(quote(scope["path"]), scope["state"]["request_id"])
+    document = problem.document(
+        quote(scope["path"], safe="/:@!$&'()*+,;=~"), scope["state"]["request_id"]
+    )
     return Answer(
         encoded(document),
         int(problem.kind.status),

@@ -237,7 +237,7 @@ class Answer:
         """Take the bytes as they are."""
         self.body = body
         self.status = status
-        self.headers = [(b"cache-control", b"no-cache")]
+        self.headers = [] if headers and "cache-control" in headers else [_NO_CACHE]
         if status not in _BODILESS:
             self.headers.append((b"content-type", media_type.encode()))
             self.headers.append((b"content-length", str(len(body)).encode()))
@@ -255,6 +255,7 @@ class Answer:
 
 
 _BODILESS = {204, 304}
+_NO_CACHE = (b"cache-control", b"no-cache")
 
 
 def record_answer(

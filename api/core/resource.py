@@ -12,17 +12,19 @@ from functools import cached_property
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
+import msgspec
 from msgspec import Meta, Struct
 
 from api.core import cursor, sql
 from api.core.db import Database, Row
-from api.core.errors import GONE, NOT_FOUND, Problem, invalid_parameter
+from api.core.errors import GONE, INVALID_CURSOR, NOT_FOUND, Problem, invalid_parameter
 from api.core.filters import (
     Filter,
     Parameter,
     conditions,
     everywhere,
     read_query,
+    searchable,
 )
 from api.core.request import (
     Answer,
@@ -34,7 +36,7 @@ from api.core.request import (
     record_answer,
     record_id,
 )
-from schemas.base import Create, Instant, Line, Part, moment
+from schemas.base import Create, Id, Instant, Line, Part, Version, moment
 from schemas.vocabularies import RecordType
 
 DEFAULT_LIMIT: Final = 50
@@ -48,7 +50,7 @@ class Sort(Struct, frozen=True):
     name: str
     expression: str
     nullable: bool = False
-    time: bool = True
+    key: Any = Annotated[dt.datetime, Meta(tz=True)]  # the type of its values
 
 
 class Expansion(Struct, frozen=True):
@@ -104,7 +106,7 @@ class Resource:
     def all_sorts(self) -> dict[str, Sort]:
         """The keys that the list can be sorted by, as written in the query."""
         rank = "ts_rank_cd(t.search, websearch_to_tsquery('claim_records', :q::text))::float8"
-        own = (*_SORTS, *self.sorts, Sort("relevance", rank, time=False))
+        own = (*_SORTS, *self.sorts, Sort("relevance", rank, key=float))
         return {sign + sort.name: sort for sort in own for sign in _signs(sort)}
 
     @cached_property
@@ -139,7 +141,7 @@ LIMIT = Parameter(
 )
 CURSOR = Parameter(
     "cursor",
-    Annotated[str, Meta(max_length=2_000, min_length=1)],
+    Annotated[str, Meta(max_length=5_000, min_length=1)],
     "`next_cursor` of the page before.",
 )
 AS_OF = Parameter("as_of", Instant, "Reads the record as it was at this instant.")
@@ -317,16 +319,21 @@ def _order(
     if sort.name == "relevance":
         if "q" not in given:
             raise invalid_parameter("sort", "`relevance` goes with `q`.")
-        arguments.append(given["q"])
+        arguments.append(searchable(given["q"]))
         expression = expression.replace(":q", f"${len(arguments)}")
     descending = name.startswith("-") or sort.name == "relevance"
     return sort, sql.Order(expression, descending, sort.nullable)
 
 
-def _cursor_values(values: list[Any], sort: Sort) -> list[Any]:
-    """Give a cursor's values the types that Postgres expects."""
-    key, identity = values
-    return [dt.datetime.fromisoformat(key) if key is not None and sort.time else key, identity]
+def _cursor_values(values: Any, sort: Sort) -> list[Any]:  # noqa: ANN401 - whatever was sent
+    """Give a cursor's values the types that Postgres expects; anybody can write a cursor."""
+    try:
+        key, identity = values
+        if key is None and sort.nullable:
+            return [None, msgspec.convert(identity, Id)]
+        return [msgspec.convert(key, sort.key), msgspec.convert(identity, Id)]
+    except (ValueError, TypeError, msgspec.ValidationError):
+        raise invalid_parameter("cursor", "It is not one of ours.", INVALID_CURSOR) from None
 
 
 # --- history ---------------------------------------------------------------------------------
@@ -341,7 +348,9 @@ async def list_revisions(resource: Resource, request: Request) -> Answer:
     given = read_query(request.scope["query_string"], _REVISION_PARAMETERS)
     limit = given.get("limit", DEFAULT_LIMIT)
     of_list = cursor.fingerprint(resource.plural, identity, "revisions")
-    below = cursor.read(given["cursor"], of_list)[0] if "cursor" in given else _NEWEST
+    below = _NEWEST
+    if "cursor" in given:
+        below = _version(cursor.read(given["cursor"], of_list))
     rows = await _revisions(context(request).database, resource, identity, below, limit + 1)
     if not rows and "cursor" not in given:
         raise Problem(NOT_FOUND, "No record has this id.")
@@ -351,6 +360,14 @@ async def list_revisions(resource: Resource, request: Request) -> Answer:
         following = cursor.write(of_list, [items[-1]["version"]])
     body = page_body([_revision(row) for row in items], following)
     return Answer(body, headers=link_next(request, following))
+
+
+def _version(values: Any) -> int:  # noqa: ANN401 - whatever was sent
+    """Read a cursor's values in a list of revisions: the last version that was given."""
+    try:
+        return msgspec.convert(values, tuple[Version])[0]
+    except msgspec.ValidationError:
+        raise invalid_parameter("cursor", "It is not one of ours.", INVALID_CURSOR) from None
 
 
 async def get_revision(resource: Resource, request: Request) -> Answer:

@@ -35,11 +35,12 @@ async def current(url: str) -> str | None:
     """Tell at which migration a database is; None for an empty one."""
     connection = await asyncpg.connect(url)
     try:
-        return await connection.fetchval(CURRENT)
+        revision: str | None = await connection.fetchval(CURRENT)
     except asyncpg.UndefinedTableError:
         return None
     finally:
         await connection.close()
+    return revision
 
 
 CURRENT: Final = "SELECT version_num FROM alembic_version"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from typing import Any, TypeVar, cast, get_args, get_origin
@@ -16,7 +17,6 @@ from api.core.errors import MALFORMED_JSON, TOO_DEEP, Problem, invalid_record
 from schemas.base import Fault, Part, Path, faults, fields, is_vocabulary, shape
 
 DEPTH = 32
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _NUL = rb"\u0000"
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _LONE = re.compile("[\ud800-\udfff]")
@@ -42,7 +42,7 @@ def read_json(body: bytes) -> Any:  # noqa: ANN401 - JSON
         text = body.decode()
     except UnicodeDecodeError as error:
         raise Problem(MALFORMED_JSON, f"Byte {error.start} is not UTF-8.") from None
-    if body.count(b"[") + body.count(b"{") > DEPTH and _depth(body) > DEPTH:
+    if body.count(b"[") + body.count(b"{") > DEPTH and _too_deep(body):
         raise Problem(TOO_DEEP)
     try:
         document = _DECODER.decode(text)
@@ -69,9 +69,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Build an object, refusing a key that stands there twice."""
     document = dict(pairs)
     if len(document) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for index, key in enumerate(keys) if key in keys[:index])
-        raise Problem(MALFORMED_JSON, f"The key `{twice}` stands twice in one object.")
+        counts = Counter(key for key, _ in pairs)
+        twice = next(key for key, count in counts.items() if count > 1)
+        raise Problem(MALFORMED_JSON, f"The key `{twice[:100]}` stands twice in one object.")
     return document
 
 
@@ -89,18 +89,24 @@ def _float(digits: str) -> float:
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
 
 
-def _depth(body: bytes) -> int:
-    """Measure how deeply a JSON text nests, without recursion."""
-    depth = deepest = 0
-    for byte in _STRING.sub(b"", body):
-        if byte in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-            if deepest > DEPTH:
-                break
-        elif byte in b"]}":
-            depth -= 1
-    return deepest
+def _too_deep(body: bytes) -> bool:
+    """Tell whether a JSON text nests too deeply, in a time that grows with its size alone."""
+    outside = b"".join(body.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2])
+    brackets = left = outside.translate(_ONE_KIND, delete=_NO_BRACKETS)
+    for _ in range(DEPTH):
+        left = left.replace(b"[]", b"")  # the innermost
+        if not left:
+            return False
+    depth = 0  # too deep, or no JSON: then the brackets tell
+    for bracket in brackets:
+        depth += 1 if bracket == ord("[") else -1
+        if depth > DEPTH:
+            return True
+    return False
+
+
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
 
 
 def _texts(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:  # noqa: ANN401 - JSON
@@ -132,8 +138,7 @@ def _faults(value: Any, kind: Any, path: Path = ()) -> list[Fault]:  # noqa: ANN
     except msgspec.ValidationError as error:
         reason = str(error)
     else:
-        inner = faults(converted) if isinstance(converted, Part) else []
-        return [fault.under(*path) for fault in inner]
+        return [fault.under(*path) for fault in _broken_rules(converted)]
     found = shape(kind)
     if found.many and isinstance(value, list):
         below = [
@@ -146,6 +151,16 @@ def _faults(value: Any, kind: Any, path: Path = ()) -> list[Fault]:  # noqa: ANN
     else:
         below = []
     return below or [_fault(found.kind, value, path, reason)]
+
+
+def _broken_rules(converted: Any) -> Iterator[Fault]:  # noqa: ANN401 - of the field's type
+    """Yield what a well-typed value breaks of the rules of the parts in it."""
+    if isinstance(converted, Part):
+        yield from faults(converted)
+    elif isinstance(converted, list):
+        for index, item in enumerate(converted):
+            for fault in _broken_rules(item):
+                yield fault.under(index)
 
 
 def _object_faults(value: dict[str, Any], struct: type[Struct], path: Path) -> Iterator[Fault]:

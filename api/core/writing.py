@@ -47,7 +47,17 @@ from api.core.request import (
 )
 from api.core.resource import Resource, external_id, gone
 from api.core.validation import check, merge_patch, read_object
-from schemas.base import Create, ExternalId, Fault, Part, Reference, fields, moment, references
+from schemas.base import (
+    MOST_EXTERNAL_IDS,
+    Create,
+    ExternalId,
+    Fault,
+    Part,
+    Reference,
+    fields,
+    moment,
+    references,
+)
 from schemas.parts import Appearance
 from schemas.vocabularies import RecordType
 
@@ -346,7 +356,7 @@ async def _write(
                 return Outcome(identity, current.version, current.doc, created=False)
             try:
                 row = await store(connection, of, identity, current, record)
-            except asyncpg.ForeignKeyViolationError:
+            except (asyncpg.ForeignKeyViolationError, asyncpg.DeadlockDetectedError):
                 continue  # what it refers to was deleted meanwhile: the next look says which
             except asyncpg.UniqueViolationError as error:
                 if not _another_was_first(error, of, current):
@@ -503,10 +513,11 @@ def with_external_id(record: Create, pair: tuple[str, str]) -> None:
     """Add an external id to a record that does not have it."""
     namespace, value = pair
     if all((e.namespace, e.value) != pair for e in record.external_ids):
-        record.external_ids = [
-            *record.external_ids,
-            ExternalId(namespace=namespace, value=value),
-        ]
+        added = ExternalId(namespace=namespace, value=value)
+        record.external_ids = [*record.external_ids, added]
+    if len(record.external_ids) > MOST_EXTERNAL_IDS:
+        detail = f"With the one it is written by, the record has more than {MOST_EXTERNAL_IDS}."
+        raise invalid_record([Fault(("external_ids",), "invalid-value", detail)])
 
 
 async def delete(of: Resource, request: Request) -> Answer:

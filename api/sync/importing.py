@@ -355,10 +355,10 @@ def _read(number: int, raw: bytes | None, settings: Settings) -> Entry:
 def _draft(of: Resource, line: ImportLine) -> Draft:
     try:
         wanted = draft(of, line.data or {})
+        if line.external_id is not None:
+            with_external_id(wanted.record, (line.external_id.namespace, line.external_id.value))
     except Problem as problem:
         raise problem.under("/data") from None
-    if line.external_id is not None:
-        with_external_id(wanted.record, (line.external_id.namespace, line.external_id.value))
     return wanted
 
 

@@ -379,7 +379,7 @@ COMMON = (
     # A name as it is looked up: accents and case ignored.
     """
     CREATE FUNCTION fold(name text) RETURNS text LANGUAGE sql STABLE AS $$
-        SELECT left(lower(unaccent(name)), 500)
+        SELECT left(lower(unaccent(lower(name))), 500)
     $$
     """,
     """
@@ -436,7 +436,9 @@ COMMON = (
 )
 
 # Who refers to whom. `live_id` is a record's id while it is not deleted: so Postgres itself refuses
-# a link to a deleted record, and the deletion of a linked one, in whatever order they come.
+# a link to a deleted record, and the deletion of a linked one, in whatever order they come. (It is
+# set by the trigger: were it a generated column, then each update of a row with a BEFORE trigger
+# would lock the row as if its key changed, and stand in the way of every link to it.)
 LINKS = (
     """
     CREATE TABLE links (
@@ -561,8 +563,7 @@ def _table(noun: Noun) -> list[str]:
         updated_at timestamptz NOT NULL,{noun.columns},{computed}{_LAST},
         actor text,
         deleted_at timestamptz,
-        live_id uuid GENERATED ALWAYS AS (CASE WHEN deleted_at IS NULL THEN id END) STORED
-            CONSTRAINT {table}_live_id_key UNIQUE,
+        live_id uuid CONSTRAINT {table}_live_id_key UNIQUE,
         doc bytea NOT NULL,{noun.kept}
     ) WITH (toast_tuple_target = 8160)
     """,
@@ -606,13 +607,13 @@ def _document(noun: Noun) -> list[str]:
             NEW.updated_at := NEW.created_at;
             NEW.deleted_at := NULL;
         ELSE
+            IF NEW.id <> OLD.id THEN
+                RAISE EXCEPTION 'the id of a record does not change';
+            END IF;
             IF (NEW.deleted_at IS NULL) = (OLD.deleted_at IS NULL)
                 AND document(OLD.id, OLD.version, OLD.created_at, OLD.updated_at, content) = OLD.doc
             THEN
                 RETURN NULL; -- nothing changed: no version, no revision, no event
-            END IF;
-            IF NEW.id <> OLD.id THEN
-                RAISE EXCEPTION 'the id of a record does not change';
             END IF;
             NEW.version := OLD.version + 1;
             NEW.created_at := OLD.created_at;
@@ -623,6 +624,7 @@ def _document(noun: Noun) -> list[str]:
                 {" ".join(dropped)}
             END IF;
         END IF;
+        NEW.live_id := CASE WHEN NEW.deleted_at IS NULL THEN NEW.id END;
         NEW.doc := document(NEW.id, NEW.version, NEW.created_at, NEW.updated_at, content);
         RETURN NEW;
     END
