@@ -272,6 +272,10 @@ class Problem(Exception):  # noqa: N818 - the name of RFC 9457
         return Problem(self.kind, detail, errors=errors, headers=self.headers, **self.more)
 
 
+MOST_ERRORS: Final = 1_000
+"""How many faults of a body are told; more help nobody, and cost."""
+
+
 def pointer(path: Path) -> str:
     """Write a path as a JSON Pointer (RFC 6901)."""
     return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path)
@@ -279,7 +283,8 @@ def pointer(path: Path) -> str:
 
 def invalid_record(faults: Iterable[Fault]) -> Problem:
     """Report everything that is wrong with a record."""
-    errors = [{"pointer": pointer(f.path), "code": f.code, "detail": f.detail} for f in faults]
+    found = list(faults)[:MOST_ERRORS]
+    errors = [{"pointer": pointer(f.path), "code": f.code, "detail": f.detail} for f in found]
     unknown = [error for error in errors if error["code"] == "unknown-reference"]
     kind = UNKNOWN_REFERENCE if unknown else INVALID_RECORD
     return Problem(kind, summary(unknown or errors), errors=errors)

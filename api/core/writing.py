@@ -2,7 +2,8 @@
 
 Every write is at most two statements: one looks up all that has to be known (the record as it
 is, what it refers to, the texts that its spans stand in), one stores. Between the two the world
-may move; the version in the second statement and the keys of the link index notice.
+may move; the version in the second statement and the keys of the link index notice. Only where an
+article's text changes do more follow: what is printed in it moves along.
 """
 
 from __future__ import annotations
