@@ -555,6 +555,25 @@ class RevisionOp(Vocabulary):
     PURGED = "purged", "Content and history erased for good; only id and version remain."
 
 
+# Access
+
+
+class Scope(Vocabulary):
+    """What may a key do? A route asks for one of these; without it the answer is 403."""
+
+    READ = "read", "Read what is published and not under embargo."
+    DRAFTS_READ = "drafts:read", "Read records in every state, under embargo too."
+    CONFIDENTIAL_READ = "confidential:read", "Read restricted sources, and who hid behind them."
+    ARTICLES_WRITE = "articles:write", "Write articles, and read those that are not public yet."
+    CLAIMS_WRITE = "claims:write", "Write claims, and read those that are not public yet."
+    SOURCES_WRITE = "sources:write", "Write sources, and read the internal ones."
+    DENIALS_WRITE = "denials:write", "Write denials, and read those that are not public yet."
+    IMPORT = "import", "Write many records of the types that the key may write, in one request."
+    WEBHOOKS = "webhooks", "Manage the key's own webhooks."
+    KEYS = "keys", "Create, list, rotate and revoke keys."
+    AUDIT_READ = "audit:read", "Read who did what, and what was refused."
+
+
 # The safe answer to "did they deny it?": a client never has to group the kinds itself.
 FAMILY_OF: Final[Mapping[DenialKind, DenialFamily]] = MappingProxyType(
     {
