@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 from litestar import get
 from msgspec import Meta, Struct
 
+from api.access.callers import PUBLIC
 from api.core import schema
 from api.core.db import Database
 from api.core.errors import FAULT_CODES, KINDS, NOT_FOUND, Kind, Problem, unavailable
@@ -49,14 +50,14 @@ READINESS = Operation(
 )
 
 
-@get("/health/live", operation_id="getLiveness", opt={"operation": LIVENESS})
+@get("/health/live", operation_id="getLiveness", opt={"operation": LIVENESS, "scopes": PUBLIC})
 async def get_liveness(request: Request) -> Answer:
     """Say that the process answers; asks nothing of the database."""
     read_query(request.scope["query_string"], {})
     return Answer(encoded(_ALIVE))
 
 
-@get("/health/ready", operation_id="getReadiness", opt={"operation": READINESS})
+@get("/health/ready", operation_id="getReadiness", opt={"operation": READINESS, "scopes": PUBLIC})
 async def get_readiness(request: Request) -> Answer:
     """Say whether the service can do its work: the database answers and is up to date."""
     read_query(request.scope["query_string"], {})
@@ -121,7 +122,11 @@ LIST_VOCABULARIES = Operation(
 )
 
 
-@get("/v1/vocabularies", operation_id="listVocabularies", opt={"operation": LIST_VOCABULARIES})
+@get(
+    "/v1/vocabularies",
+    operation_id="listVocabularies",
+    opt={"operation": LIST_VOCABULARIES, "scopes": PUBLIC},
+)
 async def list_vocabularies(request: Request) -> Answer:
     """List every vocabulary with the meaning of each term."""
     read_query(request.scope["query_string"], {})
@@ -189,7 +194,9 @@ GET_PROBLEM = Operation(
 )
 
 
-@get("/v1/problems", operation_id="listProblems", opt={"operation": LIST_PROBLEMS})
+@get(
+    "/v1/problems", operation_id="listProblems", opt={"operation": LIST_PROBLEMS, "scopes": PUBLIC}
+)
 async def list_problems(request: Request) -> Answer:
     """List every type of problem that an answer can have."""
     read_query(request.scope["query_string"], {})
@@ -197,7 +204,11 @@ async def list_problems(request: Request) -> Answer:
     return Answer(encoded(body))
 
 
-@get("/v1/problems/{name:str}", operation_id="getProblem", opt={"operation": GET_PROBLEM})
+@get(
+    "/v1/problems/{name:str}",
+    operation_id="getProblem",
+    opt={"operation": GET_PROBLEM, "scopes": PUBLIC},
+)
 async def get_problem(request: Request) -> Answer:
     """Describe one type of problem: what the `type` of an answer resolves to."""
     read_query(request.scope["query_string"], {})
@@ -227,7 +238,7 @@ GET_OPENAPI = Operation(
 )
 
 
-@get("/openapi.json", operation_id="getOpenapi", opt={"operation": GET_OPENAPI})
+@get("/openapi.json", operation_id="getOpenapi", opt={"operation": GET_OPENAPI, "scopes": PUBLIC})
 async def get_openapi(request: Request) -> Answer:
     """Give this API's OpenAPI document, byte for byte as it is published."""
     read_query(request.scope["query_string"], {})

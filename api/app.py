@@ -13,6 +13,13 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 from litestar.types import ASGIApp
 
 from api.about import about_handlers
+from api.access.audit import Refusals, list_audit
+from api.access.authentication import Gate, Verifier
+from api.access.embargoes import lifting
+from api.access.guards import Guards
+from api.access.identities import identity_handlers
+from api.access.keys import key_handlers
+from api.access.limits import Limits
 from api.articles import ArticleController
 from api.claims import ClaimController
 from api.core.db import Database
@@ -32,7 +39,12 @@ log = logging.getLogger("claim_records")
 
 def create_app(settings: Settings, database: Database) -> ASGIApp:
     """Put the application together; the server sees what is returned, its lifespan included."""
-    return Edge(*create_router(settings, database))
+    return at_edge(settings, *create_router(settings, database))
+
+
+def at_edge(settings: Settings, router: Litestar, routes: Routes) -> Edge:
+    """Put what holds for every request in front of its routes."""
+    return Edge(router, routes, Guards(settings), router.state["limits"])
 
 
 def create_router(settings: Settings, database: Database) -> tuple[Litestar, Routes]:
@@ -42,14 +54,29 @@ def create_router(settings: Settings, database: Database) -> tuple[Litestar, Rou
     async def connected(_: Litestar) -> AsyncIterator[None]:
         await database.open()
         try:
-            yield
+            async with lifting(database):
+                yield
         finally:
+            await refusals.close()
             await database.close()
 
+    refusals, verifier, limits = Refusals(database), Verifier(database), Limits(settings)
+
     router = Litestar(
-        route_handlers=[*NOUNS, import_records, *about_handlers, *site_handlers],
+        route_handlers=[
+            *NOUNS,
+            *identity_handlers,
+            import_records,
+            *key_handlers,
+            list_audit,
+            *about_handlers,
+            *site_handlers,
+        ],
+        guards=[Gate(settings, verifier, refusals, limits).admit],
         lifespan=[connected],
-        state=State({"context": Context(database, settings)}),
+        state=State(
+            {"context": Context(database, settings), "verifier": verifier, "limits": limits}
+        ),
         exception_handlers={
             Problem: _answer_problem,
             HTTPException: _answer_http,

@@ -6,7 +6,7 @@ from litestar import Controller, delete, get, patch, post, put
 
 from api.core import resource, writing
 from api.core.filters import Filter, Parameter, condition, language, reference, term, times
-from api.core.relations import backward, forward
+from api.core.relations import backward, forward, related
 from api.core.request import Answer, Request
 from api.core.resource import Resource, Sort
 from schemas.articles import Article, ArticleCreate, ArticleUpdate
@@ -15,20 +15,19 @@ from schemas.vocabularies import ArticleRelationKind, ArticleStatus, RecordType
 
 _ARTICLE = RecordType.ARTICLE
 
-_RELATED = """t.id IN (
-    SELECT l.owner_id FROM links AS l
-    WHERE l.article_id = :related_to::uuid AND l.owner_type = 'article' AND l.link = 'relation'
-        AND (:relation_kind::text IS NULL OR l.label = :relation_kind)
-    UNION ALL
-    SELECT l.article_id FROM links AS l
-    WHERE l.owner_id = :related_to::uuid AND l.owner_type = 'article' AND l.link = 'relation'
-        AND (:relation_kind::text IS NULL OR l.label = :relation_kind))"""
-
 _SAID_IN_IT = """t.id IN (
     SELECT a.article_id FROM links AS s
     JOIN links AS a ON a.owner_id = s.owner_id AND a.owner_type = s.owner_type
     WHERE s.source_id = :source_id::uuid AND s.owner_type IN ('claim', 'denial')
-        AND s.link IN ('attribution', 'via', 'audience') AND a.link = 'appearance')"""
+        AND s.link IN ('attribution', 'via', 'audience') AND a.link = 'appearance'
+        AND CASE s.owner_type
+            WHEN 'claim' THEN EXISTS (
+                SELECT FROM claims AS c WHERE c.id = s.owner_id AND :sees(claim, c)
+            )
+            ELSE EXISTS (
+                SELECT FROM denials AS d WHERE d.id = s.owner_id AND :sees(denial, d)
+            )
+        END)"""
 
 ARTICLES = Resource(
     type=_ARTICLE,
@@ -48,7 +47,7 @@ ARTICLES = Resource(
                 ),
                 Parameter("relation_kind", ArticleRelationKind, "How it is related."),
             ),
-            _RELATED,
+            related(_ARTICLE),
             needs="related_to",
         ),
         condition(

@@ -6,7 +6,7 @@ from litestar import Controller, delete, get, patch, post, put
 
 from api.core import resource, writing
 from api.core.filters import Filter, Parameter, Words, condition, language, reference, term, times
-from api.core.relations import attributed, backward, forward, linked, stated
+from api.core.relations import attributed, backward, forward, linked, related, stated
 from api.core.request import Answer, Request
 from api.core.resource import Resource, Sort
 from schemas.base import ClaimId, Number, SourceId
@@ -39,24 +39,17 @@ _FIGURE = """t.id IN (
         AND (:quantity_from::float8 IS NULL OR f.upper > :quantity_from
              OR (f.upper = :quantity_from AND NOT f.upper_open)))"""
 
-_RELATED = """t.id IN (
-    SELECT l.owner_id FROM links AS l
-    WHERE l.claim_id = :related_to::uuid AND l.owner_type = 'claim' AND l.link = 'relation'
-        AND (:relation_kind::text IS NULL OR l.label = :relation_kind)
-    UNION ALL
-    SELECT l.claim_id FROM links AS l
-    WHERE l.owner_id = :related_to::uuid AND l.owner_type = 'claim' AND l.link = 'relation'
-        AND (:relation_kind::text IS NULL OR l.label = :relation_kind))"""
-
 _RESPONSE = """t.id IN (
-    SELECT l.claim_id FROM links AS l JOIN denials AS d ON d.id = l.owner_id
+    SELECT l.claim_id FROM links AS l
+    JOIN denials AS d ON d.id = l.owner_id AND :sees(denial, d)
     WHERE l.owner_type = 'denial' AND l.link = 'target' AND d.validity = 'standing'
         AND (:response_family::text IS NULL OR d.family = :response_family)
         AND (:response_kind::text IS NULL OR d.kind = :response_kind)
         AND (:response_coverage::text IS NULL OR l.label = :response_coverage))"""
 
 _NO_RESPONSE = """NOT EXISTS (
-    SELECT FROM links AS l JOIN denials AS d ON d.id = l.owner_id
+    SELECT FROM links AS l
+    JOIN denials AS d ON d.id = l.owner_id AND :sees(denial, d)
     WHERE l.claim_id = t.id AND l.owner_type = 'denial' AND l.link = 'target'
         AND d.validity = 'standing' AND d.family = :without_response_family::text)"""
 
@@ -102,7 +95,7 @@ CLAIMS = Resource(
                 Parameter("related_to", ClaimId, "A claim that it is related to, from either end."),
                 Parameter("relation_kind", RelationKind, "How it is related."),
             ),
-            _RELATED,
+            related(_CLAIM),
             needs="related_to",
         ),
         *reference("parent_claim_id", ClaimId, "The claim that holds it."),

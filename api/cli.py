@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import os
 import signal
 import sys
 import tomllib
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata, resources
 from pathlib import Path
@@ -26,6 +27,8 @@ from api.embedded import EmbeddedPostgresError, running_url
 from api.server import FAILED, USAGE, Refused
 from api.settings import Settings, SettingsError
 from schemas.base import fields
+from schemas.keys import MOST_OVERLAP_SECONDS, OVERLAP_SECONDS, KeyCreate
+from schemas.vocabularies import Scope
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -169,6 +172,9 @@ def serve(*, with_demo: bool, may_migrate: bool, **given: Any) -> None:  # noqa:
     Without `DATABASE_URL` a private Postgres is started, kept in the data directory and brought
     up to date by itself. With it, the schema is only changed if `--migrate` says so.
 
+    The first start on a database prints a key that may do everything, once; `claim-records keys`
+    makes others.
+
     Running requests may finish when it is stopped (`CLAIM_RECORDS_STOP_SECONDS`); a second signal
     hurries. Loading the sample records again changes nothing, but for samples you have edited:
     those are as they were.
@@ -178,22 +184,30 @@ def serve(*, with_demo: bool, may_migrate: bool, **given: Any) -> None:  # noqa:
 
     with server.listen(found.host, found.port) as listener, server.postgres(found) as url:
         preparing.bring_forward(found, url, may_migrate=may_migrate or not found.database_url)
+        if not found.database_url:
+            url = preparing.for_service(url)  # noqa: PLW2901 - the owner has nothing more to do
         if with_demo:
             log.info(preparing.load_samples(found, url))
+        key = preparing.first_key(found, url)
 
         def announce() -> None:
-            _announce(server.address_of(listener), with_demo=with_demo)
+            _announce(server.address_of(listener), key, with_demo=with_demo)
 
         server.serve(found, url, listener, announce)
 
 
-def _announce(address: str, *, with_demo: bool) -> None:
+def _announce(address: str, key: str | None, *, with_demo: bool) -> None:
     query = "?response_family=declines&expand=sources,denials" if with_demo else ""
-    lines = (
+    lines = [
         f"claim-records {_version()} is ready at {address}",
         f"Documentation: {address}/docs",
         f"Try: curl '{address}/v1/claims{query}'",
-    )
+    ]
+    if key is not None:
+        lines += [
+            f"Key: {key}",
+            "It may do everything, and is shown this once. Send `Authorization: Bearer` and it.",
+        ]
     click.echo("\n".join(lines))
     sys.stdout.flush()
 
@@ -204,7 +218,10 @@ def _announce(address: str, *, with_demo: bool) -> None:
 @click.option(
     "--to", metavar="REVISION", default="head", help="The revision; newest if left out, or `base`."
 )
-def migrate(to: str, **given: Any) -> None:  # noqa: ANN401
+@click.option(
+    "--grant-to", metavar="ROLE", help="Let this role read and write, but change no schema."
+)
+def migrate(to: str, grant_to: str | None, **given: Any) -> None:  # noqa: ANN401
     """Bring the database's schema up to date, or to a revision.
 
     Works on `DATABASE_URL` (as the role of `CLAIM_RECORDS_MIGRATE_URL`, if that is set), or on
@@ -217,6 +234,9 @@ def migrate(to: str, **given: Any) -> None:  # noqa: ANN401
     preparing.refuse_unknown(to)
     with _database(found) as url:
         click.echo(preparing.migrate(found, url, to))
+        if grant_to and to != "base":
+            preparing.grant(found, url, grant_to)
+            click.echo(f"{grant_to} may read and write.")
 
 
 @contextmanager
@@ -228,6 +248,100 @@ def _database(found: Settings) -> Iterator[str]:
         return
     with server.postgres(found) as url:
         yield url
+
+
+# --- keys ----------------------------------------------------------------------------------------
+
+
+@commands.group()
+def keys() -> None:
+    """Create, list, rotate and revoke keys.
+
+    Works on `DATABASE_URL`, or on the embedded Postgres, whether `serve` runs it or not.
+    """
+
+
+@keys.command(name="create")
+@setting("data_dir")
+@click.argument("name")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    required=True,
+    type=click.Choice([scope.value for scope in Scope]),
+    help="What it may do; repeat the option.",
+)
+@click.option("--expires-at", metavar="INSTANT", help="From when on it is refused (RFC 3339).")
+def create_key(*, name: str, scopes: Sequence[str], expires_at: str | None, **given: Any) -> None:  # noqa: ANN401
+    """Make a key, and print it alone: it is shown this once."""
+    asked = {"name": name, "scopes": list(dict.fromkeys(scopes)), "expires_at": expires_at}
+    try:
+        wanted = msgspec.convert(asked, KeyCreate)
+    except msgspec.ValidationError as error:
+        raise click.UsageError(f"{error}.") from None
+    for fault in wanted.faults():
+        raise click.UsageError(fault.detail)
+    with _migrated(**given) as (found, url, preparing):
+        click.echo(preparing.create_key(found, url, name, wanted.scopes, wanted.expires_at))
+
+
+@keys.command(name="list")
+@setting("data_dir")
+def list_keys(**given: Any) -> None:  # noqa: ANN401
+    """List all keys, revoked ones too, a line each, between tabs."""
+    columns = ("id", "name", "scopes", "created_at", "expires_at", "revoked_at", "last_used_at")
+    with _migrated(**given) as (found, url, preparing):
+        click.echo("\t".join(columns))
+        for key in preparing.list_keys(found, url):
+            click.echo("\t".join(_cell(key[column]) for column in columns))
+
+
+def _cell(value: Any) -> str:  # noqa: ANN401 - of any column
+    """Write a value between tabs, in one line."""
+    if isinstance(value, list):
+        return ",".join(value)
+    if isinstance(value, dt.datetime):
+        return value.isoformat(timespec="seconds")
+    return " ".join(str(value).split()) if value is not None else "-"
+
+
+@keys.command(name="rotate")
+@setting("data_dir")
+@click.argument("identity", metavar="ID")
+@click.option(
+    "--overlap-seconds",
+    type=click.IntRange(0, MOST_OVERLAP_SECONDS),
+    default=OVERLAP_SECONDS,
+    help="How long the old secret works beside the new one; a day if left out.",
+)
+def rotate_key(*, identity: str, overlap_seconds: int, **given: Any) -> None:  # noqa: ANN401
+    """Give a key a new secret, and print it alone: it is shown this once."""
+    with _migrated(**given) as (found, url, preparing):
+        click.echo(preparing.rotate_key(found, url, identity, overlap_seconds))
+
+
+@keys.command(name="revoke")
+@setting("data_dir")
+@click.argument("identity", metavar="ID")
+def revoke_key(*, identity: str, **given: Any) -> None:  # noqa: ANN401
+    """Withdraw a key for good; what runs refuses it within a second."""
+    with _migrated(**given) as (found, url, preparing):
+        preparing.revoke_key(found, url, identity)
+
+
+@contextmanager
+def _migrated(**given: Any) -> Iterator[tuple[Settings, str, Any]]:  # noqa: ANN401
+    """Give the settings, a database whose schema is up to date, and what works on it."""
+    found = _begin(**given)
+    from api import preparing  # noqa: PLC0415 - see there
+
+    with _database(found) as url:
+        preparing.bring_forward(found, url, may_migrate=not found.database_url)
+        yield found, url, preparing
+
+
+# --- what it is ----------------------------------------------------------------------------------
 
 
 @commands.command(name="openapi")

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final, TypeVar
 
 import asyncpg
 from sqlalchemy.exc import DBAPIError
 
 from api import demo
+from api.access import keyring
 from api.core import schema
 from api.core.db import Database
 from api.core.errors import Problem
+from api.embedded import as_role
 from api.server import DATABASE, USAGE, Refused
 from api.settings import Settings, masked
 from api.sync.importing import load
+from schemas.vocabularies import Scope
 
 Result = TypeVar("Result")
 
@@ -43,6 +46,18 @@ def bring_forward(settings: Settings, url: str, *, may_migrate: bool) -> None:
     _ask(schema.migrate(settings.migrate_url or url), url)
 
 
+def grant(settings: Settings, url: str, role: str) -> None:
+    """Let a role do what the service does, as the role that owns the schema."""
+    _ask(schema.grant(settings.migrate_url or url, role), url)
+
+
+def for_service(url: str) -> str:
+    """Give the URL of the embedded database for a role that can't change the schema."""
+    _ask(schema.create_role(url, schema.SERVICE_ROLE), url)
+    _ask(schema.grant(url, schema.SERVICE_ROLE), url)
+    return as_role(url, schema.SERVICE_ROLE)
+
+
 def refuse_unknown(revision: str) -> None:
     """Refuse a revision that nobody could migrate to."""
     if revision not in (known := [*schema.known(), "head", "base"]):
@@ -57,6 +72,67 @@ def migrate(settings: Settings, url: str, revision: str) -> str:
     if before == after:
         return f"The schema is at {_name(after)} already."
     return f"The schema was at {_name(before)} and is at {_name(after)} now."
+
+
+def first_key(settings: Settings, url: str) -> str | None:
+    """Make a key that may do everything, if the database has never had one."""
+    return _on_database(settings, url, keyring.create_first)
+
+
+def create_key(
+    settings: Settings, url: str, name: str, scopes: Iterable[Scope], expires_at: str | None
+) -> str:
+    """Make a key, and give it."""
+    wanted = [scope for scope in Scope if scope in [*scopes]]
+
+    async def run(database: Database) -> str:
+        key, _ = await keyring.create(database, name, wanted, expires_at)
+        return key
+
+    return _on_database(settings, url, run)
+
+
+def list_keys(settings: Settings, url: str) -> list[dict[str, Any]]:
+    """Give what may be said of each key."""
+    return _on_database(settings, url, keyring.every)
+
+
+def rotate_key(settings: Settings, url: str, identity: str, overlap_seconds: int) -> str:
+    """Give a key a new secret, and give that."""
+
+    async def run(database: Database) -> str:
+        done = await keyring.rotate(database, identity, overlap_seconds, Scope)
+        if done is None:
+            raise Refused(f"No key that works has the id {identity}.")
+        return done[0]
+
+    return _on_database(settings, url, run)
+
+
+def revoke_key(settings: Settings, url: str, identity: str) -> None:
+    """Withdraw a key."""
+
+    async def run(database: Database) -> None:
+        if not await keyring.revoke(database, identity):
+            raise Refused(f"No key has the id {identity}.")
+
+    _on_database(settings, url, run)
+
+
+def _on_database(
+    settings: Settings, url: str, work: Callable[[Database], Coroutine[Any, Any, Result]]
+) -> Result:
+    """Connect as the service does, for one piece of work."""
+
+    async def run() -> Result:
+        database = Database(url, settings)
+        await database.open()
+        try:
+            return await work(database)
+        finally:
+            await database.close()
+
+    return _ask(run(), url)
 
 
 def load_samples(settings: Settings, url: str) -> str:

@@ -13,6 +13,7 @@ import asyncio
 import logging
 import math
 import multiprocessing
+import resource
 import signal
 import socket
 import sys
@@ -32,10 +33,10 @@ from api import logs
 from api.app import create_app
 from api.core.db import Database
 from api.embedded import EmbeddedPostgres
+from api.protocol import protocol
 from api.settings import Settings
 
 STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
-KEEP_ALIVE_SECONDS: Final = 15
 # After `stop_seconds`, for requests that were cut off to give their connections back.
 CLOSING_SECONDS: Final = 5
 RESPAWN_SECONDS: Final = 1.0
@@ -122,6 +123,16 @@ def postgres(settings: Settings) -> Iterator[str]:
         yield server.url()
 
 
+def allow_connections() -> None:
+    """Have as many files open as this user may: each connection is one.
+
+    Thousands of idle ones would else use up the usual 1,024. Workers inherit it.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS says “unlimited”, and means less
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 # --- serving -----------------------------------------------------------------------------------
 
 
@@ -129,6 +140,7 @@ def serve(
     settings: Settings, url: str, listener: socket.socket, announce: Callable[[], None]
 ) -> None:
     """Serve until a signal asks to stop; `announce` is called once, when clients can connect."""
+    allow_connections()
     if settings.workers > 1:
         _Workers(settings, url, listener, announce).run()
         return
@@ -146,13 +158,16 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 create_app(settings, Database(url, settings)),
+                http=protocol(settings),
                 lifespan="on",
                 ws="none",
                 log_config=None,
                 access_log=False,  # the edge logs requests, with their ids
                 server_header=False,
                 proxy_headers=False,
-                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                # The protocol closes silent connections; uvicorn's timer, which any byte stops,
+                # would ring after it.
+                timeout_keep_alive=math.ceil(settings.silent_seconds) + 60,
                 timeout_graceful_shutdown=math.ceil(settings.stop_seconds),
             )
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,8 @@ _UNPREFIXED = {"database_url"}
 MEBIBYTE = 1_048_576
 _URLS = {"database_url", "migrate_url"}
 _POSTGRES = r"^postgres(ql)?://"
+_HOSTS = r"^\s*[A-Za-z0-9_.:\[\]-]+(\s*,\s*[A-Za-z0-9_.:\[\]-]+)*\s*$"
+_ORIGINS = r"^\s*https?://[A-Za-z0-9_.:\[\]-]+(\s*,\s*https?://[A-Za-z0-9_.:\[\]-]+)*\s*$"
 # Up to the last @: a password may hold one that its owner forgot to encode.
 _PASSWORD = re.compile(r"(?<=://)(?P<user>[^:@/?]*):.*@|(?P<key>password=)[^&]*")
 
@@ -82,6 +85,45 @@ class Settings(Struct, frozen=True, kw_only=True):
     body_idle_seconds: Annotated[
         float, Meta(gt=0, le=600, description="How long a body may pause between two bytes.")
     ] = 10.0
+    head_seconds: Annotated[
+        float, Meta(gt=0, le=600, description="How long the head of a request may take to come.")
+    ] = 5.0
+    silent_seconds: Annotated[
+        float, Meta(gt=0, le=3_600, description="How long a connection may wait between requests.")
+    ] = 15.0
+    stall_seconds: Annotated[
+        float, Meta(gt=0, le=600, description="How long an answer may wait to be read.")
+    ] = 30.0
+    rate_per_minute: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=100_000_000,
+            description="Requests a minute for each key, or each address without one; the "
+            "processes share it evenly. 0 is no limit.",
+        ),
+    ] = 6_000
+    open_reads: Annotated[
+        bool | None,
+        Meta(
+            description="Whether reading what is public needs no key; unset, only on a loopback "
+            "address."
+        ),
+    ] = None
+    allowed_hosts: Annotated[
+        Annotated[str, Meta(pattern=_HOSTS)] | None,
+        Meta(
+            description="The names that the service goes by, separated by commas, each with a port "
+            "or for all of them; besides `host` and those of loopback."
+        ),
+    ] = None
+    cors_origins: Annotated[
+        Annotated[str, Meta(pattern=_ORIGINS)] | None,
+        Meta(
+            description="The origins whose pages may ask, such as `https://desk.example`, "
+            "separated by commas."
+        ),
+    ] = None
     stop_seconds: Annotated[
         float, Meta(gt=0, le=600, description="How long requests may finish at a stop.")
     ] = 10.0
@@ -92,6 +134,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     log_format: Annotated[
         str, Meta(pattern=r"^(text|json)\Z", description="`text` to read, `json` to collect.")
     ] = "text"
+
+
+def reads_are_open(settings: Settings) -> bool:
+    """Tell whether what is public may be read without a key."""
+    if settings.open_reads is not None:
+        return settings.open_reads
+    try:
+        return ip_address(settings.host).is_loopback
+    except ValueError:
+        return settings.host == "localhost"
 
 
 def variable(name: str) -> str:

@@ -398,6 +398,7 @@ def ours(url: str) -> Iterator[Server]:
         "CLAIM_RECORDS_PORT": str(port),
         "CLAIM_RECORDS_POOL_SIZE": str(DATABASE_CONNECTIONS),
         "CLAIM_RECORDS_LOG_LEVEL": "warning",
+        "CLAIM_RECORDS_RATE_PER_MINUTE": "0",
         "PYTHONPATH": str(HERE.parent),
     }
     with running([sys.executable, "-m", "api.cli", "serve"], environment, port) as server:

@@ -144,3 +144,6 @@ EXAMPLES: Final[Mapping[RecordType, Example]] = {
     ),
 }
 """An example of each type of record, in an order fit for writing them."""
+
+KEY_ID: Final = "0a1b2c3d4e5f"
+"""The key by which examples are written."""

@@ -9,7 +9,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,12 +19,14 @@ import asyncpg
 import httpx
 import pytest
 
-from api.app import create_router
+from api.access import keyring
+from api.app import at_edge, create_router
 from api.core import schema
 from api.core.db import Database
-from api.core.edge import Edge
 from api.embedded import EmbeddedPostgres
 from api.settings import Settings
+from schemas.examples import KEY_ID
+from schemas.vocabularies import Scope
 from tests.factories import EVERY, Ids, Noun, prerequisites
 
 _TEMPLATE = pytest.StashKey[str]()
@@ -69,6 +71,12 @@ def in_database(url: str, name: str) -> str:
     return urlsplit(url)._replace(path=f"/{name}").geturl()
 
 
+def as_service(url: str) -> str:
+    """Give the URL for a session that may do what the service's role may, and no more."""
+    mark = "&" if "?" in url else "?"
+    return f"{url}{mark}role={schema.SERVICE_ROLE}"
+
+
 async def _execute(url: str, *statements: str) -> None:
     connection = await asyncpg.connect(url)
     try:
@@ -83,6 +91,8 @@ async def _make_template(server: str) -> str:
     await _execute(server, f"CREATE DATABASE {name}")
     template = in_database(server, name)
     await schema.migrate(template)
+    await schema.create_role(template, schema.SERVICE_ROLE)
+    await schema.grant(template, schema.SERVICE_ROLE)
     return template
 
 
@@ -118,14 +128,42 @@ def template(pytestconfig: pytest.Config) -> str:
     return pytestconfig.stash[_TEMPLATE]
 
 
+KEY = keyring.written(KEY_ID, "0" * 30)
+"""A key that may do everything, in every database that is served."""
+
+
+def bearer(key: str) -> dict[str, str]:
+    """Give the header that brings a key."""
+    return {"authorization": f"Bearer {key}"}
+
+
+async def allow(url: str, key: str = KEY, scopes: Iterable[Scope] = Scope) -> str:
+    """Put a key into a database, past the service, if it is not there."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(
+            "INSERT INTO keys (id, name, scopes, hash) VALUES ($1, 'test', $2, $3)"
+            " ON CONFLICT DO NOTHING",
+            keyring.identity_of(key),
+            [scope.value for scope in scopes],
+            keyring.hashed(key),
+        )
+    finally:
+        await connection.close()
+    return key
+
+
 @asynccontextmanager
 async def serving(url: str, settings: Settings | None = None) -> AsyncIterator[httpx.AsyncClient]:
     """Run the application in process on a database, and give a client of it."""
-    settings = settings or Settings(pool_size=5)
-    router, routes = create_router(settings, Database(url, settings))
+    settings = settings or Settings(pool_size=5, rate_per_minute=10_000_000)
+    router, routes = create_router(settings, Database(as_service(url), settings))
     async with router.lifespan():
-        transport = httpx.ASGITransport(Edge(router, routes))  # type: ignore[arg-type]
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        transport = httpx.ASGITransport(at_edge(settings, router, routes))  # type: ignore[arg-type]
+        await allow(url)
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://127.0.0.1", headers=bearer(KEY)
+        ) as client:
             yield client
 
 

@@ -25,7 +25,7 @@ from api.cli import main
 from api.core import schema
 from api.embedded import postmaster, running_url
 from api.server import STOPPING
-from tests.conftest import cloned
+from tests.conftest import bearer, cloned
 from tests.test_logs import loggers_put_back
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -120,6 +120,14 @@ class Service:
     @property
     def log(self) -> str:
         return self._log.read_text()
+
+    def key(self) -> str:
+        """Read the key that a first start prints behind the rest."""
+        assert self.process.stdout is not None
+        name, _, key = self.process.stdout.readline().rstrip("\n").partition(": ")
+        assert name == "Key"
+        assert "once" in self.process.stdout.readline()
+        return key
 
     def get(self, path: str) -> httpx.Response:
         return httpx.get(self.address + path, timeout=PATIENCE)
@@ -238,19 +246,81 @@ def test_database_url_of_nothing_is_an_error(run: Run, tmp_path: Path) -> None:
     assert found.err.startswith("Error: No embedded Postgres is running on ")
 
 
+def test_keys_are_made_listed_rotated_and_revoked_while_it_runs(
+    run: Run, tmp_path: Path, url: str
+) -> None:
+    def me(key: str) -> httpx.Response:
+        return httpx.get(f"{service.address}/v1/me", headers=bearer(key), timeout=PATIENCE)
+
+    with serving(tmp_path, DATABASE_URL=url) as service:
+        first = service.key()
+        assert me(first).json()["name"] == "first"
+        made = run(
+            "keys", "create", "Desk", "--scope", "read", "--scope", "import", DATABASE_URL=url
+        )
+        assert (made.code, made.err) == (0, "")
+        key = made.out.removesuffix("\n")
+        assert me(key).json()["scopes"] == ["read", "import"]
+        identity = me(key).json()["key_id"]
+        new = run("keys", "rotate", identity, "--overlap-seconds", "0", DATABASE_URL=url)
+        eventually(lambda: me(key).status_code == 401)
+        assert me(new.out.strip()).json()["key_id"] == identity
+        assert run("keys", "revoke", identity, DATABASE_URL=url) == Ended(0, "", "")
+        eventually(lambda: me(new.out.strip()).status_code == 401)
+        listed = run("keys", "list", DATABASE_URL=url)
+        assert [line.split("\t")[1] for line in listed.out.splitlines()] == [
+            "name",
+            "first",
+            "Desk",
+        ]
+        assert not any(
+            each[-36:] in listed.out + service.log for each in (first, key, new.out[:-1])
+        )
+        assert service.stop() == 0
+    with serving(tmp_path, DATABASE_URL=url) as service:
+        assert me(first).status_code == 200
+        assert service.stop() == 0
+        assert service.process.stdout
+        assert service.process.stdout.read() == ""  # the first key is printed once
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("create", "x"),
+        ("create", "x", "--scope", "none"),
+        ("create", "", "--scope", "read"),
+        ("create", "x", "--scope", "read", "--expires-at", "tomorrow"),
+        ("create", "x", "--scope", "read", "--expires-at", "2024-02-30T00:00:00Z"),
+        ("rotate", "x", "--overlap-seconds", "-1"),
+    ],
+)
+def test_a_wrong_use_of_keys_is_one_line(run: Run, url: str, arguments: tuple[str, ...]) -> None:
+    found = run("keys", *arguments, DATABASE_URL=url)
+    assert (found.code, found.out, found.err.count("\n")) == (2, "", 1)
+
+
+def test_a_key_that_is_not_there_is_an_error(run: Run, url: str) -> None:
+    for command in ("rotate", "revoke"):
+        found = run("keys", command, "0a1b2c3d4e5f", DATABASE_URL=url)
+        assert (found.code, found.out) == (1, "")
+
+
 # --- stopping ------------------------------------------------------------------------------------
 
 
 @contextmanager
 def unfinished_request(service: Service) -> Iterator[socket.socket]:
     """Send a request but for its body, and wait until it is being handled."""
+    key = service.key()
     host, port = urlsplit(service.address).hostname, urlsplit(service.address).port
     assert host
     assert port
     with socket.create_connection((host, port), PATIENCE) as client:
         client.sendall(
-            b"POST /v1/claims HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-            b"Expect: 100-continue\r\nContent-Length: 14\r\n\r\n"
+            b"POST /v1/claims HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Expect: 100-continue\r\nContent-Length: 14\r\n"
+            b"Authorization: Bearer %b\r\n\r\n" % key.encode()
         )
         assert client.recv(100).startswith(b"HTTP/1.1 100")
         yield client
@@ -419,8 +489,11 @@ def test_the_log_is_json_and_holds_no_body(tmp_path: Path, url: str) -> None:
     secret = f"not for the log {uuid4()}"
     settings = {"DATABASE_URL": url, "CLAIM_RECORDS_LOG_LEVEL": "debug"}
     with serving(tmp_path, "--log-format", "json", **settings) as service:
+        key = service.key()
         answers = [
-            httpx.post(f"{service.address}/v1/claims", json=body, timeout=PATIENCE)
+            httpx.post(
+                f"{service.address}/v1/claims", json=body, headers=bearer(key), timeout=PATIENCE
+            )
             for body in ({"text": secret}, {"text": secret, "kind": secret}, {"text": [secret]})
         ]
         answers.append(service.get(f"/v1/claims?q={secret}"))
@@ -434,6 +507,7 @@ def test_the_log_is_json_and_holds_no_body(tmp_path: Path, url: str) -> None:
     assert all({"time", "level", "message", "milliseconds"} <= event.keys() for event in requests)
     assert requests[0]["message"] == "POST /v1/claims 201"
     assert secret not in service.log
+    assert key[-36:] not in service.log
     assert "not%20for" not in service.log
 
 

@@ -12,6 +12,7 @@ import httpx
 import msgspec
 import pytest
 
+from api.access.callers import EVERYTHING
 from api.articles import ARTICLES
 from api.claims import CLAIMS
 from api.core import sql
@@ -87,7 +88,7 @@ async def insert(other: Connection, world: World, link: Link) -> str:
 
 async def remove(other: Connection, world: World, link: Link) -> None:
     """Delete the link's target, as the service would."""
-    statement = sql.delete(RESOURCES[link.target].table)
+    statement = EVERYTHING.query(sql.delete(RESOURCES[link.target].table))
     assert await other.fetchval(statement, world.id("target"), None, None) == 2
 
 

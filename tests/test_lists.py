@@ -358,6 +358,13 @@ async def test_the_best_match_comes_first(client: Client, noun: Noun) -> None:
     assert await followed(client, path) == [[best.id], [rest.id]]
 
 
+async def test_no_match_counts_as_none_when_the_best_would_come_first(
+    client: Client, noun: Noun
+) -> None:
+    found = await page(client, noun, q=f"w{unique()}", sort="relevance", count="exact")
+    assert (found["items"], found["total"]) == ([], 0)
+
+
 # --- what comes along ------------------------------------------------------------------------
 
 

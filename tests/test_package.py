@@ -78,7 +78,7 @@ def _serving(command: Sequence[str | Path], **more: Any) -> Iterator[list[str]]:
     with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, **more) as process:
         try:
             assert process.stdout is not None
-            printed = [process.stdout.readline() for _ in range(3)]
+            printed = [process.stdout.readline() for _ in range(5)]
             assert " is ready at " in printed[0], printed
             yield printed
         finally:
@@ -107,7 +107,10 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
         request = urllib.request.Request(
             f"{base}/v1/claims",
             data=json.dumps({"text": "It works"}).encode(),
-            headers={"Content-Type": "application/json"},
+            headers={
+                "Content-Type": "application/json",
+                "Authorization": f"Bearer {printed[3].split()[-1]}",
+            },
         )
         with urllib.request.urlopen(request, timeout=10) as answer:
             assert answer.status == 201
@@ -146,9 +149,14 @@ def test_every_command_in_the_readme_works(tmp_path: Path) -> None:
     tour = [b for b in rest if b not in (own, tools)]
 
     for block in (run, in_venv):
-        with _background(block, clone, environment, port):
+        with _background(block, clone, environment, port, tmp_path / "printed"):
             if block is run:
-                said = _run("bash", "-euo", "pipefail", "-c", "\n".join(tour), env=environment)
+                key = re.search(
+                    r"^Key: (clk_\S+)$", (tmp_path / "printed").read_text(), re.MULTILINE
+                )
+                assert key is not None
+                commands = "\n".join(tour).replace("key=clk_…", f"key={key[1]}")
+                said = _run("bash", "-euo", "pipefail", "-c", commands, env=environment)
                 assert '"family":"denies"' in said
                 assert "stands at 27 to 33" in said
                 assert '"changed":["certainty"]' in said
@@ -169,11 +177,20 @@ def _virtual_environment(tmp_path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _background(block: str, cwd: Path, environment: dict[str, str], port: str) -> Iterator[None]:
+def _background(
+    block: str, cwd: Path, environment: dict[str, str], port: str, printed: Path
+) -> Iterator[None]:
     """Run a block that serves, and stop it when it is no longer needed."""
-    with subprocess.Popen(
-        ["bash", "-euo", "pipefail", "-c", block], cwd=cwd, env=environment, start_new_session=True
-    ) as process:
+    with (
+        printed.open("w") as out,
+        subprocess.Popen(
+            ["bash", "-euo", "pipefail", "-c", block],
+            cwd=cwd,
+            env=environment,
+            start_new_session=True,
+            stdout=out,
+        ) as process,
+    ):
         try:
             _wait_until_ready(port, process)
             yield
@@ -212,5 +229,5 @@ def _run_on_own_postgres(
         block = block.replace("createdb claim_records", "createdb claim_records_own").replace(
             "postgresql:///claim_records", "postgresql:///claim_records_own"
         )
-        with _background(block, clone, own, port):
+        with _background(block, clone, own, port, tmp_path / "printed"):
             pass

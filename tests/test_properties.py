@@ -405,7 +405,7 @@ def test_what_is_drawn_reaches_every_field() -> None:
     for struct, strategy in drawn_of.items():
         reached: set[str] = set()
 
-        @bounded(60)
+        @bounded(200)
         @given(strategy)
         def draw(body: dict[str, Any]) -> None:
             told = {name for name, value in body.items() if value not in (None, [])}

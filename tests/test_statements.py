@@ -9,16 +9,19 @@ import asyncpg
 import httpx
 import pytest
 
-from api.app import create_router
+from api.app import create_app
 from api.core.db import Database
-from api.core.edge import Edge
 from api.settings import Settings
 from schemas.vocabularies import RecordType
+from tests.conftest import KEY, allow, bearer
 from tests.factories import EVERY, MERGE_PATCH, TEXT, Ids, Noun, create, stored, unique
 
 _TRANSACTION_CONTROL = {"BEGIN", "COMMIT", "ROLLBACK"}
 # What asyncpg 0.32 asks once for each connection: of array types, with jit off meanwhile.
 _OF_THE_DRIVER = ("typeinfo_tree", "current_setting('jit')")
+
+# Twice a second at most, and once an hour, for each key: whatever the requests.
+_OF_KEYS = ("FROM keys", "UPDATE keys")
 
 
 class Counted:
@@ -30,7 +33,7 @@ class Counted:
 
     def note(self, query: asyncpg.connection.LoggedQuery) -> None:
         """Note a statement of ours."""
-        ours = not any(mark in query.query for mark in _OF_THE_DRIVER)
+        ours = not any(mark in query.query for mark in (*_OF_THE_DRIVER, *_OF_KEYS))
         if ours and query.query.rstrip(";").split()[0] not in _TRANSACTION_CONTROL:
             self.statements.append(query.query)
 
@@ -49,9 +52,12 @@ async def counted(database_url: str) -> AsyncIterator[Counted]:
     """
     database = Database(database_url, settings := Settings(pool_size=1))
     await database.open()
-    edge: Any = Edge(*create_router(settings, database))
+    edge: Any = create_app(settings, database)
     transport = httpx.ASGITransport(edge)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    await allow(database_url)
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://127.0.0.1", headers=bearer(KEY)
+    ) as client:
         found = Counted(client)
         async with database.connection() as connection:
             connection.add_query_logger(found.note)

@@ -3,13 +3,19 @@
 Each record has a visibility class, which the database derives as it is written (migration 0001):
 its status, its embargo, its confidentiality. A caller sees the classes that its scopes open, and
 what it does not see does not exist for it, in any way of reading.
+
+Queries say whom they are for by `:sees(claim, t)`: the row of alias `t`, of a claim's table or its
+revisions, exists for the caller. :meth:`Caller.query` fills that in; a query for which that is
+forgotten is a syntax error to Postgres.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from enum import IntEnum
 from functools import cached_property
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
 
@@ -30,6 +36,13 @@ class Visibility(IntEnum):
     PUBLIC = 0
     DRAFT = 1  # in any state but published or usable, under embargo, or internal
     CONFIDENTIAL = 2  # a restricted or protected source
+
+
+_CLASSES: Final = {
+    of: tuple(Visibility)[: 3 if of is RecordType.SOURCE else 2] for of in RecordType
+}
+"""Which classes the records of a type can have."""
+_SEES = re.compile(r":sees\(([a-z]+), ([a-z]+)\)")
 
 
 class Caller(Struct, frozen=True, dict=True):
@@ -53,22 +66,57 @@ class Caller(Struct, frozen=True, dict=True):
             found.append(int(Visibility.PUBLIC))
         if self.may(Scope.DRAFTS_READ) or self.may(WRITE[of]):
             found.append(int(Visibility.DRAFT))
-        if self.may(Scope.CONFIDENTIAL_READ):
+        if self.may(Scope.CONFIDENTIAL_READ) and Visibility.CONFIDENTIAL in _CLASSES[of]:
             found.append(int(Visibility.CONFIDENTIAL))
         return tuple(found)
 
     def sees(self, of: RecordType, alias: str = "t") -> str:
-        """Write the SQL condition that a row of a record's table exists for the caller.
+        """Write the SQL condition that a row of a record or revision exists for the caller.
 
         Constants, not parameters: so that an index on one class can serve it.
         """
         classes = self.classes[of]
-        if len(classes) == len(Visibility):
+        if len(classes) == len(_CLASSES[of]):
             return "true"
         if len(classes) == 1:
             return f"{alias}.visibility = {classes[0]}"
         listed = ", ".join(map(str, classes))
         return f"{alias}.visibility IN ({listed})" if classes else "false"
+
+    def query(self, text: str) -> str:
+        """Write a query as this caller may ask it: each `:sees(type, alias)` filled in."""
+        return _SEES.sub(lambda place: self.sees(RecordType[place[1].upper()], place[2]), text)
+
+
+class Need(NamedTuple):
+    """What it takes to call an operation."""
+
+    scopes: tuple[Scope, ...]  # every one of them
+    reads: RecordType | None = None  # and to see some records of this type
+
+    def missing(self, caller: Caller) -> Scope | None:
+        """Name a scope that a caller lacks; null if it lacks none."""
+        if self.reads is not None and not caller.classes[self.reads]:
+            return Scope.READ
+        return next((scope for scope in self.scopes if not caller.may(scope)), None)
+
+
+PUBLIC: Final[tuple[Scope, ...]] = ()
+"""What a handler declares as its `opt["scopes"]` that anybody may call."""
+
+
+def needed(opt: Mapping[str, Any], method: str) -> Need | None:
+    """Read what it takes off a handler's `opt`; null, which is never enough, if nothing is said.
+
+    The operations of a noun go by its type: reading by what the caller sees, the rest by its write
+    scope.
+    """
+    if "scopes" in opt:
+        return Need(tuple(opt["scopes"]))
+    if "resource" in opt:
+        of: RecordType = opt["resource"].type
+        return Need((), of) if method == "GET" else Need((WRITE[of],))
+    return None
 
 
 EVERYTHING: Final = Caller(key_id=None, scopes=frozenset(Scope))

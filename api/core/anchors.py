@@ -45,6 +45,13 @@ def settle(
             current = versions[appearance.article_id]
             for fault in _anchor(appearance, current, texts, searches):
                 yield fault.under("appearances", index)
+        elif (known := _printed(appearance, before)) is not None:
+            # The caller may not see the article: nothing is held to its text, nor told of it.
+            if appearance.article_version not in (None, known.article_version):
+                detail = f"The record knows the article's version {known.article_version} alone."
+                yield Fault(("appearances", index, "article_version"), "unknown-reference", detail)
+            appearance.article_version = known.article_version
+            appearance.anchor = Anchor.UNVERIFIED
         else:
             continue  # an unknown reference, reported as such
         stood = before[index].anchor if index < len(before) else None
@@ -81,6 +88,11 @@ def _unchanged(appearance: Appearance, before: Sequence[Appearance]) -> Appearan
         ):
             return earlier
     return None
+
+
+def _printed(appearance: Appearance, before: Sequence[Appearance]) -> Appearance | None:
+    """Find an earlier appearance in the same article."""
+    return next((a for a in before if a.article_id == appearance.article_id), None)
 
 
 def _anchor(

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol
 from urllib.parse import quote, unquote_to_bytes
 
 from litestar.types import ASGIApp, Receive
@@ -21,6 +21,7 @@ from api.core.errors import (
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
     URI_TOO_LONG,
+    Kind,
     Problem,
 )
 from api.core.request import Answer, encoded, new_id
@@ -69,13 +70,41 @@ def _all(methods: Iterable[str]) -> str:
     return ", ".join(sorted(every))
 
 
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class HasGuards(Protocol):
+    """What knows the service's names, and the origins whose pages may ask."""
+
+    def check_host(self, headers: Headers, /) -> None:
+        """Refuse a request for another host."""
+
+    def origin_headers(self, headers: Headers, /) -> Headers:
+        """Give what an answer tells a page of another origin."""
+
+    def preflight_headers(self, headers: Headers, allowed: str, /) -> Mapping[str, str]:
+        """Give what an OPTIONS request of another origin is told."""
+
+
+class HasLimits(Protocol):
+    """What counts requests."""
+
+    def arrive(self, scope: Any, /) -> None:  # noqa: ANN401 - ASGI
+        """Count a request, and refuse one too many."""
+
+    def headers(self, scope: Any, /) -> Headers:  # noqa: ANN401 - ASGI
+        """Tell what is left."""
+
+
 class Edge:
     """The application as the server sees it."""
 
-    def __init__(self, app: ASGIApp, routes: Routes) -> None:
+    def __init__(self, app: ASGIApp, routes: Routes, guards: HasGuards, limits: HasLimits) -> None:
         """Stand in front of an application."""
         self._app = app
         self._routes = routes
+        self._guards = guards
+        self._limits = limits
 
     async def __call__(self, scope: Any, receive: Receive, send: Any) -> None:  # noqa: ANN401 - ASGI
         """Answer a request, and log that it was."""
@@ -92,7 +121,11 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = _complete(message["headers"], request_id)
+                more = (
+                    *self._limits.headers(scope),
+                    *self._guards.origin_headers(scope["headers"]),
+                )
+                message["headers"] = _complete(message["headers"], request_id, more)
             elif method == "HEAD":
                 message["body"] = b""
             await send(message)
@@ -112,7 +145,9 @@ class Edge:
     def _refusal(self, scope: Any) -> Answer | None:  # noqa: ANN401 - one of Litestar's unions
         """Answer what never reaches a route."""
         try:
+            self._limits.arrive(scope)
             _check_size(scope)
+            self._guards.check_host(scope["headers"])
         except Problem as problem:
             return problem_answer(problem, scope)
         if scope["path"] != "/" and (scope["path"].endswith("/") or "//" in scope["path"]):
@@ -123,7 +158,8 @@ class Edge:
             if allowed is None:
                 return problem_answer(Problem(NOT_FOUND, "There is no such path."), scope)
             if scope["method"] == "OPTIONS":
-                return Answer(status=204, headers={"allow": allowed})
+                more = self._guards.preflight_headers(scope["headers"], allowed)
+                return Answer(status=204, headers={"allow": allowed, **more})
             return problem_answer(not_allowed(allowed), scope)
         return None
 
@@ -147,6 +183,25 @@ def problem_answer(problem: Problem, scope: Any) -> Answer:  # noqa: ANN401 - on
         headers={"cache-control": "no-store", **problem.headers},
         media_type="application/problem+json",
     )
+
+
+def bare_problem(kind: Kind) -> tuple[int, bytes]:
+    """Write a whole answer to what never became a request, and closes the connection."""
+    request_id = new_id()
+    document = encoded(Problem(kind).document(request_id=request_id))
+    headers = _complete(
+        (
+            (b"content-type", b"application/problem+json"),
+            (b"content-length", str(len(document)).encode()),
+            (b"cache-control", b"no-store"),
+            (b"connection", b"close"),
+        ),
+        request_id,
+        (),
+    )
+    status = f"HTTP/1.1 {int(kind.status)} {kind.status.phrase}".encode()
+    lines = [status, *(name + b": " + value for name, value in headers)]
+    return int(kind.status), b"\r\n".join(lines) + b"\r\n\r\n" + document
 
 
 def _check_size(scope: Any) -> None:  # noqa: ANN401 - one of Litestar's unions
@@ -176,10 +231,11 @@ def _request_id(headers: Sequence[tuple[bytes, bytes]]) -> str:
     return new_id()
 
 
-def _complete(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
+def _complete(headers: Headers, request_id: str, more: Headers) -> list[tuple[bytes, bytes]]:
     """Add the headers that every answer has, where the answer did not set its own."""
     given = list(headers)
     names = {name.lower() for name, _ in given}
     given.append((b"x-request-id", request_id.encode()))
+    given.extend(more)
     given.extend(header for header in (*_ALWAYS, _JSON_POLICY) if header[0] not in names)
     return given

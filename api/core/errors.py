@@ -71,6 +71,18 @@ CURSOR_MISMATCH = Kind(
     "Repeat the filters and the sort of the page that gave the cursor; only `limit`, `expand` and "
     "`count` may change.",
 )
+UNAUTHORIZED = Kind(
+    "unauthorized",
+    HTTPStatus.UNAUTHORIZED,
+    "A key is needed, or the one sent is not valid.",
+    "Send `Authorization: Bearer …` with a key; `claim-records keys create` makes one.",
+)
+FORBIDDEN = Kind(
+    "forbidden",
+    HTTPStatus.FORBIDDEN,
+    "The key does not have the scope that this takes.",
+    "Whoever gives out the keys can make one with the scope that the `detail` names.",
+)
 NOT_FOUND = Kind(
     "not-found",
     HTTPStatus.NOT_FOUND,
@@ -88,6 +100,25 @@ METHOD_NOT_ALLOWED = Kind(
     HTTPStatus.METHOD_NOT_ALLOWED,
     "This path does not take that method.",
     "The `Allow` header lists the methods that it takes.",
+)
+MALFORMED_REQUEST = Kind(
+    "malformed-request",
+    HTTPStatus.BAD_REQUEST,
+    "What came is no HTTP request.",
+    "Send HTTP/1.1 (RFC 9112).",
+)
+WRONG_HOST = Kind(
+    "wrong-host",
+    HTTPStatus.MISDIRECTED_REQUEST,
+    "The request was meant for another host.",
+    "Use a name that the service goes by; whoever runs it lists them in "
+    "`CLAIM_RECORDS_ALLOWED_HOSTS`.",
+)
+RATE_LIMITED = Kind(
+    "rate-limited",
+    HTTPStatus.TOO_MANY_REQUESTS,
+    "There were too many requests.",
+    "Wait for `Retry-After` seconds; `RateLimit` says how many requests are left.",
 )
 REQUEST_TIMEOUT = Kind(
     "request-timeout",

@@ -2,7 +2,7 @@
 
 A :class:`Filter` gives the query parameters, their validation, their entries in the OpenAPI
 document and their SQL. The SQL is a condition on the list's table `t`, with `:name` where a
-parameter's value goes.
+parameter's value goes, and `:sees(type, alias)` on each other record that it goes through.
 """
 
 from __future__ import annotations
@@ -147,10 +147,7 @@ def read_query(query: bytes, parameters: Mapping[str, Parameter]) -> dict[str, A
     given: dict[str, Any] = {}
     if not query:
         return given
-    pairs = query.split(b"&")
-    if len(pairs) > MOST_PARAMETERS and not any(p.many for p in parameters.values()):
-        raise invalid_parameter("", f"At most {MOST_PARAMETERS} parameters.")
-    for pair in pairs:
+    for pair in query.split(b"&"):
         if not pair:
             continue
         raw_name, _, raw_value = pair.partition(b"=")
@@ -170,6 +167,8 @@ def read_query(query: bytes, parameters: Mapping[str, Parameter]) -> dict[str, A
             raise invalid_parameter(name, "It stands there twice.", DUPLICATE_PARAMETER)
         else:
             given[name] = converted
+        if len(given) > MOST_PARAMETERS:
+            raise invalid_parameter(name, f"At most {MOST_PARAMETERS} different parameters.")
     return given
 
 
@@ -210,7 +209,7 @@ def _value(parameter: Parameter, text: str) -> Any:  # noqa: ANN401 - of the par
 
 # --- from values to SQL ----------------------------------------------------------------------
 
-_PLACE = re.compile(r"(?<!:):([a-z_]+)")
+_PLACE = re.compile(r"(?<!:):([a-z_]+)\b(?!\()")
 
 
 def conditions(

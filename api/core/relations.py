@@ -14,7 +14,9 @@ WITH_GROUPS = """
     WITH RECURSIVE held(id) AS (
         SELECT :source_id::uuid
         UNION
-        SELECT l.owner_id FROM links AS l JOIN held ON l.source_id = held.id
+        SELECT l.owner_id FROM links AS l
+        JOIN held ON l.source_id = held.id
+        JOIN sources AS g ON g.id = l.owner_id AND :sees(source, g)
         WHERE l.owner_type = 'source' AND l.link = 'member'
     )
     SELECT id FROM held"""
@@ -53,6 +55,22 @@ def attributed(owner: RecordType, first: str) -> list[Filter]:
             "Is printed in this article.",
         ),
     ]
+
+
+def related(of: RecordType) -> str:
+    """Write the condition that two records of a type are related, whichever says so.
+
+    What the other one says counts only if the caller may read it.
+    """
+    labelled = "(:relation_kind::text IS NULL OR l.label = :relation_kind)"
+    return f"""t.id IN (
+    SELECT l.owner_id FROM links AS l
+    WHERE l.{of}_id = :related_to::uuid AND l.owner_type = '{of}' AND l.link = 'relation'
+        AND {labelled}
+    UNION ALL
+    SELECT l.{of}_id FROM links AS l JOIN {of}s AS o ON o.id = l.owner_id AND :sees({of}, o)
+    WHERE l.owner_id = :related_to::uuid AND l.owner_type = '{of}' AND l.link = 'relation'
+        AND {labelled})"""
 
 
 def stated() -> list[Filter]:

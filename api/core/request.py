@@ -14,6 +14,7 @@ import msgspec
 from litestar.exceptions import ClientException
 from litestar.types import Receive, Scope, Send
 
+from api.access.callers import EVERYTHING, Caller
 from api.core.db import Database
 from api.core.errors import (
     BODY_TOO_LARGE,
@@ -52,6 +53,28 @@ def context(request: Request) -> Context:
     """Give the application's context."""
     found: Context = request.app.state["context"]
     return found
+
+
+def caller(request: Request) -> Caller:
+    """Give who asks."""
+    found: Caller = request.scope["state"]["caller"]
+    return found
+
+
+class Author(NamedTuple):
+    """Who writes: what exists for them, and what is written down of them."""
+
+    caller: Caller
+    actor: str | None
+
+
+SERVICE: Final = Author(EVERYTHING, None)
+"""The service itself."""
+
+
+def author(request: Request) -> Author:
+    """Give who writes."""
+    return Author(caller(request), request.scope["state"].get("actor"))
 
 
 def record_id(request: Request) -> str:

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from api.core import cursor, sql
-from api.core.db import Database, Row
+from api.core.db import Row
 from api.core.errors import GONE, INVALID_CURSOR, NOT_FOUND, Problem, invalid_parameter
 from api.core.filters import (
     Filter,
@@ -29,6 +29,7 @@ from api.core.filters import (
 from api.core.request import (
     Answer,
     Request,
+    caller,
     context,
     encoded,
     etag,
@@ -167,19 +168,19 @@ async def get(resource: Resource, request: Request) -> Answer:
     """Answer with a record, as it is or as it was."""
     identity = record_id(request)
     given = read_query(request.scope["query_string"], {"as_of": AS_OF})
-    database = context(request).database
+    query, arguments = sql.get(resource.table), [identity]
     if "as_of" in given:
-        at = instant("as_of", given["as_of"])
-        row = await database.fetchrow(sql.get_as_of(resource.table), identity, at)
-    else:
-        row = await database.fetchrow(sql.get(resource.table), identity)
+        query = sql.get_as_of(resource.table)
+        arguments.append(instant("as_of", given["as_of"]))
+    row = await context(request).database.fetchrow(caller(request).query(query), *arguments)
     return _found(request, identity, row)
 
 
 async def get_by_external_id(resource: Resource, request: Request) -> Answer:
     """Answer with the record that another system knows by this name."""
     pair = external_id(request)
-    row = await context(request).database.fetchrow(sql.get_by_external_id(resource.table), *pair)
+    query = caller(request).query(sql.get_by_external_id(resource.table))
+    row = await context(request).database.fetchrow(query, *pair)
     location = f"{resource.path}/{row['id']}" if row else ""
     return _found(request, str(row["id"]) if row else "", row, location)
 
@@ -230,14 +231,15 @@ async def list_page(resource: Resource, request: Request) -> Answer:
     order_by = given.pop("sort", "-created_at")
 
     arguments: list[Any] = []
-    sort, order = _order(resource, order_by, given, arguments)
     where = conditions(resource.all_filters, given, arguments)
-    count = sql.count(resource.table, where), list(arguments)
+    who = caller(request)
+    count = who.query(sql.count(resource.table, where)), list(arguments)
+    sort, order = _order(resource, order_by, given, arguments)
     behind = None
     if after is not None:
         values = _cursor_values(cursor.read(after, of_list), sort)
         behind = sql.behind(order, values, arguments)
-    query = sql.page(resource.table, where, behind, order, limit, counted=counted)
+    query = who.query(sql.page(resource.table, where, behind, order, limit, counted=counted))
 
     database = context(request).database
     async with database.connection() as connection:
@@ -247,10 +249,8 @@ async def list_page(resource: Resource, request: Request) -> Answer:
             total = await connection.fetchval(count[0], *count[1])
         items = rows[:limit]
         ids = [row["id"] for row in items]
-        included = [
-            (e, await connection.fetch(sql.included(e.target, e.ids), ids) if ids else [])
-            for e in expansions
-        ]
+        brought = [(e, who.query(sql.included(e.target, e.ids))) for e in expansions]
+        included = [(e, await connection.fetch(q, ids) if ids else []) for e, q in brought]
     following = None
     if len(rows) > limit:
         last = items[-1]
@@ -351,7 +351,7 @@ async def list_revisions(resource: Resource, request: Request) -> Answer:
     below = _NEWEST
     if "cursor" in given:
         below = _version(cursor.read(given["cursor"], of_list))
-    rows = await _revisions(context(request).database, resource, identity, below, limit + 1)
+    rows = await _revisions(request, resource, identity, below, limit + 1)
     if not rows and "cursor" not in given:
         raise Problem(NOT_FOUND, "No record has this id.")
     items = rows[:limit]
@@ -378,16 +378,17 @@ async def get_revision(resource: Resource, request: Request) -> Answer:
     if not (number.isascii() and number.isdigit() and 0 < len(number) < 10) or number[0] == "0":  # noqa: PLR2004
         raise Problem(NOT_FOUND, "A version is a whole number from 1.")
     version = int(number)
-    rows = await _revisions(context(request).database, resource, identity, version + 1, 1)
+    rows = await _revisions(request, resource, identity, version + 1, 1)
     if not rows or rows[0]["version"] != version:
         raise Problem(NOT_FOUND, "The record has no such version.")
     return Answer(_revision(rows[0]))
 
 
 async def _revisions(
-    database: Database, resource: Resource, identity: str, below: int, limit: int
+    request: Request, resource: Resource, identity: str, below: int, limit: int
 ) -> Sequence[Row]:
-    return await database.fetch(sql.revisions(resource.table), identity, below, limit)
+    query = caller(request).query(sql.revisions(resource.table))
+    return await context(request).database.fetch(query, identity, below, limit)
 
 
 def _revision(row: Row) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -44,6 +45,54 @@ async def current(url: str) -> str | None:
 
 
 CURRENT: Final = "SELECT version_num FROM alembic_version"
+
+
+SERVICE_ROLE: Final = "claim_records_service"
+"""The role that the service has in the embedded Postgres: it reads and writes, and no more."""
+_APPEND_ONLY: Final = ("revisions", "outbox", "audit")
+
+
+async def create_role(url: str, role: str) -> None:
+    """Create a role that may log in, if it is not there."""
+    connection = await asyncpg.connect(url)
+    try:
+        with suppress(asyncpg.DuplicateObjectError):
+            await connection.execute(f"CREATE ROLE {_quoted(role)} LOGIN")
+    finally:
+        await connection.close()
+
+
+_GRANTS: Final = """
+    GRANT CONNECT ON DATABASE :database TO :role;
+    GRANT USAGE ON SCHEMA public TO :role;
+    REVOKE ALL ON ALL TABLES IN SCHEMA public FROM :role;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO :role;
+    GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO :role;
+    GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO :role;
+    REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM :role"""
+
+
+async def grant(url: str, role: str) -> None:
+    """Let a role do what the service does: no DDL, no TRUNCATE, and history only grows."""
+    connection = await asyncpg.connect(url)
+    try:
+        async with connection.transaction():
+            database = _quoted(await connection.fetchval("SELECT current_database()"))
+            named = _GRANTS.replace(":database", database).replace(":role", _quoted(role))
+            await connection.execute(named)
+            for table in _APPEND_ONLY:
+                if await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", table):
+                    await connection.execute(
+                        f"REVOKE UPDATE, DELETE ON {table} FROM {_quoted(role)}"
+                    )
+    finally:
+        await connection.close()
+
+
+def _quoted(name: str) -> str:
+    """Write a name as SQL does."""
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
 
 
 async def migrate(url: str, target: str = "head") -> None:

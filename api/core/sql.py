@@ -1,4 +1,7 @@
-"""SQL text for any noun: pure functions of its table. Values are always parameters."""
+"""SQL text for any noun: pure functions of its table. Values are always parameters.
+
+Whoever asks fills in `:sees(type, alias)` by :meth:`api.access.callers.Caller.query`.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,10 @@ def _column_type(annotation: object) -> str:
 @cache
 def get(of: Table) -> str:
     """Read a record by its id ($1)."""
-    return f"SELECT doc, version, deleted_at IS NOT NULL AS deleted FROM {of.name} WHERE id = $1"
+    return f"""
+        SELECT t.doc, t.version, t.deleted_at IS NOT NULL AS deleted
+        FROM {of.name} AS t
+        WHERE t.id = $1 AND :sees({of.type}, t)"""
 
 
 @cache
@@ -50,18 +56,27 @@ def get_by_external_id(of: Table) -> str:
     return f"""
         SELECT t.id, t.doc, t.version, t.deleted_at IS NOT NULL AS deleted
         FROM external_ids AS e JOIN {of.name} AS t ON t.id = e.record_id
-        WHERE e.record_type = '{of.type}' AND e.namespace = $1 AND e.value = $2"""
+        WHERE e.record_type = '{of.type}' AND e.namespace = $1 AND e.value = $2
+            AND :sees({of.type}, t)"""
 
 
 @cache
 def get_as_of(of: Table) -> str:
-    """Read a record ($1) as it was at an instant ($2)."""
+    """Read a record ($1) as it was at an instant ($2).
+
+    What it was then is there for those who could see it then and can see the record now.
+    """
     return f"""
-        SELECT doc, version, doc IS NULL AS deleted
-        FROM revisions
-        WHERE record_type = '{of.type}' AND record_id = $1 AND at <= $2::text::timestamptz
-        ORDER BY version DESC
-        LIMIT 1"""
+        SELECT r.doc, r.version, r.doc IS NULL AS deleted
+        FROM {of.name} AS t
+        CROSS JOIN LATERAL (
+            SELECT p.doc, p.version, p.visibility FROM revisions AS p
+            WHERE p.record_type = '{of.type}' AND p.record_id = t.id
+                AND p.at <= $2::text::timestamptz
+            ORDER BY p.version DESC
+            LIMIT 1
+        ) AS r
+        WHERE t.id = $1 AND :sees({of.type}, t) AND :sees({of.type}, r)"""
 
 
 def _recordset(of: Table, *more: str) -> str:
@@ -100,9 +115,10 @@ def update(of: Table) -> str:
 def delete(of: Table) -> str:
     """Delete a record ($1) that is at one of these versions ($2; null: at any), for $3."""
     return f"""
-        UPDATE {of.name} SET deleted_at = clock_timestamp(), actor = $3
-        WHERE id = $1 AND deleted_at IS NULL AND ($2::integer[] IS NULL OR version = ANY($2))
-        RETURNING version"""
+        UPDATE {of.name} AS t SET deleted_at = clock_timestamp(), actor = $3
+        WHERE t.id = $1 AND t.deleted_at IS NULL AND :sees({of.type}, t)
+            AND ($2::integer[] IS NULL OR t.version = ANY($2))
+        RETURNING t.version"""
 
 
 @cache
@@ -119,26 +135,36 @@ def delete_many(of: Table) -> str:
 def restore(of: Table) -> str:
     """Bring back a deleted record ($1) that is at one of these versions ($2), for $3."""
     return f"""
-        UPDATE {of.name} SET deleted_at = NULL, actor = $3
-        WHERE id = $1 AND deleted_at IS NOT NULL AND ($2::integer[] IS NULL OR version = ANY($2))
-        RETURNING version, doc"""
+        UPDATE {of.name} AS t SET deleted_at = NULL, actor = $3
+        WHERE t.id = $1 AND t.deleted_at IS NOT NULL AND :sees({of.type}, t)
+            AND ($2::integer[] IS NULL OR t.version = ANY($2))
+        RETURNING t.version, t.doc"""
 
 
-REFERRERS: Final = {
-    to: f"""
-        SELECT DISTINCT owner_type, owner_id, link FROM links
-        WHERE {to}_id = ANY($1::uuid[])
-        ORDER BY owner_type, owner_id, link
+@cache
+def referrers(to: RecordType) -> str:
+    """Read who refers to a record ($1) of a type: those that the caller sees first."""
+    visible = "\n".join(
+        f"""
+            WHEN '{of}' THEN EXISTS (
+                SELECT FROM {plural(of)} AS t WHERE t.id = l.owner_id AND :sees({of}, t)
+            )"""
+        for of in RecordType
+    )
+    return f"""
+        SELECT DISTINCT CASE l.owner_type {visible} END AS visible, owner_type, owner_id, link
+        FROM links AS l
+        WHERE l.{to}_id = $1
+        ORDER BY visible DESC, owner_type, owner_id, link
         LIMIT 100"""
-    for to in RecordType
-}
-"""Who refers to records ($1) of a type."""
 
 
 @cache
 def live(of: Table) -> str:
     """List which of these ids ($1) are of records that are not deleted."""
-    return f"SELECT live_id AS id FROM {of.name} WHERE live_id = ANY($1::uuid[])"
+    return f"""
+        SELECT t.live_id AS id FROM {of.name} AS t
+        WHERE t.live_id = ANY($1::uuid[]) AND :sees({of.type}, t)"""
 
 
 # --- before a write --------------------------------------------------------------------------
@@ -148,26 +174,30 @@ def live(of: Table) -> str:
 def look_up(of: Table) -> str:
     """Read, in one statement, what has to be known before records are written.
 
-    $1 ids and $2, $3 external ids of the records themselves (rows of role `current`); $4 to $7
+    $1 ids and $2, $3 external ids of the records themselves (rows of role `current`, or `hidden`
+    without content where the caller does not see them, since their names are taken); $4 to $7
     ids that they refer to, by type in the order of RecordType (rows of that type's role); $8
     articles whose text is needed; $9, $10 the earlier versions of articles whose text is needed
     (rows of role `text`).
     """
-    current = "t.id, t.version, t.deleted_at IS NOT NULL AS deleted, t.doc"
+    current = f"""
+            CASE WHEN :sees({of.type}, t) THEN 'current' ELSE 'hidden' END AS role,
+            t.id, t.version, t.deleted_at IS NOT NULL AS deleted, t.doc"""
     text = "CASE WHEN t.live_id = ANY($8::uuid[]) THEN t.text END"
     referred = "\n".join(
         f"""
         UNION ALL
         SELECT '{to}', t.live_id, t.version, false, NULL,
                {text if to == RecordType.ARTICLE else "NULL"}
-        FROM {plural(to)} AS t WHERE t.live_id = ANY(${position}::uuid[])"""
+        FROM {plural(to)} AS t
+        WHERE t.live_id = ANY(${position}::uuid[]) AND :sees({to}, t)"""
         for position, to in enumerate(RecordType, 4)
     )
     return f"""
-        SELECT 'current' AS role, {current}, NULL::text AS text
+        SELECT {current}, NULL::text AS text
         FROM {of.name} AS t WHERE t.id = ANY($1::uuid[])
         UNION ALL
-        SELECT 'current', {current}, NULL
+        SELECT {current}, NULL
         FROM unnest($2::text[], $3::text[]) AS w(namespace, value)
         JOIN external_ids AS e
             ON e.record_type = '{of.type}' AND e.namespace = w.namespace AND e.value = w.value
@@ -179,7 +209,8 @@ def look_up(of: Table) -> str:
         FROM unnest($9::uuid[], $10::integer[]) AS w(id, version)
         JOIN revisions AS r
             ON r.record_type = 'article' AND r.record_id = w.id AND r.version = w.version
-            AND r.doc IS NOT NULL"""
+            AND r.doc IS NOT NULL AND :sees(article, r)
+        JOIN articles AS t ON t.id = r.record_id AND :sees(article, t)"""
 
 
 def plural(of: RecordType) -> str:
@@ -251,6 +282,11 @@ def behind(order: Order, values: list[object], arguments: list[object]) -> str:
     return f"({row} OR {order.expression} IS NULL)" if order.nullable else row
 
 
+def _there(of: Table) -> str:
+    """Write the condition that a record is in the caller's lists."""
+    return f"t.deleted_at IS NULL AND :sees({of.type}, t)"
+
+
 def page(
     of: Table,
     where: Sequence[str],
@@ -261,7 +297,7 @@ def page(
     counted: bool = False,
 ) -> str:
     """Read a page of a list, and one row more to see whether there is another page."""
-    conditions = ["t.deleted_at IS NULL", *where]
+    conditions = [_there(of), *where]
     matching = " AND ".join(conditions)
     here = " AND ".join([*conditions, from_there] if from_there else conditions)
     direction = "DESC" if order.descending else "ASC"
@@ -281,7 +317,7 @@ def page(
 
 def count(of: Table, where: Sequence[str]) -> str:
     """Count a list's records, up to one more than the cap."""
-    conditions = " AND ".join(["t.deleted_at IS NULL", *where])
+    conditions = " AND ".join([_there(of), *where])
     return (
         f"SELECT count(*) FROM (SELECT FROM {of.name} AS t WHERE {conditions}"
         f" LIMIT {MOST_COUNTED + 1}) AS counted"
@@ -292,7 +328,7 @@ def included(target: RecordType, ids: str) -> str:
     """Read the records that a page ($1: its ids) brings with it; `ids` selects theirs."""
     return f"""
         SELECT t.id, t.doc FROM {plural(target)} AS t
-        WHERE t.deleted_at IS NULL AND t.id IN ({ids})
+        WHERE t.deleted_at IS NULL AND :sees({target}, t) AND t.id IN ({ids})
         ORDER BY t.created_at DESC, t.id DESC
         LIMIT {MOST_INCLUDED}"""
 
@@ -304,10 +340,12 @@ def included(target: RecordType, ids: str) -> str:
 def revisions(of: Table) -> str:
     """Read a record's ($1) revisions below a version ($2), newest first, $3 at most.
 
-    What changed is read off the documents: against the last one before that was not a deletion.
+    Those that the caller could have seen then, of a record that it sees now. What changed is read
+    off the documents: against the last one of those before that was not a deletion. An actor's
+    first word is who it was; the rest is for the audit log.
     """
     return f"""
-        SELECT r.version, r.op, r.at, r.actor, r.doc, coalesce(
+        SELECT r.version, r.op, r.at, split_part(r.actor, E'\\t', 1) AS actor, r.doc, coalesce(
             (
                 SELECT array_agg(now.key ORDER BY now.position)
                 FROM json_each_text(convert_from(r.doc, 'UTF8')::json)
@@ -319,14 +357,15 @@ def revisions(of: Table) -> str:
             ),
             ARRAY[]::text[]
         ) AS changed
-        FROM revisions AS r
+        FROM {of.name} AS t
+        JOIN revisions AS r ON r.record_type = '{of.type}' AND r.record_id = t.id
         LEFT JOIN LATERAL (
             SELECT p.doc FROM revisions AS p
             WHERE p.record_type = r.record_type AND p.record_id = r.record_id
-                AND p.version < r.version AND p.doc IS NOT NULL
+                AND p.version < r.version AND p.doc IS NOT NULL AND :sees({of.type}, p)
             ORDER BY p.version DESC
             LIMIT 1
         ) AS was ON true
-        WHERE r.record_type = '{of.type}' AND r.record_id = $1 AND r.version < $2
+        WHERE t.id = $1 AND :sees({of.type}, t) AND r.version < $2 AND :sees({of.type}, r)
         ORDER BY r.version DESC
         LIMIT $3"""

@@ -21,6 +21,7 @@ from api.core.db import Connection
 from api.core.errors import (
     NOT_DELETED,
     NOT_FOUND,
+    NOT_UNIQUE,
     PRECONDITION_FAILED,
     PRECONDITION_REQUIRED,
     STILL_REFERENCED,
@@ -33,8 +34,10 @@ from api.core.request import (
     JSON,
     MERGE_PATCH,
     Answer,
+    Author,
     Preconditions,
     Request,
+    author,
     context,
     etag,
     new_id,
@@ -83,6 +86,8 @@ class Found:
     """What one look at the database told."""
 
     current: dict[str, Current] = field(default_factory=dict)
+    # What stands under a name that was looked for, but does not exist for the caller.
+    hidden: dict[str, Current] = field(default_factory=dict)
     versions: dict[RecordType, dict[str, int]] = field(
         default_factory=lambda: {of: {} for of in RecordType}
     )
@@ -91,13 +96,14 @@ class Found:
 
 async def look_up(
     connection: Connection,
+    who: Author,
     of: Resource,
     records: Iterable[Part],
     *,
     ids: Collection[str] = (),
     external: Collection[tuple[str, str]] = (),
 ) -> Found:
-    """Read the records named, and everything that the records to be written refer to."""
+    """Read the records named, and what the caller sees of what others refer to."""
     referred: dict[RecordType, set[str]] = {to: set() for to in RecordType}
     texts: set[str] = set()
     earlier: set[tuple[str, int]] = set()
@@ -111,7 +117,7 @@ async def look_up(
     if not (ids or external or any(referred.values())):
         return found
     rows = await connection.fetch(
-        sql.look_up(of.table),
+        who.caller.query(sql.look_up(of.table)),
         list(ids),
         [namespace for namespace, _ in external],
         [value for _, value in external],
@@ -124,6 +130,8 @@ async def look_up(
         name = str(identity)
         if role == "current":
             found.current[name] = Current(name, version, deleted, doc)
+        elif role == "hidden":
+            found.hidden[name] = Current(name, version, deleted, doc)
         elif role == "text":
             found.texts[name, version] = text
         else:
@@ -264,24 +272,24 @@ def rows_of(records: Iterable[tuple[str, int | None, Create]]) -> str:
 
 async def store(
     connection: Connection,
+    who: Author,
     of: Resource,
     identity: str,
     current: Current | None,
     record: Create,
 ) -> asyncpg.Record | None:
     """Insert a record, or replace the current one; null if that has moved meanwhile."""
-    actor = None  # keys come with access control
     if current is None:
         return await connection.fetchrow(
-            sql.insert(of.table), rows_of([(identity, None, record)]), actor
+            sql.insert(of.table), rows_of([(identity, None, record)]), who.actor
         )
     rows = rows_of([(identity, current.version, record)])
     if not text_changes(of, current, record):
-        return await connection.fetchrow(sql.update(of.table), rows, actor)
+        return await connection.fetchrow(sql.update(of.table), rows, who.actor)
     async with connection.transaction():
-        row = await connection.fetchrow(sql.update(of.table), rows, actor)
+        row = await connection.fetchrow(sql.update(of.table), rows, who.actor)
         if row is not None:
-            await reanchor(connection, current, record, row["version"])
+            await reanchor(connection, who, current, record, row["version"])
         return row
 
 
@@ -303,9 +311,13 @@ def _text_of(current: Current) -> str | None:
 _FIRST: Final = "00000000-0000-0000-0000-000000000000"
 
 
-async def reanchor(connection: Connection, article: Current, record: Create, version: int) -> None:
-    """Let what is printed in an article follow its new text, in the change's own transaction."""
-    actor = None  # keys come with access control
+async def reanchor(
+    connection: Connection, who: Author, article: Current, record: Create, version: int
+) -> None:
+    """Let what is printed in an article follow its new text, in the change's own transaction.
+
+    All of it, whatever the caller sees: nothing of that is told.
+    """
     old, new = _text_of(article), getattr(record, "text", None)
     for of in sql.APPEARING:
         behind: Any = _FIRST
@@ -324,7 +336,7 @@ async def reanchor(connection: Connection, article: Current, record: Create, ver
                     moved.append({"id": str(row["id"]), "appearances": followed})
             if moved:
                 rows_moved = msgspec.json.encode(moved).decode()
-                await connection.execute(sql.move_appearances(of), rows_moved, actor)
+                await connection.execute(sql.move_appearances(of), rows_moved, who.actor)
 
 
 class Outcome(NamedTuple):
@@ -348,15 +360,16 @@ async def _write(
     `names` say which records to look for, `sent` what else; `decide` gives the id, the record as it
     is and as it is to be, or raises.
     """
+    who = author(request)
     async with context(request).database.connection() as connection:
         for _ in range(_TRIES):
-            found = await look_up(connection, of, [sent] if sent else [], **names)
+            found = await look_up(connection, who, of, [sent] if sent else [], **names)
             identity, current, wanted = decide(found)
             record, unchanged = settle(of, identity, wanted, current, found)
             if current is not None and unchanged:
                 return Outcome(identity, current.version, current.doc, created=False)
             try:
-                row = await store(connection, of, identity, current, record)
+                row = await store(connection, who, of, identity, current, record)
             except (asyncpg.ForeignKeyViolationError, asyncpg.DeadlockDetectedError):
                 continue  # what it refers to was deleted meanwhile: the next look says which
             except asyncpg.UniqueViolationError as error:
@@ -423,9 +436,16 @@ async def replace(of: Resource, request: Request) -> Answer:
             raise Problem(PRECONDITION_FAILED, "There is no record of this id.", current=None)
         if current is not None:
             _expect(expected, current)
+        elif found.hidden:
+            raise name_taken("id")
         return identity, current, wanted
 
     return _written(of, await _write(request, of, wanted.record, {"ids": [identity]}, decide))
+
+
+def name_taken(what: str) -> Problem:
+    """Refuse to create what is there already, without a word about it: the caller can't see it."""
+    return Problem(NOT_UNIQUE, f"Another record has this {what}.")
 
 
 async def update(of: Resource, request: Request) -> Answer:
@@ -484,6 +504,8 @@ async def upsert(of: Resource, request: Request) -> Answer:
         current = next(iter(found.current.values()), None)
         if current is None and expected.if_match is not None:
             raise Problem(PRECONDITION_FAILED, "No record has this external id.", current=None)
+        if current is None and found.hidden:
+            raise name_taken("external id")
         if current is not None and not current.deleted:
             _expect(expected, current)
         return current.id if current else fresh, current, wanted
@@ -527,32 +549,44 @@ async def delete(of: Resource, request: Request) -> Answer:
     read_query(request.scope["query_string"], {})
     refuse_idempotency_key(request)
     expected = required_match(request)
+    who = author(request)
     async with context(request).database.connection() as connection:
         try:
             version = await connection.fetchval(
-                sql.delete(of.table), identity, expected.versions(identity), None
+                who.caller.query(sql.delete(of.table)),
+                identity,
+                expected.versions(identity),
+                who.actor,
             )
         except asyncpg.ForeignKeyViolationError:
-            raise await still_referenced(connection, of, identity) from None
+            told = await still_referenced(connection, who, of, identity)
+            raise told or unavailable("The record is being changed by others.") from None
         if version is None:
-            _expect(expected, await _current(connection, of, identity))
+            _expect(expected, await _current(connection, who, of, identity))
             raise unavailable("The record is being changed by others all the time.")
     return Answer(status=204, headers={"etag": etag(identity, version)})
 
 
-async def still_referenced(connection: Connection, of: Resource, identity: str) -> Problem:
-    """Name who refers to a record."""
-    rows = await connection.fetch(sql.REFERRERS[of.type], [identity])
+async def still_referenced(
+    connection: Connection, who: Author, of: Resource, identity: str
+) -> Problem | None:
+    """Name who refers to a record, of those that the caller sees; null if nothing does."""
+    rows = await connection.fetch(who.caller.query(sql.referrers(of.type)), identity)
+    if not rows:
+        return None
     referrers = [
-        {"type": row["owner_type"], "id": str(row["owner_id"]), "link": row["link"]} for row in rows
+        {"type": row["owner_type"], "id": str(row["owner_id"]), "link": row["link"]}
+        for row in rows
+        if row["visible"]
     ]
-    listed = ", ".join(f"{r['type']} {r['id']} ({r['link']})" for r in referrers[:3])
-    more = " and others" if len(referrers) > 3 else ""  # noqa: PLR2004
+    named = [f"{r['type']} {r['id']} ({r['link']})" for r in referrers]
+    listed = ", ".join(named[:3]) or "others"
+    more = " and others" if len(named) > 3 else ""  # noqa: PLR2004
     return Problem(STILL_REFERENCED, f"Still referred to by {listed}{more}.", referrers=referrers)
 
 
-async def _current(connection: Connection, of: Resource, identity: str) -> Current:
-    row = await connection.fetchrow(sql.get(of.table), identity)
+async def _current(connection: Connection, who: Author, of: Resource, identity: str) -> Current:
+    row = await connection.fetchrow(who.caller.query(sql.get(of.table)), identity)
     if row is None:
         raise Problem(NOT_FOUND, "No record has this id.")
     return Current(identity, row["version"], row["deleted"], row["doc"])
@@ -564,15 +598,19 @@ async def restore(of: Resource, request: Request) -> Answer:
     read_query(request.scope["query_string"], {})
     refuse_idempotency_key(request)
     expected = required_match(request)
+    who = author(request)
     async with context(request).database.connection() as connection:
         try:
             row = await connection.fetchrow(
-                sql.restore(of.table), identity, expected.versions(identity), None
+                who.caller.query(sql.restore(of.table)),
+                identity,
+                expected.versions(identity),
+                who.actor,
             )
         except asyncpg.ForeignKeyViolationError:
-            raise await _targets_gone(connection, of, identity) from None
+            raise await _targets_gone(connection, who, of, identity) from None
         if row is None:
-            current = await _current(connection, of, identity)
+            current = await _current(connection, who, of, identity)
             if not current.deleted:
                 raise Problem(NOT_DELETED)
             raise Problem(
@@ -585,12 +623,14 @@ async def restore(of: Resource, request: Request) -> Answer:
     return record_answer(identity, row["version"], row["doc"])
 
 
-async def _targets_gone(connection: Connection, of: Resource, identity: str) -> Problem:
-    """Name what a deleted record refers to that is no longer there."""
-    current = await _current(connection, of, identity)
+async def _targets_gone(
+    connection: Connection, who: Author, of: Resource, identity: str
+) -> Problem:
+    """Name what a deleted record refers to that is no longer there, or not for the caller."""
+    current = await _current(connection, who, of, identity)
     _, content = stored(of, current.doc)
     record: Create = msgspec.convert(content, of.create)
-    found = await look_up(connection, of, [record])
+    found = await look_up(connection, who, of, [record])
     return invalid_record(
         unknown(reference)
         for reference in references(record)

@@ -9,6 +9,6 @@ dies with us (process.py and its other half, child.py).
 from api.embedded.binaries import find_binaries
 from api.embedded.errors import EmbeddedPostgresError
 from api.embedded.launcher import EmbeddedPostgres
-from api.embedded.postmaster import running_url
+from api.embedded.postmaster import as_role, running_url
 
-__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError", "find_binaries", "running_url"]
+__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError", "as_role", "find_binaries", "running_url"]

@@ -55,6 +55,11 @@ def url(sockets: str, port: str, database: str) -> str:
     return f"postgresql://postgres@/{quote(database, safe='')}?{where}"
 
 
+def as_role(url: str, role: str) -> str:
+    """Give the same URL for another role of the embedded server, which asks for no password."""
+    return url.replace("://postgres@", f"://{quote(role, safe='')}@", 1)
+
+
 def forget_crashed(data_dir: Path) -> None:
     """Make what a crashed server left harmless to the next one; call where none is running.
 

@@ -15,6 +15,8 @@ from litestar.params import FromPath
 from litestar.response import Response
 from litestar.status_codes import HTTP_304_NOT_MODIFIED
 
+from api.access.callers import PUBLIC
+
 # What is served is chosen by its ending; a file with any other ending stays private.
 # Litestar adds the charset to text/* by itself, and to nothing else.
 MEDIA_TYPES: Final = {
@@ -87,25 +89,25 @@ async def _serve(asset: Asset, request: Request[Any, Any, Any]) -> Response[byte
     return Response(content, media_type=asset.media_type, headers=headers)
 
 
-@get("/", include_in_schema=False)
+@get("/", include_in_schema=False, opt={"scopes": PUBLIC})
 async def show_home(request: Request[Any, Any, Any]) -> Response[bytes | None]:
     """Say what this is, for whom, and where to start."""
     return await _serve(PAGES["home.html"], request)
 
 
-@get("/docs", include_in_schema=False)
+@get("/docs", include_in_schema=False, opt={"scopes": PUBLIC})
 async def show_docs(request: Request[Any, Any, Any]) -> Response[bytes | None]:
     """Show `/openapi.json` as documentation that can be tried out."""
     return await _serve(PAGES["docs.html"], request)
 
 
-@get("/favicon.ico", include_in_schema=False)
+@get("/favicon.ico", include_in_schema=False, opt={"scopes": PUBLIC})
 async def show_icon(request: Request[Any, Any, Any]) -> Response[bytes | None]:
     """Answer browsers that ask for an icon while they show plain JSON."""
     return await _serve(ASSETS["icon.svg"], request)
 
 
-@get("/assets/{name:str}", include_in_schema=False)
+@get("/assets/{name:str}", include_in_schema=False, opt={"scopes": PUBLIC})
 async def show_asset(
     name: FromPath[str], request: Request[Any, Any, Any]
 ) -> Response[bytes | None]:

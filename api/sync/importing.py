@@ -16,14 +16,17 @@ from typing import Any, BinaryIO, Final, NamedTuple
 import asyncpg
 import msgspec
 from litestar import post
-from litestar.types import Receive, Scope, Send
+from litestar.types import Receive, Send
+from litestar.types import Scope as AsgiScope
 
+from api.access.callers import WRITE
 from api.articles import ARTICLES
 from api.claims import CLAIMS
 from api.core import sql
 from api.core.db import Connection, Database
 from api.core.errors import (
     BODY_TOO_LARGE,
+    FORBIDDEN,
     NOT_APPLIED,
     NOT_FOUND,
     PRECONDITION_FAILED,
@@ -36,8 +39,11 @@ from api.core.filters import Parameter, read_query
 from api.core.openapi import Operation, refusals
 from api.core.request import (
     NDJSON,
+    SERVICE,
     Answer,
+    Author,
     Request,
+    author,
     body_chunks,
     context,
     etag,
@@ -53,6 +59,7 @@ from api.core.writing import (
     Found,
     draft,
     look_up,
+    name_taken,
     reanchor,
     rows_of,
     settle,
@@ -68,7 +75,7 @@ from api.sources import SOURCES
 from api.sync.spool import Spool, numbered_lines
 from schemas.base import Create, ExternalId, Reference
 from schemas.imports import ImportCounts, ImportLine, ImportResult, ImportTotals
-from schemas.vocabularies import ImportOp, RecordType
+from schemas.vocabularies import ImportOp, RecordType, Scope
 
 # What others refer to comes first.
 RESOURCES: Final = {of.type: of for of in (SOURCES, ARTICLES, CLAIMS, DENIALS)}
@@ -121,7 +128,10 @@ names its record by `id` or `external_id`.""",
 
 
 @post(
-    "/v1/import", operation_id="importRecords", opt={"operation": IMPORT_RECORDS}, status_code=200
+    "/v1/import",
+    operation_id="importRecords",
+    opt={"operation": IMPORT_RECORDS, "scopes": (Scope.IMPORT,)},
+    status_code=200,
 )
 async def import_records(request: Request) -> Answer:
     """Write many records, one a line."""
@@ -132,7 +142,7 @@ async def import_records(request: Request) -> Answer:
     try:
         async for chunk in body_chunks(request):
             body.file.write(chunk)
-        done = await run(context(request).database, body.file, **given)
+        done = await run(context(request).database, author(request), body.file, **given)
     finally:
         body.close()
     return SpooledAnswer(done)
@@ -143,7 +153,7 @@ async def load(database: Database, lines: Iterable[bytes], *, atomic: bool = Fal
     with closing(Spool()) as body:
         for line in lines:
             body.file.write(line.rstrip(b"\n") + b"\n")
-        with closing(await run(database, body.file, atomic=atomic)) as answer:
+        with closing(await run(database, SERVICE, body.file, atomic=atomic)) as answer:
             *_, totals = answer
     return msgspec.convert(totals, ImportTotals)
 
@@ -159,7 +169,7 @@ class SpooledAnswer(Answer):
         self.headers = [header for header in self.headers if header[0] != b"content-length"]
         self._spool = spool
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Send the answer a piece at a time."""
         try:
             await send(
@@ -201,6 +211,7 @@ class Run:
     """One import."""
 
     connection: Connection
+    author: Author
     settings: Settings
     atomic: bool
     dry_run: bool
@@ -216,12 +227,17 @@ class Run:
 
 
 async def run(
-    database: Database, body: BinaryIO, *, atomic: bool = False, dry_run: bool = False
+    database: Database,
+    who: Author,
+    body: BinaryIO,
+    *,
+    atomic: bool = False,
+    dry_run: bool = False,
 ) -> Spool:
     """Apply a file of lines and give the file of results, totals last."""
     limit = database.settings.article_body_bytes
     async with database.connection() as connection:
-        this = Run(connection, database.settings, atomic, dry_run)
+        this = Run(connection, who, database.settings, atomic, dry_run)
         try:
             if not atomic and not dry_run:
                 await _apply_all(this, numbered_lines(body, limit))
@@ -313,7 +329,7 @@ async def _batches(
     size = 0
     op = ImportOp.UPSERT
     for number, raw in lines:
-        entry = _read(number, raw, this.settings)
+        entry = _read(number, raw, this)
         own = _names(entry.line)
         other_op = entry.line is not None and entry.line.op is not op
         full = len(batch) >= MOST_LINES or size >= MOST_BYTES
@@ -330,8 +346,9 @@ async def _batches(
         yield batch
 
 
-def _read(number: int, raw: bytes | None, settings: Settings) -> Entry:
+def _read(number: int, raw: bytes | None, this: Run) -> Entry:
     """Read a line as strictly as a body."""
+    settings = this.settings
     size = len(raw or b"")
     line = None
     try:
@@ -342,6 +359,7 @@ def _read(number: int, raw: bytes | None, settings: Settings) -> Entry:
         if line is None or broken:
             raise invalid_record(broken)
         of = RESOURCES[line.type]
+        _require_scope(this, line.type)
         if size > settings.body_bytes and not of.large:
             raise _too_long(settings.body_bytes)
         wanted = None
@@ -350,6 +368,11 @@ def _read(number: int, raw: bytes | None, settings: Settings) -> Entry:
     except Problem as problem:
         return Entry(number, size, line, None, problem)
     return Entry(number, size, line, wanted, None)
+
+
+def _require_scope(this: Run, of: RecordType) -> None:
+    if not this.author.caller.may(scope := WRITE[of]):
+        raise Problem(FORBIDDEN, f"This takes a key with the scope `{scope}`.")
 
 
 def _draft(of: Resource, line: ImportLine) -> Draft:
@@ -397,8 +420,9 @@ async def _apply(this: Run, batch: Sequence[Entry]) -> list[Done]:
                 return [done for entry in batch for done in await _apply(this, [entry])]
             if isinstance(error, asyncpg.UniqueViolationError):
                 return [_refuse(batch[0], from_database(error) or unavailable(""))]
-            if isinstance(error, asyncpg.ForeignKeyViolationError) and _deletes(batch):
-                return [_refuse(batch[0], await _still_referenced(this, batch[0]))]
+            deletes = isinstance(error, asyncpg.ForeignKeyViolationError) and _deletes(batch)
+            if deletes and (told := await _still_referenced(this, batch[0])):
+                return [_refuse(batch[0], told)]
     return [_refuse(batch[0], unavailable("The record is being changed by others all the time."))]
 
 
@@ -445,7 +469,7 @@ class Deletion(NamedTuple):
 
 async def _write(this: Run, batch: Sequence[Entry]) -> list[Done]:
     """Look up, settle and store a batch; give the results in the lines' order."""
-    looks = await _look_up(this.connection, batch)
+    looks = await _look_up(this, batch)
     done: dict[int, Done] = {}
     changes: dict[RecordType, list[Change]] = {of: [] for of in RESOURCES}
     deletions: dict[RecordType, list[Deletion]] = {of: [] for of in RESOURCES}
@@ -477,7 +501,7 @@ async def _write(this: Run, batch: Sequence[Entry]) -> list[Done]:
     return [done[entry.number] for entry in batch]
 
 
-async def _look_up(connection: Connection, batch: Sequence[Entry]) -> dict[RecordType, Found]:
+async def _look_up(this: Run, batch: Sequence[Entry]) -> dict[RecordType, Found]:
     """Look up what a batch names and refers to, one statement a type.
 
     What is known of others is shared: a line may refer to what an earlier one of the batch writes.
@@ -489,7 +513,8 @@ async def _look_up(connection: Connection, batch: Sequence[Entry]) -> dict[Recor
         found = Found()
         if entries:
             found = await look_up(
-                connection,
+                this.connection,
+                this.author,
                 of,
                 [e.wanted.record for e in entries if e.wanted is not None],
                 ids=[e.line.id for e in entries if e.line is not None and e.line.id],
@@ -502,24 +527,35 @@ async def _look_up(connection: Connection, batch: Sequence[Entry]) -> dict[Recor
         for to, versions in found.versions.items():
             shared.versions[to].update(versions)
         shared.texts.update(found.texts)
-        looks[name] = Found(found.current, shared.versions, shared.texts)
+        looks[name] = Found(found.current, found.hidden, shared.versions, shared.texts)
     return looks
 
 
 def _current(of: Resource, line: ImportLine, look: Found) -> Current | None:
     """Find the record that a line names, and hold it to the line's `if_match`."""
     current = look.current.get(line.id) if line.id is not None else None
-    if line.id is None and line.external_id is not None:
-        name = (line.external_id.namespace, line.external_id.value)
-        named = (c for c in look.current.values() if name in _external_ids(of, c))
-        current = next(named, None)
+    by_external_id = line.id is None and line.external_id is not None
+    if by_external_id:
+        current = _named(of, line, look.current.values())
     if line.if_match is not None:
         tag = etag(current.id, current.version) if current else None
         if tag is None or line.if_match not in ("*", tag):
             held = msgspec.Raw(current.doc) if current and not current.deleted else None
             detail = "The record is at another version." if current else "There is no such record."
             raise Problem(PRECONDITION_FAILED, detail, current=held)
+    if current is None and line.op is ImportOp.UPSERT:
+        if line.id is not None and line.id in look.hidden:
+            raise name_taken("id")
+        if by_external_id and _named(of, line, look.hidden.values()):
+            raise name_taken("external id")
     return current
+
+
+def _named(of: Resource, line: ImportLine, among: Iterable[Current]) -> Current | None:
+    """Find the record that has the external id of a line."""
+    assert line.external_id is not None  # noqa: S101 - for the type checker
+    name = (line.external_id.namespace, line.external_id.value)
+    return next((c for c in among if name in _external_ids(of, c)), None)
 
 
 def _external_ids(of: Resource, current: Current) -> list[tuple[str, str]]:
@@ -562,7 +598,6 @@ def _leave(entry: Entry, current: Current | None) -> Done | Deletion:
 async def _store(this: Run, of: Resource, changes: Sequence[Change]) -> dict[int, Done]:
     """Write the records of one type: at most one INSERT and one UPDATE."""
     done: dict[int, Done] = {}
-    actor = None  # keys come with access control
     for statement, listed in (
         (sql.insert(of.table), [c for c in changes if c.current is None]),
         (sql.update(of.table), [c for c in changes if c.current is not None]),
@@ -570,12 +605,12 @@ async def _store(this: Run, of: Resource, changes: Sequence[Change]) -> dict[int
         if not listed:
             continue
         rows = rows_of((c.id, c.current.version if c.current else None, c.record) for c in listed)
-        written = await this.connection.fetch(statement, rows, actor)
+        written = await this.connection.fetch(statement, rows, this.author.actor)
         versions = {str(row["id"]): row["version"] for row in written}
         for change in listed:
             if change.current is not None and text_changes(of, change.current, change.record):
                 version = versions.get(change.id, change.current.version)
-                await reanchor(this.connection, change.current, change.record, version)
+                await reanchor(this.connection, this.author, change.current, change.record, version)
         for change in listed:
             if change.id not in versions:
                 raise _Moved
@@ -592,7 +627,7 @@ async def _delete(this: Run, of: Resource, leaving: Sequence[Deletion]) -> dict[
         return {}
     ids = [current.id for _, current in leaving]
     was = [current.version for _, current in leaving]
-    rows = await this.connection.fetch(sql.delete_many(of.table), ids, was, None)
+    rows = await this.connection.fetch(sql.delete_many(of.table), ids, was, this.author.actor)
     versions = {str(row["id"]): row["version"] for row in rows}
     if len(versions) < len(leaving):
         raise _Moved
@@ -604,13 +639,15 @@ async def _delete(this: Run, of: Resource, leaving: Sequence[Deletion]) -> dict[
     }
 
 
-async def _still_referenced(this: Run, entry: Entry) -> Problem:
+async def _still_referenced(this: Run, entry: Entry) -> Problem | None:
     """Name who refers to the record of a line that was to delete it."""
     assert entry.line is not None  # noqa: S101 - for the type checker
     of = RESOURCES[entry.line.type]
-    looks = await _look_up(this.connection, [entry])
+    looks = await _look_up(this, [entry])
     current = _current(of, entry.line, looks[of.type])
-    return await still_referenced(this.connection, of, current.id if current else "")
+    if current is None:
+        return None
+    return await still_referenced(this.connection, this.author, of, current.id)
 
 
 # --- results ---------------------------------------------------------------------------------
@@ -652,11 +689,10 @@ async def _refusals(this: Run) -> bool:
         problem = None
         if forward:
             references = [Reference(tuple(p), RecordType[to.upper()], i) for p, to, i in forward]
-            if missing := await _missing(this.connection, references):
+            if missing := await _missing(this, references):
                 problem = invalid_record(unknown(reference) for reference in missing).under("/data")
         elif deleted:
-            found = await still_referenced(this.connection, RESOURCES[name], deleted)
-            problem = found if found.more["referrers"] else None
+            problem = await still_referenced(this.connection, this.author, RESOURCES[name], deleted)
         if problem is not None:
             if number < last or not this.late:
                 this.late.append(Spool())
@@ -668,13 +704,14 @@ async def _refusals(this: Run) -> bool:
     )
 
 
-async def _missing(connection: Connection, references: Sequence[Reference]) -> list[Reference]:
-    """List the references that name no live record."""
+async def _missing(this: Run, references: Sequence[Reference]) -> list[Reference]:
+    """List the references that name no live record that the caller sees."""
     missing = []
     for of in RESOURCES.values():
         named = [r for r in references if r.to is of.type]
         if named:
-            rows = await connection.fetch(sql.live(of.table), [r.id for r in named])
+            query = this.author.caller.query(sql.live(of.table))
+            rows = await this.connection.fetch(query, [r.id for r in named])
             live = {str(row["id"]) for row in rows}
             missing += [r for r in named if r.id not in live]
     return missing

@@ -29,9 +29,13 @@ class Noun(NamedTuple):
     kept: str  # columns that serve filters and are not published
     derive: str  # PL/pgSQL that sets the computed columns
     links: str  # a query over NEW's columns, given as :name, for the link index
+    decides: tuple[str, ...]  # the columns that decide on who may see it
+    visibility: str  # its class by those columns, embargo aside
     indexes: tuple[str, ...] = ()
 
 
+_EMBARGO = "embargoed_until"
+_REVIEWED = "CASE WHEN review_status = 'published' THEN 0 ELSE 1 END"
 _LANGUAGE = "language text NOT NULL DEFAULT 'und'"
 _NO_LINKS = "NULL::uuid, NULL::uuid, NULL::uuid"
 
@@ -47,7 +51,9 @@ _ATTRIBUTIONS = """
         SELECT kind.link, hop.position, hop.is_origin, hop.role, kind.source_id,
                NULL::uuid, NULL::uuid, NULL::uuid
         FROM (
-            SELECT a.*, a.position = max(a.position) OVER () AS is_origin
+            SELECT coalesce(a.position, 0) AS position, a.role,
+                   a.source_id, a.via_id, a.audience_id,
+                   coalesce(a.position, 0) = max(coalesce(a.position, 0)) OVER () AS is_origin
             FROM json_to_recordset(:attributions) AS a(
                 position integer, role text, source_id uuid, via_id uuid, audience_id uuid
             )
@@ -104,6 +110,8 @@ SOURCES = Noun(
         WHERE r.organisation_id IS NOT NULL""",
         ]
     ),
+    decides=("confidentiality",),
+    visibility="CASE confidentiality WHEN 'public' THEN 0 WHEN 'internal' THEN 1 ELSE 2 END",
     indexes=(
         "CREATE INDEX sources_kind_idx ON sources (kind, created_at, id) WHERE deleted_at IS NULL",
         "CREATE INDEX sources_country_code_idx ON sources (country_code, created_at, id)"
@@ -170,6 +178,9 @@ ARTICLES = Noun(
         CROSS JOIN LATERAL json_array_elements_text(c.claim_ids) AS touched(claim_id)""",
         ]
     ),
+    decides=("status", _EMBARGO),
+    # That an article was retracted is for everybody to know.
+    visibility="CASE WHEN status IN ('usable', 'retracted') THEN 0 ELSE 1 END",
     indexes=(
         "CREATE UNIQUE INDEX articles_url_key ON articles (url) WHERE deleted_at IS NULL",
         "CREATE INDEX articles_published_idx ON articles (published_from, id)"
@@ -231,6 +242,8 @@ CLAIMS = Noun(
         WHERE :parent_claim_id IS NOT NULL""",
         ]
     ),
+    decides=("review_status", _EMBARGO),
+    visibility=_REVIEWED,
     indexes=(
         "CREATE INDEX claims_kind_idx ON claims (kind, created_at, id) WHERE deleted_at IS NULL",
         "CREATE INDEX claims_review_status_idx ON claims (review_status, created_at, id)"
@@ -289,6 +302,8 @@ DENIALS = Noun(
         WHERE :superseded_by_id IS NOT NULL""",
         ]
     ),
+    decides=("review_status", _EMBARGO),
+    visibility=_REVIEWED,
     indexes=(
         "CREATE INDEX denials_kind_idx ON denials (kind, created_at, id) WHERE deleted_at IS NULL",
         "CREATE INDEX denials_review_status_idx ON denials (review_status, created_at, id)"
@@ -406,11 +421,13 @@ COMMON = (
         op text NOT NULL,
         at timestamptz NOT NULL,
         actor text,
+        visibility smallint NOT NULL,
         doc bytea,
         CONSTRAINT revisions_pkey PRIMARY KEY (record_type, record_id, version)
     )
     """,
-    # What the change feed will be numbered from; the transaction's id says what has become visible.
+    # What the change feed will be numbered from; the transaction's id says what has become visible,
+    # the classes (before: null for a new record) for whom the record has come or gone.
     """
     CREATE TABLE outbox (
         id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT outbox_pkey PRIMARY KEY,
@@ -419,7 +436,9 @@ COMMON = (
         record_id uuid NOT NULL,
         version integer NOT NULL,
         op text NOT NULL,
-        at timestamptz NOT NULL
+        at timestamptz NOT NULL,
+        visibility_before smallint,
+        visibility_after smallint NOT NULL
     )
     """,
     # The names of records in other systems. A deleted record keeps its own.
@@ -554,6 +573,8 @@ def _names(columns: str) -> list[str]:
 def _table(noun: Noun) -> list[str]:
     computed = f"{noun.computed}," if noun.computed else ""
     table = noun.table
+    # When a write has to be made for the record to become public: of published ones alone.
+    lifts_at = "\n        lifts_at timestamptz," if _EMBARGO in noun.decides else ""
     return [
         f"""
     CREATE TABLE {table} (
@@ -564,15 +585,56 @@ def _table(noun: Noun) -> list[str]:
         actor text,
         deleted_at timestamptz,
         live_id uuid CONSTRAINT {table}_live_id_key UNIQUE,
+        visibility smallint NOT NULL,{lifts_at}
         doc bytea NOT NULL,{noun.kept}
     ) WITH (toast_tuple_target = 8160)
     """,
         f"CREATE INDEX {table}_created_at_idx ON {table} (created_at, id) WHERE deleted_at IS NULL",
         f"CREATE INDEX {table}_updated_at_idx ON {table} (updated_at, id) WHERE deleted_at IS NULL",
+        f"CREATE INDEX {table}_public_created_at_idx ON {table} (created_at, id)"
+        " WHERE deleted_at IS NULL AND visibility = 0",
         f"CREATE INDEX {table}_search_idx ON {table} USING gin (search)",
         f"CREATE INDEX {table}_tags_idx ON {table} USING gin (tags)",
+        *(
+            [f"CREATE INDEX {table}_lifts_at_idx ON {table} (lifts_at) WHERE lifts_at IS NOT NULL"]
+            if lifts_at
+            else []
+        ),
         *noun.indexes,
     ]
+
+
+def _visibility(noun: Noun) -> tuple[str, str]:
+    """Define a record's class, and write what the trigger derives of it.
+
+    0 is public, 1 for those who read drafts, 2 for those who read what is confidential. It is what
+    it is at the write: no reading looks at the clock, so that history, feed and lists agree.
+    """
+    types = {name: "timestamptz" if name == _EMBARGO else "text" for name in noun.decides}
+    signature = ", ".join(f"{name} {type_}" for name, type_ in types.items())
+    given = ", ".join(f"NEW.{name}" for name in noun.decides)
+    found = f"{noun.type}_visibility({given})"
+    rule = noun.visibility
+    lifts_at = ""
+    if _EMBARGO in noun.decides:
+        rule = f"greatest({rule}, CASE WHEN {_EMBARGO} > clock_timestamp() THEN 1 ELSE 0 END)"
+        unembargoed = found.replace(f"NEW.{_EMBARGO}", "NULL")
+        lifts_at = f"""
+        NEW.lifts_at := CASE
+            WHEN NEW.deleted_at IS NULL AND NEW.visibility > 0 AND {unembargoed} = 0
+            THEN NEW.{_EMBARGO}
+        END;"""
+    function = f"""
+    CREATE FUNCTION {noun.type}_visibility({signature}) RETURNS smallint LANGUAGE sql AS $$
+        SELECT ({rule})::smallint
+    $$
+    """
+    derive = f"""
+        NEW.visibility := {found};
+        IF TG_OP = 'UPDATE' AND NEW.deleted_at IS NOT NULL THEN
+            NEW.visibility := greatest(NEW.visibility, OLD.visibility); -- no embargo ends any more
+        END IF;{lifts_at}"""
+    return function, derive
 
 
 def _document(noun: Noun) -> list[str]:
@@ -593,7 +655,9 @@ def _document(noun: Noun) -> list[str]:
     if noun.type in FOLLOWERS:
         follower, owner, *_ = FOLLOWERS[noun.type]
         dropped.append(f"DELETE FROM {follower} WHERE {owner} = OLD.id;")
+    visibility, derive_visibility = _visibility(noun)
     return [
+        visibility,
         f"CREATE TYPE {noun.type}_content AS ({attributes})",
         f"""
     CREATE FUNCTION {noun.table}_before() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -606,11 +670,13 @@ def _document(noun: Noun) -> list[str]:
             NEW.created_at := clock_timestamp();
             NEW.updated_at := NEW.created_at;
             NEW.deleted_at := NULL;
-        ELSE
+        END IF;{derive_visibility}
+        IF TG_OP = 'UPDATE' THEN
             IF NEW.id <> OLD.id THEN
                 RAISE EXCEPTION 'the id of a record does not change';
             END IF;
             IF (NEW.deleted_at IS NULL) = (OLD.deleted_at IS NULL)
+                AND NEW.visibility = OLD.visibility
                 AND document(OLD.id, OLD.version, OLD.created_at, OLD.updated_at, content) = OLD.doc
             THEN
                 RETURN NULL; -- nothing changed: no version, no revision, no event
@@ -687,7 +753,7 @@ def _after(noun: Noun) -> list[str]:
         {fill_links.strip()};
         {_follow_inserted(noun)}
         {fill_external.strip()};
-        {_history(noun, "'created'", "n.doc", "new_rows AS n")}
+        {_history(noun, "'created'", "n.doc", "NULL", "new_rows AS n")}
         RETURN NULL;
     END
     $$
@@ -698,7 +764,7 @@ def _after(noun: Noun) -> list[str]:
         {_refill("links", "owner_id", arguments, fill_links, also=f"owner_type = '{noun.type}' AND ")}
         {_follow_updated(noun)}
         {_refill("external_ids", "record_id", ["external_ids"], fill_external, kept=True)}
-        {_history(noun, _OP, _DOC, "new_rows AS n JOIN old_rows AS o USING (id)")}
+        {_history(noun, _OP, _DOC, "o.visibility", "new_rows AS n JOIN old_rows AS o USING (id)")}
         RETURN NULL;
     END
     $$
@@ -724,12 +790,14 @@ _OP = """CASE
 _DOC = "CASE WHEN n.deleted_at IS NULL THEN n.doc END"
 
 
-def _history(noun: Noun, op_sql: str, doc: str, rows: str) -> str:
-    return f"""INSERT INTO revisions (record_type, record_id, version, op, at, actor, doc)
-        SELECT '{noun.type}', n.id, n.version, {op_sql}, n.updated_at, n.actor, {doc}
+def _history(noun: Noun, op_sql: str, doc: str, before: str, rows: str) -> str:
+    return f"""INSERT INTO revisions
+            (record_type, record_id, version, op, at, actor, visibility, doc)
+        SELECT '{noun.type}', n.id, n.version, {op_sql}, n.updated_at, n.actor, n.visibility, {doc}
         FROM {rows};
-        INSERT INTO outbox (record_type, record_id, version, op, at)
-        SELECT '{noun.type}', n.id, n.version, {op_sql}, n.updated_at
+        INSERT INTO outbox
+            (record_type, record_id, version, op, at, visibility_before, visibility_after)
+        SELECT '{noun.type}', n.id, n.version, {op_sql}, n.updated_at, {before}, n.visibility
         FROM {rows}
         ORDER BY n.updated_at;"""
 
@@ -787,6 +855,7 @@ def downgrade() -> None:
         for function in (f"{noun.table}_before", f"{noun.table}_inserted", f"{noun.table}_updated"):
             op.execute(f"DROP FUNCTION {function}")
         op.execute(f"DROP FUNCTION {noun.type}_links")
+        op.execute(f"DROP FUNCTION {noun.type}_visibility")
         op.execute(f"DROP TYPE {noun.type}_content")
     functions = (
         "refuse_removal", "denial_family", "fold", "names_text", "time_until", "time_from",

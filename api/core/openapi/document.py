@@ -11,6 +11,7 @@ from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
+from api.access.callers import WRITE, Need, needed
 from api.core.openapi import nouns as of_nouns
 from api.core.openapi import operations, parameters, refusals
 from api.core.openapi.examples import story
@@ -19,6 +20,7 @@ from api.core.openapi.nouns import Noun
 from api.core.openapi.operations import OF_NOUNS
 from api.core.openapi.refusals import Refusal
 from api.core.resource import Resource
+from schemas.vocabularies import RecordType, Scope
 
 VERSION: Final = "0.1.0"
 
@@ -40,6 +42,9 @@ What holds everywhere:
 properties: unknown is `null`, none is `[]`. A request with an unknown property is refused.
 - An answer gets new properties and new terms without notice; whatever is an `x-extensible-enum` \
 can be a term that is not listed.
+- What is published can be read without a key where the service listens on its own machine only; \
+writing, and reading anything else, takes `Authorization: Bearer …` with a key that has the scope. \
+A key that is not valid is refused everywhere. What a key may not see does not exist for it.
 - Every record has a `version`, and its `ETag` changes with it. Writing one needs `If-Match`, so \
 that nobody overwrites what they have not seen.
 - Lists are read by cursor. A parameter that is not known is refused, not ignored.
@@ -50,7 +55,10 @@ carry `Allow`. A request may bring its own `X-Request-Id`.
 """
 
 _TAGS: Final = {
+    "identities": "Who anonymous sources turned out to be, kept apart from them.",
     "import": "Many records in one request, a line each.",
+    "keys": "Who may do what.",
+    "audit": "Who did what.",
     "vocabularies": "The terms that records use, each with its meaning.",
     "problems": "What can go wrong, and the way out.",
     "service": "The service itself: is it well, and what does it offer?",
@@ -93,8 +101,6 @@ def describe(router: Litestar) -> Json:
         "info": _info(),
         "servers": [{"url": "/", "description": "The service that gave this document."}],
         "tags": list(_tags(nouns.values())),
-        # Keys, their scopes and what each operation asks for come with access control.
-        "security": [],
         "paths": paths,
         "components": {
             "schemas": dict(sorted(components.schemas.items())),
@@ -102,6 +108,7 @@ def describe(router: Litestar) -> Json:
             "parameters": parameters.of_headers(),
             "examples": examples | _examples_of_problems(nouns.values(), used.values()),
             "headers": _headers(),
+            "securitySchemes": {"key": _KEY},
             "links": {k: v for noun in nouns.values() for k, v in of_nouns.links(noun).items()},
         },
     }
@@ -166,6 +173,10 @@ def _operation(
     else:
         operation, refused = operations.written(handler.opt["operation"], components)
     summary, _, _ = inspect.cleandoc(handler.fn.__doc__ or "").partition("\n")
+    need = needed(handler.opt, route.method.upper())
+    if need is None or need.scopes:
+        refused = (*refused, refusals.FORBIDDEN)
+    operation["description"] += _takes(need)
     used |= {refusal.name: refusal for refusal in refused}
     operation["responses"] |= {
         str(refusal.status): {"$ref": f"#/components/responses/{refusal.name}"}
@@ -176,7 +187,37 @@ def _operation(
         "summary": summary.rstrip("."),
         "tags": [_tag(route)],
         **operation,
+        "security": _security(need),
     }
+
+
+_KEY: Final = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "clk_",
+    "description": "A key: `clk_`, its id, `_`, its secret. The first start of the service prints "
+    "one; `claim-records keys create` and `createKey` make others. What a key may do are its "
+    "scopes:\n\n" + "\n".join(f"- `{scope}`: {scope.meaning}" for scope in Scope),
+}
+
+
+def _security(need: Need | None) -> list[Json]:
+    """Write the keys that do for an operation, any one of them; `{}` is none."""
+    if need is None or need.scopes:
+        return [{"key": [scope.value for scope in need.scopes] if need else []}]
+    if need.reads is None:
+        return []
+    scopes = (Scope.READ, Scope.DRAFTS_READ, WRITE[need.reads])
+    also = (Scope.CONFIDENTIAL_READ,) if need.reads is RecordType.SOURCE else ()
+    return [{}, *({"key": [scope.value]} for scope in (*scopes, *also))]
+
+
+def _takes(need: Need | None) -> str:
+    """Say in words what an operation takes."""
+    if need is None or not need.scopes:
+        return ""
+    scopes = " and ".join(f"`{scope}`" for scope in need.scopes)
+    return f" Takes a key with {scopes}."
 
 
 def _info() -> Json:
@@ -205,6 +246,15 @@ def _headers() -> Json:
         "Content-Location": ("Where the record itself is.", 2_000),
         "Link": ('The next page, with `rel="next"` (RFC 8288); absent on the last one.', 16_384),
         "Retry-After": ("In how many seconds to try again.", 10),
+        "RateLimit-Policy": (
+            "How many requests (`q`) are answered in how many seconds (`w`).",
+            200,
+        ),
+        "RateLimit": (
+            "How many requests are left (`r`), and in how many seconds (`t`) all are.",
+            200,
+        ),
+        "WWW-Authenticate": ("`Bearer`: send a key in `Authorization`.", 100),
         "Accept": ("The media types that the operation reads.", 200),
         "Accept-Patch": ("The media types of patches that the operation reads.", 200),
         "X-Request-Id": ("The id under which the log has this request.", 64),

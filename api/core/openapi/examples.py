@@ -13,7 +13,7 @@ from api.core.openapi.faces import Json
 from api.core.resource import Resource
 from api.core.validation import merge_patch
 from schemas.base import fields
-from schemas.examples import EXAMPLES
+from schemas.examples import EXAMPLES, KEY_ID
 from schemas.vocabularies import RecordType
 
 CREATED_AT: Final = "2024-12-19T10:00:00.250000Z"
@@ -45,7 +45,7 @@ def story(of: Resource) -> Story:
     create, update = dict(create), dict(update)
     changed = merge_patch(create, update)
     created = _record(of, identity, create, 1, computed)
-    told = {"version": 1, "op": "created", "at": CREATED_AT, "actor": None, "changed": []}
+    told = {"version": 1, "op": "created", "at": CREATED_AT, "actor": KEY_ID, "changed": []}
     return Story(
         identity,
         create,

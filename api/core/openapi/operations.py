@@ -23,8 +23,10 @@ class Operation(Struct, frozen=True, kw_only=True):
 
     tag: str
     description: str
-    answer: tuple[type[Struct], ...]  # the body; of NDJSON, what a line can be
+    answer: tuple[type[Struct], ...]  # the body; of NDJSON, what a line can be; none without one
     example: Any  # a body; of NDJSON, a line
+    status: int = 200
+    headers: tuple[str, ...] = ()
     media_type: str = JSON
     path_parameters: tuple[Parameter, ...] = ()
     parameters: tuple[Parameter, ...] = ()
@@ -40,8 +42,6 @@ Written = tuple[Json, tuple[Refusal, ...]]
 
 def written(declared: Operation, components: Components) -> Written:
     """Write down an operation that was declared beside its handler."""
-    answers = [components.response(each) for each in declared.answer]
-    schema = answers[0] if len(answers) == 1 else {"anyOf": answers}
     operation: Json = {"description": declared.description}
     if given := [
         *(parameters.described(p, components, where="path") for p in declared.path_parameters),
@@ -54,9 +54,12 @@ def written(declared: Operation, components: Components) -> Written:
             "example": msgspec.to_builtins(declared.body_example),
         }
         operation["requestBody"] = {"required": True, "content": {declared.body_type: media}}
-    media = {"schema": schema, "example": msgspec.to_builtins(declared.example)}
-    answer = {"description": "Done.", "headers": headers(), "content": {declared.media_type: media}}
-    operation["responses"] = {"200": answer}
+    answer: Json = {"description": "Done.", "headers": headers(*declared.headers)}
+    if answers := [components.response(each) for each in declared.answer]:
+        schema = answers[0] if len(answers) == 1 else {"anyOf": answers}
+        media = {"schema": schema, "example": msgspec.to_builtins(declared.example)}
+        answer["content"] = {declared.media_type: media}
+    operation["responses"] = {str(declared.status): answer}
     return operation, (*declared.refusals, *ANYWHERE)
 
 

@@ -16,6 +16,8 @@ ALWAYS_SENT: Final = (
     "X-Content-Type-Options",
     "Referrer-Policy",
     "Content-Security-Policy",
+    "RateLimit-Policy",
+    "RateLimit",
 )
 
 
@@ -37,15 +39,19 @@ _QUERY = (
     errors.DUPLICATE_PARAMETER,
     errors.INVALID_PARAMETER,
     errors.INVALID_PATH,
+    errors.MALFORMED_REQUEST,
+    errors.INVALID_HEADER,
 )
-_BODY = (errors.INVALID_HEADER, errors.MALFORMED_JSON)
+_BODY = (errors.MALFORMED_JSON,)
 
 BAD_QUERY = Refusal("BadQuery", _QUERY)
 BAD_PAGE = Refusal("BadPage", (*_QUERY, errors.INVALID_CURSOR, errors.CURSOR_MISMATCH))
-BAD_REQUEST = Refusal("BadRequest", (*_QUERY, errors.INVALID_HEADER))
+BAD_REQUEST = Refusal("BadRequest", _QUERY)
 BAD_BODY = Refusal("BadBody", (*_QUERY, *_BODY, errors.TOO_DEEP))
 BAD_LINES = Refusal("BadLines", (*_QUERY, *_BODY))
 REQUEST_TIMEOUT = Refusal("RequestTimeout", (errors.REQUEST_TIMEOUT,))
+UNAUTHORIZED = Refusal("Unauthorized", (errors.UNAUTHORIZED,), ("WWW-Authenticate",))
+FORBIDDEN = Refusal("Forbidden", (errors.FORBIDDEN,))
 NOT_FOUND = Refusal("NotFound", (errors.NOT_FOUND,))
 NOT_UNIQUE = Refusal("NotUnique", (errors.NOT_UNIQUE, errors.RELATION_EXISTS))
 STILL_REFERENCED = Refusal("StillReferenced", (errors.STILL_REFERENCED,))
@@ -67,7 +73,17 @@ INTERNAL = Refusal("InternalError", (errors.INTERNAL,))
 UNAVAILABLE = Refusal("Unavailable", (errors.UNAVAILABLE,), ("Retry-After",))
 STORAGE_FULL = Refusal("StorageFull", (errors.STORAGE_FULL,))
 
-ANYWHERE: Final = (URI_TOO_LONG, HEADERS_TOO_LARGE, INTERNAL)
+WRONG_HOST = Refusal("WrongHost", (errors.WRONG_HOST,))
+RATE_LIMITED = Refusal("RateLimited", (errors.RATE_LIMITED,), ("Retry-After",))
+
+ANYWHERE: Final = (
+    UNAUTHORIZED,
+    URI_TOO_LONG,
+    HEADERS_TOO_LARGE,
+    INTERNAL,
+    WRONG_HOST,
+    RATE_LIMITED,
+)
 """What any request can be answered with."""
 
 
@@ -214,6 +230,8 @@ _OF_RECORDS = (
 _OTHERS = (
     Problem(errors.MALFORMED_JSON, "Line 1, column 10: Expecting value."),
     Problem(errors.INVALID_HEADER, "`If-Match` takes `*` or a list of quoted ETags."),
+    Problem(errors.UNAUTHORIZED, "The key is not valid."),
+    Problem(errors.FORBIDDEN, "This takes a key with the scope `claims:write`."),
     Problem(errors.NOT_FOUND, "No record has this id."),
     Problem(errors.REQUEST_TIMEOUT, "No byte of the body came for 10 s."),
     Problem(errors.BODY_TOO_LARGE, "A body of this operation has at most 1048576 bytes."),

@@ -1,0 +1,208 @@
+"""Who an anonymous source turned out to be: kept apart from the source, for few to read."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import asyncpg
+from litestar import delete, get, post
+
+from api.access.keys import read_part
+from api.access.listing import page
+from api.core.errors import NOT_FOUND, NOT_UNIQUE, Problem, invalid_record
+from api.core.filters import Parameter, read_query
+from api.core.openapi import Operation, refusals
+from api.core.request import (
+    Answer,
+    Request,
+    author,
+    caller,
+    context,
+    encoded,
+    new_id,
+    record_id,
+    refuse_idempotency_key,
+)
+from api.core.resource import CURSOR, LIMIT
+from schemas.base import UUID_PATTERN, Fault, Id, Instant
+from schemas.examples import KEY_ID
+from schemas.keys import SourceIdentity, SourceIdentityCreate, SourceIdentityPage
+from schemas.vocabularies import Scope
+
+_READ: Final = (Scope.CONFIDENTIAL_READ,)
+_WRITE: Final = (Scope.CONFIDENTIAL_READ, Scope.SOURCES_WRITE)
+
+_LIST = """
+    SELECT id, source_id, identity_id, basis, disclosed_at, note, created_at, created_by
+    FROM source_identities
+    WHERE ($1::text IS NULL OR (created_at, id) < ($1::text::timestamptz, $2::text::uuid))
+        AND source_id = $4
+    ORDER BY created_at DESC, id DESC
+    LIMIT $3"""
+_SOURCES = """
+    SELECT t.id FROM sources AS t
+    WHERE t.id = ANY($1::uuid[]) AND t.deleted_at IS NULL AND :sees(source, t)"""
+# The identity is named by an id of its own in the audit log, which says nothing of the source.
+_CREATE = """
+    INSERT INTO source_identities (
+        id, source_id, identity_id, basis, disclosed_at, note, created_by
+    )
+    VALUES ($1, $2, $3, $4, $5::text::timestamptz, $6, nullif(split_part($7::text, E'\\t', 1), ''))
+    RETURNING id, source_id, identity_id, basis, disclosed_at, note, created_at, created_by,
+        audited($7::text, 'identity', id::text, 'created')"""
+_DELETE = """
+    DELETE FROM source_identities
+    WHERE source_id = $1 AND identity_id = $2
+    RETURNING audited($3::text, 'identity', id::text, 'deleted')"""
+
+_ID: Final = Parameter("id", Id, "The source's id.")
+_IDENTITY_ID: Final = Parameter("identity_id", Id, "The source that it turned out to be.")
+_EXAMPLE: Final = SourceIdentity(
+    id="01938f7a-4c00-7000-8000-00000000000b",
+    source_id="01938f7a-4c00-7000-8000-000000000001",
+    identity_id="01938f7a-4c00-7000-8000-000000000009",
+    basis="Said so in a memoir.",
+    disclosed_at="2024-12-19T10:00:00Z",
+    note=None,
+    created_at="2024-12-19T10:00:00.250000Z",
+    created_by=KEY_ID,
+)
+
+LIST_IDENTITIES = Operation(
+    tag="identities",
+    description="Gives who a source turned out to be, newest first. No other operation says so.",
+    path_parameters=(_ID,),
+    parameters=(LIMIT, CURSOR),
+    answer=(SourceIdentityPage,),
+    example=SourceIdentityPage(
+        items=[_EXAMPLE], next_cursor=None, total=None, total_is_lower_bound=False, included={}
+    ),
+    refusals=(refusals.BAD_PAGE, refusals.NOT_FOUND, refusals.UNAVAILABLE),
+)
+CREATE_IDENTITY = Operation(
+    tag="identities",
+    description="Writes down who a source turned out to be. Takes `sources:write` as well.",
+    path_parameters=(_ID,),
+    body=SourceIdentityCreate,
+    body_example=SourceIdentityCreate(
+        identity_id=_EXAMPLE.identity_id,
+        basis=_EXAMPLE.basis,
+        disclosed_at=_EXAMPLE.disclosed_at,
+    ),
+    answer=(SourceIdentity,),
+    example=_EXAMPLE,
+    status=201,
+    headers=("Location",),
+    refusals=(
+        refusals.BAD_BODY,
+        refusals.NOT_FOUND,
+        refusals.REQUEST_TIMEOUT,
+        refusals.NOT_UNIQUE,
+        refusals.BODY_TOO_LARGE,
+        refusals.INVALID_RECORD,
+        refusals.NOT_JSON,
+        refusals.UNAVAILABLE,
+        refusals.STORAGE_FULL,
+    ),
+)
+DELETE_IDENTITY = Operation(
+    tag="identities",
+    description="Takes back who a source turned out to be. Takes `sources:write` as well.",
+    path_parameters=(_ID, _IDENTITY_ID),
+    answer=(),
+    example=None,
+    status=204,
+    refusals=(
+        refusals.BAD_REQUEST,
+        refusals.NOT_FOUND,
+        refusals.UNAVAILABLE,
+        refusals.STORAGE_FULL,
+    ),
+)
+
+
+@get(
+    "/v1/sources/{id:str}/identities",
+    operation_id="listSourceIdentities",
+    opt={"operation": LIST_IDENTITIES, "scopes": _READ},
+)
+async def list_source_identities(request: Request) -> Answer:
+    """List who a source turned out to be."""
+    source = record_id(request)
+    await _require_source(request, source)
+    key = (("created_at", Instant), ("id", Id))
+    return await page(request, f"identities {source}", _LIST, key, values=lambda _: [source])
+
+
+@post(
+    "/v1/sources/{id:str}/identities",
+    operation_id="createSourceIdentity",
+    opt={"operation": CREATE_IDENTITY, "scopes": _WRITE},
+)
+async def create_source_identity(request: Request) -> Answer:
+    """Write down who a source turned out to be."""
+    source = record_id(request)
+    sent = await read_part(request, SourceIdentityCreate)
+    await _require_source(request, source)
+    if sent.identity_id == source:
+        fault = Fault(("identity_id",), "self-reference", "A source can't turn out to be itself.")
+        raise invalid_record([fault])
+    if not await _sees(request, sent.identity_id):
+        detail = f"There is no source {sent.identity_id}."
+        raise invalid_record([Fault(("identity_id",), "unknown-reference", detail)])
+    async with context(request).database.connection() as connection:
+        try:
+            row = await connection.fetchrow(
+                _CREATE,
+                new_id(),
+                source,
+                sent.identity_id,
+                sent.basis,
+                sent.disclosed_at,
+                sent.note,
+                author(request).actor,
+            )
+        except asyncpg.UniqueViolationError:
+            raise Problem(NOT_UNIQUE, "This is written down already.") from None
+    assert row is not None  # noqa: S101 - for the type checker
+    told = {name: row[name] for name in SourceIdentity.__struct_fields__}
+    path = f"/v1/sources/{source}/identities/{sent.identity_id}"
+    return Answer(encoded(told), 201, headers={"location": path})
+
+
+@delete(
+    "/v1/sources/{id:str}/identities/{identity_id:str}",
+    operation_id="deleteSourceIdentity",
+    opt={"operation": DELETE_IDENTITY, "scopes": _WRITE},
+    status_code=200,
+)
+async def delete_source_identity(request: Request) -> Answer:
+    """Take back who a source turned out to be."""
+    source = record_id(request)
+    identity: str = request.path_params["identity_id"]
+    read_query(request.scope["query_string"], {})
+    refuse_idempotency_key(request)
+    row = None
+    if re.match(UUID_PATTERN, identity):
+        await _require_source(request, source)
+        row = await context(request).database.fetchrow(
+            _DELETE, source, identity, author(request).actor
+        )
+    if row is None:
+        raise Problem(NOT_FOUND, "No such identity is written down.")
+    return Answer(status=204)
+
+
+async def _require_source(request: Request, identity: str) -> None:
+    if not await _sees(request, identity):
+        raise Problem(NOT_FOUND, "No record has this id.")
+
+
+async def _sees(request: Request, identity: str) -> bool:
+    """Tell whether a source is there, for the caller."""
+    query = caller(request).query(_SOURCES)
+    return await context(request).database.fetchrow(query, [identity]) is not None
+
+
+identity_handlers = [list_source_identities, create_source_identity, delete_source_identity]

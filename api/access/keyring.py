@@ -1,0 +1,162 @@
+"""Keys as text and as rows: how one is made, checked, kept, replaced and withdrawn.
+
+A key is `clk_`, its public id, `_`, 30 random characters and a checksum of all before it. Only the
+SHA-256 of the whole is kept; with 178 random bits nothing slower is needed.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import string
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import Any, Final
+from zlib import crc32
+
+from api.core.db import Database, Row
+from schemas.keys import Key
+from schemas.vocabularies import Scope
+
+_BASE62: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_IDS: Final = string.ascii_lowercase + string.digits
+_ID_LENGTH, _SECRET_LENGTH, _CHECK_LENGTH = 12, 30, 6
+_KEY: Final = re.compile(r"clk_([a-z0-9]{12})_[0-9A-Za-z]{36}\Z", re.ASCII)
+_FIRST: Final = 0x6669727374  # “first”: only one process makes the first key
+
+
+# --- the text --------------------------------------------------------------------------------
+
+
+def new_key() -> str:
+    """Make a key."""
+    identity = "".join(secrets.choice(_IDS) for _ in range(_ID_LENGTH))
+    return new_secret(identity)
+
+
+def new_secret(identity: str) -> str:
+    """Make a key of a public id."""
+    return written(identity, "".join(secrets.choice(_BASE62) for _ in range(_SECRET_LENGTH)))
+
+
+def written(identity: str, secret: str) -> str:
+    """Write a key, with its checksum."""
+    text = f"clk_{identity}_{secret}"
+    rest, digits = crc32(text.encode()), ""
+    for _ in range(_CHECK_LENGTH):
+        rest, digit = divmod(rest, len(_BASE62))
+        digits = _BASE62[digit] + digits
+    return text + digits
+
+
+def identity_of(key: str) -> str | None:
+    """Give the public id of a key; null for what can't be one."""
+    found = _KEY.match(key)
+    if found is None:
+        return None
+    identity = found[1]
+    secret = key[len("clk__") + _ID_LENGTH : -_CHECK_LENGTH]
+    return identity if secrets.compare_digest(written(identity, secret), key) else None
+
+
+def hashed(key: str) -> bytes:
+    """Give what is kept of a key."""
+    return sha256(key.encode()).digest()
+
+
+# --- the rows --------------------------------------------------------------------------------
+
+
+def query(text: str) -> str:
+    """List, for `:shown`, what may be said of a key."""
+    return text.replace(":shown", ", ".join(Key.__struct_fields__))
+
+
+_CREATE = query("""
+    INSERT INTO keys (id, name, scopes, hash, expires_at, created_by)
+    VALUES ($1, $2, $3, $4, $5::text::timestamptz, nullif(split_part($6::text, E'\\t', 1), ''))
+    RETURNING :shown, audited($6::text, 'key', id, 'created')""")
+# A key that was revoked counts: who withdraws the last key does not get another by a restart.
+_CREATE_FIRST = """
+    INSERT INTO keys (id, name, scopes, hash)
+    SELECT $1, 'first', $2, $3
+    WHERE NOT EXISTS (SELECT FROM keys)
+    RETURNING audited(NULL, 'key', id, 'created')"""
+_ROTATE = query("""
+    UPDATE keys SET hash = $2, previous_hash = hash,
+        previous_until = clock_timestamp() + make_interval(secs => $3)
+    WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())
+        AND scopes <@ $4
+    RETURNING :shown, audited($5::text, 'key', id, 'rotated')""")
+_REVOKE = """
+    UPDATE keys SET revoked_at = clock_timestamp()
+    WHERE id = $1 AND revoked_at IS NULL
+    RETURNING audited($2::text, 'key', id, 'revoked')"""
+_GET = query("SELECT :shown FROM keys WHERE id = $1")
+_LIST = query("SELECT :shown FROM keys ORDER BY created_at, id")
+
+
+def shown(row: Row) -> dict[str, Any]:
+    """Give what may be said of a key."""
+    return {name: row[name] for name in Key.__struct_fields__}
+
+
+async def create(
+    database: Database,
+    name: str,
+    scopes: Iterable[Scope],
+    expires_at: str | None,
+    actor: str | None = None,
+) -> tuple[str, dict[str, Any]]:
+    """Keep a new key; give it, this once, and what may be said of it."""
+    key = new_key()
+    row = await database.fetchrow(
+        _CREATE, identity_of(key), name, [*scopes], hashed(key), expires_at, actor
+    )
+    assert row is not None  # noqa: S101 - for the type checker
+    return key, shown(row)
+
+
+async def create_first(database: Database) -> str | None:
+    """Keep a key that may do everything, if there has never been any; give it, this once."""
+    key = new_key()
+    async with database.connection() as connection, connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _FIRST)
+        row = await connection.fetchrow(_CREATE_FIRST, identity_of(key), [*Scope], hashed(key))
+    return key if row is not None else None
+
+
+async def rotate(
+    database: Database,
+    identity: str,
+    overlap_seconds: int,
+    granted: Iterable[Scope],
+    actor: str | None = None,
+) -> tuple[str, dict[str, Any]] | None:
+    """Give a key a new secret; null if none that works, and may no more than `granted`, is there.
+
+    A secret older than the last one ends at once.
+    """
+    key = new_secret(identity)
+    row = await database.fetchrow(
+        _ROTATE, identity, hashed(key), float(overlap_seconds), [*granted], actor
+    )
+    return (key, shown(row)) if row is not None else None
+
+
+async def revoke(database: Database, identity: str, actor: str | None = None) -> bool:
+    """Withdraw a key; tell whether there is one. Withdrawn once more, it stays as it is."""
+    if await database.fetchrow(_REVOKE, identity, actor) is not None:
+        return True
+    return await get(database, identity) is not None
+
+
+async def get(database: Database, identity: str) -> dict[str, Any] | None:
+    """Give what may be said of a key."""
+    row = await database.fetchrow(_GET, identity)
+    return shown(row) if row is not None else None
+
+
+async def every(database: Database) -> list[dict[str, Any]]:
+    """List what may be said of each key, oldest first."""
+    return [shown(row) for row in await database.fetch(_LIST)]

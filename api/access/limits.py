@@ -1,0 +1,112 @@
+"""How often somebody may ask: a bucket of tokens for each key, or each address without one.
+
+All of it is arithmetic between two lines of one thread: nothing is awaited between reading a
+bucket and writing it, so no burst slips through. Each process keeps its share of the limit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import lru_cache
+from ipaddress import IPv6Address
+from typing import Any, Final, NamedTuple
+
+from api.core.errors import RATE_LIMITED, Problem
+from api.settings import Settings
+
+WINDOW_SECONDS: Final = 60
+MOST_BUCKETS: Final = 50_000
+"""How many are remembered, some 15 MB; who was away longest is forgotten first."""
+
+
+class Standing(NamedTuple):
+    """What somebody has left."""
+
+    allowed: bool
+    left: int
+    reset: int  # seconds until the bucket is full again
+
+
+class Limits:
+    """The buckets of one process."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        """Take this process' share of the limit."""
+        self.on = settings.rate_per_minute > 0
+        self.most = max(1, settings.rate_per_minute // settings.workers)
+        self._rate = self.most / WINDOW_SECONDS
+        self._clock = clock
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._policy = f'"default";q={self.most};w={WINDOW_SECONDS}'.encode()
+
+    def take(self, who: str) -> Standing:
+        """Take a token from somebody's bucket, if there is one."""
+        now = self._clock()
+        most = self.most
+        tokens, at = self._buckets.get(who, (most, now))
+        tokens = min(most, tokens + (now - at) * self._rate)
+        if allowed := tokens >= 1:
+            tokens -= 1
+        self._buckets[who] = (tokens, now)
+        self._buckets.move_to_end(who)
+        if len(self._buckets) > MOST_BUCKETS:
+            self._buckets.popitem(last=False)
+        return Standing(allowed, int(tokens), math.ceil((most - tokens) / self._rate))
+
+    def arrive(self, scope: Any) -> None:  # noqa: ANN401 - one of Litestar's unions
+        """Count a request without a key; who brings one is counted when it is seen whose it is."""
+        if all(name != b"authorization" for name, _ in scope["headers"]):
+            self.admit(scope)
+
+    def admit(self, scope: Any) -> None:  # noqa: ANN401 - as above
+        """Count a request, once, for its key or its address; refuse it if it is one too many."""
+        standing = self._standing(scope)
+        if standing is not None and not standing.allowed:
+            raise Problem(
+                RATE_LIMITED,
+                f"At most {self.most} requests in {WINDOW_SECONDS} s are answered here.",
+                headers={"Retry-After": str(math.ceil(1 / self._rate))},
+            )
+
+    def _standing(self, scope: Any) -> Standing | None:  # noqa: ANN401 - as above
+        """Count a request if it was not yet; None where nothing is counted."""
+        if not self.on or scope["path"].startswith(_EXEMPT):
+            return None
+        state = scope["state"]
+        if _STATE not in state:
+            state[_STATE] = self.take(_who(scope))
+        found: Standing = state[_STATE]
+        return found
+
+    def headers(self, scope: Any) -> tuple[tuple[bytes, bytes], ...]:  # noqa: ANN401 - as above
+        """Tell who asked what is left (draft-ietf-httpapi-ratelimit-headers)."""
+        standing = self._standing(scope)
+        if standing is None:
+            return ()
+        left = b'"default";r=%d;t=%d' % (standing.left, standing.reset)
+        return (b"ratelimit-policy", self._policy), (b"ratelimit", left)
+
+
+_STATE: Final = "rate"
+_EXEMPT: Final = "/health/"
+
+
+def _who(scope: Any) -> str:  # noqa: ANN401 - one of Litestar's unions
+    """Name whose bucket a request takes from."""
+    caller = scope["state"].get("caller")
+    if caller is not None and caller.key_id is not None:
+        return f"key {caller.key_id}"
+    client = scope.get("client")
+    return _network(client[0]) if client else ""
+
+
+@lru_cache(maxsize=4096)
+def _network(address: str) -> str:
+    """Give an IPv4 address as it is, of an IPv6 address the network that one host gets (/64)."""
+    if ":" not in address:
+        return address
+    found = IPv6Address(address.partition("%")[0])
+    return str(found.ipv4_mapped or found.packed[:8].hex())

@@ -1,0 +1,52 @@
+"""Lists that are not of records: newest first, by cursor, filtered by little."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from api.core import cursor
+from api.core.errors import INVALID_CURSOR, invalid_parameter
+from api.core.filters import Parameter, read_query
+from api.core.request import Answer, Request, context, encoded
+from api.core.resource import CURSOR, DEFAULT_LIMIT, LIMIT, link_next, page_body
+
+
+async def page(
+    request: Request,
+    name: str,
+    query: str,
+    key: Sequence[tuple[str, Any]],
+    filters: Sequence[Parameter] = (),
+    values: Callable[[dict[str, Any]], Sequence[Any]] = lambda _: (),
+) -> Answer:
+    """Answer with a page of a query's rows.
+
+    The query takes the last row's key, column by column, then a limit, then what `values` makes of
+    the parameters. `key` names those columns, with the types that a cursor gives them.
+    """
+    parameters = {p.name: p for p in (*filters, LIMIT, CURSOR)}
+    given = read_query(request.scope["query_string"], parameters)
+    limit = given.pop("limit", DEFAULT_LIMIT)
+    after = given.pop("cursor", None)
+    of_list = cursor.fingerprint(name, given)
+    behind: Sequence[Any] = [None] * len(key)
+    if after is not None:
+        behind = _read(cursor.read(after, of_list), key)
+    rows = await context(request).database.fetch(query, *behind, limit + 1, *values(given))
+    items = rows[:limit]
+    following = None
+    if len(rows) > limit:
+        following = cursor.write(of_list, [items[-1][column] for column, _ in key])
+    body = page_body([encoded(dict(row)) for row in items], following)
+    return Answer(body, headers=link_next(request, following))
+
+
+def _read(values: Any, key: Sequence[tuple[str, Any]]) -> Sequence[Any]:  # noqa: ANN401 - as sent
+    try:
+        found: tuple[Any, ...] = msgspec.convert(values, tuple[tuple(kind for _, kind in key)])  # type: ignore[misc]
+    except msgspec.ValidationError:
+        raise invalid_parameter("cursor", "It is not one of ours.", INVALID_CURSOR) from None
+    return found
