@@ -122,9 +122,8 @@ class DenialCreate(Create, kw_only=True):
                 "one looked.",
             )
         yield from impossible("embargoed_until", self.embargoed_until)
-        yield from repeated(
-            "targets", [tuple(getattr(t, n) for n in _TARGETS) for t in self.targets]
-        )
+        answered = [tuple(getattr(target, name) for name in _TARGETS) for target in self.targets]
+        yield from (f for f in repeated("targets", answered) if any(answered[int(f.path[1])]))
 
 
 Denial = record(

@@ -776,6 +776,7 @@ async def test_all_the_faults_of_a_body_are_told_at_once(
             ("/quantities/0/metric", "invalid-value"),
             ("/quantities/1/unit", "required"),
             ("/quantities/1/printed", "wrong-type"),
+            ("/stated/earliest", "impossible-date"),
             ("/stated/precision", "unknown-term"),
             ("/extraction/method", "required"),
             ("/extraction/confidence", "invalid-value"),

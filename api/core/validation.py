@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from typing import Any, TypeVar, cast, get_args, get_origin
 
@@ -80,10 +81,16 @@ def _constant(word: str) -> None:
 
 
 def _float(digits: str) -> float:
+    """Read a number; refuse one of which a float keeps only a part."""
     number = float(digits)
-    if number in (float("inf"), float("-inf")):
+    mantissa = re.split("[eE]", digits)[0].replace(".", "").strip("-0")
+    lost = len(mantissa) > _FLOAT_DIGITS or (bool(mantissa) and not number)
+    if lost or number in (float("inf"), float("-inf")):
         raise invalid_record([Fault((), "invalid-value", _OUT_OF_RANGE)])
     return number
+
+
+_FLOAT_DIGITS = 17  # what the shortest text of a float shows; beyond 15 a field refuses it
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
@@ -147,7 +154,7 @@ def _faults(value: Any, kind: Any, path: Path = ()) -> list[Fault]:  # noqa: ANN
             for fault in _faults(item, _item(kind), (*path, index))
         ]
     elif isinstance(found.kind, type) and issubclass(found.kind, Struct) and not found.many:
-        below = list(_object_faults(value, found.kind, path)) if isinstance(value, dict) else []
+        below = _with_own_rules(value, found.kind, path) if isinstance(value, dict) else []
     else:
         below = []
     return below or [_fault(found.kind, value, path, reason)]
@@ -161,6 +168,23 @@ def _broken_rules(converted: Any) -> Iterator[Fault]:  # noqa: ANN401 - of the f
         for index, item in enumerate(converted):
             for fault in _broken_rules(item):
                 yield fault.under(index)
+
+
+def _with_own_rules(value: dict[str, Any], struct: type[Struct], path: Path) -> list[Fault]:
+    """List the faults of an object's properties, and what the rest of it breaks of its rules.
+
+    That something is missing is not said then: it may be what is faulty.
+    """
+    below = list(_object_faults(value, struct, path))
+    faulty = {fault.path[len(path)] for fault in below}
+    with suppress(msgspec.ValidationError):
+        rest = msgspec.convert({k: v for k, v in value.items() if k not in faulty}, struct)
+        own = rest.faults() if isinstance(rest, Part) else ()
+        below += [f.under(*path) for f in own if f.code in _OF_WHAT_IS_THERE]
+    return below
+
+
+_OF_WHAT_IS_THERE = {"duplicate-item", "impossible-date", "out-of-order", "too-precise"}
 
 
 def _object_faults(value: dict[str, Any], struct: type[Struct], path: Path) -> Iterator[Fault]:
