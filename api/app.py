@@ -25,6 +25,7 @@ from api.claims import ClaimController
 from api.core.db import Database
 from api.core.edge import Edge, Routes, not_allowed, problem_answer
 from api.core.errors import INTERNAL, NOT_FOUND, Problem
+from api.core.joined import JoinedReads
 from api.core.request import Context, Request
 from api.denials import DenialController
 from api.settings import Settings
@@ -75,7 +76,11 @@ def create_router(settings: Settings, database: Database) -> tuple[Litestar, Rou
         guards=[Gate(settings, verifier, refusals, limits).admit],
         lifespan=[connected],
         state=State(
-            {"context": Context(database, settings), "verifier": verifier, "limits": limits}
+            {
+                "context": Context(database, settings, JoinedReads(database)),
+                "verifier": verifier,
+                "limits": limits,
+            }
         ),
         exception_handlers={
             Problem: _answer_problem,

@@ -58,9 +58,6 @@ LISTINGS = {
         SELECT c.cfgname, m.maptokentype, m.mapseqno, m.mapdict::regdictionary::text
         FROM pg_ts_config AS c JOIN pg_ts_config_map AS m ON m.mapcfg = c.oid
         WHERE c.cfgnamespace = 'public'::regnamespace ORDER BY 1, 2, 3""",
-    "rights": """
-        SELECT c.relname, c.relacl::text FROM pg_class AS c
-        WHERE c.relnamespace = 'public'::regnamespace ORDER BY 1""",
 }
 
 

@@ -611,6 +611,7 @@ async def test_processes_that_notice_together_write_one_revision(empty_url: str)
 async def test_a_write_by_hand_is_classed_like_any_other(empty_url: str) -> None:
     connection = await asyncpg.connect(empty_url)
     add = "INSERT INTO sources (id, kind, identification, name, confidentiality, visibility)"
+    row: asyncpg.Record | None = None
     for level, class_ in (("public", 0), ("internal", 1), ("restricted", 2), ("protected", 2)):
         values = f"VALUES (gen_random_uuid(), 'person', 'named', 'x', '{level}', 0)"
         row = await connection.fetchrow(f"{add} {values} RETURNING id, visibility")
@@ -618,6 +619,7 @@ async def test_a_write_by_hand_is_classed_like_any_other(empty_url: str) -> None
         assert row["visibility"] == class_
         moved = "UPDATE sources SET visibility = 0 WHERE id = $1 RETURNING id"
         assert await connection.fetchval(moved, row["id"]) is None
+    assert row is not None
     attributions = json.dumps([{"source_id": str(row["id"]), "role": "claimant"}])
     claim = await connection.fetchval(
         "INSERT INTO claims (id, text, attributions) VALUES (gen_random_uuid(), 'x', $1)"

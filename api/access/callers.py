@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import IntEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
@@ -85,7 +85,12 @@ class Caller(Struct, frozen=True, dict=True):
 
     def query(self, text: str) -> str:
         """Write a query as this caller may ask it: each `:sees(type, alias)` filled in."""
-        return _SEES.sub(lambda place: self.sees(RecordType[place[1].upper()], place[2]), text)
+        return _written(self, text)
+
+
+@lru_cache(maxsize=4_096)
+def _written(caller: Caller, text: str) -> str:
+    return _SEES.sub(lambda place: caller.sees(RecordType[place[1].upper()], place[2]), text)
 
 
 class Need(NamedTuple):

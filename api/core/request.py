@@ -26,6 +26,7 @@ from api.core.errors import (
     UNSUPPORTED_MEDIA_TYPE,
     Problem,
 )
+from api.core.joined import JoinedReads
 from api.settings import Settings
 from schemas.base import UUID_PATTERN
 
@@ -47,6 +48,7 @@ class Context(NamedTuple):
 
     database: Database
     settings: Settings
+    reads: JoinedReads
 
 
 def context(request: Request) -> Context:

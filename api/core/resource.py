@@ -168,11 +168,13 @@ async def get(resource: Resource, request: Request) -> Answer:
     """Answer with a record, as it is or as it was."""
     identity = record_id(request)
     given = read_query(request.scope["query_string"], {"as_of": AS_OF})
-    query, arguments = sql.get(resource.table), [identity]
+    who, service = caller(request), context(request)
     if "as_of" in given:
-        query = sql.get_as_of(resource.table)
-        arguments.append(instant("as_of", given["as_of"]))
-    row = await context(request).database.fetchrow(caller(request).query(query), *arguments)
+        at = instant("as_of", given["as_of"])
+        query = who.query(sql.get_as_of(resource.table))
+        row = await service.database.fetchrow(query, identity, at)
+    else:
+        row = await service.reads.read(who.query(sql.get(resource.table)), identity)
     return _found(request, identity, row)
 
 
@@ -250,7 +252,7 @@ async def list_page(resource: Resource, request: Request) -> Answer:
         items = rows[:limit]
         ids = [row["id"] for row in items]
         brought = [(e, who.query(sql.included(e.target, e.ids))) for e in expansions]
-        included = [(e, await connection.fetch(q, ids) if ids else []) for e, q in brought]
+        included = [(e.name, await connection.fetchval(q, ids) if ids else b"") for e, q in brought]
     following = None
     if len(rows) > limit:
         last = items[-1]
@@ -259,7 +261,7 @@ async def list_page(resource: Resource, request: Request) -> Answer:
         [row["doc"] for row in items],
         following,
         total,
-        [(e.name, [(str(r["id"]), r["doc"]) for r in found]) for e, found in included],
+        included,
     )
     return Answer(body, headers=link_next(request, following))
 
@@ -268,13 +270,12 @@ def page_body(
     docs: Sequence[bytes],
     following: str | None,
     total: int | None = None,
-    included: Sequence[tuple[str, Sequence[tuple[str, bytes]]]] = (),
+    included: Sequence[tuple[str, bytes | None]] = (),
 ) -> bytes:
     """Write a page from the bytes of its records."""
     counted = total is not None and total > sql.MOST_COUNTED
     brought = b",".join(
-        b'"%b":{%b}' % (name.encode(), b",".join(b'"%b":%b' % (i.encode(), d) for i, d in records))
-        for name, records in included
+        b'"%b":{%b}' % (name.encode(), members or b"") for name, members in included
     )
     return (
         b'{"items":[%b],"next_cursor":%b,"total":%b,"total_is_lower_bound":%b,"included":{%b}}'

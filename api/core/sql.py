@@ -5,7 +5,7 @@ Whoever asks fills in `:sees(type, alias)` by :meth:`api.access.callers.Caller.q
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Final, NamedTuple
 
@@ -43,11 +43,11 @@ def _column_type(annotation: object) -> str:
 
 @cache
 def get(of: Table) -> str:
-    """Read a record by its id ($1)."""
+    """Read records by their ids ($1)."""
     return f"""
-        SELECT t.doc, t.version, t.deleted_at IS NOT NULL AS deleted
+        SELECT t.id::text AS name, t.doc, t.version, t.deleted_at IS NOT NULL AS deleted
         FROM {of.name} AS t
-        WHERE t.id = $1 AND :sees({of.type}, t)"""
+        WHERE t.id = ANY($1::uuid[]) AND :sees({of.type}, t)"""
 
 
 @cache
@@ -170,47 +170,88 @@ def live(of: Table) -> str:
 # --- before a write --------------------------------------------------------------------------
 
 
-@cache
-def look_up(of: Table) -> str:
-    """Read, in one statement, what has to be known before records are written.
+class Looks(NamedTuple):
+    """What is to be looked up before a write; what is empty takes no part in the statement.
 
-    $1 ids and $2, $3 external ids of the records themselves (rows of role `current`, or `hidden`
-    without content where the caller does not see them, since their names are taken); $4 to $7
-    ids that they refer to, by type in the order of RecordType (rows of that type's role); $8
-    articles whose text is needed; $9, $10 the earlier versions of articles whose text is needed
-    (rows of role `text`).
+    Rows come with a role: `current` for the records themselves (or `hidden`, without content, where
+    the caller does not see them, since their names are taken), a type for what they refer to, and
+    `text` for an earlier version's text.
     """
-    current = f"""
-            CASE WHEN :sees({of.type}, t) THEN 'current' ELSE 'hidden' END AS role,
-            t.id, t.version, t.deleted_at IS NOT NULL AS deleted, t.doc"""
-    text = "CASE WHEN t.live_id = ANY($8::uuid[]) THEN t.text END"
-    referred = "\n".join(
-        f"""
-        UNION ALL
-        SELECT '{to}', t.live_id, t.version, false, NULL,
-               {text if to == RecordType.ARTICLE else "NULL"}
-        FROM {plural(to)} AS t
-        WHERE t.live_id = ANY(${position}::uuid[]) AND :sees({to}, t)"""
-        for position, to in enumerate(RecordType, 4)
-    )
+
+    ids: list[str]
+    namespaces: list[str]
+    values: list[str]
+    referred: dict[RecordType, list[str]]
+    texts: list[str]  # the articles whose text is needed
+    earlier: list[str]  # the articles of whose earlier versions the text is needed
+    versions: list[int]
+
+    def query(self, of: Table) -> tuple[str, list[list[str] | list[int]]]:
+        """Write the statement, and its arguments."""
+        wanted: dict[str, list[list[str] | list[int]]] = {
+            "ids": [self.ids],
+            "external": [self.namespaces, self.values],
+        }
+        wanted |= {str(to): [ids] for to, ids in self.referred.items()}
+        wanted[RecordType.ARTICLE].append(self.texts)
+        wanted["earlier"] = [self.earlier, self.versions]
+        asked = {name: lists for name, lists in wanted.items() if lists[0]}
+        return _look_up(of, tuple(asked)), [each for lists in asked.values() for each in lists]
+
+
+@cache
+def _look_up(of: Table, asked: tuple[str, ...]) -> str:
+    places = iter(range(1, 2 * len(asked) + 1))
+    return "\n        UNION ALL".join(_LOOKS[name](of, name, places) for name in asked)
+
+
+def _current(of: Table) -> str:
     return f"""
-        SELECT {current}, NULL::text AS text
-        FROM {of.name} AS t WHERE t.id = ANY($1::uuid[])
-        UNION ALL
-        SELECT {current}, NULL
-        FROM unnest($2::text[], $3::text[]) AS w(namespace, value)
+        SELECT CASE WHEN :sees({of.type}, t) THEN 'current' ELSE 'hidden' END AS role,
+               t.id, t.version, t.deleted_at IS NOT NULL AS deleted, t.doc, NULL::text AS text"""
+
+
+def _look_ids(of: Table, _: str, places: Iterator[int]) -> str:
+    return f"""{_current(of)}
+        FROM {of.name} AS t WHERE t.id = ANY(${next(places)}::uuid[])"""
+
+
+def _look_external(of: Table, _: str, places: Iterator[int]) -> str:
+    return f"""{_current(of)}
+        FROM unnest(${next(places)}::text[], ${next(places)}::text[]) AS w(namespace, value)
         JOIN external_ids AS e
             ON e.record_type = '{of.type}' AND e.namespace = w.namespace AND e.value = w.value
-        JOIN {of.name} AS t ON t.id = e.record_id
-        {referred}
-        UNION ALL
-        SELECT 'text', r.record_id, r.version, false, NULL,
+        JOIN {of.name} AS t ON t.id = e.record_id"""
+
+
+def _look_referred(_: Table, to: str, places: Iterator[int]) -> str:
+    ids = next(places)
+    text = "NULL"
+    if to == RecordType.ARTICLE:
+        text = f"CASE WHEN t.live_id = ANY(${next(places)}::uuid[]) THEN t.text END"
+    return f"""
+        SELECT '{to}' AS role, t.live_id, t.version, false, NULL::bytea, {text}
+        FROM {to}s AS t
+        WHERE t.live_id = ANY(${ids}::uuid[]) AND :sees({to}, t)"""
+
+
+def _look_earlier(_: Table, __: str, places: Iterator[int]) -> str:
+    return f"""
+        SELECT 'text' AS role, r.record_id, r.version, false, NULL::bytea,
                convert_from(r.doc, 'UTF8')::json ->> 'text'
-        FROM unnest($9::uuid[], $10::integer[]) AS w(id, version)
+        FROM unnest(${next(places)}::uuid[], ${next(places)}::integer[]) AS w(id, version)
         JOIN revisions AS r
             ON r.record_type = 'article' AND r.record_id = w.id AND r.version = w.version
             AND r.doc IS NOT NULL AND :sees(article, r)
         JOIN articles AS t ON t.id = r.record_id AND :sees(article, t)"""
+
+
+_LOOKS: Final = {
+    "ids": _look_ids,
+    "external": _look_external,
+    **{str(to): _look_referred for to in RecordType},
+    "earlier": _look_earlier,
+}
 
 
 def plural(of: RecordType) -> str:
@@ -325,12 +366,18 @@ def count(of: Table, where: Sequence[str]) -> str:
 
 
 def included(target: RecordType, ids: str) -> str:
-    """Read the records that a page ($1: its ids) brings with it; `ids` selects theirs."""
+    """Read the records that a page ($1: its ids) brings with it, as the members of an object.
+
+    `ids` selects theirs. Postgres joins them: a row each costs the service more than all else.
+    """
     return f"""
-        SELECT t.id, t.doc FROM {plural(target)} AS t
-        WHERE t.deleted_at IS NULL AND :sees({target}, t) AND t.id IN ({ids})
-        ORDER BY t.created_at DESC, t.id DESC
-        LIMIT {MOST_INCLUDED}"""
+        SELECT string_agg(convert_to('"' || i.id || '":', 'UTF8') || i.doc, ',')
+        FROM (
+            SELECT t.id, t.doc FROM {plural(target)} AS t
+            WHERE t.deleted_at IS NULL AND :sees({target}, t) AND t.id IN ({ids})
+            ORDER BY t.created_at DESC, t.id DESC
+            LIMIT {MOST_INCLUDED}
+        ) AS i"""
 
 
 # --- history ---------------------------------------------------------------------------------

@@ -113,19 +113,20 @@ async def look_up(
         current, versions = anchors.texts_needed(_appearances(record), ())
         texts |= current
         earlier |= versions
-    found = Found()
-    if not (ids or external or any(referred.values())):
-        return found
-    rows = await connection.fetch(
-        who.caller.query(sql.look_up(of.table)),
+    looks = sql.Looks(
         list(ids),
         [namespace for namespace, _ in external],
         [value for _, value in external],
-        *map(list, referred.values()),
+        {to: list(named) for to, named in referred.items()},
         list(texts),
         [article for article, _ in earlier],
         [version for _, version in earlier],
     )
+    query, arguments = looks.query(of.table)
+    found = Found()
+    if not query:
+        return found
+    rows = await connection.fetch(who.caller.query(query), *arguments)
     for role, identity, version, deleted, doc, text in rows:
         name = str(identity)
         if role == "current":
@@ -586,7 +587,7 @@ async def still_referenced(
 
 
 async def _current(connection: Connection, who: Author, of: Resource, identity: str) -> Current:
-    row = await connection.fetchrow(who.caller.query(sql.get(of.table)), identity)
+    row = await connection.fetchrow(who.caller.query(sql.get(of.table)), [identity])
     if row is None:
         raise Problem(NOT_FOUND, "No record has this id.")
     return Current(identity, row["version"], row["deleted"], row["doc"])

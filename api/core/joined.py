@@ -1,0 +1,79 @@
+"""Concurrent reads of single records, joined into one statement.
+
+A read waits for no one: it is sent as soon as the event loop has taken in what has arrived or,
+while two statements are on their way already, with the next one. A statement is never joined once
+it is sent, so no answer is older than its request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Final
+
+from api.core.db import Database, Row
+
+_AT_ONCE: Final = 2
+
+Waiting = dict[str, list["asyncio.Future[Row | None]"]]
+
+
+class JoinedReads:
+    """The single reads of a process, joined with those of the same query."""
+
+    def __init__(self, database: Database) -> None:
+        """Join nothing yet."""
+        self._database = database
+        self._queries: dict[str, _Query] = {}
+
+    async def read(self, query: str, identity: str) -> Row | None:
+        """Read the row that a query gives for an id, as it is at some moment from now on.
+
+        The query takes ids ($1) and gives rows with the id's text as `name`. There are as many
+        queries as there are tables and ways of seeing them.
+        """
+        if query not in self._queries:
+            self._queries[query] = _Query(self._database, query)
+        return await self._queries[query].read(identity)
+
+
+class _Query:
+    """The reads that wait to be sent with one query."""
+
+    def __init__(self, database: Database, query: str) -> None:
+        self._database = database
+        self._query = query
+        self._waiting: Waiting = {}
+        self._senders: set[asyncio.Task[None]] = set()
+
+    async def read(self, identity: str) -> Row | None:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Row | None] = loop.create_future()
+        self._waiting.setdefault(identity, []).append(answer)
+        if len(self._senders) < _AT_ONCE:
+            sender = loop.create_task(self._send())
+            self._senders.add(sender)
+            sender.add_done_callback(self._senders.discard)
+        return await answer
+
+    async def _send(self) -> None:
+        """Send what waits, until nothing does."""
+        while self._waiting:
+            taken, self._waiting = self._waiting, {}
+            try:
+                rows = await self._database.fetch(self._query, list(taken))
+            except Exception as error:  # noqa: BLE001 - handed to those who wait for it
+                for _, answer in _open(taken):
+                    answer.set_exception(error)
+                continue
+            found = {row["name"]: row for row in rows}
+            for identity, answer in _open(taken):
+                answer.set_result(found.get(identity))
+
+
+def _open(taken: Waiting) -> Iterator[tuple[str, asyncio.Future[Row | None]]]:
+    """Yield the reads that are still waited for: a client may have gone."""
+    for identity, answers in taken.items():
+        for answer in answers:
+            if not answer.done():
+                yield identity, answer
