@@ -66,9 +66,10 @@ def refuse_unknown(revision: str) -> None:
 
 def migrate(settings: Settings, url: str, revision: str) -> str:
     """Bring the schema to a revision, forward or back; say from where to where."""
-    before = _revision(url)
-    _ask(schema.migrate(settings.migrate_url or url, revision), url)
-    after = _revision(url)
+    owner = settings.migrate_url or url  # who serves may have no right to look yet
+    before = _revision(owner)
+    _ask(schema.migrate(owner, revision), owner)
+    after = _revision(owner)
     if before == after:
         return f"The schema is at {_name(after)} already."
     return f"The schema was at {_name(before)} and is at {_name(after)} now."

@@ -40,6 +40,8 @@ STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 # After `stop_seconds`, for requests that were cut off to give their connections back.
 CLOSING_SECONDS: Final = 5
 RESPAWN_SECONDS: Final = 1.0
+# A wrapper such as `uv run` may hand on a signal that the terminal sent to this process too.
+SAME_SIGNAL_SECONDS: Final = 0.5
 _SPARE_CONNECTIONS: Final = 20  # for migrations, psql and Postgres' own
 
 log = logging.getLogger("claim_records")
@@ -172,6 +174,7 @@ class _Server(uvicorn.Server):
             )
         )
         self.signal = 0
+        self._signalled = 0.0  # on the monotonic clock
         self._announce = announce
         self._stop_seconds = settings.stop_seconds
 
@@ -205,8 +208,11 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Stop; at the second signal without waiting for anyone."""
-        self.force_exit = self.should_exit
+        """Stop; at a second signal without waiting for anyone."""
+        now = time.monotonic()
+        self.force_exit = self.should_exit and now - self._signalled > SAME_SIGNAL_SECONDS
+        if not self.should_exit:
+            self._signalled = now
         self.should_exit = True
         self.signal = sig
 
@@ -312,6 +318,8 @@ class _Workers:
         self._signals: list[int] = []
         self._deadline = math.inf
         self._failed = False
+        self._signalled = 0.0  # on the monotonic clock
+        self._hurried = False
 
     def run(self) -> None:
         """Serve until a signal asks to stop."""
@@ -323,14 +331,15 @@ class _Workers:
                     [wakened, *(w.sentinel for w in self._workers), *self._lines()], self._rest()
                 )
                 if wakened in events:
-                    self._handle_signals(len(wakened.recv(64)))
+                    wakened.recv(64)
+                    self._handle_signals()
                 for worker in list(self._workers):
                     self._attend(worker, events)
                 if time.monotonic() > self._deadline:
                     self._hurry()
         if self._failed:
             raise Refused("A worker did not start; the log says why.")
-        if len(self._signals) > 1:
+        if self._hurried:
             raise HurriedError(self._signals[-1])
 
     @contextmanager
@@ -393,11 +402,14 @@ class _Workers:
         pause = 0 if worker.ready else RESPAWN_SECONDS
         self._due.append(time.monotonic() + pause)
 
-    def _handle_signals(self, count: int) -> None:
-        if count > 1 or self._stopping:
-            self._hurry()
-        else:
+    def _handle_signals(self) -> None:
+        now = time.monotonic()
+        if not self._stopping:
+            self._signalled = now
             self._stop()
+        elif now - self._signalled > SAME_SIGNAL_SECONDS:
+            self._hurried = True
+            self._hurry()
 
     def _stop(self) -> None:
         """Ask the workers to end; new clients are refused from now on."""

@@ -83,14 +83,19 @@ def _constant(word: str) -> None:
 def _float(digits: str) -> float:
     """Read a number; refuse one of which a float keeps only a part."""
     number = float(digits)
-    mantissa = re.split("[eE]", digits)[0].replace(".", "").strip("-0")
-    lost = len(mantissa) > _FLOAT_DIGITS or (bool(mantissa) and not number)
-    if lost or number in (float("inf"), float("-inf")):
+    written = _significant(digits)
+    lost = len(written) > _SAFE_DIGITS and written != _significant(repr(number))
+    if lost or (written and not number) or number in (float("inf"), float("-inf")):
         raise invalid_record([Fault((), "invalid-value", _OUT_OF_RANGE)])
     return number
 
 
-_FLOAT_DIGITS = 17  # what the shortest text of a float shows; beyond 15 a field refuses it
+_SAFE_DIGITS = 15
+
+
+def _significant(digits: str) -> str:
+    """Give a number's significant digits."""
+    return re.split("[eE]", digits)[0].replace(".", "").strip("-0")
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)

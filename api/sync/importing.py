@@ -72,7 +72,7 @@ from api.core.writing import (
 from api.denials import DENIALS
 from api.settings import Settings
 from api.sources import SOURCES
-from api.sync.spool import Spool, numbered_lines
+from api.sync.spool import JSON_SPACE, Spool, numbered_lines
 from schemas.base import Create, ExternalId, Reference
 from schemas.imports import ImportCounts, ImportLine, ImportResult, ImportTotals
 from schemas.vocabularies import ImportOp, RecordType, Scope
@@ -281,7 +281,9 @@ async def _apply_by_type(this: Run, lines: Iterable[tuple[int, bytes | None]]) -
     try:
         for count, (number, raw) in enumerate(lines):
             of = None if raw is None else _peek(raw)
-            spools[of].file.write(b"%d %b\n" % (number, raw.strip() if raw is not None else b""))
+            spools[of].file.write(
+                b"%d %b\n" % (number, raw.strip(JSON_SPACE) if raw is not None else b"")
+            )
             if count % 1_000 == 0:
                 await asyncio.sleep(0)
         for spool in spools.values():
@@ -306,7 +308,7 @@ def _numbered(spool: Spool) -> Iterator[tuple[int, bytes | None]]:
     spool.file.seek(0)
     for line in spool.file:
         number, _, raw = line.partition(b" ")
-        yield int(number), raw if raw.strip() else None
+        yield int(number), raw if raw.strip(JSON_SPACE) else None
 
 
 async def _apply_all(this: Run, lines: Iterable[tuple[int, bytes | None]]) -> None:
@@ -354,7 +356,7 @@ def _read(number: int, raw: bytes | None, this: Run) -> Entry:
     try:
         if raw is None:
             raise _too_long(settings.article_body_bytes)
-        document = read_object(raw.strip())
+        document = read_object(raw.strip(JSON_SPACE))
         line, broken = check(document, ImportLine)
         if line is None or broken:
             raise invalid_record(broken)
