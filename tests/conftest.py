@@ -66,6 +66,24 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         clean()
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the tests of the corpus measured."""
+    passed_and_failed = [
+        *terminalreporter.getreports("passed"),
+        *terminalreporter.getreports("failed"),
+    ]
+    for name in ("corpus", "corpus over HTTP"):
+        told = [
+            value
+            for report in passed_and_failed
+            for key, value in report.user_properties
+            if key == name
+        ]
+        if told:
+            terminalreporter.section(name)
+            terminalreporter.write_line("\n".join(map(str, sorted(told))))
+
+
 def in_database(url: str, name: str) -> str:
     """Give the URL of another database on the same server."""
     return urlsplit(url)._replace(path=f"/{name}").geturl()

@@ -105,6 +105,8 @@ def _too_deep(body: bytes) -> bool:
     """Tell whether a JSON text nests too deeply, in a time that grows with its size alone."""
     outside = b"".join(body.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2])
     brackets = left = outside.translate(_ONE_KIND, delete=_NO_BRACKETS)
+    if b"[" * (DEPTH + 1) in brackets:
+        return True
     for _ in range(DEPTH):
         left = left.replace(b"[]", b"")  # the innermost
         if not left:

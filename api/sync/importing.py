@@ -281,9 +281,8 @@ async def _apply_by_type(this: Run, lines: Iterable[tuple[int, bytes | None]]) -
     try:
         for count, (number, raw) in enumerate(lines):
             of = None if raw is None else _peek(raw)
-            spools[of].file.write(
-                b"%d %b\n" % (number, raw.strip(JSON_SPACE) if raw is not None else b"")
-            )
+            text = b"" if raw is None else raw.strip(JSON_SPACE)
+            spools[of].file.write(b"%d %b\n" % (number, text))
             if count % 1_000 == 0:
                 await asyncio.sleep(0)
         for spool in spools.values():

@@ -1,0 +1,132 @@
+"""The corpus of hostile requests, in process and over HTTP: exact answers, and nothing written."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import asyncpg
+import httpx
+import pytest
+
+from api.app import at_edge, create_router
+from api.core.db import Database
+from api.embedded import running_url
+from api.settings import Settings
+from tests.conftest import as_service, bearer, cloned
+from tests.corpus import CLASSES, World
+from tests.corpus_run import (
+    SERVED,
+    Send,
+    in_process,
+    prepare,
+    run_class,
+    run_over_http,
+    table,
+)
+from tests.test_cli import environment, serving
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+else:
+    Connection = asyncpg.Connection
+
+Record = Callable[[str, object], None]
+
+
+class Service(NamedTuple):
+    """A service in this process."""
+
+    send: Send
+    connection: Connection
+    world: World
+
+
+@pytest.fixture(scope="module")
+async def service(template: str) -> AsyncIterator[Service]:
+    """Serve a database of the corpus' own."""
+    settings = Settings(pool_size=5, rate_per_minute=0)
+    async with cloned(template) as url:
+        router, routes = create_router(settings, Database(as_service(url), settings))
+        app: Any = at_edge(settings, router, routes)
+        connection = await asyncpg.connect(url)
+        try:
+            async with router.lifespan():
+                send = in_process(app)
+                yield Service(send, connection, await prepare(send, connection))
+        finally:
+            await connection.close()
+
+
+def told(failures: list[str]) -> str:
+    """List what is wrong, at most some pages of it."""
+    return f"{len(failures)} of them\n" + "\n".join(failures[:100])
+
+
+def test_the_corpus_is_large_and_always_the_same() -> None:
+    world = World({"claims": "x" * 40})
+    cases = [case for make in CLASSES.values() for case in make(world)]
+    assert len(cases) >= 1_500
+    assert cases == [case for make in CLASSES.values() for case in make(world)]
+
+
+@pytest.mark.parametrize("name", CLASSES)
+async def test_each_case_gets_what_it_must(
+    service: Service, name: str, record_property: Record
+) -> None:
+    cases = list(CLASSES[name](service.world))
+    outcome = await run_class(name, cases, service.send, service.connection)
+    record_property("corpus", outcome.shown())
+    assert not outcome.failures, told(outcome.failures)
+
+
+def test_over_http_each_case_gets_the_same(tmp_path: Path, record_property: Record) -> None:
+    data = tmp_path / "data"
+    with serving(tmp_path, "--data-dir", str(data), **SERVED) as running:
+        url = running_url(data)
+        assert url is not None
+        outcomes = asyncio.run(run_over_http(running.address, url, running.process.pid))
+        record_property("corpus over HTTP", table(outcomes))
+        assert running.stop() == 0
+        assert "Traceback" not in running.log
+    failures = [f"{each.name}: {failure}" for each in outcomes for failure in each.failures]
+    assert not failures, told(failures)
+
+
+SEED = "20"
+SECONDS = "45"
+
+
+@pytest.mark.outside
+def test_schemathesis_finds_nothing_that_is_not_explained(tmp_path: Path) -> None:
+    """Try what the OpenAPI document allows and forbids; `schemathesis.toml` explains the rest."""
+    here = Path(__file__).parent
+    with serving(tmp_path, "--data-dir", str(tmp_path / "data"), **SERVED) as running:
+        key = running.key()
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "schemathesis.cli"),
+                *("--config-file", str(here / "schemathesis.toml")),
+                *("run", f"{running.address}/openapi.json", "--url", running.address),
+                *("--header", f"Authorization: Bearer {key}", "--checks", "all"),
+                *("--seed", SEED, "--generation-database", "none", "--max-examples", "20"),
+                *("--max-time", SECONDS, "--continue-on-failure", "--no-color"),
+                # The key that is used here would be among those that they withdraw.
+                *("--exclude-operation-id", "revokeKey", "--exclude-operation-id", "rotateKey"),
+            ],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=environment(
+                SCHEMATHESIS_HOOKS="tests.schemathesis_hooks", PYTHONPATH=str(here.parent)
+            ),
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
+        me = httpx.get(f"{running.address}/v1/me", headers=bearer(key))
+        assert me.json()["scopes"], "the key was withdrawn on the way"
