@@ -95,15 +95,9 @@ CREATE_IDENTITY = Operation(
     status=201,
     headers=("Location",),
     refusals=(
-        refusals.BAD_BODY,
+        *refusals.WRITE_JSON,
         refusals.NOT_FOUND,
-        refusals.REQUEST_TIMEOUT,
         refusals.NOT_UNIQUE,
-        refusals.BODY_TOO_LARGE,
-        refusals.INVALID_RECORD,
-        refusals.NOT_JSON,
-        refusals.UNAVAILABLE,
-        refusals.STORAGE_FULL,
     ),
 )
 DELETE_IDENTITY = Operation(

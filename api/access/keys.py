@@ -53,16 +53,6 @@ _EXAMPLE: Final = Key(
 _ISSUED: Final = IssuedKey(
     **msgspec.structs.asdict(_EXAMPLE), key=f"clk_{KEY_ID}_ (36 more characters)"
 )
-_BODY: Final = (
-    refusals.BAD_BODY,
-    refusals.REQUEST_TIMEOUT,
-    refusals.BODY_TOO_LARGE,
-    refusals.INVALID_RECORD,
-    refusals.NOT_JSON,
-    refusals.UNAVAILABLE,
-    refusals.STORAGE_FULL,
-)
-
 LIST_KEYS = Operation(
     tag="keys",
     description="Gives all keys, newest first, revoked ones too, without their secrets.",
@@ -83,7 +73,7 @@ CREATE_KEY = Operation(
     example=_ISSUED,
     status=201,
     headers=("Location",),
-    refusals=_BODY,
+    refusals=refusals.WRITE_JSON,
 )
 GET_KEY = Operation(
     tag="keys",
@@ -103,7 +93,7 @@ ROTATE_KEY = Operation(
     body_example=KeyRotate(overlap_seconds=3_600),
     answer=(IssuedKey,),
     example=_ISSUED,
-    refusals=(*_BODY, refusals.NOT_FOUND),
+    refusals=(*refusals.WRITE_JSON, refusals.NOT_FOUND),
 )
 REVOKE_KEY = Operation(
     tag="keys",

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
-
 from api.core import cursor
-from api.core.errors import INVALID_CURSOR, invalid_parameter
 from api.core.filters import Parameter, read_query
 from api.core.request import Answer, Request, context, encoded
 from api.core.resource import CURSOR, DEFAULT_LIMIT, LIMIT, link_next, page_body
@@ -34,7 +31,7 @@ async def page(
     of_list = cursor.fingerprint(name, given)
     behind: Sequence[Any] = [None] * len(key)
     if after is not None:
-        behind = _read(cursor.read(after, of_list), key)
+        behind = cursor.read(after, of_list, tuple[tuple(kind for _, kind in key)])  # type: ignore[misc]
     rows = await context(request).database.fetch(query, *behind, limit + 1, *values(given))
     items = rows[:limit]
     following = None
@@ -42,11 +39,3 @@ async def page(
         following = cursor.write(of_list, [items[-1][column] for column, _ in key])
     body = page_body([encoded(dict(row)) for row in items], following)
     return Answer(body, headers=link_next(request, following))
-
-
-def _read(values: Any, key: Sequence[tuple[str, Any]]) -> Sequence[Any]:  # noqa: ANN401 - as sent
-    try:
-        found: tuple[Any, ...] = msgspec.convert(values, tuple[tuple(kind for _, kind in key)])  # type: ignore[misc]
-    except msgspec.ValidationError:
-        raise invalid_parameter("cursor", "It is not one of ours.", INVALID_CURSOR) from None
-    return found

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from api.core.errors import CURSOR_MISMATCH, INVALID_CURSOR, invalid_parameter
+from api.core.errors import CURSOR_MISMATCH, INVALID_CURSOR, Problem, invalid_parameter
 
 _CHECK_BYTES = 6
 _LIST_BYTES = 6
@@ -27,8 +27,11 @@ def write(of_list: bytes, values: list[Any]) -> str:
     return urlsafe_b64encode(_check(body) + body).decode().rstrip("=")
 
 
-def read(cursor: str, of_list: bytes) -> list[Any]:
-    """Read a position back; raise a problem for a cursor that is not ours or of another list."""
+def read(cursor: str, of_list: bytes, kind: Any = list[Any]) -> Any:  # noqa: ANN401 - a type form
+    """Read a position back, as values of a type; anybody can write a cursor.
+
+    Raises a problem for one that is not ours, or of another list.
+    """
     try:
         raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
     except ValueError:
@@ -37,11 +40,17 @@ def read(cursor: str, of_list: bytes) -> list[Any]:
     # The text is compared too: base64 has several spellings of some bytes.
     canonical = urlsafe_b64encode(raw).decode().rstrip("=") == cursor
     if not canonical or not body or check != _check(body):
-        raise invalid_parameter("cursor", "It is not one of ours.", INVALID_CURSOR)
+        raise _not_ours()
     if body[:_LIST_BYTES] != of_list:
         raise invalid_parameter("cursor", "It belongs to another list.", CURSOR_MISMATCH)
-    values: list[Any] = msgspec.json.decode(body[_LIST_BYTES:])
-    return values
+    try:
+        return msgspec.convert(msgspec.json.decode(body[_LIST_BYTES:]), kind)
+    except msgspec.MsgspecError:
+        raise _not_ours() from None
+
+
+def _not_ours() -> Problem:
+    return invalid_parameter("cursor", "It is not one of ours.", INVALID_CURSOR)
 
 
 def _check(body: bytes) -> bytes:

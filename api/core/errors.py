@@ -339,6 +339,11 @@ def unavailable(detail: str) -> Problem:
     return Problem(UNAVAILABLE, detail, headers={"Retry-After": "1"})
 
 
+def contended() -> Problem:
+    """Give up on a record that moves under every try."""
+    return unavailable("The record is being changed by others all the time.")
+
+
 _UNIQUE = {
     "external_ids_pkey": ("/external_ids", "Another record of this type has this external id"),
     "articles_url_key": ("/url", "Another article has this URL"),

@@ -26,6 +26,7 @@ from api.core.errors import (
     PRECONDITION_REQUIRED,
     STILL_REFERENCED,
     Problem,
+    contended,
     invalid_record,
     unavailable,
 )
@@ -379,7 +380,7 @@ async def _write(
                 continue
             if row is not None:
                 return Outcome(identity, row["version"], row["doc"], created=current is None)
-    raise unavailable("The record is being changed by others all the time.")
+    raise contended()
 
 
 def _another_was_first(
@@ -522,7 +523,7 @@ async def upsert(of: Resource, request: Request) -> Answer:
                 continue
             raise
         return _written(of, done)
-    raise unavailable("The record is being changed by others all the time.")
+    raise contended()
 
 
 def _is_ours(error: asyncpg.UniqueViolationError, pair: tuple[str, str]) -> bool:
@@ -564,7 +565,7 @@ async def delete(of: Resource, request: Request) -> Answer:
             raise told or unavailable("The record is being changed by others.") from None
         if version is None:
             _expect(expected, await _current(connection, who, of, identity))
-            raise unavailable("The record is being changed by others all the time.")
+            raise contended()
     return Answer(status=204, headers={"etag": etag(identity, version)})
 
 

@@ -31,6 +31,7 @@ from api.core.errors import (
     NOT_FOUND,
     PRECONDITION_FAILED,
     Problem,
+    contended,
     from_database,
     invalid_record,
     unavailable,
@@ -424,7 +425,7 @@ async def _apply(this: Run, batch: Sequence[Entry]) -> list[Done]:
             deletes = isinstance(error, asyncpg.ForeignKeyViolationError) and _deletes(batch)
             if deletes and (told := await _still_referenced(this, batch[0])):
                 return [_refuse(batch[0], told)]
-    return [_refuse(batch[0], unavailable("The record is being changed by others all the time."))]
+    return [_refuse(batch[0], contended())]
 
 
 def _deletes(batch: Sequence[Entry]) -> bool:

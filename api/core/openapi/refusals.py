@@ -76,6 +76,17 @@ STORAGE_FULL = Refusal("StorageFull", (errors.STORAGE_FULL,))
 WRONG_HOST = Refusal("WrongHost", (errors.WRONG_HOST,))
 RATE_LIMITED = Refusal("RateLimited", (errors.RATE_LIMITED,), ("Retry-After",))
 
+WRITE_JSON: Final = (
+    BAD_BODY,
+    REQUEST_TIMEOUT,
+    BODY_TOO_LARGE,
+    INVALID_RECORD,
+    NOT_JSON,
+    UNAVAILABLE,
+    STORAGE_FULL,
+)
+"""What any operation that reads a JSON body and writes can be answered with."""
+
 ANYWHERE: Final = (
     UNAUTHORIZED,
     URI_TOO_LONG,
