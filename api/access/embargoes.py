@@ -7,16 +7,12 @@ its place in the outbox, and from then on it is there for everybody.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
-import asyncpg
-
+from api.core.background import again_and_again, meanwhile
 from api.core.db import Database
-from api.core.errors import Problem
 from schemas.vocabularies import RecordType
 
 EVERY_SECONDS: Final = 1.0
@@ -48,27 +44,7 @@ async def lift(database: Database) -> int:
     return sum(map(len, lifted))
 
 
-async def keep_lifting(database: Database) -> None:
-    """Lift embargoes as they end, until cancelled; what fails is tried again."""
-    failing = False
-    while True:
-        await asyncio.sleep(EVERY_SECONDS)
-        try:
-            await lift(database)
-            failing = False
-        except (Problem, asyncpg.PostgresError) as error:  # it is away or busy, or not migrated yet
-            if not failing:
-                log.warning("embargoes wait to be lifted", exc_info=error)
-            failing = True
-
-
-@asynccontextmanager
-async def lifting(database: Database) -> AsyncIterator[None]:
-    """Lift embargoes in the background."""
-    task = asyncio.create_task(keep_lifting(database))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+def lifting(database: Database) -> AbstractAsyncContextManager[None]:
+    """Lift embargoes in the background, as they end."""
+    work = again_and_again(EVERY_SECONDS, lambda: lift(database), "embargoes wait to be lifted")
+    return meanwhile(work)

@@ -1,0 +1,52 @@
+"""Work beside the requests: begun and ended with the service, and tried again when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from api.core.db import DATABASE_ERRORS
+from api.core.errors import Problem
+
+log = logging.getLogger("claim_records")
+
+
+@asynccontextmanager
+async def meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do some work for as long as the block lasts; if a bug of ours ends it, say so at once."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_told)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def _told(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("work in the background has ended", exc_info=error)
+
+
+async def again_and_again(
+    every_seconds: float, work: Callable[[], Awaitable[object]], what_waits: str
+) -> None:
+    """Do something each so many seconds, until cancelled.
+
+    The database may be away or busy, or not migrated yet: that is said once, in the words of
+    `what_waits`, and tried again.
+    """
+    failing = False
+    while True:
+        await asyncio.sleep(every_seconds)
+        try:
+            await work()
+            failing = False
+        except (Problem, *DATABASE_ERRORS) as error:
+            if not failing:
+                log.warning(what_waits, exc_info=error)
+            failing = True
