@@ -27,8 +27,10 @@ def write(of_list: bytes, values: list[Any]) -> str:
     return urlsafe_b64encode(_check(body) + body).decode().rstrip("=")
 
 
-def read(cursor: str, of_list: bytes, kind: Any = list[Any]) -> Any:  # noqa: ANN401 - a type form
+def read(cursor: str, of_list: bytes, kind: Any = list[Any], name: str = "cursor") -> Any:  # noqa: ANN401 - a type form
     """Read a position back, as values of a type; anybody can write a cursor.
+
+    `name` is the parameter that brought it.
 
     Raises a problem for one that is not ours, or of another list.
     """
@@ -40,17 +42,18 @@ def read(cursor: str, of_list: bytes, kind: Any = list[Any]) -> Any:  # noqa: AN
     # The text is compared too: base64 has several spellings of some bytes.
     canonical = urlsafe_b64encode(raw).decode().rstrip("=") == cursor
     if not canonical or not body or check != _check(body):
-        raise _not_ours()
+        raise not_ours(name)
     if body[:_LIST_BYTES] != of_list:
-        raise invalid_parameter("cursor", "It belongs to another list.", CURSOR_MISMATCH)
+        raise invalid_parameter(name, "It belongs to another list.", CURSOR_MISMATCH)
     try:
         return msgspec.convert(msgspec.json.decode(body[_LIST_BYTES:]), kind)
     except msgspec.MsgspecError:
-        raise _not_ours() from None
+        raise not_ours(name) from None
 
 
-def _not_ours() -> Problem:
-    return invalid_parameter("cursor", "It is not one of ours.", INVALID_CURSOR)
+def not_ours(name: str) -> Problem:
+    """Refuse what is no cursor of ours."""
+    return invalid_parameter(name, "It is not one of ours.", INVALID_CURSOR)
 
 
 def _check(body: bytes) -> bytes:

@@ -49,7 +49,14 @@ CURRENT: Final = "SELECT version_num FROM alembic_version"
 
 SERVICE_ROLE: Final = "claim_records_service"
 """The role that the service has in the embedded Postgres: it reads and writes, and no more."""
-_APPEND_ONLY: Final = ("revisions", "outbox", "audit")
+_WITHHELD: Final = {
+    "revisions": "UPDATE, DELETE",
+    "outbox": "UPDATE, DELETE",
+    "audit": "UPDATE, DELETE",
+    "feed": "INSERT, UPDATE, DELETE",  # written by `sequence_feed`, with its owner's rights
+    "feed_states": "INSERT, UPDATE, DELETE",
+}
+"""What the service may not do: history only grows."""
 
 
 async def create_role(url: str, role: str) -> None:
@@ -80,11 +87,9 @@ async def grant(url: str, role: str) -> None:
             database = _quoted(await connection.fetchval("SELECT current_database()"))
             named = _GRANTS.replace(":database", database).replace(":role", _quoted(role))
             await connection.execute(named)
-            for table in _APPEND_ONLY:
+            for table, withheld in _WITHHELD.items():
                 if await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", table):
-                    await connection.execute(
-                        f"REVOKE UPDATE, DELETE ON {table} FROM {_quoted(role)}"
-                    )
+                    await connection.execute(f"REVOKE {withheld} ON {table} FROM {_quoted(role)}")
     finally:
         await connection.close()
 

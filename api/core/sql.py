@@ -416,3 +416,80 @@ def revisions(of: Table) -> str:
         WHERE t.id = $1 AND :sees({of.type}, t) AND r.version < $2 AND :sees({of.type}, r)
         ORDER BY r.version DESC
         LIMIT $3"""
+
+
+# --- export ----------------------------------------------------------------------------------
+
+
+@cache
+def exported(of: Table) -> str:
+    """Read records behind a time of creation ($1) and an id ($2): $3 at most, of $4 bytes or so.
+
+    The first one always. Bytes are summed up without reading the documents.
+    """
+    return f"""
+        SELECT q.id::text AS id, q.version, q.created_at, q.doc
+        FROM (
+            SELECT p.*, sum(octet_length(p.doc)) OVER (ORDER BY p.created_at, p.id)
+                        - octet_length(p.doc) AS bytes
+            FROM (
+                SELECT t.id, t.version, t.created_at, t.doc FROM {of.name} AS t
+                WHERE {_there(of)} AND (t.created_at, t.id) > ($1, $2)
+                ORDER BY t.created_at, t.id
+                LIMIT $3
+            ) AS p
+        ) AS q
+        WHERE q.bytes < $4
+        ORDER BY q.created_at, q.id"""
+
+
+# --- the change feed -------------------------------------------------------------------------
+
+
+@cache
+def stretch(*, of_types: bool) -> str:
+    """Read the changes from one number ($1) to another ($2): $3 at most, of $4 bytes or so.
+
+    Those of some types ($5) if that is asked, and always the two at the ends, the first without its
+    document. `now` is the class that the record has today. Bytes are summed up without reading the
+    documents.
+    """
+    types = "AND (f.seq IN ($1, $2) OR o.record_type = ANY($5::text[]))" if of_types else ""
+    today = "\n                    UNION ALL".join(
+        f"""
+                    SELECT t.visibility, t.version, t.deleted_at, t.doc FROM {plural(of)} AS t
+                    WHERE p.record_type = '{of}' AND t.id = p.record_id"""
+        for of in RecordType
+    )
+    return f"""
+        SELECT s.seq, s.op, s.record_type, s.record_id, s.version, s.at, s.visibility_before,
+               s.visibility_after, s.now, s.doc
+        FROM (
+            SELECT q.*,
+                   coalesce(sum(octet_length(q.doc)) OVER (ORDER BY q.seq), 0)
+                       - coalesce(octet_length(q.doc), 0) AS bytes
+            FROM (
+                SELECT p.*, today.visibility AS now, CASE
+                    WHEN p.seq = $1 THEN NULL
+                    WHEN today.version = p.version AND today.deleted_at IS NULL THEN today.doc
+                    ELSE (
+                        SELECT r.doc FROM revisions AS r
+                        WHERE r.record_type = p.record_type AND r.record_id = p.record_id
+                            AND r.version = p.version
+                    )
+                END AS doc
+                FROM (
+                    SELECT f.seq, o.op, o.record_type, o.record_id, o.version, o.at,
+                           o.visibility_before, o.visibility_after
+                    FROM feed AS f JOIN outbox AS o ON o.id = f.outbox_id
+                    WHERE f.seq >= $1 AND f.seq <= $2 {types}
+                    ORDER BY f.seq
+                    LIMIT $3
+                ) AS p
+                LEFT JOIN LATERAL ({today}
+                ) AS today ON true
+                OFFSET 0 -- or the documents would be looked up again for each mention
+            ) AS q
+        ) AS s
+        WHERE s.bytes < $4
+        ORDER BY s.seq"""

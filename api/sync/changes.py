@@ -1,0 +1,277 @@
+"""Reading the change feed: a page at a time, or as a stream of events."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated, Final
+
+from litestar import get
+from litestar.types import Receive, Send
+from litestar.types import Scope as AsgiScope
+from msgspec import Meta
+
+from api.access.authentication import Gate
+from api.access.callers import ANYTHING, Caller
+from api.core.errors import RESYNC_REQUIRED, UNAVAILABLE, Problem
+from api.core.filters import Parameter, read_query
+from api.core.openapi import Operation, refusals
+from api.core.request import Answer, Request, caller, encoded
+from api.sync import positions
+from api.sync.feed import Feed, Item, Position, Stretch, feed_of, seen
+from api.sync.positions import SINCE, START, TYPES
+from schemas.changes import MOST_CHANGES, Change, ChangePage, UpToDate
+from schemas.examples import CLAIM_ID
+from schemas.vocabularies import ChangeOp, RecordType
+
+DEFAULT_CHANGES: Final = 500
+MOST_WAIT_SECONDS: Final = 30
+MOST_READING_SECONDS: Final = 1.0
+"""How long one request passes over changes that its reader may not know of."""
+HEARTBEAT_SECONDS: Final = 15.0
+RECHECK_SECONDS: Final = 1.0
+"""How long after its key is revoked a stream ends at most."""
+EVENT_STREAM: Final = "text/event-stream"
+
+LIMIT = Parameter(
+    "limit",
+    Annotated[int, Meta(ge=1, le=MOST_CHANGES)],
+    "How many changes an answer has at most.",
+    default=DEFAULT_CHANGES,
+)
+WAIT = Parameter(
+    "wait",
+    Annotated[int, Meta(ge=0, le=MOST_WAIT_SECONDS)],
+    "How many seconds to wait for a change where there is none yet.",
+    default=0,
+)
+_PAGE_PARAMETERS = {p.name: p for p in (SINCE, TYPES, LIMIT, WAIT)}
+_STREAM_PARAMETERS = {p.name: p for p in (SINCE, TYPES)}
+_CURSOR: Final = "Z3VlsbRzXQkwC-5bIjVmYzAxYWU5ZDAyYiIsNDIsIjlmM2MwNzFhMmI0ZCIsMTUsNDBd"
+_EXAMPLE: Final = Change(
+    seq=42,
+    op=ChangeOp.DELETED,
+    type=RecordType.CLAIM,
+    id=CLAIM_ID,
+    version=3,
+    at="2024-12-19T10:00:00.250000Z",
+    record=None,
+)
+
+LIST_CHANGES = Operation(
+    tag="changes",
+    description="""\
+Gives the changes behind `since`, in the one order in which every reader sees them. Each change \
+that was committed appears exactly once on a walk from `next_cursor` to `next_cursor`; those of \
+one record come in the order of its versions; deletions carry their type and pass `types` like \
+all others. Cursors do not expire. A walk has to start anew (410 `resync-required`) only when the \
+feed itself was restored from a copy, or when the key may see more than the cursor's did.
+
+With `wait` an answer at the feed's end waits for the next change.""",
+    parameters=tuple(_PAGE_PARAMETERS.values()),
+    answer=(ChangePage,),
+    example=ChangePage(items=[_EXAMPLE], next_cursor=_CURSOR, up_to_date=True),
+    refusals=(refusals.BAD_PAGE, refusals.RESYNC_REQUIRED, refusals.UNAVAILABLE),
+)
+STREAM_CHANGES = Operation(
+    tag="changes",
+    description="""\
+Sends the same changes as they come (Server-Sent Events). Each event's `id` is a cursor: whoever \
+comes back with it in `Last-Event-ID`, as browsers do by themselves, goes on behind that event. \
+The `data` of `event: change` is a change; `event: up-to-date` says that the end is reached for \
+now; `event: resync-required` carries the problem and is the last. Between them stands a comment \
+at least every 15 s. The stream ends when the service stops and when the key is withdrawn: come \
+back.""",
+    parameters=tuple(_STREAM_PARAMETERS.values()),
+    answer=(Change, UpToDate),
+    media_type=EVENT_STREAM,
+    headers=("X-Accel-Buffering",),
+    example=_EXAMPLE,
+    refusals=(refusals.BAD_PAGE, refusals.RESYNC_REQUIRED, refusals.UNAVAILABLE),
+)
+
+
+# --- a page ----------------------------------------------------------------------------------
+
+
+@get("/v1/changes", operation_id="listChanges", opt={"operation": LIST_CHANGES, "reads": ANYTHING})
+async def list_changes(request: Request) -> Answer:
+    """List changes."""
+    given = read_query(request.scope["query_string"], _PAGE_PARAMETERS)
+    feed, who, types = feed_of(request), caller(request), positions.types_of(given)
+    position = await positions.since(feed, given.get("since", START), who, types)
+    limit = given.get("limit", DEFAULT_CHANGES)
+    until = time.monotonic() + given.get("wait", 0)
+    items, position, up_to_date = await _items(feed, position, who, types, limit)
+    while not items and up_to_date and (left := until - time.monotonic()) > 0:
+        if not await feed.moved(position.seq, left):
+            break
+        await _still(request)
+        items, position, up_to_date = await _items(feed, position, who, types, limit)
+    following = positions.written(position, who, types)
+    return Answer(_page(items, following, up_to_date=up_to_date and feed.certain))
+
+
+async def _items(
+    feed: Feed, position: Position, who: Caller, types: tuple[RecordType, ...], limit: int
+) -> tuple[list[Item], Position, bool]:
+    """Read on until there is something for the reader, the feed ends, or it takes long."""
+    until = time.monotonic() + MOST_READING_SECONDS
+    while True:
+        stretch = await feed.behind(position, limit, positions.filtered(types))
+        items = [item for change in stretch.changes if (item := seen(change, who))]
+        if items or stretch.up_to_date or feed.stopping.is_set() or time.monotonic() > until:
+            return items, stretch.to, stretch.up_to_date
+        position = stretch.to
+
+
+def _page(items: list[Item], following: str, *, up_to_date: bool) -> bytes:
+    return b'{"items":[%b],"next_cursor":%b,"up_to_date":%b}' % (
+        b",".join([item.encoded() for item in items]),
+        encoded(following),
+        encoded(up_to_date),
+    )
+
+
+async def _still(request: Request) -> None:
+    """Refuse who has waited and whose key was withdrawn meanwhile."""
+    gate: Gate = request.app.state["gate"]
+    await gate.admit_again(request)
+
+
+# --- a stream --------------------------------------------------------------------------------
+
+
+@get(
+    "/v1/changes/stream",
+    operation_id="streamChanges",
+    opt={"operation": STREAM_CHANGES, "reads": ANYTHING},
+)
+async def stream_changes(request: Request) -> Answer:
+    """Stream changes."""
+    given = read_query(request.scope["query_string"], _STREAM_PARAMETERS)
+    feed, who, types = feed_of(request), caller(request), positions.types_of(given)
+    begin = request.headers.get("last-event-id") or given.get("since", START)
+    position = await positions.since(feed, begin, who, types)
+    # What is wrong with the cursor is told as a status, before the stream begins.
+    await feed.behind(position, 1)
+    return EventStream(request, position, types)
+
+
+class EventStream(Answer):
+    """An answer that goes on: the feed as Server-Sent Events (WHATWG HTML, section 9.2).
+
+    Nothing is kept for a client that reads slowly: it is sent the next stretch when it has taken
+    the last, and the connection is cut when it takes nothing for too long.
+    """
+
+    __slots__ = ("_heartbeat", "_position", "_request", "_types")
+
+    def __init__(
+        self,
+        request: Request,
+        position: Position,
+        types: tuple[RecordType, ...],
+        heartbeat: float = HEARTBEAT_SECONDS,
+    ) -> None:
+        """Begin behind a position."""
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(media_type=EVENT_STREAM, headers=headers)
+        self.headers = [header for header in self.headers if header[0] != b"content-length"]
+        self._request, self._position, self._types = request, position, types
+        self._heartbeat = heartbeat
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Send events until the client goes, the service stops, or the key is withdrawn."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        if scope["state"].get("head"):
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
+        gone = asyncio.create_task(_gone(receive))
+        feed = feed_of(self._request)
+        feed.streams += 1
+        try:
+            async with aclosing(self._pieces(gone)) as pieces:
+                async for piece in pieces:
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            feed.streams -= 1
+            gone.cancel()
+
+    async def _pieces(self, gone: asyncio.Task[None]) -> AsyncGenerator[bytes, None]:
+        """Write the events, a stretch at a time, and a comment where there are none."""
+        feed, position = feed_of(self._request), self._position
+        told: Position | None = None  # where the client knows that it is
+        last = time.monotonic()
+        while not (feed.stopping.is_set() or gone.done()) and await self._admitted():
+            stretch: Stretch | None
+            try:
+                stretch = await feed.behind(position, DEFAULT_CHANGES)
+            except Problem as problem:
+                if problem.kind is RESYNC_REQUIRED:
+                    yield event("resync-required", "", encoded(problem.document(_PATH)))
+                    return
+                stretch = None  # the database is away
+            events: list[bytes] = []
+            late = time.monotonic() - last >= self._heartbeat
+            if stretch is not None:
+                events, position = self._events(stretch), stretch.to
+                if stretch.up_to_date and position != told and (events or told is None or late):
+                    events.append(self._up_to_date(position))
+                    told = position
+            if events or late:
+                last = time.monotonic()
+                yield b"".join(events) or b":\n\n"
+            if stretch is None:
+                await feed.moved(_NEVER, RECHECK_SECONDS)
+            elif stretch.up_to_date:
+                await feed.moved(position.seq, RECHECK_SECONDS)
+
+    def _events(self, stretch: Stretch) -> list[bytes]:
+        who, epoch = caller(self._request), stretch.to.epoch
+        return [
+            event("change", self._cursor(Position(epoch, change.seq, change.tag)), item.encoded())
+            for change in stretch.changes
+            if change.type in self._types and (item := seen(change, who))
+        ]
+
+    def _up_to_date(self, position: Position) -> bytes:
+        cursor = self._cursor(position)
+        return event("up-to-date", cursor, encoded(UpToDate(next_cursor=cursor)))
+
+    def _cursor(self, position: Position) -> str:
+        return positions.written(position, caller(self._request), self._types)
+
+    async def _admitted(self) -> bool:
+        """Tell whether the key still is one."""
+        try:
+            await _still(self._request)
+        except Problem as problem:
+            return problem.kind is UNAVAILABLE
+        return True
+
+
+_PATH: Final = "/v1/changes/stream"
+_NEVER: Final = 2**63
+"""A number that no feed reaches."""
+
+
+def event(name: str, identity: str, data: bytes) -> bytes:
+    """Write an event; JSON has no line breaks, so the data are one line."""
+    return b"event: %b\n%bdata: %b\n\n" % (
+        name.encode(),
+        b"id: %b\n" % identity.encode() if identity else b"",
+        data,
+    )
+
+
+async def _gone(receive: Receive) -> None:
+    """Wait until the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+change_handlers = [list_changes, stream_changes]
