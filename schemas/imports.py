@@ -33,6 +33,13 @@ class ImportLine(Part, kw_only=True):
         Annotated[str, Meta(max_length=200)] | None,
         Meta(description="The ETag that the record must have, or `*` for any."),
     ] = None
+    version: Annotated[
+        Version | None,
+        Meta(
+            description="The version that the record had where it was exported. What the server "
+            "sets in `data` is then what that server had set, and is passed over."
+        ),
+    ] = None
 
     def faults(self) -> Iterator[Fault]:
         """Ask for a record to write, and only then, and for a name of what to delete."""
@@ -73,7 +80,7 @@ class ImportResult(Struct, kw_only=True):
 class ImportCounts(Struct, kw_only=True):
     """How many lines had which end."""
 
-    lines: Annotated[Count, Meta(description="Lines that are not blank.")] = 0
+    lines: Annotated[Count, Meta(description="Lines that have a result.")] = 0
     created: Annotated[Count, Meta(description="Records that are new.")] = 0
     updated: Annotated[Count, Meta(description="Records that changed, or came back.")] = 0
     unchanged: Annotated[Count, Meta(description="Records that were like that already.")] = 0

@@ -71,6 +71,8 @@ async def blocked(task: asyncio.Task[httpx.Response], other: Connection) -> None
         WHERE datname = current_database() AND wait_event_type = 'Lock'"""
     for _ in range(1000):
         assert not task.done(), task.result().text
+        # Within a transaction Postgres keeps what it has told of activity once.
+        await other.execute("SELECT pg_stat_clear_snapshot()")
         if await other.fetchval(query):
             return
         await asyncio.sleep(0.001)

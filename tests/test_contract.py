@@ -152,14 +152,17 @@ async def test_create_refuses_what_it_would_refer_to_but_is_not_there(
     assert {code for _, code in found} == {"unknown-reference"}
 
 
-@pytest.mark.parametrize("operation", ["create", "restore"])
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "upsert"])
 async def test_an_idempotency_key_is_refused_rather_than_ignored(
-    client: Client, noun: Noun, operation: str
+    client: Client, noun: Noun, method: str
 ) -> None:
-    path = noun.path if operation == "create" else f"{noun.path}/{uuid4()}/restore"
+    path = f"{noun.path}/{uuid4()}"
+    if method == "upsert":
+        method, path = "PUT", f"{noun.path}/by-external-id?namespace=seed&value={unique()}"
     headers = {"idempotency-key": unique(), "if-match": "*"}
-    response = await client.post(path, json=noun.minimal(), headers=headers)
-    problem(response, 400, "invalid-header")
+    body: dict[str, Any] = {} if method == "DELETE" else {"json": noun.minimal()}
+    response = await client.request(method, path, headers=headers, **body)
+    assert "on `POST` only" in problem(response, 400, "invalid-header")["detail"]
 
 
 async def test_an_external_id_names_one_record_of_a_type(client: Client, noun: Noun) -> None:

@@ -351,7 +351,7 @@ async def test_refusals_of_the_request_as_a_whole(client: httpx.AsyncClient) -> 
     body = json.dumps(source()).encode()
     for headers, query, expected in (
         ({"content-type": "application/json"}, "", 415),
-        (NDJSON | {"idempotency-key": "x"}, "", 400),
+        (NDJSON | {"idempotency-key": "x" * 256}, "", 400),
         (NDJSON, "?atomic=yes", 400),
         (NDJSON, "?atom=true", 400),
     ):

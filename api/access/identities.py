@@ -8,10 +8,12 @@ from typing import Final
 import asyncpg
 from litestar import delete, get, post
 
-from api.access.keys import read_part
+from api.access.keys import read_keyed_part
 from api.access.listing import page
+from api.core.db import Connection
 from api.core.errors import NOT_FOUND, NOT_UNIQUE, Problem, invalid_record
 from api.core.filters import Parameter, read_query
+from api.core.idempotency import once
 from api.core.openapi import Operation, refusals
 from api.core.request import (
     Answer,
@@ -75,6 +77,7 @@ LIST_IDENTITIES = Operation(
     path_parameters=(_ID,),
     parameters=(LIMIT, CURSOR),
     answer=(SourceIdentityPage,),
+    headers=("Link",),
     example=SourceIdentityPage(
         items=[_EXAMPLE], next_cursor=None, total=None, total_is_lower_bound=False, included={}
     ),
@@ -84,6 +87,7 @@ CREATE_IDENTITY = Operation(
     tag="identities",
     description="Writes down who a source turned out to be. Takes `sources:write` as well.",
     path_parameters=(_ID,),
+    header_parameters=("IdempotencyKey",),
     body=SourceIdentityCreate,
     body_example=SourceIdentityCreate(
         identity_id=_EXAMPLE.identity_id,
@@ -93,12 +97,8 @@ CREATE_IDENTITY = Operation(
     answer=(SourceIdentity,),
     example=_EXAMPLE,
     status=201,
-    headers=("Location",),
-    refusals=(
-        *refusals.WRITE_JSON,
-        refusals.NOT_FOUND,
-        refusals.NOT_UNIQUE,
-    ),
+    headers=("Location", "Idempotency-Replayed"),
+    refusals=(*refusals.WRITE_JSON_ONCE, refusals.NOT_FOUND),
 )
 DELETE_IDENTITY = Operation(
     tag="identities",
@@ -124,7 +124,8 @@ DELETE_IDENTITY = Operation(
 async def list_source_identities(request: Request) -> Answer:
     """List who a source turned out to be."""
     source = record_id(request)
-    await _require_source(request, source)
+    async with context(request).database.connection() as connection:
+        await _require_source(connection, request, source)
     key = (("created_at", Instant), ("id", Id))
     return await page(request, f"identities {source}", _LIST, key, values=lambda _: [source])
 
@@ -137,32 +138,42 @@ async def list_source_identities(request: Request) -> Answer:
 async def create_source_identity(request: Request) -> Answer:
     """Write down who a source turned out to be."""
     source = record_id(request)
-    sent = await read_part(request, SourceIdentityCreate)
-    await _require_source(request, source)
+    sent, body = await read_keyed_part(request, SourceIdentityCreate)
+
+    async def work(connection: Connection) -> Answer:
+        await _require_source(connection, request, source)
+        row = await _write_down(connection, request, source, sent)
+        told = {name: row[name] for name in SourceIdentity.__struct_fields__}
+        path = f"/v1/sources/{source}/identities/{sent.identity_id}"
+        return Answer(encoded(told), 201, headers={"location": path})
+
+    return await once(request, body, work)
+
+
+async def _write_down(
+    connection: Connection, request: Request, source: str, sent: SourceIdentityCreate
+) -> asyncpg.Record:
     if sent.identity_id == source:
         fault = Fault(("identity_id",), "self-reference", "A source can't turn out to be itself.")
         raise invalid_record([fault])
-    if not await _sees(request, sent.identity_id):
+    if not await _sees(connection, request, sent.identity_id):
         detail = f"There is no source {sent.identity_id}."
         raise invalid_record([Fault(("identity_id",), "unknown-reference", detail)])
-    async with context(request).database.connection() as connection:
-        try:
-            row = await connection.fetchrow(
-                _CREATE,
-                new_id(),
-                source,
-                sent.identity_id,
-                sent.basis,
-                sent.disclosed_at,
-                sent.note,
-                author(request).actor,
-            )
-        except asyncpg.UniqueViolationError:
-            raise Problem(NOT_UNIQUE, "This is written down already.") from None
+    try:
+        row = await connection.fetchrow(
+            _CREATE,
+            new_id(),
+            source,
+            sent.identity_id,
+            sent.basis,
+            sent.disclosed_at,
+            sent.note,
+            author(request).actor,
+        )
+    except asyncpg.UniqueViolationError:
+        raise Problem(NOT_UNIQUE, "This is written down already.") from None
     assert row is not None  # noqa: S101 - for the type checker
-    told = {name: row[name] for name in SourceIdentity.__struct_fields__}
-    path = f"/v1/sources/{source}/identities/{sent.identity_id}"
-    return Answer(encoded(told), 201, headers={"location": path})
+    return row
 
 
 @delete(
@@ -179,24 +190,23 @@ async def delete_source_identity(request: Request) -> Answer:
     refuse_idempotency_key(request)
     row = None
     if re.match(UUID_PATTERN, identity):
-        await _require_source(request, source)
-        row = await context(request).database.fetchrow(
-            _DELETE, source, identity, author(request).actor
-        )
+        async with context(request).database.connection() as connection:
+            await _require_source(connection, request, source)
+            row = await connection.fetchrow(_DELETE, source, identity, author(request).actor)
     if row is None:
         raise Problem(NOT_FOUND, "No such identity is written down.")
     return Answer(status=204)
 
 
-async def _require_source(request: Request, identity: str) -> None:
-    if not await _sees(request, identity):
+async def _require_source(connection: Connection, request: Request, identity: str) -> None:
+    if not await _sees(connection, request, identity):
         raise Problem(NOT_FOUND, "No record has this id.")
 
 
-async def _sees(request: Request, identity: str) -> bool:
+async def _sees(connection: Connection, request: Request, identity: str) -> bool:
     """Tell whether a source is there, for the caller."""
     query = caller(request).query(_SOURCES)
-    return await context(request).database.fetchrow(query, [identity]) is not None
+    return await connection.fetchrow(query, [identity]) is not None
 
 
 identity_handlers = [list_source_identities, create_source_identity, delete_source_identity]

@@ -23,6 +23,7 @@ from api.core.request import (
     caller,
     context,
     encoded,
+    idempotency_key,
     read_body,
     refuse_idempotency_key,
     require_media_type,
@@ -58,6 +59,7 @@ LIST_KEYS = Operation(
     description="Gives all keys, newest first, revoked ones too, without their secrets.",
     parameters=(LIMIT, CURSOR),
     answer=(KeyPage,),
+    headers=("Link",),
     example=KeyPage(
         items=[_EXAMPLE], next_cursor=None, total=None, total_is_lower_bound=False, included={}
     ),
@@ -120,15 +122,22 @@ GET_ME = Operation(
 
 
 async def read_part(request: Request, kind: type[Sent]) -> Sent:
-    """Read a body that is no record."""
+    """Read a body that is no record, of an operation that takes no Idempotency-Key."""
     refuse_idempotency_key(request)
+    sent, _ = await read_keyed_part(request, kind)
+    return sent
+
+
+async def read_keyed_part(request: Request, kind: type[Sent]) -> tuple[Sent, bytes]:
+    """Read a body that is no record; gives its bytes too, which tell one request from another."""
+    idempotency_key(request)  # refuse a bad one unread
     read_query(request.scope["query_string"], {})
     require_media_type(request, [JSON])
-    document = read_object(await read_body(request, context(request).settings.body_bytes))
-    sent, broken = check(document, kind)
+    body = await read_body(request, context(request).settings.body_bytes)
+    sent, broken = check(read_object(body), kind)
     if sent is None or broken:
         raise invalid_record(broken)
-    return sent
+    return sent, body
 
 
 def _key_id(request: Request) -> str:

@@ -29,11 +29,14 @@ def settle(
     before: Sequence[Appearance],
     versions: Mapping[str, int],
     texts: Texts,
+    *,
+    from_elsewhere: bool = False,
 ) -> Iterator[Fault]:
     """Fill in each appearance's article version and anchor; yield what does not hold.
 
     One that says what it said `before` keeps what the server filled in then. `versions` gives the
-    current version of each article, `texts` the texts that :func:`texts_needed` names.
+    current version of each article, `texts` the texts that :func:`texts_needed` names. What comes
+    `from_elsewhere` may stand in an earlier text that is not here: its anchor then says so.
     """
     searches = iter(range(MOST_SEARCHES))
     for index, appearance in enumerate(appearances):
@@ -43,7 +46,12 @@ def settle(
             appearance.article_version, appearance.anchor = kept.article_version, kept.anchor
         elif appearance.article_id in versions:
             current = versions[appearance.article_id]
-            for fault in _anchor(appearance, current, texts, searches):
+            found = list(_anchor(appearance, current, texts, searches))
+            if from_elsewhere and found:
+                stands_there = sent in (None, Anchor.EXACT, Anchor.RELOCATED)
+                appearance.anchor = Anchor.UNVERIFIED if stands_there else sent
+                continue
+            for fault in found:
                 yield fault.under("appearances", index)
         elif (known := _printed(appearance, before)) is not None:
             # The caller may not see the article: nothing is held to its text, nor told of it.
@@ -55,7 +63,7 @@ def settle(
         else:
             continue  # an unknown reference, reported as such
         stood = before[index].anchor if index < len(before) else None
-        if sent not in (None, appearance.anchor, stood):
+        if not from_elsewhere and sent not in (None, appearance.anchor, stood):
             yield Fault(
                 ("appearances", index, "anchor"),
                 "read-only",

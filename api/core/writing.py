@@ -9,6 +9,7 @@ article's text changes do more follow: what is printed in it moves along.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final, NamedTuple
@@ -31,6 +32,7 @@ from api.core.errors import (
     unavailable,
 )
 from api.core.filters import read_query
+from api.core.idempotency import once
 from api.core.request import (
     JSON,
     MERGE_PATCH,
@@ -41,6 +43,7 @@ from api.core.request import (
     author,
     context,
     etag,
+    idempotency_key,
     new_id,
     preconditions,
     read_body,
@@ -173,6 +176,17 @@ class Draft(NamedTuple):
 
     record: Create
     claimed: Mapping[str, Any]  # what was sent of the server's own properties
+    from_elsewhere: bool = False  # as another server has it
+
+
+def from_elsewhere(wanted: Draft) -> Draft:
+    """Pass over what another server has set in a record."""
+    record = wanted.record
+    if appearances := [
+        msgspec.structs.replace(each, article_version=None) for each in _appearances(record)
+    ]:
+        record = msgspec.structs.replace(record, appearances=appearances)
+    return Draft(record, {}, from_elsewhere=True)
 
 
 def draft(of: Resource, document: dict[str, Any]) -> Draft:
@@ -231,7 +245,13 @@ def settle(
     if appearances := [msgspec.structs.replace(each) for each in _appearances(record)]:
         earlier = _appearances(before) if before else ()
         versions = found.versions[RecordType.ARTICLE]
-        broken += anchors.settle(appearances, earlier, versions, found.texts)
+        broken += anchors.settle(
+            appearances,
+            earlier,
+            versions,
+            found.texts,
+            from_elsewhere=wanted.from_elsewhere,
+        )
         record = msgspec.structs.replace(record, appearances=appearances)
     if broken:
         raise invalid_record(broken)
@@ -351,7 +371,8 @@ class Outcome(NamedTuple):
 
 
 async def _write(
-    request: Request,
+    connection: Connection,
+    who: Author,
     of: Resource,
     sent: Part | None,
     names: Mapping[str, Any],
@@ -362,33 +383,34 @@ async def _write(
     `names` say which records to look for, `sent` what else; `decide` gives the id, the record as it
     is and as it is to be, or raises.
     """
-    who = author(request)
-    async with context(request).database.connection() as connection:
-        for _ in range(_TRIES):
-            found = await look_up(connection, who, of, [sent] if sent else [], **names)
-            identity, current, wanted = decide(found)
-            record, unchanged = settle(of, identity, wanted, current, found)
-            if current is not None and unchanged:
-                return Outcome(identity, current.version, current.doc, created=False)
-            try:
+    for _ in range(_TRIES):
+        found = await look_up(connection, who, of, [sent] if sent else [], **names)
+        identity, current, wanted = decide(found)
+        record, unchanged = settle(of, identity, wanted, current, found)
+        if current is not None and unchanged:
+            return Outcome(identity, current.version, current.doc, created=False)
+        try:
+            async with _savepoint(connection):
                 row = await store(connection, who, of, identity, current, record)
-            except (asyncpg.ForeignKeyViolationError, asyncpg.DeadlockDetectedError):
-                continue  # what it refers to was deleted meanwhile: the next look says which
-            except asyncpg.UniqueViolationError as error:
-                if not _another_was_first(error, of, current):
-                    raise
-                continue
-            if row is not None:
-                return Outcome(identity, row["version"], row["doc"], created=current is None)
+        except (asyncpg.ForeignKeyViolationError, asyncpg.DeadlockDetectedError):
+            continue  # what it refers to was deleted meanwhile: the next look says which
+        except asyncpg.UniqueViolationError as error:
+            if current is not None or not is_own_id(error, of):
+                raise
+            continue
+        if row is not None:
+            return Outcome(identity, row["version"], row["doc"], created=current is None)
     raise contended()
 
 
-def _another_was_first(
-    error: asyncpg.UniqueViolationError, of: Resource, current: Current | None
-) -> bool:
-    """Tell whether an insert failed because the record itself has just been created."""
-    keys = {f"{of.plural}_pkey", f"{of.plural}_live_id_key"}
-    return current is None and error.constraint_name in keys
+def _savepoint(connection: Connection) -> AbstractAsyncContextManager[object]:
+    """Let a transaction go on after an error of the database; without one, every statement does."""
+    return connection.transaction() if connection.is_in_transaction() else nullcontext()
+
+
+def is_own_id(error: asyncpg.UniqueViolationError, of: Resource) -> bool:
+    """Tell whether an insert failed because its id is there, be it since a moment ago."""
+    return error.constraint_name in {f"{of.plural}_pkey", f"{of.plural}_live_id_key"}
 
 
 # --- operations ------------------------------------------------------------------------------
@@ -397,24 +419,37 @@ def _another_was_first(
 async def _read_document(request: Request, of: Resource, media_type: str) -> dict[str, Any]:
     refuse_idempotency_key(request)
     read_query(request.scope["query_string"], {})
-    return await read_record_body(request, of, media_type)
+    return read_object(await _read_record_body(request, of, media_type))
 
 
-async def read_record_body(request: Request, of: Resource, media_type: str) -> dict[str, Any]:
+async def _read_record_body(request: Request, of: Resource, media_type: str) -> bytes:
     """Read a body that is a record, or a patch of one."""
     require_media_type(request, [media_type])
     settings = context(request).settings
     limit = settings.article_body_bytes if of.large else settings.body_bytes
-    return read_object(await read_body(request, limit))
+    return await read_body(request, limit)
 
 
 async def create(of: Resource, request: Request) -> Answer:
     """Create a record under an id of ours."""
-    document = await _read_document(request, of, JSON)
-    wanted = draft(of, document)
+    idempotency_key(request)  # refuse a bad one unread
+    read_query(request.scope["query_string"], {})
+    body = await _read_record_body(request, of, JSON)
+    wanted = draft(of, read_object(body))
     identity = new_id()
-    done = await _write(request, of, wanted.record, {}, lambda _: (identity, None, wanted))
-    return _written(of, done)
+
+    async def work(connection: Connection) -> Answer:
+        done = await _write(
+            connection,
+            author(request),
+            of,
+            wanted.record,
+            {},
+            lambda _: (identity, None, wanted),
+        )
+        return _written(of, done)
+
+    return await once(request, body, work)
 
 
 def _written(of: Resource, done: Outcome) -> Answer:
@@ -442,7 +477,10 @@ async def replace(of: Resource, request: Request) -> Answer:
             raise name_taken("id")
         return identity, current, wanted
 
-    return _written(of, await _write(request, of, wanted.record, {"ids": [identity]}, decide))
+    async with context(request).database.connection() as connection:
+        names = {"ids": [identity]}
+        done = await _write(connection, author(request), of, wanted.record, names, decide)
+    return _written(of, done)
 
 
 def name_taken(what: str) -> Problem:
@@ -468,7 +506,9 @@ async def update(of: Resource, request: Request) -> Answer:
         merged = draft(of, merge_patch(content, patch))
         return identity, current, Draft(merged.record, claimed)
 
-    return _written(of, await _write(request, of, sent, {"ids": [identity]}, decide))
+    async with context(request).database.connection() as connection:
+        done = await _write(connection, author(request), of, sent, {"ids": [identity]}, decide)
+    return _written(of, done)
 
 
 def _expect(expected: Preconditions, current: Current) -> None:
@@ -498,7 +538,7 @@ async def upsert(of: Resource, request: Request) -> Answer:
     pair = external_id(request)
     expected = preconditions(request)
     refuse_idempotency_key(request)
-    wanted = draft(of, await read_record_body(request, of, JSON))
+    wanted = draft(of, read_object(await _read_record_body(request, of, JSON)))
     with_external_id(wanted.record, pair)
     fresh = new_id()
 
@@ -512,21 +552,21 @@ async def upsert(of: Resource, request: Request) -> Answer:
             _expect(expected, current)
         return current.id if current else fresh, current, wanted
 
-    for _ in range(_TRIES):
-        try:
-            done = await _write(request, of, wanted.record, {"external": [pair]}, decide)
-        except Problem as problem:
-            # Another first upsert of the same external id won: ours is then a replacement.
-            if isinstance(problem.__cause__, asyncpg.UniqueViolationError) and _is_ours(
-                problem.__cause__, pair
-            ):
-                continue
-            raise
-        return _written(of, done)
+    who, names = author(request), {"external": [pair]}
+    async with context(request).database.connection() as connection:
+        for _ in range(_TRIES):
+            try:
+                done = await _write(connection, who, of, wanted.record, names, decide)
+            except asyncpg.UniqueViolationError as error:
+                # Another first upsert of the same external id won: ours is then a replacement.
+                if is_external_id(error, pair):
+                    continue
+                raise
+            return _written(of, done)
     raise contended()
 
 
-def _is_ours(error: asyncpg.UniqueViolationError, pair: tuple[str, str]) -> bool:
+def is_external_id(error: asyncpg.UniqueViolationError, pair: tuple[str, str]) -> bool:
     """Tell whether it was this external id that another record took."""
     namespace, value = pair
     return error.constraint_name == "external_ids_pkey" and f", {namespace}, {value})" in str(
@@ -596,19 +636,21 @@ async def _current(connection: Connection, who: Author, of: Resource, identity: 
 
 async def restore(of: Resource, request: Request) -> Answer:
     """Bring a deleted record back, as it was before."""
+    idempotency_key(request)
     identity = record_id(request)
     read_query(request.scope["query_string"], {})
-    refuse_idempotency_key(request)
     expected = required_match(request)
     who = author(request)
-    async with context(request).database.connection() as connection:
+
+    async def work(connection: Connection) -> Answer:
         try:
-            row = await connection.fetchrow(
-                who.caller.query(sql.restore(of.table)),
-                identity,
-                expected.versions(identity),
-                who.actor,
-            )
+            async with _savepoint(connection):
+                row = await connection.fetchrow(
+                    who.caller.query(sql.restore(of.table)),
+                    identity,
+                    expected.versions(identity),
+                    who.actor,
+                )
         except asyncpg.ForeignKeyViolationError:
             raise await _targets_gone(connection, who, of, identity) from None
         if row is None:
@@ -622,7 +664,9 @@ async def restore(of: Resource, request: Request) -> Answer:
                 current=None,
                 version=current.version,
             )
-    return record_answer(identity, row["version"], row["doc"])
+        return record_answer(identity, row["version"], row["doc"])
+
+    return await once(request, b"", work)
 
 
 async def _targets_gone(

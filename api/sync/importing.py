@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, BinaryIO, Final, NamedTuple
 
 import asyncpg
@@ -37,6 +38,7 @@ from api.core.errors import (
     unavailable,
 )
 from api.core.filters import Parameter, read_query
+from api.core.idempotency import derived_id
 from api.core.openapi import Operation, refusals
 from api.core.request import (
     NDJSON,
@@ -48,8 +50,8 @@ from api.core.request import (
     body_chunks,
     context,
     etag,
+    idempotency_key,
     new_id,
-    refuse_idempotency_key,
     require_media_type,
 )
 from api.core.resource import Resource
@@ -59,6 +61,9 @@ from api.core.writing import (
     Draft,
     Found,
     draft,
+    from_elsewhere,
+    is_external_id,
+    is_own_id,
     look_up,
     name_taken,
     reanchor,
@@ -74,7 +79,7 @@ from api.denials import DENIALS
 from api.settings import Settings
 from api.sources import SOURCES
 from api.sync.spool import JSON_SPACE, Spool, numbered_lines
-from schemas.base import Create, ExternalId, Reference
+from schemas.base import Create, ExternalId, Fault, Reference
 from schemas.imports import ImportCounts, ImportLine, ImportResult, ImportTotals
 from schemas.vocabularies import ImportOp, RecordType, Scope
 
@@ -99,8 +104,12 @@ Takes any number of lines, each a JSON object as the schema says, and writes the
 as `PUT` does. Gives a line for each, in the same order, and a last one with the totals: an answer \
 without it was cut off. A refused line has a problem and does not keep the others from being \
 written, unless the import is `atomic`. Sending the same lines again changes nothing where each \
-names its record by `id` or `external_id`.""",
+names its record by `id` or `external_id`. With an `Idempotency-Key` that goes for the others too: \
+the record of such a line is told by the caller, the key and the line's number, and where it is \
+there, the line leaves it as it is. The lines of an export are taken as they are; its first and \
+its last one get no result.""",
     parameters=(ATOMIC, DRY_RUN),
+    header_parameters=("IdempotencyKeyOfLines",),
     body=ImportLine,
     body_type=NDJSON,
     body_example=ImportLine(
@@ -136,14 +145,16 @@ names its record by `id` or `external_id`.""",
 )
 async def import_records(request: Request) -> Answer:
     """Write many records, one a line."""
-    refuse_idempotency_key(request)
+    key = idempotency_key(request)
     given = read_query(request.scope["query_string"], _PARAMETERS)
     require_media_type(request, [NDJSON])
+    who = author(request)
+    name = None if key is None else partial(derived_id, who.caller.key_id or "", key)
     body = Spool()
     try:
         async for chunk in body_chunks(request):
             body.file.write(chunk)
-        done = await run(context(request).database, author(request), body.file, **given)
+        done = await run(context(request).database, who, body.file, name=name, **given)
     finally:
         body.close()
     return SpooledAnswer(done)
@@ -186,6 +197,10 @@ class SpooledAnswer(Answer):
 # --- a run -----------------------------------------------------------------------------------
 
 
+Name = Callable[[int], str]
+"""Gives the id of the record of a line that names none, by the line's number."""
+
+
 class Entry(NamedTuple):
     """A line as it was read: what is to be done, or why it can't be."""
 
@@ -194,6 +209,7 @@ class Entry(NamedTuple):
     line: ImportLine | None
     wanted: Draft | None
     problem: Problem | None
+    named: bool = False  # by us: to be created, if it is not there
 
 
 class Done(NamedTuple):
@@ -216,6 +232,7 @@ class Run:
     settings: Settings
     atomic: bool
     dry_run: bool
+    name: Name | None = None
     refused: bool = False  # a line of an atomic run, and so all of them
     results: list[Spool] = field(default_factory=list)  # each in the order of the lines
     late: list[Spool] = field(default_factory=list)  # likewise; these replace those
@@ -234,11 +251,12 @@ async def run(
     *,
     atomic: bool = False,
     dry_run: bool = False,
+    name: Name | None = None,
 ) -> Spool:
     """Apply a file of lines and give the file of results, totals last."""
     limit = database.settings.article_body_bytes
     async with database.connection() as connection:
-        this = Run(connection, who, database.settings, atomic, dry_run)
+        this = Run(connection, who, database.settings, atomic, dry_run, name)
         try:
             if not atomic and not dry_run:
                 await _apply_all(this, numbered_lines(body, limit))
@@ -332,6 +350,8 @@ async def _batches(
     op = ImportOp.UPSERT
     for number, raw in lines:
         entry = _read(number, raw, this)
+        if entry is None:
+            continue
         own = _names(entry.line)
         other_op = entry.line is not None and entry.line.op is not op
         full = len(batch) >= MOST_LINES or size >= MOST_BYTES
@@ -348,15 +368,18 @@ async def _batches(
         yield batch
 
 
-def _read(number: int, raw: bytes | None, this: Run) -> Entry:
-    """Read a line as strictly as a body."""
+def _read(number: int, raw: bytes | None, this: Run) -> Entry | None:
+    """Read a line as strictly as a body; null for the first and the last one of an export."""
     settings = this.settings
     size = len(raw or b"")
     line = None
+    named = False
     try:
         if raw is None:
             raise _too_long(settings.article_body_bytes)
         document = read_object(raw.strip(JSON_SPACE))
+        if _frames(document):
+            return None
         line, broken = check(document, ImportLine)
         if line is None or broken:
             raise invalid_record(broken)
@@ -367,9 +390,17 @@ def _read(number: int, raw: bytes | None, this: Run) -> Entry:
         wanted = None
         if line.data is not None:
             wanted = _draft(of, line)
+        if this.name is not None and line.id is None and line.external_id is None:
+            line.id = this.name(number)
+            named = True
     except Problem as problem:
         return Entry(number, size, line, None, problem)
-    return Entry(number, size, line, wanted, None)
+    return Entry(number, size, line, wanted, None, named)
+
+
+def _frames(document: dict[str, Any]) -> bool:
+    """Tell whether a line is an export's first, with its cursor, or its last, with its count."""
+    return ("cursor" in document and "type" not in document) or document.keys() == {"count"}
 
 
 def _require_scope(this: Run, of: RecordType) -> None:
@@ -380,11 +411,21 @@ def _require_scope(this: Run, of: RecordType) -> None:
 def _draft(of: Resource, line: ImportLine) -> Draft:
     try:
         wanted = draft(of, line.data or {})
+        if line.version is not None:
+            _require_id(wanted, line)
+            wanted = from_elsewhere(wanted)
         if line.external_id is not None:
             with_external_id(wanted.record, (line.external_id.namespace, line.external_id.value))
     except Problem as problem:
         raise problem.under("/data") from None
     return wanted
+
+
+def _require_id(wanted: Draft, line: ImportLine) -> None:
+    """Refuse a line that names one record and holds another."""
+    if line.id is not None and wanted.claimed.get("id", line.id) != line.id:
+        detail = f"The line says that the record's id is {line.id}."
+        raise invalid_record([Fault(("id",), "not-allowed", detail)])
 
 
 def _too_long(limit: int) -> Problem:
@@ -408,7 +449,12 @@ class _Moved(Exception):  # noqa: N818 - it is no error
     """A record changed between the look and the write."""
 
 
-_RETRIED = (asyncpg.UniqueViolationError, asyncpg.ForeignKeyViolationError, _Moved)
+_RETRIED = (
+    asyncpg.UniqueViolationError,
+    asyncpg.ForeignKeyViolationError,
+    asyncpg.DeadlockDetectedError,
+    _Moved,
+)
 
 
 async def _apply(this: Run, batch: Sequence[Entry]) -> list[Done]:
@@ -421,11 +467,24 @@ async def _apply(this: Run, batch: Sequence[Entry]) -> list[Done]:
             if len(batch) > 1:
                 return [done for entry in batch for done in await _apply(this, [entry])]
             if isinstance(error, asyncpg.UniqueViolationError):
+                if _another_was_first(error, batch[0]):
+                    continue
                 return [_refuse(batch[0], from_database(error) or unavailable(""))]
             deletes = isinstance(error, asyncpg.ForeignKeyViolationError) and _deletes(batch)
             if deletes and (told := await _still_referenced(this, batch[0])):
                 return [_refuse(batch[0], told)]
     return [_refuse(batch[0], contended())]
+
+
+def _another_was_first(error: asyncpg.UniqueViolationError, entry: Entry) -> bool:
+    """Tell whether the line's own record was created meanwhile: the next look finds it."""
+    line = entry.line
+    if line is None:
+        return False
+    if line.id is not None:
+        return is_own_id(error, RESOURCES[line.type])
+    name = line.external_id
+    return name is not None and is_external_id(error, (name.namespace, name.value))
 
 
 def _deletes(batch: Sequence[Entry]) -> bool:
@@ -482,6 +541,9 @@ async def _write(this: Run, batch: Sequence[Entry]) -> list[Done]:
             continue
         of, look = RESOURCES[entry.line.type], looks[entry.line.type]
         settled: Done | Change | Deletion
+        if entry.named and (left := _leave_alone(entry, look)):
+            done[entry.number] = left
+            continue
         try:
             current = _current(of, entry.line, look)
             if entry.wanted is not None:
@@ -588,6 +650,17 @@ def _settle(
     return Change(entry, identity, current, record, forward)
 
 
+def _leave_alone(entry: Entry, look: Found) -> Done | None:
+    """Give the result of a line whose record, named by us, was created before."""
+    assert entry.line is not None  # noqa: S101 - for the type checker
+    identity = entry.line.id or ""
+    if current := look.current.get(identity):
+        return _result(entry, "unchanged", 200, identity, current.version)
+    if identity in look.hidden:
+        return _result(entry, "unchanged", 200, identity, None)
+    return None
+
+
 def _leave(entry: Entry, current: Current | None) -> Done | Deletion:
     """Find what a line is to delete; what is deleted already stays so."""
     if current is None:
@@ -655,7 +728,7 @@ async def _still_referenced(this: Run, entry: Entry) -> Problem | None:
 # --- results ---------------------------------------------------------------------------------
 
 
-def _result(entry: Entry, count: str, status: int, identity: str, version: int) -> Done:
+def _result(entry: Entry, count: str, status: int, identity: str, version: int | None) -> Done:
     result = ImportResult(
         line=entry.number,
         status=status,
@@ -669,7 +742,8 @@ def _result(entry: Entry, count: str, status: int, identity: str, version: int) 
 
 def _refuse(entry: Entry, problem: Problem) -> Done:
     line = entry.line
-    return _refused(entry.number, line.type if line else None, line.id if line else None, problem)
+    identity = line.id if line and not entry.named else None
+    return _refused(entry.number, line.type if line else None, identity, problem)
 
 
 def _refused(number: int, kind: RecordType | None, identity: str | None, problem: Problem) -> Done:

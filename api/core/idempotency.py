@@ -1,0 +1,176 @@
+"""Idempotency-Key: a request that is sent again gets the first answer, and is not done again.
+
+The answer is stored in the work's own transaction, so that neither is ever there without the other.
+Requests with the same key are told apart by an advisory lock, which is gone with the transaction,
+however that ends; the table's primary key holds where the lock would not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from api.core.background import again_and_again, meanwhile
+from api.core.db import Connection, Database
+from api.core.errors import (
+    IDEMPOTENCY_IN_PROGRESS,
+    IDEMPOTENCY_KEY_REUSED,
+    Problem,
+    contended,
+)
+from api.core.request import Answer, Request, caller, context, idempotency_key
+
+Work = Callable[[Connection], Awaitable[Answer]]
+"""What a request asks for, on a connection; it raises where it refuses."""
+
+SWEEP_EVERY_SECONDS: Final = 60.0
+MOST_SWEPT: Final = 500
+_TRIES: Final = 2
+_RETRY_SECONDS: Final = "1"
+_REPLAYED: Final = (b"idempotency-replayed", b"true")
+
+log = logging.getLogger("claim_records")
+
+# A statement of its own: taken in the same one as the look, the lock would come after the snapshot,
+# in which what its last holder wrote is not there yet.
+_LOCK = "SELECT pg_try_advisory_xact_lock($1)"
+_LOOK = """
+    SELECT fingerprint, status, headers, body FROM idempotency_keys
+    WHERE key_id = $1 AND key = $2
+        AND created_at > clock_timestamp() - interval '48 hours'"""
+_KEEP = """
+    INSERT INTO idempotency_keys AS k (key_id, key, fingerprint, status, headers, body)
+    VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT (key_id, key) DO UPDATE
+    SET fingerprint = EXCLUDED.fingerprint, status = EXCLUDED.status, headers = EXCLUDED.headers,
+        body = EXCLUDED.body, created_at = EXCLUDED.created_at
+    WHERE k.created_at <= clock_timestamp() - interval '48 hours'
+    RETURNING true"""
+_SWEEP = """
+    WITH due AS (
+        SELECT key_id, key FROM idempotency_keys
+        WHERE created_at <= clock_timestamp() - interval '48 hours'
+        ORDER BY created_at
+        LIMIT $1
+        FOR UPDATE SKIP LOCKED
+    )
+    DELETE FROM idempotency_keys AS k USING due
+    WHERE k.key_id = due.key_id AND k.key = due.key
+    RETURNING true"""
+
+
+class _Keyed(NamedTuple):
+    """A request that can be told from others."""
+
+    key_id: str
+    key: str
+    fingerprint: bytes
+
+
+class _AnotherWasFirst(Exception):  # noqa: N818 - it is no error
+    """Another transaction stored an answer for the same key meanwhile."""
+
+
+async def once(request: Request, body: bytes, work: Work) -> Answer:
+    """Do what a request asks for, or give the answer that it got before.
+
+    Without the header, `work` runs on a connection as it is, outside of any transaction. With it,
+    `work` runs in one, and what it does to go on after an error of the database takes a savepoint.
+    What it raises undoes everything, and nothing is stored.
+    """
+    key = idempotency_key(request)
+    database = context(request).database
+    if key is None:
+        async with database.connection() as connection:
+            return await work(connection)
+    key_id = caller(request).key_id
+    assert key_id is not None  # noqa: S101 - writing takes a key
+    keyed = _Keyed(key_id, key, _fingerprint(request, body))
+    for _ in range(_TRIES):
+        with suppress(_AnotherWasFirst):
+            async with database.connection() as connection, connection.transaction():
+                return await _in_transaction(connection, keyed, work)
+    raise contended()
+
+
+async def _in_transaction(connection: Connection, keyed: _Keyed, work: Work) -> Answer:
+    if not await connection.fetchval(_LOCK, _lock_number(keyed)):
+        raise Problem(IDEMPOTENCY_IN_PROGRESS, headers={"Retry-After": _RETRY_SECONDS})
+    row = await connection.fetchrow(_LOOK, keyed.key_id, keyed.key)
+    if row is not None:
+        return _replayed(keyed, row)
+    answer = await work(connection)
+    headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in answer.headers]
+    if not await connection.fetchval(_KEEP, *keyed, answer.status, headers, answer.body):
+        raise _AnotherWasFirst
+    return answer
+
+
+def _replayed(keyed: _Keyed, row: asyncpg.Record) -> Answer:
+    """Give the stored answer, if it is one to this request."""
+    if row["fingerprint"] != keyed.fingerprint:
+        raise Problem(IDEMPOTENCY_KEY_REUSED)
+    answer = Answer(row["body"], row["status"])
+    stored = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in row["headers"]]
+    answer.headers = [*stored, _REPLAYED]
+    return answer
+
+
+def _fingerprint(request: Request, body: bytes) -> bytes:
+    """Condense what makes a request another one."""
+    scope = request.scope
+    match = ", ".join(request.headers.getall("if-match", []))
+    parts = (
+        scope["method"].encode(),
+        scope["path"].encode(),
+        scope["query_string"],
+        match.encode("latin-1"),
+        body,
+    )
+    return _digest(*parts)
+
+
+def _lock_number(keyed: _Keyed) -> int:
+    digest = _digest(b"idempotency", keyed.key_id.encode(), keyed.key.encode())
+    return int.from_bytes(digest[:8], signed=True)
+
+
+def derived_id(key_id: str, key: str, line: int) -> str:
+    """Make the id of what a line of an import creates: a UUIDv8 (RFC 9562), always the same."""
+    digest = _digest(b"import", key_id.encode(), key.encode(), b"%d" % line)
+    bits = int.from_bytes(digest[:16])
+    bits = bits & ~(0xF << 76) | (0x8 << 76)
+    bits = bits & ~(0x3 << 62) | (0x2 << 62)
+    return str(UUID(int=bits))
+
+
+def _digest(*parts: bytes) -> bytes:
+    """Hash several texts so that no two sequences of them look alike."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(b"%d:" % len(part))
+        digest.update(part)
+    return digest.digest()
+
+
+# --- what is of no use any more --------------------------------------------------------------
+
+
+async def sweep(database: Database) -> None:
+    """Delete answers that are too old, 500 at a time."""
+    while len(await database.fetch(_SWEEP, MOST_SWEPT)) == MOST_SWEPT:
+        pass
+
+
+def sweeping(database: Database) -> AbstractAsyncContextManager[None]:
+    """Delete old answers in the background."""
+    work = again_and_again(
+        SWEEP_EVERY_SECONDS, lambda: sweep(database), "old answers wait to be deleted"
+    )
+    return meanwhile(work)
