@@ -1,0 +1,243 @@
+"""Export: everything that a reader may see, as lines that import takes back.
+
+The cursor of the change feed is taken before the first record is read, and no transaction spans
+the pages. So what was written meanwhile may be in the export or not, but is always in the feed
+behind the cursor: export, then feed is a copy without a gap. In memory is one page at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+import re
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from typing import Any, Final, Protocol
+
+import zstandard
+from litestar import get
+from litestar.types import Receive, Send
+from litestar.types import Scope as AsgiScope
+
+from api.access.callers import ANYTHING, Caller
+from api.core import sql
+from api.core.db import Database, Row
+from api.core.errors import UNAVAILABLE, Problem
+from api.core.filters import read_query
+from api.core.openapi import Operation, refusals
+from api.core.request import NDJSON, Answer, Request, caller, context, encoded
+from api.sync import positions
+from api.sync.feed import feed_of
+from api.sync.importing import RESOURCES
+from api.sync.positions import TYPES
+from schemas.exports import ExportHeader, ExportLine, ExportTotals
+from schemas.vocabularies import RecordType
+
+MOST_RECORDS: Final = 500
+MOST_BYTES: Final = 1_048_576
+"""How long a page is; one record is always on it, even where it is longer."""
+_TRIES: Final = 3
+_PAUSE_SECONDS: Final = 1.0
+_START: Final = (dt.datetime.min.replace(tzinfo=dt.UTC), "00000000-0000-0000-0000-000000000000")
+
+log = logging.getLogger("claim_records")
+
+EXPORT_RECORDS = Operation(
+    tag="export",
+    description="""\
+Gives every record that the caller may see, a line each: sources, articles, claims, denials, each \
+in the order of creation. The first line has a cursor of the change feed, taken before the first \
+record was read: go on from there, and nothing is missed that happens meanwhile. The last line has \
+the number of records: an export without it was cut off. `POST /v1/import` takes the lines as they \
+are. With `Accept-Encoding: zstd` or `gzip` the answer is several times smaller.""",
+    parameters=(TYPES,),
+    answer=(ExportHeader, ExportLine, ExportTotals),
+    media_type=NDJSON,
+    headers=("Content-Encoding", "Vary"),
+    example=ExportTotals(count=0),
+    refusals=(refusals.BAD_QUERY, refusals.UNAVAILABLE),
+)
+
+
+@get(
+    "/v1/export", operation_id="exportRecords", opt={"operation": EXPORT_RECORDS, "reads": ANYTHING}
+)
+async def export_records(request: Request) -> Answer:
+    """Read all records, one a line."""
+    types = positions.types_of(read_query(request.scope["query_string"], {TYPES.name: TYPES}))
+    feed, who = feed_of(request), caller(request)
+    at = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    head = await feed.catch_up()
+    cursor = positions.written(await feed.position(head.seq), who, types)
+    wanted = [of for of in RESOURCES if of in types]
+    header = ExportHeader(cursor=cursor, at=at, types=wanted)
+    chunks = _chunks(context(request).database, who, header)
+    # What is wrong from the start is told as a status.
+    first = await anext(chunks)
+    coding = preferred(request.headers.getall("accept-encoding", []))
+    return StreamedAnswer(first, chunks, coding, feed.stopping)
+
+
+# --- the lines -----------------------------------------------------------------------------------
+
+
+async def _chunks(
+    database: Database, who: Caller, header: ExportHeader
+) -> AsyncGenerator[bytes, None]:
+    """Write the lines, a page at a time."""
+    lines = [encoded(header) + b"\n"]
+    count = 0
+    for of in header.types:
+        async for rows in _pages(database, who, of):
+            count += len(rows)
+            kind = of.encode()
+            lines += [
+                b'{"type":"%b","id":"%b","version":%d,"data":%b}\n'
+                % (kind, row["id"].encode(), row["version"], row["doc"])
+                for row in rows
+            ]
+            yield b"".join(lines)
+            lines = []
+    lines.append(encoded(ExportTotals(count=count)) + b"\n")
+    yield b"".join(lines)
+
+
+async def _pages(database: Database, who: Caller, of: RecordType) -> AsyncIterator[list[Row]]:
+    """Read the records of a type, a page at a time."""
+    query = who.query(sql.exported(RESOURCES[of].table))
+    behind: Sequence[Any] = _START
+    while rows := await _page(database, query, behind):
+        yield rows
+        behind = rows[-1]["created_at"], rows[-1]["id"]
+
+
+async def _page(database: Database, query: str, behind: Sequence[Any]) -> list[Row]:
+    """Read a page; where the database is busy, try again: what was sent would be lost."""
+    for _ in range(_TRIES - 1):
+        try:
+            return await database.fetch(query, *behind, MOST_RECORDS, MOST_BYTES)
+        except Problem as problem:
+            if problem.kind is not UNAVAILABLE:
+                raise
+        await asyncio.sleep(_PAUSE_SECONDS)
+    return await database.fetch(query, *behind, MOST_RECORDS, MOST_BYTES)
+
+
+# --- codings (RFC 9110, section 12.5.3) ----------------------------------------------------------
+
+IDENTITY: Final = "identity"
+_GZIP_LEVEL: Final = 3
+_CODING = re.compile(
+    r"(?P<name>[!#$%&'*+.^_`|~0-9a-z-]+)(?:\s*;\s*q=(?P<q>0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?\Z"
+)
+
+
+class _Encoder(Protocol):
+    def compress(self, data: bytes, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
+
+
+class _Identity:
+    """What leaves bytes as they are."""
+
+    def compress(self, data: bytes, /) -> bytes:
+        return data
+
+    def flush(self) -> bytes:
+        return b""
+
+
+def _gzip() -> _Encoder:
+    return zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+
+
+def _zstd() -> _Encoder:
+    return zstandard.ZstdCompressor().compressobj()
+
+
+_ENCODERS: Final = {"zstd": _zstd, "gzip": _gzip, IDENTITY: _Identity}
+"""Best first."""
+
+
+def preferred(accepted: Sequence[str]) -> str:
+    """Choose a coding by the values of Accept-Encoding; where none will do, none is applied."""
+    weights: dict[str, float] = {}
+    for item in ",".join(accepted).lower().split(","):
+        if found := _CODING.match(item.strip()):
+            weights[found["name"]] = float(found["q"] or 1)
+    others = weights.get("*", 0.0)
+    weighed = {name: weights.get(name, others) for name in _ENCODERS}
+    # Not to be mentioned is no offence for what needs no decoding.
+    weighed[IDENTITY] = weights.get(IDENTITY, others if "*" in weights else 0.001)
+    best = max(weighed, key=lambda name: weighed[name])  # of equals the first
+    return best if weighed[best] else IDENTITY
+
+
+# --- the answer ----------------------------------------------------------------------------------
+
+
+class StreamedAnswer(Answer):
+    """An answer that is written while it is read; where it is cut off, its end is missing."""
+
+    __slots__ = ("_chunks", "_coding", "_stopping")
+
+    def __init__(
+        self,
+        first: bytes,
+        others: AsyncGenerator[bytes, None],
+        coding: str,
+        stopping: asyncio.Event,
+    ) -> None:
+        """Take the first chunk, which is there already, and what gives the others."""
+        headers = {"cache-control": "no-store", "vary": "Accept-Encoding"}
+        if coding != IDENTITY:
+            headers["content-encoding"] = coding
+        super().__init__(first, headers=headers, media_type=NDJSON)
+        self.headers = [header for header in self.headers if header[0] != b"content-length"]
+        self._chunks, self._coding, self._stopping = others, coding, stopping
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Send it, until the client goes or the service stops."""
+        work: list[Coroutine[Any, Any, object]] = [
+            self._send(send, bodiless=scope["state"].get("head", False)),
+            _gone(receive),
+            self._stopping.wait(),
+        ]
+        sending, *_ = tasks = [asyncio.create_task(each) for each in work]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._chunks.aclose()
+        if not sending.cancelled() and (error := sending.exception()):
+            # Returning without the end has the server cut the connection, which tells the client.
+            log.error("an export was cut off", exc_info=error, extra=_request_id(scope))
+
+    async def _send(self, send: Send, *, bodiless: bool) -> None:
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        if not bodiless:
+            encoder = _ENCODERS[self._coding]()
+            await _send_on(send, await asyncio.to_thread(encoder.compress, self.body))
+            async for chunk in self._chunks:
+                await _send_on(send, await asyncio.to_thread(encoder.compress, chunk))
+            await _send_on(send, encoder.flush())
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _send_on(send: Send, body: bytes) -> None:
+    if body:
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+async def _gone(receive: Receive) -> None:
+    """Wait until the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _request_id(scope: AsgiScope) -> dict[str, Any]:
+    return {"request_id": scope["state"]["request_id"]}
