@@ -1,0 +1,1141 @@
+"""Webhooks: signed as Standard Webhooks has it, in order, at least once, never to the inside."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+from standardwebhooks import Webhook as Verifier
+from standardwebhooks import WebhookVerificationError
+
+from api.access import keyring
+from api.app import at_edge, create_router
+from api.core.db import Database
+from api.settings import Settings, SettingsError, networks, read
+from api.sync.delivery import DELAYS, Deliverer
+from api.sync.leases import MOST_KEPT, Leases
+from api.sync.targets import TargetRefused, Targets, parsed, permitted
+from schemas.vocabularies import Scope
+from schemas.webhooks import MOST_WEBHOOKS
+from tests.conftest import KEY, allow, as_service, bearer
+from tests.test_openapi import check
+from tests.world import faults
+
+LOOPBACK = "127.0.0.0/8,::1/128"
+PATCH = {"content-type": "application/merge-patch+json"}
+SOMEWHERE = "01938f7a-4c00-7000-8000-0000000000ff"
+PUBLIC_URL = "https://receiver.example/hook"
+HURRIED: dict[str, Any] = {"poll_seconds": 0.05, "delays": (0.01,) * 9}
+
+
+# --- a receiver, and a service that delivers to it -------------------------------------------
+
+
+class Received(NamedTuple):
+    """A request, as a receiver gets it."""
+
+    headers: dict[str, str]
+    body: bytes
+    at: dt.datetime
+
+    @property
+    def id(self) -> str:
+        return self.headers["webhook-id"]
+
+    @property
+    def event(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.body)
+        return found
+
+    @property
+    def told(self) -> tuple[str, str, int]:
+        event = self.event
+        return event["type"], event["data"]["id"], event["data"]["version"]
+
+
+Answering = Callable[[Received], Awaitable[tuple[int, dict[str, str]]]]
+
+
+async def take(_: Received) -> tuple[int, dict[str, str]]:
+    return 204, {}
+
+
+def always(status: int, **headers: str) -> Answering:
+    async def answer(_: Received) -> tuple[int, dict[str, str]]:
+        return status, {name.replace("_", "-"): value for name, value in headers.items()}
+
+    return answer
+
+
+class Receiver:
+    """An HTTP server on loopback that keeps what it gets, and answers as it is told to."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.got: list[Received] = []
+        self.answering: Answering = take
+        self._came = asyncio.Condition()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                await self._answer(head, reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    async def _answer(
+        self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        first, *lines = head.decode("latin-1").strip().split("\r\n")
+        assert first.split()[0] == "POST"
+        headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
+        body = await reader.readexactly(int(headers["content-length"]))
+        received = Received(headers, body, dt.datetime.now(dt.UTC))
+        async with self._came:
+            self.got.append(received)
+            self._came.notify_all()
+        status, more = await self.answering(received)
+        said = "".join(f"{name}: {value}\r\n" for name, value in more.items())
+        writer.write(f"HTTP/1.1 {status} X\r\n{said}content-length: 0\r\n\r\n".encode())
+        await writer.drain()
+
+    async def until(self, number: int) -> list[Received]:
+        """Wait for so many requests."""
+        async with asyncio.timeout(20), self._came:
+            await self._came.wait_for(lambda: len(self.got) >= number)
+        return self.got
+
+
+@asynccontextmanager
+async def receiving(tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0, ssl=tls)
+    port = server.sockets[0].getsockname()[1]
+    receiver.url = f"https://localhost:{port}/hook" if tls else f"http://127.0.0.1:{port}/hook?a=b"
+    try:
+        yield receiver
+    finally:
+        server.close()
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    """Be ready to receive."""
+    async with receiving() as found:
+        yield found
+
+
+@asynccontextmanager
+async def delivering(
+    url: str, listed: str | None = LOOPBACK, **hurry: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Run the application on a database, with a deliverer in a hurry, and give a client."""
+    settings = Settings(pool_size=5, rate_per_minute=10_000_000, webhook_networks=listed)
+    database = Database(as_service(url), settings)
+    router, routes = create_router(settings, database)
+    router.state["deliverer"] = Deliverer(database, router.state["feed"], **{**HURRIED, **hurry})
+    async with router.lifespan():
+        await allow(url)
+        transport: Any = httpx.ASGITransport(at_edge(settings, router, routes))  # type: ignore[arg-type]
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://127.0.0.1", headers=bearer(KEY)
+        ) as client:
+            yield client
+
+
+@pytest.fixture
+async def service(empty_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Serve a database of this test's own, delivering."""
+    async with delivering(empty_url) as found:
+        yield found
+
+
+async def made(client: httpx.AsyncClient, url: str, **more: Any) -> dict[str, Any]:
+    answer = await client.post("/v1/webhooks", json={"url": url} | more)
+    assert answer.status_code == 201, answer.text
+    found: dict[str, Any] = check(answer, "createWebhook")
+    return found
+
+
+async def claimed(client: httpx.AsyncClient, text: str = "It is so", **more: Any) -> dict[str, Any]:
+    answer = await client.post("/v1/claims", json={"text": text} | more)
+    assert answer.status_code == 201, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def changed(client: httpx.AsyncClient, claim: dict[str, Any], **more: Any) -> None:
+    path = f"/v1/claims/{claim['id']}"
+    answer = await client.patch(path, json=more, headers={"if-match": "*"} | PATCH)
+    assert answer.status_code == 200, answer.text
+
+
+async def patched(client: httpx.AsyncClient, webhook: dict[str, Any], **more: Any) -> Any:
+    answer = await client.patch(f"/v1/webhooks/{webhook['id']}", json=more, headers=PATCH)
+    assert answer.status_code == 200, answer.text
+    return check(answer, "updateWebhook")
+
+
+async def eventually(
+    client: httpx.AsyncClient, webhook: dict[str, Any], what: Callable[[Any], Any]
+) -> Any:
+    """Wait until a webhook is as expected."""
+    async with asyncio.timeout(20):
+        while True:
+            found = (await client.get(f"/v1/webhooks/{webhook['id']}")).json()
+            if what(found):
+                return found
+            await asyncio.sleep(0.02)
+
+
+async def logged(client: httpx.AsyncClient, webhook: dict[str, Any], number: int) -> list[Any]:
+    """Wait for so many deliveries in the log; newest first."""
+    async with asyncio.timeout(20):
+        while True:
+            answer = await client.get(f"/v1/webhooks/{webhook['id']}/deliveries")
+            found: list[Any] = check(answer, "listWebhookDeliveries")["items"]
+            if len(found) >= number:
+                return found
+            await asyncio.sleep(0.02)
+
+
+async def execute(url: str, statement: str, *values: Any) -> Any:
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(statement, *values)
+    finally:
+        await connection.close()
+
+
+# --- managing them ---------------------------------------------------------------------------
+
+
+async def test_a_webhook_is_made_read_changed_and_deleted(empty: httpx.AsyncClient) -> None:
+    answer = await empty.post(
+        "/v1/webhooks",
+        json={"url": PUBLIC_URL, "description": "Copy", "types": ["denial", "claim"]},
+    )
+    created = check(answer, "createWebhook")
+    assert answer.headers["cache-control"] == "no-store"
+    secret = created.pop("secret")
+    assert secret.startswith("whsec_")
+    path = answer.headers["location"]
+    got = await empty.get(path)
+    assert check(got, "getWebhook") == created
+    assert secret not in got.text
+    assert (created["types"], created["status"], created["seq"]) == (
+        ["claim", "denial"],
+        "active",
+        0,
+    )
+    (listed,) = check(await empty.get("/v1/webhooks"), "listWebhooks")["items"]
+    assert listed == created
+    other = await patched(empty, created, types=None, description=None, url=f"{PUBLIC_URL}/2")
+    assert (other["types"], other["description"], other["url"]) == ([], None, f"{PUBLIC_URL}/2")
+    assert (await patched(empty, created))["url"] == other["url"]
+    check(await empty.delete(path), "deleteWebhook")
+    for gone in (await empty.get(path), await empty.delete(path)):
+        assert gone.status_code == 404
+    events = (await empty.get("/v1/audit", params={"record_id": created["id"]})).json()["items"]
+    assert [e["op"] for e in events] == ["deleted", "updated", "updated", "created"]
+    assert {e["record_type"] for e in events} == {"webhook"}
+
+
+async def test_one_manages_the_webhooks_of_ones_own_key_only(
+    empty: httpx.AsyncClient, empty_url: str
+) -> None:
+    mine = await made(empty, PUBLIC_URL)
+    others = bearer(await allow(empty_url, keyring.new_key()))
+    assert (await empty.get("/v1/webhooks", headers=others)).json()["items"] == []
+    path = f"/v1/webhooks/{mine['id']}"
+    for method, tail, body in (
+        ("GET", "", None),
+        ("DELETE", "", None),
+        ("GET", "/deliveries", None),
+        ("POST", "/rotate", {}),
+        ("POST", "/replay", {"since": "now"}),
+        ("POST", "/test", None),
+    ):
+        answer = await empty.request(method, path + tail, json=body, headers=others)
+        assert answer.status_code == 404, (method, tail)
+    patch = await empty.patch(path, json={"paused": True}, headers=others | PATCH)
+    assert patch.status_code == 404
+    assert check(await empty.get(path), "getWebhook")["status"] == "active"
+
+
+async def test_a_key_that_can_read_nothing_makes_no_webhook(
+    empty: httpx.AsyncClient, empty_url: str
+) -> None:
+    headers = bearer(await allow(empty_url, keyring.new_key(), [Scope.WEBHOOKS]))
+    answer = await empty.post("/v1/webhooks", json={"url": PUBLIC_URL}, headers=headers)
+    assert check(answer, "createWebhook")["code"] == "forbidden"
+
+
+async def test_a_key_has_fifty_webhooks_at_most(empty: httpx.AsyncClient, empty_url: str) -> None:
+    first = await made(empty, PUBLIC_URL)
+    await execute(
+        empty_url,
+        "INSERT INTO webhooks (id, key_id, url, types, secret, epoch, seq, tag)"
+        " SELECT gen_random_uuid(), key_id, url, types, secret, epoch, seq, tag"
+        " FROM webhooks, generate_series(3, $1)",
+        MOST_WEBHOOKS,
+    )
+    answers = await asyncio.gather(
+        *(empty.post("/v1/webhooks", json={"url": PUBLIC_URL}) for _ in range(5))
+    )
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409, 409]
+    refused = next(answer for answer in answers if answer.status_code == 409)
+    assert check(refused, "createWebhook")["code"] == "too-many"
+    await empty.delete(f"/v1/webhooks/{first['id']}")
+    await made(empty, PUBLIC_URL)
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "wrong"),
+    [
+        ({}, "/url", "required"),
+        ({"url": "/hook"}, "/url", "invalid-value"),
+        ({"url": PUBLIC_URL, "types": ["claim", "claim"]}, "/types/1", "duplicate-item"),
+        ({"url": PUBLIC_URL, "types": ["key"]}, "/types/0", "unknown-term"),
+        ({"url": PUBLIC_URL, "secret": "mine"}, "/secret", "unknown-field"),
+    ],
+)
+async def test_a_faulty_webhook_is_refused(
+    client: httpx.AsyncClient, body: dict[str, Any], pointer: str, wrong: str
+) -> None:
+    assert faults(await client.post("/v1/webhooks", json=body)) == {pointer: wrong}
+
+
+async def test_a_faulty_patch_is_refused(client: httpx.AsyncClient) -> None:
+    webhook = await made(client, PUBLIC_URL)
+    path = f"/v1/webhooks/{webhook['id']}"
+    for body, pointer, wrong in (
+        ({"url": None}, "/url", "required"),
+        ({"url": "https://127.0.0.1/"}, "/url", "invalid-value"),
+        ({"paused": "yes"}, "/paused", "wrong-type"),
+        ({"status": "paused"}, "/status", "unknown-field"),
+    ):
+        assert faults(await client.patch(path, json=body, headers=PATCH)) == {pointer: wrong}
+    assert (await client.patch(path, json={})).status_code == 415
+
+
+async def test_what_returns_a_secret_takes_no_idempotency_key(client: httpx.AsyncClient) -> None:
+    key = {"idempotency-key": "1"}
+    refused = await client.post("/v1/webhooks", json={"url": PUBLIC_URL}, headers=key)
+    assert refused.json()["code"] == "invalid-header"
+    webhook = await made(client, PUBLIC_URL)
+    path = f"/v1/webhooks/{webhook['id']}"
+    assert (await client.post(f"{path}/rotate", json={}, headers=key)).status_code == 400
+
+
+# --- what is delivered -----------------------------------------------------------------------
+
+
+async def test_a_change_arrives_thin_and_signed(
+    service: httpx.AsyncClient, receiver: Receiver
+) -> None:
+    await claimed(service)  # before the webhook: not for it
+    webhook = await made(service, receiver.url)
+    claim = await claimed(service, "At least 100 soldiers were killed")
+    (got,) = await receiver.until(1)
+    event = Verifier(webhook["secret"]).verify(got.body, got.headers)
+    data = event["data"]
+    assert event["type"] == "claim.created"
+    assert event["timestamp"] == claim["created_at"]
+    assert data | {"cursor": ""} == {
+        "type": "claim", "id": claim["id"], "version": 1, "op": "created", "cursor": "",
+        "url": f"/v1/claims/{claim['id']}",
+    }  # fmt: skip
+    assert len(got.body) < 20_000
+    assert got.headers["content-type"] == "application/json"
+    assert "." not in got.id
+    assert (await service.get(data["url"])).json() == claim
+    (delivery,) = await logged(service, webhook, 1)
+    assert delivery | {"id": 0, "milliseconds": 0, "at": ""} == {
+        "id": 0, "message_id": got.id, "event": "claim.created", "record_type": "claim",
+        "record_id": claim["id"], "version": 1, "seq": 2, "attempt": 1, "at": "",
+        "milliseconds": 0, "status": 204, "error": None,
+    }  # fmt: skip
+    with pytest.raises(WebhookVerificationError):
+        Verifier(webhook["secret"]).verify(got.body + b" ", got.headers)
+
+
+async def test_the_code_in_the_readme_verifies_a_message(
+    service: httpx.AsyncClient, receiver: Receiver
+) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    (code,) = re.findall(r"```python\n([^`]*webhook-signature[^`]*)```", readme)
+    made_of: dict[str, Any] = {}
+    exec(code, made_of)  # noqa: S102 - ours
+    verified = made_of["verified"]
+    webhook = await made(service, receiver.url)
+    rotated = (await service.post(f"/v1/webhooks/{webhook['id']}/rotate", json={})).json()
+    await claimed(service)
+    (got,) = await receiver.until(1)
+    for secret in (webhook["secret"], rotated["secret"]):
+        assert verified(secret, got.headers, got.body)
+        assert not verified(secret, got.headers, got.body + b" ")
+        assert not verified(secret, got.headers | {"webhook-timestamp": "1"}, got.body)
+    assert not verified("whsec_AAAA", got.headers, got.body)
+
+
+async def test_a_message_is_as_the_document_says(
+    service: httpx.AsyncClient, receiver: Receiver
+) -> None:
+    from tests.test_openapi import DOCUMENT  # noqa: PLC0415
+    from tests.test_openapi import faults as faults_of  # noqa: PLC0415
+
+    webhook = await made(service, receiver.url)
+    await claimed(service)
+    await receiver.until(1)
+    await service.post(f"/v1/webhooks/{webhook['id']}/test")
+    await receiver.until(2)
+    for got, name in zip(receiver.got, ("recordChanged", "webhookTested"), strict=True):
+        told = DOCUMENT["webhooks"][name]["post"]
+        media = told["requestBody"]["content"]["application/json"]
+        assert faults_of(media["schema"], got.event) == []
+        assert faults_of(media["schema"], media["example"]) == []
+        for header in told["parameters"]:
+            assert faults_of(header["schema"], got.headers[header["name"]]) == []
+
+
+async def test_changes_of_other_types_are_left_out(
+    service: httpx.AsyncClient, receiver: Receiver
+) -> None:
+    webhook = await made(service, receiver.url, types=["source"])
+    await claimed(service)
+    source = (await service.post("/v1/sources", json={"kind": "person", "name": "A"})).json()
+    assert [got.told for got in await receiver.until(1)] == [("source.created", source["id"], 1)]
+    found = await eventually(service, webhook, lambda w: w["seq"] == 2)
+    assert found["types"] == ["source"]
+
+
+async def test_what_the_key_may_not_see_is_never_delivered_and_what_it_loses_is(
+    service: httpx.AsyncClient, empty_url: str, receiver: Receiver
+) -> None:
+    reader = bearer(await allow(empty_url, keyring.new_key(), [Scope.WEBHOOKS, Scope.READ]))
+    answer = await service.post("/v1/webhooks", json={"url": receiver.url}, headers=reader)
+    assert answer.status_code == 201
+    hidden = await claimed(service, "hidden")
+    await changed(service, hidden, text="still hidden")
+    shown = await claimed(service, "shown")
+    await changed(service, shown, review_status="published")
+    await changed(service, shown, review_status="draft")
+    last = await claimed(service, "last", review_status="published")
+    assert [got.told for got in await receiver.until(3)] == [
+        ("claim.created", shown["id"], 2),
+        ("claim.removed", shown["id"], 3),
+        ("claim.created", last["id"], 1),
+    ]
+    assert hidden["id"] not in b"".join(got.body for got in receiver.got).decode()
+
+
+async def test_the_changes_of_a_record_come_in_order(
+    service: httpx.AsyncClient, receiver: Receiver
+) -> None:
+    await made(service, receiver.url)
+    claims = [await claimed(service, f"claim {n}") for n in range(3)]
+    for number in range(5):
+        await asyncio.gather(*(changed(service, claim, text=f"text {number}") for claim in claims))
+    got = await receiver.until(18)
+    for claim in claims:
+        versions = [g.told[2] for g in got if g.told[1] == claim["id"]]
+        assert versions == [1, 2, 3, 4, 5, 6]
+    assert len({g.id for g in got}) == 18
+
+
+# --- what goes wrong -------------------------------------------------------------------------
+
+
+def test_the_schedule_is_that_of_the_specification() -> None:
+    assert len(DELAYS) == 9
+    assert sum(DELAYS) == 75 * 3600 + 35 * 60 + 5
+
+
+async def test_a_retry_has_the_same_id_and_nothing_overtakes_it(
+    service: httpx.AsyncClient, receiver: Receiver
+) -> None:
+    left = [500, 302, 404]
+
+    async def answer(_: Received) -> tuple[int, dict[str, str]]:
+        return (left.pop(0), {"location": receiver.url}) if left else (200, {})
+
+    receiver.answering = answer
+    webhook = await made(service, receiver.url)
+    claim = await claimed(service)
+    await changed(service, claim, text="Changed")
+    got = await receiver.until(5)
+    assert [g.told[2] for g in got] == [1, 1, 1, 1, 2]
+    assert len({g.id for g in got[:4]}) == 1
+    assert len({g.id for g in got}) == 2
+    for each in got:
+        Verifier(webhook["secret"]).verify(each.body, each.headers)
+    log = await logged(service, webhook, 5)
+    assert [(d["attempt"], d["status"]) for d in reversed(log)] == [
+        (1, 500), (2, 302), (3, 404), (4, 200), (1, 200),
+    ]  # fmt: skip
+    assert "redirect" in log[3]["error"]
+    found = await eventually(service, webhook, lambda w: w["seq"] == 2)
+    assert (found["attempts"], found["failing_since"], found["next_attempt_at"]) == (0, None, None)
+
+
+async def test_after_the_last_attempt_a_webhook_is_paused_and_says_so(
+    empty_url: str, receiver: Receiver
+) -> None:
+    receiver.answering = always(500)
+    async with delivering(empty_url, delays=(0.01, 0.01)) as client:
+        webhook = await made(client, receiver.url)
+        await claimed(client)
+        found = await eventually(client, webhook, lambda w: w["status"] == "paused")
+        assert (found["paused_reason"], found["attempts"]) == ("failing", 3)
+        assert len(receiver.got) == 3
+        receiver.answering = take
+        resumed = await patched(client, webhook, paused=False)
+        assert (resumed["status"], resumed["paused_reason"], resumed["attempts"]) == (
+            "active", None, 0,
+        )  # fmt: skip
+        await receiver.until(4)
+        assert len({g.id for g in receiver.got}) == 1
+        events = (await client.get("/v1/audit", params={"record_id": webhook["id"]})).json()
+        assert [e["op"] for e in events["items"]] == ["updated", "paused", "created"]
+
+
+async def test_410_pauses_at_once(service: httpx.AsyncClient, receiver: Receiver) -> None:
+    receiver.answering = always(410)
+    webhook = await made(service, receiver.url)
+    await claimed(service)
+    found = await eventually(service, webhook, lambda w: w["status"] == "paused")
+    assert found["paused_reason"] == "gone"
+    assert len(receiver.got) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "least", "most"),
+    [
+        ("3600", 3_590, 3_600),
+        ("Thu, 01 Jan 2099 00:00:00 GMT", 86_390, 86_400),
+        ("99999999999", 86_390, 86_400),
+        ("soon", 4, 6),
+        ("-5", 4, 6),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 4, 6),
+    ],
+)
+async def test_retry_after_is_heeded_within_a_day(
+    empty_url: str, receiver: Receiver, said: str, least: float, most: float
+) -> None:
+    receiver.answering = always(503, retry_after=said)
+    async with delivering(empty_url, delays=DELAYS) as client:
+        webhook = await made(client, receiver.url)
+        await claimed(client)
+        found = await eventually(client, webhook, lambda w: w["attempts"] == 1)
+        at = dt.datetime.fromisoformat(found["next_attempt_at"])
+        assert least - 1 <= (at - receiver.got[0].at).total_seconds() <= most + 1
+        (delivery,) = await logged(client, webhook, 1)
+        assert (delivery["status"], delivery["error"]) == (503, "The answer's status was not 2xx.")
+
+
+async def test_a_hanging_receiver_delays_no_other(empty_url: str, receiver: Receiver) -> None:
+    hanging = asyncio.Event()
+
+    async def hang(_: Received) -> tuple[int, dict[str, str]]:
+        await hanging.wait()
+        return 204, {}
+
+    async with receiving() as slow, delivering(empty_url, attempt_seconds=15) as client:
+        slow.answering = hang
+        blocked = await made(client, slow.url)
+        await made(client, receiver.url)
+        await claimed(client)
+        await slow.until(1)
+        for _ in range(3):
+            await claimed(client)
+        await receiver.until(4)
+        assert len(slow.got) == 1
+        # Nothing waits for a receiver within a transaction.
+        waiting = await execute(
+            empty_url,
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND state LIKE 'idle in transaction%'",
+        )
+        assert waiting == 0
+        hanging.set()
+        await slow.until(4)
+        await eventually(client, blocked, lambda w: w["seq"] == 4)
+
+
+async def test_no_answer_in_time_is_a_failure(empty_url: str, receiver: Receiver) -> None:
+    hanging = asyncio.Event()
+
+    async def hang(_: Received) -> tuple[int, dict[str, str]]:
+        await hanging.wait()
+        return 204, {}
+
+    receiver.answering = hang
+    async with delivering(empty_url, attempt_seconds=0.2) as client:
+        webhook = await made(client, receiver.url)
+        await claimed(client)
+        await receiver.until(2)
+        log = await logged(client, webhook, 1)
+        assert (log[-1]["status"], log[-1]["error"]) == (None, "No answer came within 0.2 s.")
+        receiver.answering = take
+        await eventually(client, webhook, lambda w: w["seq"] == 1)
+        hanging.set()
+
+
+async def test_a_receiver_that_is_not_there_is_tried_again(service: httpx.AsyncClient) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    webhook = await made(service, f"http://127.0.0.1:{port}/")
+    await claimed(service)
+    log = await logged(service, webhook, 2)
+    assert log[0]["status"] is None
+    assert "ConnectError" in log[0]["error"]
+
+
+async def test_an_answer_without_an_end_is_not_waited_for(empty_url: str) -> None:
+    async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\n")
+        try:
+            while True:
+                writer.write(b"x" * 65_536)
+                await writer.drain()
+        except ConnectionError:
+            poured.set()
+        finally:
+            writer.close()
+
+    poured = asyncio.Event()
+    server = await asyncio.start_server(pour, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with server, delivering(empty_url) as client:
+        webhook = await made(client, url)
+        await claimed(client)
+        await eventually(client, webhook, lambda w: w["seq"] == 1)
+        (delivery,) = await logged(client, webhook, 1)
+        assert (delivery["status"], delivery["error"]) == (200, None)
+        async with asyncio.timeout(10):
+            await poured.wait()
+
+
+# --- several processes -----------------------------------------------------------------------
+
+
+async def test_two_deliverers_deliver_each_message_once(empty_url: str, receiver: Receiver) -> None:
+    async with delivering(empty_url) as one, delivering(empty_url) as two, receiving() as other:
+        first = await made(one, receiver.url)
+        second = await made(two, other.url)
+        for number in range(20):
+            await claimed((one, two)[number % 2])
+        for webhook in (first, second):
+            await eventually(one, webhook, lambda w: w["seq"] == 20)
+        for each in (receiver, other):
+            assert len(each.got) == 20
+            assert len({got.id for got in each.got}) == 20
+
+
+async def test_what_a_killed_deliverer_held_is_taken_over(
+    service: httpx.AsyncClient, empty_url: str, receiver: Receiver
+) -> None:
+    webhook = await made(service, receiver.url)
+    until = await execute(
+        empty_url,
+        "UPDATE webhooks SET lease = gen_random_uuid(),"
+        " lease_until = clock_timestamp() + interval '1 s' RETURNING lease_until",
+    )
+    await claimed(service)
+    (got,) = await receiver.until(1)
+    assert got.at >= until
+    await eventually(service, webhook, lambda w: w["seq"] == 1)
+
+
+async def test_who_has_lost_a_lease_changes_nothing(
+    service: httpx.AsyncClient, empty_url: str, receiver: Receiver
+) -> None:
+    go_on = asyncio.Event()
+
+    async def answer(_: Received) -> tuple[int, dict[str, str]]:
+        await go_on.wait()
+        return 204, {}
+
+    receiver.answering = answer
+    webhook = await made(service, receiver.url)
+    await claimed(service)
+    await receiver.until(1)
+    await execute(
+        empty_url,
+        "UPDATE webhooks SET lease = gen_random_uuid(),"
+        " lease_until = clock_timestamp() + interval '1 s'",
+    )
+    go_on.set()
+    await logged(service, webhook, 1)
+    assert (await service.get(f"/v1/webhooks/{webhook['id']}")).json()["seq"] == 0
+    first, again = await receiver.until(2)
+    assert first.id == again.id
+    await eventually(service, webhook, lambda w: w["seq"] == 1)
+
+
+async def test_a_deliverer_that_stops_gives_back_what_it_holds(
+    empty_url: str, receiver: Receiver
+) -> None:
+    hanging = asyncio.Event()
+
+    async def hang(_: Received) -> tuple[int, dict[str, str]]:
+        await hanging.wait()
+        return 204, {}
+
+    receiver.answering = hang
+    async with delivering(empty_url) as client:
+        webhook = await made(client, receiver.url)
+        await claimed(client)
+        await receiver.until(1)
+        held = await execute(empty_url, "SELECT lease FROM webhooks")
+        assert held is not None
+    assert await execute(empty_url, "SELECT lease FROM webhooks") is None
+    receiver.answering = take
+    async with delivering(empty_url) as client:
+        first, again = await receiver.until(2)
+        assert first.id == again.id
+        await eventually(client, webhook, lambda w: w["seq"] == 1)
+    hanging.set()
+
+
+# --- pauses ----------------------------------------------------------------------------------
+
+
+async def test_what_changes_during_a_pause_comes_after_it(
+    service: httpx.AsyncClient, receiver: Receiver
+) -> None:
+    webhook = await made(service, receiver.url)
+    paused = await patched(service, webhook, paused=True)
+    assert (paused["status"], paused["paused_reason"]) == ("paused", "requested")
+    claims = [await claimed(service) for _ in range(3)]
+    test = (await service.post(f"/v1/webhooks/{webhook['id']}/test")).json()
+    (tested,) = await receiver.until(1)  # tests are sent all the same
+    assert tested.id == test["message_id"]
+    await patched(service, webhook, paused=False)
+    assert [got.told[1] for got in (await receiver.until(4))[1:]] == [c["id"] for c in claims]
+
+
+@pytest.mark.parametrize("ended", ["revoked", "expired"])
+async def test_the_end_of_its_key_pauses_a_webhook(
+    service: httpx.AsyncClient, empty_url: str, receiver: Receiver, ended: str
+) -> None:
+    key = await allow(empty_url, keyring.new_key(), [Scope.WEBHOOKS, Scope.READ])
+    created = await service.post("/v1/webhooks", json={"url": receiver.url}, headers=bearer(key))
+    await execute(
+        empty_url,
+        f"UPDATE keys SET {ended}_at = clock_timestamp() WHERE id = $1"
+        if ended == "revoked"
+        else "UPDATE keys SET expires_at = clock_timestamp() WHERE id = $1",
+        keyring.identity_of(key),
+    )
+    await claimed(service, review_status="published")
+    query = "SELECT paused_reason FROM webhooks WHERE id = $1::text::uuid"
+    async with asyncio.timeout(20):
+        while (reason := await execute(empty_url, query, created.json()["id"])) is None:
+            await claimed(service, review_status="published")
+    assert reason == f"key_{ended}"
+    assert receiver.got == []
+
+
+@pytest.mark.parametrize("lost", ["epoch = 'another'", "seq = 1, tag = 'another'"])
+async def test_a_webhook_whose_place_is_in_another_feed_is_paused(
+    service: httpx.AsyncClient, empty_url: str, receiver: Receiver, lost: str
+) -> None:
+    await claimed(service)
+    webhook = await made(service, receiver.url)
+    await patched(service, webhook, paused=True)
+    await execute(empty_url, f"UPDATE webhooks SET {lost}")
+    await claimed(service)
+    await patched(service, webhook, paused=False)
+    found = await eventually(service, webhook, lambda w: w["status"] == "paused")
+    assert found["paused_reason"] == "resync_required"
+    await service.post(f"/v1/webhooks/{webhook['id']}/replay", json={"since": "now"})
+    await patched(service, webhook, paused=False)
+    claim = await claimed(service)
+    assert [got.told[1] for got in await receiver.until(1)] == [claim["id"]]
+
+
+# --- replay, tests, secrets ------------------------------------------------------------------
+
+
+async def test_a_replay_sends_again_under_the_same_ids(
+    service: httpx.AsyncClient, receiver: Receiver
+) -> None:
+    before = await claimed(service)
+    webhook = await made(service, receiver.url)
+    for _ in range(3):
+        await claimed(service)
+    first = list(await receiver.until(3))
+    await eventually(service, webhook, lambda w: w["seq"] == 4)
+    path = f"/v1/webhooks/{webhook['id']}/replay"
+    answer = await service.post(path, json={"since": first[0].event["data"]["cursor"]})
+    assert check(answer, "replayWebhook")["seq"] == 2
+    again = (await receiver.until(5))[3:]
+    assert [g.id for g in again] == [g.id for g in first[1:]]
+    assert [g.body for g in again] == [g.body for g in first[1:]]
+    await eventually(service, webhook, lambda w: w["seq"] == 4)
+    await service.post(path, json={"since": "start"})
+    everything = (await receiver.until(9))[5:]
+    assert everything[0].told[1] == before["id"]
+    assert [g.id for g in everything[1:]] == [g.id for g in first]
+
+
+async def test_a_replay_during_a_delivery_is_not_undone_by_it(
+    service: httpx.AsyncClient, receiver: Receiver
+) -> None:
+    go_on = asyncio.Event()
+
+    async def answer(got: Received) -> tuple[int, dict[str, str]]:
+        if got.told[2] == 2:
+            await go_on.wait()
+        return 204, {}
+
+    receiver.answering = answer
+    webhook = await made(service, receiver.url)
+    claim = await claimed(service)
+    await changed(service, claim, text="2")
+    await receiver.until(2)
+    await service.post(f"/v1/webhooks/{webhook['id']}/replay", json={"since": "start"})
+    go_on.set()
+    assert [got.told[2] for got in await receiver.until(4)] == [1, 2, 1, 2]
+
+
+@pytest.mark.parametrize("since", ["", "x", "Now", "0"])
+async def test_a_replay_from_no_cursor_is_refused(client: httpx.AsyncClient, since: str) -> None:
+    webhook = await made(client, PUBLIC_URL)
+    answer = await client.post(f"/v1/webhooks/{webhook['id']}/replay", json={"since": since})
+    assert faults(answer) == {"/since": "invalid-value"}
+
+
+async def test_a_replay_from_another_feed_asks_for_a_new_start(
+    empty: httpx.AsyncClient, client: httpx.AsyncClient
+) -> None:
+    await claimed(empty)
+    foreign = (await empty.get("/v1/changes", params={"since": "now"})).json()["next_cursor"]
+    webhook = await made(client, PUBLIC_URL)
+    answer = await client.post(f"/v1/webhooks/{webhook['id']}/replay", json={"since": foreign})
+    assert check(answer, "replayWebhook")["code"] == "resync-required"
+
+
+async def test_a_test_is_sent_once_and_shows_in_the_log(
+    service: httpx.AsyncClient, receiver: Receiver
+) -> None:
+    receiver.answering = always(500)
+    webhook = await made(service, receiver.url)
+    path = f"/v1/webhooks/{webhook['id']}/test"
+    key = {"idempotency-key": str(uuid4())}
+    answer = await service.post(path, headers=key)
+    test = check(answer, "testWebhook")
+    assert (await service.post(path, headers=key)).json() == test
+    (delivery,) = await logged(service, webhook, 1)
+    assert (delivery["message_id"], delivery["event"]) == (test["message_id"], "webhook.test")
+    assert (delivery["status"], delivery["attempt"], delivery["seq"]) == (500, 1, None)
+    (got,) = receiver.got
+    event = Verifier(webhook["secret"]).verify(got.body, got.headers)
+    assert event["data"] == {"webhook_id": webhook["id"]}
+    receiver.answering = take
+    claim = await claimed(service)
+    assert [got.told[1] for got in (await receiver.until(2))[1:]] == [claim["id"]]
+    found = await eventually(service, webhook, lambda w: w["seq"] == 1)
+    assert found["attempts"] == 0
+
+
+async def test_while_a_secret_is_replaced_both_sign(
+    service: httpx.AsyncClient, receiver: Receiver
+) -> None:
+    webhook = await made(service, receiver.url)
+    path = f"/v1/webhooks/{webhook['id']}/rotate"
+    answer = await service.post(path, json={"overlap_seconds": 3_600})
+    rotated = check(answer, "rotateWebhookSecret")
+    assert rotated["secret"] != webhook["secret"]
+    assert rotated["previous_until"] is not None
+    await claimed(service)
+    (both,) = await receiver.until(1)
+    for secret in (webhook["secret"], rotated["secret"]):
+        Verifier(secret).verify(both.body, both.headers)
+    last = (await service.post(path, json={"overlap_seconds": 0})).json()
+    await claimed(service)
+    one = (await receiver.until(2))[1]
+    Verifier(last["secret"]).verify(one.body, one.headers)
+    for secret in (webhook["secret"], rotated["secret"]):
+        with pytest.raises(WebhookVerificationError):
+            Verifier(secret).verify(one.body, one.headers)
+
+
+async def test_secrets_are_in_no_answer_but_their_own(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    webhook = await made(client, PUBLIC_URL)
+    secret = webhook["secret"].removeprefix("whsec_")
+    for path in ("", f"/{webhook['id']}", f"/{webhook['id']}/deliveries"):
+        assert secret not in (await client.get(f"/v1/webhooks{path}")).text
+    audit = await client.get("/v1/audit", params={"record_id": webhook["id"]})
+    assert secret not in audit.text
+    assert secret not in caplog.text
+
+
+# --- the log ---------------------------------------------------------------------------------
+
+
+async def test_the_log_is_read_by_cursor_newest_first(
+    service: httpx.AsyncClient, receiver: Receiver
+) -> None:
+    webhook = await made(service, receiver.url)
+    for _ in range(3):
+        await claimed(service)
+    await logged(service, webhook, 3)
+    path = f"/v1/webhooks/{webhook['id']}/deliveries"
+    page = await service.get(path, params={"limit": 2})
+    rest = await service.get(page.links["next"]["url"])
+    seqs = [d["seq"] for answer in (page, rest) for d in answer.json()["items"]]
+    assert seqs == [3, 2, 1]
+
+
+async def test_the_log_is_pruned(empty: httpx.AsyncClient, empty_url: str) -> None:
+    ids = [(await made(empty, PUBLIC_URL))["id"] for _ in range(2)]
+    fill = """
+        INSERT INTO webhook_deliveries (webhook_id, message_id, event, attempt, at, milliseconds)
+        SELECT $1::text::uuid, '', 'a.b', 1, clock_timestamp() - make_interval(days => $3), n
+        FROM generate_series(1, $2) AS n"""
+    await execute(empty_url, fill, ids[0], MOST_KEPT + 5, 0)
+    await execute(empty_url, fill, ids[1], 3, 31)
+    await execute(empty_url, fill, ids[1], 2, 29)
+    database = Database(as_service(empty_url), Settings())
+    await database.open()
+    try:
+        leases = Leases(database, 60, 15)
+        assert await leases.prune() == 8
+        assert await leases.prune() == 0
+    finally:
+        await database.close()
+    count = "SELECT count(*) FROM webhook_deliveries WHERE webhook_id = $1::text::uuid"
+    assert [await execute(empty_url, count, each) for each in ids] == [MOST_KEPT, 2]
+    least = "SELECT min(milliseconds) FROM webhook_deliveries WHERE webhook_id = $1::text::uuid"
+    assert await execute(empty_url, least, ids[0]) == 6
+
+
+# --- the guard -------------------------------------------------------------------------------
+
+INSIDE = [
+    "https://127.0.0.1/", "https://127.1/", "https://0x7f.1/", "https://0177.0.0.1/",
+    "https://2130706433/", "https://127.0.0.1./", "https://0/", "https://10.0.0.1/",
+    "https://172.16.0.1/", "https://192.168.1.1/", "https://100.64.0.1/",
+    "https://169.254.169.254/latest/meta-data/", "https://168.63.129.16/", "https://192.0.0.8/",
+    "https://198.18.0.1/", "https://192.0.2.1/", "https://224.0.0.1/", "https://255.255.255.255/",
+    "https://[::]/", "https://[::1]/", "https://[::127.0.0.1]/", "https://[::ffff:127.0.0.1]/",
+    "https://[::ffff:7f00:1]/", "https://[64:ff9b::7f00:1]/", "https://[64:ff9b::10.0.0.1]/",
+    "https://[64:ff9b:1::808:808]/", "https://[2002:7f00:1::]/", "https://[2002:808:808::]/",
+    "https://[2001:0:808:808::1]/", "https://[fc00::1]/", "https://[fd00:ec2::254]/",
+    "https://[fe80::1]/", "https://[ff02::1]/", "https://[2001:db8::1]/", "https://[100::1]/",
+    "https://[3fff::1]/", "https://[5f00::1]/", "https://[4000::1]/",
+]  # fmt: skip
+NO_TARGET = [
+    "http://receiver.example/", "http://8.8.8.8/", "https://", "https://:443/", "https:///path",
+    "https://user@receiver.example/", "https://user:secret@receiver.example/",
+    "https://receiver.example@127.0.0.1/", "https://receiver.example:0/",
+    "https://receiver.example:65536/", "https://receiver.example/#part", "https://%31%32%37.0.0.1/",
+    "https://[receiver.example]/", "https://[fe80::1%25lo]/", "https://./", "https://-/",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", [*INSIDE, *NO_TARGET])
+async def test_a_target_inside_is_refused_when_it_is_named(
+    client: httpx.AsyncClient, url: str
+) -> None:
+    assert faults(await client.post("/v1/webhooks", json={"url": url})) == {"/url": "invalid-value"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        PUBLIC_URL,
+        "https://receiver.example.:8443/a?b=c",
+        "https://8.8.8.8/",
+        "https://[2606:4700::1111]/",
+        "https://[64:ff9b::808:808]/",
+    ],
+)
+async def test_a_target_outside_is_taken(client: httpx.AsyncClient, url: str) -> None:
+    assert (await made(client, url))["url"] == url
+
+
+@pytest.mark.parametrize("name", ["localhost", "localhost.", "ip6-localhost", "0x7f.1"])
+async def test_a_name_that_leads_inside_is_refused_when_it_is_connected_to(
+    empty_url: str, name: str
+) -> None:
+    async with receiving() as receiver:
+        port = parsed(receiver.url).port
+        async with delivering(empty_url, listed=None) as client:
+            webhook = await made(client, PUBLIC_URL)
+            # As if it had been taken before, or the name had led elsewhere then.
+            await execute(empty_url, "UPDATE webhooks SET url = $1", f"https://{name}:{port}/")
+            await claimed(client)
+            delivery = (await logged(client, webhook, 1))[-1]
+            assert delivery["status"] is None
+            assert "may not be reached" in delivery["error"] or "no address" in delivery["error"]
+            assert "127.0.0.1" not in delivery["error"]
+        assert receiver.got == []
+
+
+def resolving(*answers: list[str]) -> Callable[..., Any]:
+    """Make a resolver that gives these addresses, one list after another."""
+    left = list(answers)
+
+    def resolve(_: str, port: int, **__: Any) -> list[Any]:
+        return [(0, 0, 0, "", (address, port)) for address in left.pop(0)]
+
+    return resolve
+
+
+async def test_every_address_of_a_name_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    targets = Targets((), 1)
+    resolve = resolving(["93.184.216.34", "10.0.0.1"], ["::ffff:10.0.0.1"])
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    for _ in range(2):
+        with pytest.raises(TargetRefused, match="may not be reached"):
+            await targets.post(PUBLIC_URL, [], b"", 5)
+    await targets.close()
+
+
+async def test_the_address_that_was_checked_is_the_one_connected_to(
+    monkeypatch: pytest.MonkeyPatch, receiver: Receiver
+) -> None:
+    port = parsed(receiver.url).port
+    targets = Targets([ip_network("127.0.0.0/8")], 1)
+    # Asked a second time, the name would lead elsewhere.
+    monkeypatch.setattr(socket, "getaddrinfo", resolving(["127.0.0.1"]))
+    url = f"http://receiver.example.:{port}/a?b"
+    assert (await targets.post(url, [], b"{}", 5)).status == 204
+    monkeypatch.undo()
+    assert receiver.got[0].headers["host"] == f"receiver.example:{port}"
+    await targets.close()
+
+
+async def test_plain_http_stays_within_the_networks_that_were_listed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    targets = Targets([ip_network("127.0.0.0/8")], 1)
+    monkeypatch.setattr(socket, "getaddrinfo", resolving(["93.184.216.34"]))
+    with pytest.raises(TargetRefused, match="may not be reached"):
+        await targets.post("http://receiver.example/", [], b"", 5)
+    await targets.close()
+
+
+async def test_no_proxy_of_the_environment_is_used(
+    monkeypatch: pytest.MonkeyPatch, receiver: Receiver
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    targets = Targets([ip_network("127.0.0.0/8")], 1)
+    assert (await targets.post(receiver.url, [], b"{}", 5)).status == 204
+    await targets.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "listed", "allowed"),
+    [
+        ("10.1.2.3", "10.1.0.0/16", True),
+        ("10.2.2.3", "10.1.0.0/16", False),
+        ("::ffff:10.1.2.3", "10.1.0.0/16", True),
+        ("64:ff9b::10.1.2.3", "10.1.0.0/16", True),
+        ("::10.1.2.3", "10.1.0.0/16", False),
+        ("64:ff9b:1::a01:203", "64:ff9b:1::/48", True),
+        ("fd00::1", "fd00::/8", True),
+        ("8.8.8.8", "10.0.0.0/8", True),
+    ],
+)
+def test_listed_networks_may_be_reached(address: str, listed: str, *, allowed: bool) -> None:
+    assert permitted(ip_address(address), networks(listed)) is allowed
+
+
+def test_listed_networks_are_checked_when_they_are_read() -> None:
+    name = "CLAIM_RECORDS_WEBHOOK_NETWORKS"
+    assert read({name: "10.0.0.0/8, ::1/128"}).webhook_networks == "10.0.0.0/8, ::1/128"
+    for wrong in ("10.0.0.1/8", "300.0.0.0/8", "ten", "10.0.0.0/8 11.0.0.0/8"):
+        with pytest.raises(SettingsError, match=name):
+            read({name: wrong})
+
+
+# --- with tools from outside -----------------------------------------------------------------
+
+_VERIFY = """
+import { readFileSync } from "node:fs";
+import { Webhook } from "standardwebhooks";
+const { secret, body, headers } = JSON.parse(readFileSync(0, "utf8"));
+console.log(JSON.stringify(new Webhook(secret).verify(body, headers)));
+"""
+
+
+@pytest.mark.outside
+async def test_the_reference_library_for_node_verifies_a_message(
+    service: httpx.AsyncClient, receiver: Receiver, tmp_path: Path
+) -> None:
+    npm, node = shutil.which("npm"), shutil.which("node")
+    assert npm is not None
+    assert node is not None
+    install = [npm, "install", "--silent", "--no-audit", "--no-fund", "standardwebhooks@1"]
+    await asyncio.to_thread(subprocess.run, install, cwd=tmp_path, check=True)
+    (tmp_path / "verify.mjs").write_text(_VERIFY)
+    webhook = await made(service, receiver.url)
+    rotated = (await service.post(f"/v1/webhooks/{webhook['id']}/rotate", json={})).json()
+    await claimed(service, "“Ünïcode” stays as it is")
+    (got,) = await receiver.until(1)
+    for secret in (webhook["secret"], rotated["secret"]):
+        told = {"secret": secret, "body": got.body.decode(), "headers": got.headers}
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [node, "verify.mjs"],
+            cwd=tmp_path,
+            input=json.dumps(told),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert json.loads(done.stdout) == got.event
+
+
+@pytest.mark.outside
+async def test_a_receiver_behind_tls_is_known_by_its_certificate(
+    empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    openssl = shutil.which("openssl")
+    assert openssl is not None
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    make = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    make += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    make += ["-out", str(certificate), "-keyout", str(key)]
+    await asyncio.to_thread(subprocess.run, make, check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    async with receiving(context) as receiver:
+        async with delivering(empty_url) as client:
+            webhook = await made(client, receiver.url)
+            await claimed(client)
+            log = await logged(client, webhook, 1)
+            assert "CERTIFICATE_VERIFY_FAILED" in log[-1]["error"]
+            assert receiver.got == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        async with delivering(empty_url) as client:
+            await receiver.until(1)
+            await eventually(client, webhook, lambda w: w["seq"] == 1)
