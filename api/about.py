@@ -16,6 +16,7 @@ from api.core.errors import FAULT_CODES, KINDS, NOT_FOUND, Kind, Problem, unavai
 from api.core.filters import Parameter, read_query
 from api.core.openapi import Operation, refusals
 from api.core.request import Answer, Request, context, encoded
+from api.sync.numbering import Numbering
 from schemas.base import Line
 from schemas.vocabularies import FAMILY_OF, VOCABULARIES, DenialFamily, DenialKind, Vocabulary
 
@@ -59,9 +60,11 @@ async def get_liveness(request: Request) -> Answer:
 
 @get("/health/ready", operation_id="getReadiness", opt={"operation": READINESS, "scopes": PUBLIC})
 async def get_readiness(request: Request) -> Answer:
-    """Say whether the service can do its work: the database answers and is up to date."""
+    """Say whether the service can do its work: database and change feed are well."""
     read_query(request.scope["query_string"], {})
     await _check(context(request).database)
+    numbering: Numbering = request.app.state["numbering"]
+    await numbering.check()
     return Answer(encoded(_READY))
 
 

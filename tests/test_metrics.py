@@ -1,0 +1,366 @@
+"""What `/metrics` promises: right counts, of all processes together, few names; and readiness."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+import asyncpg
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from api.app import at_edge, create_router
+from api.core.db import Database
+from api.metrics import shared_directory
+from api.settings import Settings
+from tests import test_cli
+from tests.conftest import KEY, bearer, serving
+from tests.test_cli import eventually, url  # noqa: F401 - a fixture
+
+PREFIX = "claim_records_"
+SEQUENCER = "SELECT pg_advisory_lock(7378697629483820646)"
+Samples: TypeAlias = "Mapping[tuple[str, frozenset[tuple[str, str]]], float]"
+
+
+def read(text: str) -> Samples:
+    """Read an exposition: values by name and labels."""
+    return {
+        (sample.name.removeprefix(PREFIX), frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def value(samples: Samples, name: str, **labels: str) -> float | None:
+    """Give one sample's value."""
+    return samples.get((name, frozenset(labels.items())))
+
+
+def counted(samples: Samples, operation: str, status: int = 200, method: str = "GET") -> float:
+    """Give how often an operation was answered with a status."""
+    labels = {"method": method, "operation": operation, "status": str(status)}
+    return value(samples, "requests_total", **labels) or 0
+
+
+async def scrape(client: httpx.AsyncClient) -> Samples:
+    """Read `/metrics`."""
+    answer = await client.get("/metrics")
+    assert answer.status_code == 200, answer.text
+    return read(answer.text)
+
+
+async def until(client: httpx.AsyncClient, holds: Callable[[Samples], bool]) -> Samples:
+    """Scrape until something holds."""
+    deadline = time.monotonic() + test_cli.PATIENCE
+    while not holds(found := await scrape(client)):
+        assert time.monotonic() < deadline, found
+        await asyncio.sleep(0.02)
+    return found
+
+
+# --- requests --------------------------------------------------------------------------------
+
+
+async def test_it_is_prometheus_text(empty: httpx.AsyncClient) -> None:
+    answer = await empty.get("/metrics")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    families = list(text_string_to_metric_families(answer.text))
+    assert all(family.name.startswith(PREFIX) for family in families)
+    assert all(family.documentation and family.type != "untyped" for family in families)
+    assert "_created" not in answer.text
+    refused = await empty.get("/metrics?name=x")
+    assert refused.json()["code"] == "unknown-parameter"
+
+
+async def test_requests_are_counted_by_operation_and_status(empty: httpx.AsyncClient) -> None:
+    for _ in range(3):
+        await empty.get("/v1/claims")
+    await empty.get("/v1/claims?no=1")
+    await empty.head("/v1/claims")
+    await empty.post("/v1/claims", json={"text": "t"})
+    found = await scrape(empty)
+    assert counted(found, "listClaims") == 3
+    assert counted(found, "listClaims", 400) == 1
+    assert counted(found, "listClaims", method="HEAD") == 1
+    assert counted(found, "createClaim", 201, "POST") == 1
+    assert value(found, "request_duration_seconds_count", operation="listClaims") == 5
+    bucket = {"operation": "listClaims", "le": "+Inf"}
+    assert value(found, "request_duration_seconds_bucket", **bucket) == 5
+    assert 0 < (value(found, "request_duration_seconds_sum", operation="listClaims") or 0) < 60
+
+
+async def test_a_client_makes_no_names(empty: httpx.AsyncClient) -> None:
+    for number in range(20):
+        await empty.get(f"/nothing/{number}")
+        await empty.get(f"/v1/claims/{number}")
+        await empty.request(f"METHOD{number}", "/v1/claims")
+        await empty.request("OPTIONS", "/v1/claims")
+    found = await scrape(empty)
+    operations = {
+        (labels["operation"], labels["method"], labels["status"], count)
+        for (name, pairs), count in found.items()
+        if name == "requests_total" and (labels := dict(pairs))
+    }
+    assert operations == {
+        ("none", "GET", "404", 20),
+        ("getClaim", "GET", "404", 20),
+        ("none", "other", "405", 20),
+        ("none", "OPTIONS", "204", 20),
+    }
+
+
+# --- who may read it -------------------------------------------------------------------------
+
+
+async def test_it_takes_a_reading_key_where_reading_does(empty_url: str) -> None:
+    settings = Settings(open_reads=False)
+    async with serving(empty_url, settings) as client:
+        assert (await client.get("/metrics")).status_code == 200
+        del client.headers["authorization"]
+        assert (await client.get("/metrics")).status_code == 401
+
+
+async def test_it_takes_no_key_on_loopback(empty: httpx.AsyncClient) -> None:
+    del empty.headers["authorization"]
+    assert (await empty.get("/metrics")).status_code == 200
+
+
+# --- the pool --------------------------------------------------------------------------------
+
+
+async def test_a_busy_pool_shows(empty_url: str) -> None:
+    settings = Settings(pool_size=2, acquire_seconds=0.5)
+    async with serving(empty_url, settings) as client, session(empty_url) as other:
+        created = await client.post("/v1/claims", json={"text": "t"})
+        path = f"/v1/claims/{created.json()['id']}"
+        headers = {**bearer(KEY), "if-match": created.headers["etag"]}
+        del client.headers["authorization"]  # finding out whose key it is takes a connection
+        found = await until(client, lambda found: _connections(found)["in_use"] == 0)
+        assert value(found, "pool_size") == 2
+        assert _connections(found)["idle"] >= 1
+        async with other.transaction():
+            await other.execute("LOCK TABLE claims IN ACCESS EXCLUSIVE MODE")
+            waiting = [asyncio.create_task(client.delete(path, headers=headers)) for _ in range(4)]
+            found = await until(client, lambda found: (value(found, "pool_waiting") or 0) >= 1)
+            assert _connections(found) == {"in_use": 2, "idle": 0}
+            # Whoever asks for metrics has no connection either, and is answered.
+            assert value(found, "database_up") == 0
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        await until(client, lambda found: value(found, "pool_waiting") == 0)
+
+
+def _connections(found: Samples) -> dict[str, float]:
+    return {
+        state: value(found, "pool_connections", state=state) or 0 for state in ("in_use", "idle")
+    }
+
+
+async def test_without_the_database_the_rest_is_told() -> None:
+    settings = Settings(acquire_seconds=0.5)
+    nowhere = "postgresql://nobody@127.0.0.1:1/none"
+    router, routes = create_router(settings, Database(nowhere, settings))
+    async with (
+        router.lifespan(),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(at_edge(settings, router, routes)),  # type: ignore[arg-type]
+            base_url="http://127.0.0.1",
+        ) as client,
+    ):
+        assert (await client.get("/v1/claims")).status_code == 503
+        found = await scrape(client)
+        assert value(found, "database_up") == 0
+        assert counted(found, "listClaims", 503) == 1
+        assert value(found, "pool_size") == settings.pool_size
+        assert value(found, "feed_changes_total") is None
+        assert value(found, "feed_lag_seconds") is None
+
+
+# --- the feed --------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def session(url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:  # noqa: F811
+    """Connect beside the service."""
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def test_what_has_no_number_shows(empty_url: str) -> None:
+    async with serving(empty_url) as client:
+        created = await client.post("/v1/claims", json={"text": "t"})
+        assert created.status_code == 201
+        found = await until(client, lambda found: value(found, "feed_changes_total") == 1)
+        assert value(found, "database_up") == 1
+        assert value(found, "feed_unnumbered_changes") == 0
+        assert value(found, "feed_lag_seconds") == 0
+        async with session(empty_url) as other:
+            await other.execute(SEQUENCER)
+            for _ in range(3):
+                await client.post("/v1/claims", json={"text": "t"})
+            found = await scrape(client)
+            assert value(found, "feed_changes_total") == 1
+            assert value(found, "feed_unnumbered_changes") == 3
+            await until(client, lambda found: (value(found, "feed_lag_seconds") or 0) > 0.1)
+        found = await until(client, lambda found: value(found, "feed_unnumbered_changes") == 0)
+        assert value(found, "feed_changes_total") == 4
+
+
+async def test_what_is_not_committed_is_not_late(empty_url: str) -> None:
+    async with serving(empty_url) as client, session(empty_url) as writer:
+        await client.post("/v1/claims", json={"text": "t"})
+        async with session(empty_url) as sequencer:
+            await writer.execute("BEGIN; UPDATE claims SET text = 'u'")
+            await client.post("/v1/claims", json={"text": "after it"})
+            found = await until(client, lambda found: value(found, "feed_changes_total") == 2)
+            assert value(found, "feed_unnumbered_changes") == 0
+            await sequencer.execute(SEQUENCER)
+            await writer.execute("UPDATE claims SET text = 'v' WHERE text = 'u'")
+            assert value(await scrape(client), "feed_unnumbered_changes") == 0
+            # It ran at the last numbering: its changes are older than others that have numbers.
+            await writer.execute("COMMIT")
+            assert value(await scrape(client), "feed_unnumbered_changes") == 2
+        await until(client, lambda found: value(found, "feed_changes_total") == 4)
+
+
+async def test_webhooks_show(empty_url: str) -> None:
+    async with serving(empty_url) as client, session(empty_url) as other:
+        found = await scrape(client)
+        assert value(found, "webhooks", status="active") == 0
+        assert value(found, "webhook_backlog_changes") == 0
+        for _ in range(3):
+            await client.post("/v1/claims", json={"text": "t"})
+        await until(client, lambda found: value(found, "feed_changes_total") == 3)
+        key = await other.fetchval("SELECT id FROM keys LIMIT 1")
+        epoch = await other.fetchval("SELECT epoch FROM feed_states LIMIT 1")
+        # Another process holds the leases, so nothing is delivered here.
+        await other.executemany(
+            "INSERT INTO webhooks (id, key_id, url, types, secret, status, paused_reason, epoch,"
+            " seq, tag, lease, lease_until) VALUES (gen_random_uuid(), $1, 'https://h.example/',"
+            " '{claim}', 'whsec_', $2, $3, $4, $5, '', gen_random_uuid(), 'infinity')",
+            [
+                (key, "paused", "failing", epoch, 0),
+                (key, "active", None, epoch, 1),
+                (key, "active", None, epoch, 3),
+            ],
+        )
+        found = await scrape(client)
+        assert value(found, "webhooks", status="active") == 2
+        assert value(found, "webhooks", status="paused") == 1
+        assert value(found, "webhook_backlog_changes") == 2
+
+
+# --- readiness -------------------------------------------------------------------------------
+
+
+async def ready(client: httpx.AsyncClient) -> httpx.Response:
+    """Ask whether the service is ready."""
+    return await client.get("/health/ready")
+
+
+async def test_a_stalled_sequencer_is_not_ready(empty_url: str) -> None:
+    settings = Settings(feed_stall_seconds=0.6, lock_seconds=0.1, rate_per_minute=0)
+    async with serving(empty_url, settings) as client:
+        async with session(empty_url) as other:
+            await other.execute(SEQUENCER)
+            assert (await ready(client)).status_code == 200
+            await client.post("/v1/claims", json={"text": "t"})
+            began = time.monotonic()
+            while (answer := await ready(client)).status_code == 200:
+                assert time.monotonic() < began + test_cli.PATIENCE
+                await asyncio.sleep(0.02)
+            assert time.monotonic() - began > 0.6
+            assert answer.status_code == 503
+            problem = answer.json()
+            assert problem["code"] == "unavailable"
+            assert "1 committed changes have no number" in problem["detail"]
+            assert (await client.get("/health/live")).status_code == 200
+        answer = await ready(client)
+        assert answer.status_code == 200, answer.text
+        assert value(await scrape(client), "feed_unnumbered_changes") == 0
+
+
+async def test_what_was_written_long_before_its_commit_is_no_stall(empty_url: str) -> None:
+    async with serving(empty_url) as client:
+        await client.post("/v1/claims", json={"text": "t"})
+        await until(client, lambda found: value(found, "feed_changes_total") == 1)
+        async with session(empty_url) as other, session(empty_url) as writer:
+            await other.execute(SEQUENCER)
+            # As of an import that began long ago and is committed now, while it is being numbered.
+            await writer.execute(
+                "UPDATE feed_states SET at = at - interval '1 h'; BEGIN;"
+                "UPDATE claims SET text = 'u';"
+                "UPDATE outbox SET at = at - interval '1 h'; COMMIT"
+            )
+            assert (value(await scrape(client), "feed_lag_seconds") or 0) > 3_000
+            assert (await ready(client)).status_code == 200
+        await until(client, lambda found: value(found, "feed_unnumbered_changes") == 0)
+
+
+# --- several processes -----------------------------------------------------------------------
+
+
+def _scraped(service: test_cli.Service) -> Samples:
+    answer = service.get("/metrics")
+    assert answer.status_code == 200, answer.text
+    return read(answer.text)
+
+
+def test_the_counts_of_all_processes_add_up_and_outlive_them(
+    tmp_path: Path,
+    url: str,  # noqa: F811
+) -> None:
+    with test_cli.serving(tmp_path, "--workers", "2", DATABASE_URL=url) as service:
+        one, other = sorted(service.workers())
+        # One at a time: whichever is stopped leaves the requests to the other.
+        for stopped, requests in ((one, 5), (other, 7)):
+            os.kill(stopped, signal.SIGSTOP)
+            for _ in range(requests):
+                assert service.get("/v1/claims").status_code == 200
+            os.kill(stopped, signal.SIGCONT)
+        for _ in range(8):
+            assert counted(_scraped(service), "listClaims") == 12
+        eventually(lambda: value(_scraped(service), "pool_size") == 20)
+        with httpx.stream("GET", f"{service.address}/v1/changes/stream", timeout=test_cli.PATIENCE):
+            eventually(lambda: value(_scraped(service), "feed_streams") == 1)
+        eventually(lambda: value(_scraped(service), "feed_streams") == 0)
+
+        os.kill(one, signal.SIGKILL)
+        eventually(lambda: f"Worker {one} ended" in service.log)
+        eventually(lambda: len(service.workers() - {one}) == 2)
+        assert counted(_scraped(service), "listClaims") == 12
+        (new,) = service.workers() - {one, other}
+        eventually(lambda: value(_scraped(service), "pool_size") == 20)
+        os.kill(other, signal.SIGSTOP)
+        assert service.get("/v1/claims").status_code == 200
+        assert counted(_scraped(service), "listClaims") == 13
+        os.kill(other, signal.SIGCONT)
+        directory = _directory(new)
+        assert directory.exists()
+        left = directory.with_name("claim-records-metrics-left")  # as of one that was killed
+        left.mkdir(exist_ok=True)
+        (left / "lock").touch()
+        os.utime(left, (0, 0))
+        os.utime(directory, (0, 0))
+        with shared_directory() as another:
+            assert Path(another).parent == directory.parent
+            assert not left.exists()
+            assert directory.exists()
+        assert service.stop() == 0
+        assert not directory.exists()
+
+
+def _directory(pid: int) -> Path:
+    """Find where a process writes what it counts."""
+    mapped = Path(f"/proc/{pid}/maps").read_text().split()
+    return Path(next(each for each in mapped if "claim-records-metrics-" in each)).parent
