@@ -1,4 +1,4 @@
-"""Answer `/`, `/docs`, `/favicon.ico` and the assets they load, from memory and from this host."""
+"""Answer `/docs`, `/favicon.ico` and the assets of all pages, from memory and from this host."""
 
 import asyncio
 import gzip
@@ -74,25 +74,32 @@ def _gzipped(content: bytes) -> bytes:
     return gzip.compress(content, 6, mtime=0)
 
 
+def page_headers(asset: Asset, encoding: str = "") -> dict[str, str]:
+    """Give the headers of a file; each way of encoding it has an ETag of its own."""
+    return {**HEADERS, "ETag": f'"{asset.tag}{encoding}"'}
+
+
+def not_changed(
+    request: Request[Any, Any, Any], headers: dict[str, str]
+) -> Response[bytes | None] | None:
+    """Answer 304 to a reader who has it already; null for any other."""
+    # The quotes bound the tag, so containment covers lists and the W/ that proxies put before it.
+    if headers["ETag"] not in request.headers.get("if-none-match", ""):
+        return None
+    return Response(None, status_code=HTTP_304_NOT_MODIFIED, headers=headers)
+
+
 async def _serve(asset: Asset, request: Request[Any, Any, Any]) -> Response[bytes | None]:
     """Answer with the file, compressed if the client takes gzip, or 304 if it has it already."""
-    headers = HEADERS.copy()
     compress = TAKES_GZIP.search(request.headers.get("accept-encoding", "")) is not None
-    headers["ETag"] = etag = f'"{asset.tag}-gzip"' if compress else f'"{asset.tag}"'
-    # The quotes bound the tag, so containment covers lists and the W/ that proxies put before it.
-    if etag in request.headers.get("if-none-match", ""):
-        return Response(None, status_code=HTTP_304_NOT_MODIFIED, headers=headers)
+    headers = page_headers(asset, "-gzip" if compress else "")
+    if answer := not_changed(request, headers):
+        return answer
     content = asset.content
     if compress:
         headers["Content-Encoding"] = "gzip"
         content = await asyncio.to_thread(_gzipped, content)
     return Response(content, media_type=asset.media_type, headers=headers)
-
-
-@get("/", include_in_schema=False, opt={"scopes": PUBLIC})
-async def show_home(request: Request[Any, Any, Any]) -> Response[bytes | None]:
-    """Say what this is, for whom, and where to start."""
-    return await _serve(PAGES["home.html"], request)
 
 
 @get("/docs", include_in_schema=False, opt={"scopes": PUBLIC})
@@ -118,4 +125,4 @@ async def show_asset(
     return await _serve(asset, request)
 
 
-site_handlers: list[HTTPRouteHandler] = [show_home, show_docs, show_icon, show_asset]
+site_handlers: list[HTTPRouteHandler] = [show_docs, show_icon, show_asset]

@@ -1,0 +1,174 @@
+"""Answer `/`: what this is, what is kept here as anybody may see it, and where to go next."""
+
+from __future__ import annotations
+
+import logging
+import re
+from hashlib import sha256
+from html import escape
+from string import Template
+from typing import Any, Final, NamedTuple
+
+import litestar
+import msgspec
+from litestar import get
+from litestar.handlers import HTTPRouteHandler
+from litestar.response import Response
+from msgspec.structs import replace
+
+from api.access.callers import PUBLIC, READER
+from api.claims import CLAIMS
+from api.core import resource
+from api.core.errors import Problem
+from api.core.request import Request, context
+from api.settings import reads_are_open
+from api.site.pages import PAGES, Asset, not_changed, page_headers
+from api.site.shown import Printed, Shown, in_full, in_short, page_of
+
+log = logging.getLogger("claim_records")
+
+_LATEST: Final = 5
+_LOOKED_AT: Final = 20
+"""Among how many of the newest claims the one to be shown in full is looked for."""
+
+_PAGE: Final = Template(PAGES["home.html"].content.decode())
+_PRINTED: Final = """
+    SELECT t.headline, p.name AS publisher, t.published ->> 'expression' AS published
+    FROM articles AS t
+    LEFT JOIN sources AS p
+        ON p.id = t.publisher_id AND p.deleted_at IS NULL AND :sees(source, p)
+    WHERE t.id = $1::text::uuid AND t.deleted_at IS NULL AND :sees(article, t)"""
+_NAMED: Final = """
+    SELECT t.id::text AS id, t.name, t.description FROM sources AS t
+    WHERE t.id = ANY($1::text[]::uuid[]) AND t.deleted_at IS NULL AND :sees(source, t)"""
+
+_REFUSED: Final = re.compile(r'(<a) href="/v1/(?!vocabularies|problems)[^"]*"')
+
+_EMPTY: Final = """\
+<p>None yet. The first takes one line, its text; everything else may stay unknown.</p>
+<pre tabindex="0"><code>curl -H "Authorization: Bearer $$key" -H "Content-Type: application/json" \\
+  -d '{"text": "At least 40 containers were lost in the storm"}' $origin/v1/claims</code></pre>
+<p>The first start of the service printed a key; \
+<code>claim-records serve --demo</code> loads a short report coded in full.</p>"""
+_CLOSED: Final = """\
+<p>Reading takes a key here. Whoever runs this service makes one with \
+<code>claim-records keys create NAME --scope read</code>.</p>
+<p>Then enter it under <b>Authorize</b> in the <a href="/docs">documentation</a>, or send it with \
+each request:</p>
+<pre tabindex="0"><code>curl -H "Authorization: Bearer clk_…" $origin/v1/claims</code></pre>"""
+_FAILED: Final = "<p>The claims cannot be shown just now. Please try again in a minute.</p>"
+
+_HOP: Final = {"via_id": None, "printed": None, "resolution": "certain"}
+_INVENTED: Final = Shown(
+    {
+        "text": "At least 40 containers were lost in the storm.",
+        "language": "en",
+        "attributions": [
+            _HOP | {"position": 0, "source_id": "mayor"},
+            _HOP | {"position": 1, "source_id": "port", "via_id": "briefing"},
+        ],
+        "appearances": [],
+        "quantities": [],
+        "stated": None,
+    },
+    {
+        "mayor": {"name": "the mayor"},
+        "port": {"name": "the port authority"},
+        "briefing": {"name": "a press briefing"},
+    },
+    [],
+)
+
+
+class Parts(NamedTuple):
+    """What the page has that is not always the same."""
+
+    caption: str
+    example: str
+    latest: str
+
+
+def _without(latest: str, origin: str) -> Parts:
+    """Give the parts where no record can be shown: one that is made up, and why."""
+    invented = Printed("Storm hits the harbour", "The Harbour Gazette", None)
+    example = in_full(_INVENTED, invented, linked=False)
+    why = Template(latest).substitute(origin=origin)
+    return Parts("One invented claim, as it is kept", example, why)
+
+
+async def _parts(request: Request, origin: str) -> Parts:
+    """Read what anybody may see, whoever asks."""
+    try:
+        return await _shown(request) or _without(_EMPTY, origin)
+    except Problem as problem:
+        log.warning("the start page shows no claims: %s", problem.detail)
+        return _without(_FAILED, origin)
+
+
+async def _shown(request: Request) -> Parts | None:
+    """Choose what to show of the newest claims; null if there are none."""
+    found = page_of(await _newest(request))
+    if not found:
+        return None
+    sources = await _answering(request, found)
+    found = [replace(each, sources={**each.sources, **sources}) for each in found]
+    first = max(found, key=lambda each: each.richness)
+    example = in_full(first, await _printed(request, first))
+    return Parts("One claim kept here", example, in_short(found[:_LATEST]))
+
+
+async def _answering(request: Request, found: list[Shown]) -> dict[str, Any]:
+    """Read the sources of the responses, which a page of claims does not bring with it."""
+    ids = {
+        each[part]
+        for shown in found
+        for denial in shown.denials
+        for each in denial["attributions"]
+        for part in ("source_id", "via_id")
+    }
+    rows = await context(request).database.fetch(READER.query(_NAMED), list(ids - {None}))
+    return {row["id"]: dict(row) for row in rows}
+
+
+async def _newest(request: Request) -> dict[str, Any]:
+    """Ask the list of claims itself, as somebody without a key."""
+    asked: Request = litestar.Request(
+        {
+            **request.scope,
+            "query_string": f"limit={_LOOKED_AT}&expand=sources,denials".encode(),
+            "state": {"caller": READER},
+        }
+    )
+    answer = await resource.list_page(CLAIMS, asked)
+    page: dict[str, Any] = msgspec.json.decode(answer.body)
+    return page
+
+
+async def _printed(request: Request, shown: Shown) -> Printed | None:
+    """Find the article that a claim is printed in first."""
+    appearances = shown.claim["appearances"]
+    if not appearances:
+        return None
+    identity = appearances[0]["article_id"]
+    row = await context(request).database.fetchrow(READER.query(_PRINTED), identity)
+    return None if row is None else Printed(*row)
+
+
+@get("/", include_in_schema=False, opt={"scopes": PUBLIC})
+async def show_home(request: Request) -> Response[bytes | None]:
+    """Say what this is, show what is kept here, and where to start."""
+    origin = escape(str(request.base_url).rstrip("/"))
+    is_open = reads_are_open(context(request).settings)
+    parts = await _parts(request, origin) if is_open else _without(_CLOSED, origin)
+    text = _PAGE.substitute(parts._asdict(), origin=origin)
+    if not is_open:  # no links that would be refused
+        text = _REFUSED.sub(r"\1", text)
+    content = text.encode()
+    page = Asset(content, "text/html", sha256(content).hexdigest()[:32])
+    headers = page_headers(page)
+    return not_changed(request, headers) or Response(
+        content, media_type=page.media_type, headers=headers
+    )
+
+
+home_handlers: list[HTTPRouteHandler] = [show_home]
