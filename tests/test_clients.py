@@ -1,0 +1,179 @@
+"""Clients that others' tools write from the document: they compile, and they work."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+
+from api import demo
+from tests.conftest import KEY, allow, bearer, cloned
+from tests.npm import PATIENCE, Packages, installed
+from tests.test_cli import execute, serving
+
+ROOT = Path(__file__).parent.parent
+HERE = ROOT / "tests" / "clients"
+DOCUMENT = ROOT / "openapi" / "openapi.json"
+PYTHON = ("openapi-python-client==0.29.1", "mypy==2.4.1", "httpx==0.28.1", "attrs==26.1.0")
+STRANGE = "foretold"
+
+
+class Served(NamedTuple):
+    """A service with the sample records, of which one holds a term that no vocabulary has."""
+
+    address: str
+    strange: str
+
+    @property
+    def told(self) -> dict[str, str]:
+        """Tell a program where it is."""
+        return {"BASE": self.address, "KEY": KEY, "STRANGE": self.strange}
+
+    def get(self, path: str) -> Any:
+        """Ask for something."""
+        answer = httpx.get(self.address + path, headers=bearer(KEY))
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def check(self, printed: str) -> None:
+        """Hold what a program printed against what the service says."""
+        said = json.loads(printed)
+        source, article, claim, denial = said["created"]
+        for path in (
+            f"sources/{source}",
+            f"articles/{article}",
+            f"claims/{claim}",
+            f"denials/{denial}",
+        ):
+            assert self.get(f"/v1/{path}")
+        assert said["pointers"] == ["/text"]
+        page = self.get("/v1/claims?limit=200")
+        assert said["claims"] == [item["id"] for item in page["items"]]
+        assert len(said["claims"]) > 3
+        assert said["terms"] == [STRANGE, STRANGE]
+        changes = self.get("/v1/changes?limit=1000")["items"]
+        begun = len(said["before"])
+        assert said["before"] == [change["id"] for change in changes[:begun]]
+        assert said["told"] == [f"{c['op']} {c['type']} {c['id']}" for c in changes[begun:]]
+        assert [line.split()[:2] for line in said["told"]] == [
+            ["created", "source"],
+            ["created", "article"],
+            ["created", "claim"],
+            ["created", "denial"],
+            ["updated", "claim"],
+            ["updated", "claim"],
+        ]
+
+
+@pytest.fixture
+def served(template: str, tmp_path: Path) -> Iterator[Served]:
+    """Serve on a socket, as to anybody."""
+    with asyncio.Runner() as runner:
+        database = cloned(template)
+        url = runner.run(database.__aenter__())
+        runner.run(allow(url))
+        with serving(tmp_path, DATABASE_URL=url) as service:
+            loaded = httpx.post(
+                f"{service.address}/v1/import",
+                content=b"\n".join(demo.records()),
+                headers={"Content-Type": "application/x-ndjson"} | bearer(KEY),
+                params={"atomic": "true"},
+                timeout=30,
+            )
+            assert json.loads(loaded.text.splitlines()[-1])["committed"] is True
+            found = Served(
+                service.address,
+                next(
+                    line["id"]
+                    for line in map(json.loads, demo.records())
+                    if line["type"] == "claim"
+                ),
+            )
+            change = f"UPDATE claims SET certainty = '{STRANGE}' WHERE id = '{found.strange}'"
+            runner.run(execute(url, change))
+            assert found.get(f"/v1/claims/{found.strange}")["certainty"] == STRANGE
+            yield found
+        runner.run(database.__aexit__(None, None, None))
+
+
+def _run(*command: str | Path, **more: Any) -> str:
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        command,
+        check=False,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=PATIENCE,
+        **more,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}"
+    return done.stdout
+
+
+def _printed(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+# --- openapi-python-client -------------------------------------------------------------------
+
+
+@pytest.mark.outside
+def test_the_client_of_openapi_python_client_works(served: Served, tmp_path: Path) -> None:
+    tools = tmp_path / "venv" / "bin"
+    _run("uv", "venv", "--quiet", "--python", sys.executable, tmp_path / "venv")
+    _run("uv", "pip", "install", "--quiet", "--python", tools / "python", *PYTHON)
+    shutil.copy(HERE / "program.py", tmp_path)
+    said = _run(
+        *(tools / "openapi-python-client", "generate", "--path", DOCUMENT, "--meta", "none"),
+        *("--config", HERE / "openapi-python-client.yaml"),
+        *("--output-path", tmp_path / "generated"),
+    )
+    # It knows no NDJSON; whatever else it can't read is a fault of the document.
+    assert re.findall(r"^WARNING parsing (.*) within", said, re.MULTILINE) == [
+        "GET /v1/export",
+        "POST /v1/import",
+    ]
+    assert said.count("WARNING") == 2, said
+    checked = _run(tools / "mypy", "--strict", "program.py", "generated", cwd=tmp_path)
+    assert "Success" in checked
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    served.check(_run(tools / "python", "program.py", cwd=tmp_path, env=environment | served.told))
+
+
+# --- TypeScript ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
+    """Install the generators beside the programs."""
+    return installed(HERE, tmp_path_factory)
+
+
+@pytest.mark.outside
+def test_the_client_of_openapi_fetch_works(served: Served, packages: Packages) -> None:
+    written = packages.run(
+        *("openapi-typescript", DOCUMENT, "--output", "generated/schema.d.ts"),
+        *("--default-non-nullable=false", "--alphabetize=false"),
+    )
+    assert "warn" not in (_printed(written) + written.stderr).lower()
+    _printed(packages.run("tsc", "--project", "tsconfig.fetch.json"))
+    served.check(_printed(packages.node("fetch.ts", **served.told)))
+
+
+@pytest.mark.outside
+def test_the_client_of_hey_api_works(served: Served, packages: Packages) -> None:
+    written = packages.run("openapi-ts", "--file", "openapi-ts.config.mjs", "--input", DOCUMENT)
+    assert "warn" not in (_printed(written) + written.stderr).lower()
+    _printed(packages.run("tsc", "--project", "tsconfig.hey.json"))
+    served.check(_printed(packages.node("hey.ts", **served.told)))

@@ -1,0 +1,165 @@
+"""Schemathesis, with all of its checks, finds nothing that `schemathesis.toml` does not explain."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import httpx
+import pytest
+
+from tests.conftest import KEY, allow, as_service, bearer, cloned
+from tests.factories import EVERY, Noun
+from tests.test_cli import environment, serving
+
+HERE: Final = Path(__file__).parent
+PUBLISHED: Final = HERE.parent / "openapi" / "openapi.json"
+DOCUMENT: Final[dict[str, Any]] = json.loads(PUBLISHED.read_text())
+OPERATIONS: Final = {
+    f"{method.upper()} {path}": operation
+    for path, item in DOCUMENT["paths"].items()
+    for method, operation in item.items()
+}
+SERVED: Final = {
+    "CLAIM_RECORDS_RATE_PER_MINUTE": "10000000",
+    "CLAIM_RECORDS_LOG_LEVEL": "warning",
+    "CLAIM_RECORDS_WEBHOOK_NETWORKS": "127.0.0.0/8",
+}
+SEED: Final = "20"
+SECONDS: Final = "20"
+EVERYWHERE: Final = frozenset({404, 428})
+"""What each operation that documents it has to have answered with, whatever is made up."""
+NEVER: Final = {
+    403: "the key may do everything",
+    408: "a body comes whole",
+    413: "no body is made up that is so long",
+    421: "the Host is the service's own",
+    429: "the limit is out of reach",
+    500: "nothing fails",
+    503: "nothing fails",
+    507: "nothing fails",
+}
+"""What can't come here, and why; `test_contract_traffic.py` brings it out."""
+Record = Callable[[str, object], None]
+
+
+class Call(NamedTuple):
+    """A request that was made, by its operation, its status, and the link that led there."""
+
+    operation: str
+    status: int
+    link: str | None
+
+
+async def run(template: str, tmp_path: Path, *arguments: str) -> tuple[list[Call], str]:
+    """Serve a database of one's own, and let schemathesis loose on it."""
+    async with cloned(template) as url:
+        await allow(url)
+        settings = SERVED | {"DATABASE_URL": as_service(url), "MIGRATE_URL": url}
+        with serving(tmp_path, **settings) as running:
+            report = tmp_path / "report.ndjson"
+            done = await asyncio.to_thread(_loose, running.address, report, arguments)
+            async with httpx.AsyncClient(base_url=running.address, headers=bearer(KEY)) as client:
+                me = await client.get("/v1/me")
+            assert me.json()["scopes"], "the key was withdrawn on the way"
+            assert running.stop() == 0
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
+    return list(calls(report)), done.stdout
+
+
+def _loose(
+    address: str, report: Path, arguments: tuple[str, ...]
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "schemathesis.cli"),
+            *("--config-file", str(HERE / "schemathesis.toml")),
+            *("run", str(PUBLISHED), "--url", address),
+            *("--header", f"Authorization: Bearer {KEY}"),
+            *("--seed", SEED, "--generation-database", "none", "--continue-on-failure"),
+            *("--no-color", "--report-ndjson-path", str(report), *arguments),
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=report.parent,
+        env=environment(SCHEMATHESIS_HOOKS="tests.schemathesis_hooks", PYTHONPATH=str(HERE.parent)),
+        timeout=600,
+    )
+
+
+def calls(report: Path) -> Iterator[Call]:
+    """Read what was done."""
+    with report.open() as lines:
+        for line in lines:
+            finished = json.loads(line).get("ScenarioFinished", {})
+            recorder = finished.get("recorder", {})
+            answers = recorder.get("interactions", {})
+            for identity, case in recorder.get("cases", {}).items():
+                response = answers.get(identity, {}).get("response")
+                if response is not None:
+                    value, link = case["value"], case.get("transition") or {}
+                    name = f"{value['method']} {value['path']}"
+                    yield Call(name, response["status_code"], link.get("id"))
+
+
+@pytest.mark.outside
+async def test_what_the_document_allows_and_forbids_is_so(
+    template: str, tmp_path: Path, record_property: Record
+) -> None:
+    found, _ = await run(template, tmp_path, "--phases", "examples,coverage")
+    record_property("contract", table(found))
+    seen = {(call.operation, call.status) for call in found}
+    assert OPERATIONS.keys() - {name for name, _ in seen} == set()
+    documented = {(name, int(s)) for name, o in OPERATIONS.items() for s in o["responses"]}
+    assert {each for each in documented - seen if each[1] in EVERYWHERE} == set()
+
+
+def table(found: list[Call]) -> str:
+    """Count how many of the operations that document a status have answered with it."""
+    seen = {(call.operation, call.status) for call in found}
+    names = {name for name, _ in seen} & OPERATIONS.keys()
+    lines = [f"schemathesis: {len(found)} requests; operations {len(names)} of {len(OPERATIONS)}"]
+    for status in sorted({int(s) for o in OPERATIONS.values() for s in o["responses"]}):
+        documented = [name for name, o in OPERATIONS.items() if str(status) in o["responses"]]
+        count = sum((name, status) in seen for name in documented)
+        why = f" ({NEVER[status]})" if status in NEVER else ""
+        lines.append(f"  {status}: {count} of {len(documented)} operations{why}")
+    return "\n".join(lines)
+
+
+@pytest.mark.outside
+async def test_random_requests_are_answered_as_documented(template: str, tmp_path: Path) -> None:
+    await run(template, tmp_path, "--phases", "fuzzing", "--max-time", SECONDS)
+
+
+@pytest.mark.outside
+@pytest.mark.parametrize("noun", EVERY.values(), ids=list(EVERY))
+async def test_one_operation_leads_to_the_next(
+    template: str, tmp_path: Path, noun: Noun, record_property: Record
+) -> None:
+    chosen = ("--include-path-regex", f"^{noun.path}(/|$)")
+    found, told = await run(
+        template, tmp_path, *chosen, "--phases", "stateful", "--max-time", SECONDS
+    )
+    followed = Counter(call.link for call in found if call.link is not None and call.status < 400)
+    (covered,) = (line for line in told.splitlines() if "API Links" in line)
+    record_property("contract", f"schemathesis: {noun.type}: {' '.join(covered.split())}")
+    one = f"{noun.path}/{{id}}"
+    ways = {"get": "GET", "replace": "PUT", "update": "PATCH", "delete": "DELETE"}
+    name = noun.resource.record.__name__
+    behind = {
+        f"{source} {verb}{name} -> {method} {one}"
+        for source in (f"POST {noun.path} -> [201]", f"PUT {one} -> [200]", f"PATCH {one} -> [200]")
+        for verb, method in ways.items()
+    }
+    first = {each for each in behind if each.startswith("POST")}
+    assert first - followed.keys() == set()
+    # A walk is random, and so is which of the longer ways it takes.
+    assert len(behind & followed.keys()) > len(first)
