@@ -5,15 +5,17 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from importlib import resources
 from typing import Any, Final, NamedTuple
 
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
-from api.access.callers import WRITE, Need, needed
+from api.access.callers import KEYLESS, WRITE, Need, needed
+from api.core.deprecation import Deprecated
 from api.core.openapi import nouns as of_nouns
-from api.core.openapi import operations, parameters, refusals
+from api.core.openapi import operations, parameters, refusals, webhooks
 from api.core.openapi.examples import story
 from api.core.openapi.faces import Components, Json
 from api.core.openapi.nouns import Noun
@@ -24,45 +26,20 @@ from schemas.vocabularies import RecordType, Scope
 
 VERSION: Final = "0.1.0"
 
-_INTRODUCTION: Final = """\
-The open system of record for who claimed what, via whom, in which article, and who denied it.
-
-A **source** is whoever or whatever is credited: a person, a ministry, “a US official”. An \
-**article** is a text in which it is printed. A **claim** is an attributed assertion: its \
-attributions lead from the reader (position 0) to the origin (the highest position), its \
-appearances say where it is printed, word by word. A **denial** is any response to claims: a full \
-denial, a dodge, silence, an admission; its `family` is the safe answer to “did they deny it?”.
-
-Start with `POST /v1/claims` and `{"text": "…"}`: everything else is optional, because in \
-journalism *unknown* is legal. Then `GET /v1/claims?expand=sources,articles,denials`.
-
-What holds everywhere:
-
-- JSON in UTF-8, names in snake_case, instants in UTC (RFC 3339). An answer always has all \
-properties: unknown is `null`, none is `[]`. A request with an unknown property is refused.
-- An answer gets new properties and new terms without notice; whatever is an `x-extensible-enum` \
-can be a term that is not listed.
-- What is published can be read without a key where the service listens on its own machine only; \
-writing, and reading anything else, takes `Authorization: Bearer …` with a key that has the scope. \
-A key that is not valid is refused everywhere. What a key may not see does not exist for it.
-- Every record has a `version`, and its `ETag` changes with it. Writing one needs `If-Match`, so \
-that nobody overwrites what they have not seen.
-- Lists are read by cursor. A parameter that is not known is refused, not ignored.
-- Every failure is a problem (RFC 9457), and names everything that is wrong at once.
-- `HEAD` works wherever `GET` does; `OPTIONS`, and 405 for a method that a path does not take, \
-carry `Allow`. A request may bring its own `X-Request-Id`.
-- `/v1` changes only by addition.
-"""
-
-_TAGS: Final = {
-    "identities": "Who anonymous sources turned out to be, kept apart from them.",
-    "import": "Many records in one request, a line each.",
-    "keys": "Who may do what.",
-    "audit": "Who did what.",
-    "vocabularies": "The terms that records use, each with its meaning.",
-    "problems": "What can go wrong, and the way out.",
-    "service": "The service itself: is it well, and what does it offer?",
-}
+_GUIDES: Final = resources.files("openapi") / "guides"
+_INTRODUCTION: Final = "introduction"
+_TAGS: Final = (
+    "changes",
+    "export",
+    "import",
+    "webhooks",
+    "keys",
+    "identities",
+    "audit",
+    "vocabularies",
+    "problems",
+    "service",
+)
 """What comes behind the nouns, in reading order."""
 
 
@@ -91,23 +68,30 @@ def describe(router: Litestar) -> Json:
     }
     for noun in nouns.values():
         of_nouns.add(noun)
+    of_nouns.add_changes(nouns.values(), components)
     refusals.add_schemas(components)
     used: dict[str, Refusal] = {}
+    receivers = webhooks.described(components)
     paths: dict[str, Json] = {}
     for route in found:
         paths.setdefault(route.path, {})[route.method] = _operation(route, nouns, components, used)
     return {
         "openapi": "3.1.0",
         "info": _info(),
-        "servers": [{"url": "/", "description": "The service that gave this document."}],
+        "servers": [_SERVER],
         "tags": list(_tags(nouns.values())),
         "paths": paths,
+        "webhooks": receivers,
         "components": {
             "schemas": dict(sorted(components.schemas.items())),
             "responses": {name: refusals.response(each) for name, each in sorted(used.items())},
             "parameters": parameters.of_headers(),
             "examples": examples | _examples_of_problems(nouns.values(), used.values()),
-            "headers": _headers(),
+            "headers": {
+                name: header
+                for name, header in _headers().items()
+                if name not in _OF_DEPRECATED or any("deprecated" in r.handler.opt for r in found)
+            },
             "securitySchemes": {"key": _KEY},
             "links": {k: v for noun in nouns.values() for k, v in of_nouns.links(noun).items()},
         },
@@ -134,6 +118,7 @@ def routes(router: Litestar) -> Iterator[Route]:
             yield from (Route(path, method.lower(), handler) for method in handler.http_methods)
 
 
+_METHODS: Final = ("get", "post", "put", "patch", "delete")
 _PLACES: Final = {place: position for position, place in enumerate(OF_NOUNS)}
 
 
@@ -144,7 +129,8 @@ def _in_reading_order(found: Iterable[Route]) -> list[Route]:
 
     def place(route: Route) -> tuple[Any, ...]:
         if not _is_noun(route):
-            return len(paths), list(_TAGS).index(_tag(route)), route.path
+            tag = _TAGS.index(_tag(route))
+            return len(paths), tag, route.path, _METHODS.index(route.method)
         path = route.handler.opt["resource"].path
         return paths.index(path), _PLACES[route.method, route.path.removeprefix(path)]
 
@@ -176,7 +162,12 @@ def _operation(
     need = needed(handler.opt, route.method.upper())
     if need is None or need.scopes:
         refused = (*refused, refusals.FORBIDDEN)
+    if route.path.startswith(KEYLESS):
+        refused = tuple(_of_keyless(refused))
     operation["description"] += _takes(need)
+    deprecated: Deprecated | None = handler.opt.get("deprecated")
+    if deprecated is not None:
+        _deprecate(operation, deprecated)
     used |= {refusal.name: refusal for refusal in refused}
     operation["responses"] |= {
         str(refusal.status): {"$ref": f"#/components/responses/{refusal.name}"}
@@ -187,8 +178,29 @@ def _operation(
         "summary": summary.rstrip("."),
         "tags": [_tag(route)],
         **operation,
-        "security": _security(need),
+        "security": [] if route.path.startswith(KEYLESS) else _security(need),
     }
+
+
+def _of_keyless(refused: Iterable[Refusal]) -> Iterator[Refusal]:
+    """Leave out what nobody is refused where no key is read and nothing is counted."""
+    kinds = tuple(refused)
+    for refusal in kinds:
+        # What asks nothing of the database has nothing that could fail.
+        never = refusal is refusals.INTERNAL and refusals.UNAVAILABLE not in kinds
+        if refusal not in (refusals.UNAUTHORIZED, refusals.RATE_LIMITED) and not never:
+            yield refusal
+
+
+def _deprecate(operation: Json, deprecated: Deprecated) -> None:
+    operation["description"] = f"{deprecated.told}\n\n{operation['description']}"
+    operation["deprecated"] = True
+    for answer in operation["responses"].values():
+        if "$ref" not in answer:
+            answer["headers"] |= refusals.references(*_OF_DEPRECATED)
+
+
+_OF_DEPRECATED: Final = ("Deprecation", "Sunset")
 
 
 _KEY: Final = {
@@ -205,10 +217,10 @@ def _security(need: Need | None) -> list[Json]:
     """Write the keys that do for an operation, any one of them; `{}` is none."""
     if need is None or need.scopes:
         return [{"key": [scope.value for scope in need.scopes] if need else []}]
-    if need.reads is None:
-        return []
-    scopes = (Scope.READ, Scope.DRAFTS_READ, WRITE[need.reads])
-    also = (Scope.CONFIDENTIAL_READ,) if need.reads is RecordType.SOURCE else ()
+    if not need.reads:
+        return [{}, {"key": []}]
+    scopes = (Scope.READ, Scope.DRAFTS_READ, *(WRITE[of] for of in need.reads))
+    also = (Scope.CONFIDENTIAL_READ,) if RecordType.SOURCE in need.reads else ()
     return [{}, *({"key": [scope.value]} for scope in (*scopes, *also))]
 
 
@@ -220,23 +232,32 @@ def _takes(need: Need | None) -> str:
     return f" Takes a key with {scopes}."
 
 
+_SERVER: Final = {
+    "url": "/",
+    "description": "The service that gave this document, be it in production or a local one.",
+    "x-internal": False,
+}
+
+
 def _info() -> Json:
     return {
         "title": "claim-records",
         "version": VERSION,
         "summary": "Who claimed what, via whom, in which article, and who denied it.",
-        "description": _INTRODUCTION,
+        "description": _guide(_INTRODUCTION),
         "contact": {"name": "The maintainers of claim-records"},
         "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
     }
 
 
 def _tags(nouns: Iterable[Noun]) -> Iterator[Json]:
-    for noun in nouns:
-        description = inspect.cleandoc(noun.of.create.__doc__ or "")
-        yield {"name": noun.of.plural, "description": f"{description} {noun.of.type.meaning}"}
-    for name, description in _TAGS.items():
-        yield {"name": name, "description": description}
+    for name in (*(noun.of.plural for noun in nouns), *_TAGS):
+        yield {"name": name, "description": _guide(name)}
+
+
+def _guide(name: str) -> str:
+    """Read what is said of a tag, in Markdown."""
+    return (_GUIDES / f"{name}.md").read_text(encoding="utf-8").strip()
 
 
 def _headers() -> Json:
@@ -244,8 +265,17 @@ def _headers() -> Json:
         "ETag": ("The record's version, for `If-Match` and `If-None-Match`.", 100),
         "Location": ("Where the created record is.", 2_000),
         "Content-Location": ("Where the record itself is.", 2_000),
+        "Content-Encoding": ("How the answer is compressed, if it is: `zstd` or `gzip`.", 20),
+        "Vary": ("By which headers of the request the answer goes: `Accept-Encoding`.", 100),
         "Link": ('The next page, with `rel="next"` (RFC 8288); absent on the last one.', 16_384),
+        "X-Accel-Buffering": ("`no`: a server in between is to hand on each event at once.", 10),
         "Retry-After": ("In how many seconds to try again.", 10),
+        "Deprecation": ("Since when the operation should not be used any more (RFC 9745).", 30),
+        "Sunset": ("From when on the operation is gone (RFC 8594).", 40),
+        "Idempotency-Replayed": (
+            "`true`: the request was not done again, this is the first answer to it.",
+            10,
+        ),
         "RateLimit-Policy": (
             "How many requests (`q`) are answered in how many seconds (`w`).",
             200,
@@ -262,6 +292,10 @@ def _headers() -> Json:
         "X-Content-Type-Options": ("`nosniff`.", 20),
         "Referrer-Policy": ("`no-referrer`.", 50),
         "Content-Security-Policy": ("An answer is not a page: it may load nothing.", 500),
+        "Access-Control-Allow-Origin": (
+            "The page's origin, where the service lists it as one that may ask; else absent.",
+            2_000,
+        ),
     }
     return {
         name: {"description": description, "schema": {"type": "string", "maxLength": most}}

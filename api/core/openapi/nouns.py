@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,10 +11,11 @@ from api.core.openapi.examples import Story, story
 from api.core.openapi.faces import Components, Face, Json, nullable, reference, whole
 from api.core.resource import CURSOR, MOST_LIMIT, Resource
 from schemas.base import Version
+from schemas.changes import Change
 from schemas.vocabularies import RevisionOp
 
 LINKED: Final = ("get", "replace", "update", "delete")
-"""What one can do with a record that has just been created."""
+"""What one can do with a record that an answer has brought."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,32 @@ def _add_revision(noun: Noun, record: Json) -> None:
     )
 
 
+def add_changes(nouns: Iterable[Noun], components: Components) -> None:
+    """Name what the feed says of each noun's records, and the union of these."""
+    components.response(Change)
+    of_any = components.schemas[Change.__name__]
+    mapping = {}
+    for noun in nouns:
+        name = f"{noun.name}Change"
+        of_any_record = of_any["properties"]
+        properties = of_any_record | {
+            "type": {
+                "description": of_any_record["type"]["description"].partition("\n")[0],
+                "type": "string",
+                "const": noun.one,
+            },
+            "record": nullable(reference(noun.name))
+            | {"description": of_any_record["record"]["description"]},
+        }
+        components.schemas[name] = _all_there(f"One change of {noun.a_one}.", properties)
+        mapping[noun.one] = reference(name)["$ref"]
+    components.schemas[Change.__name__] = {
+        "description": of_any["description"],
+        "oneOf": [{"$ref": place} for place in mapping.values()],
+        "discriminator": {"propertyName": "type", "mapping": mapping},
+    }
+
+
 def _with(schema: Json, description: str) -> Json:
     return schema | {"description": f"{description} {schema['description']}"}
 
@@ -171,7 +199,7 @@ def _all_there(description: str, properties: Json) -> Json:
 
 
 def links(noun: Noun) -> dict[str, Json]:
-    """Describe how one gets from a created record to the operations on it."""
+    """Describe how one gets from a record to the operations on it."""
     found = {}
     for verb in LINKED:
         given = {"id": "$response.body#/id"}
@@ -180,6 +208,6 @@ def links(noun: Noun) -> dict[str, Json]:
         found[f"{verb}{noun.name}"] = {
             "operationId": f"{verb}{noun.name}",
             "parameters": given,
-            "description": f"The new {noun.one}'s id{'' if verb == 'get' else ' and ETag'}.",
+            "description": f"The {noun.one}'s id{'' if verb == 'get' else ' and ETag'}.",
         }
     return found

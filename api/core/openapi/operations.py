@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from api.core.filters import Parameter
 from api.core.openapi import parameters, refusals
-from api.core.openapi.faces import Components, Json, reference
+from api.core.openapi.faces import Components, Face, Json, reference
 from api.core.openapi.nouns import LINKED, Noun
 from api.core.openapi.refusals import ANYWHERE, Refusal, headers
 from api.core.request import JSON, MERGE_PATCH
@@ -23,13 +23,16 @@ class Operation(Struct, frozen=True, kw_only=True):
 
     tag: str
     description: str
-    answer: tuple[type[Struct], ...]  # the body; of NDJSON, what a line can be; none without one
+    answer: tuple[
+        Any, ...
+    ]  # Structs, or a type of string; of NDJSON, each a line; none without one
     example: Any  # a body; of NDJSON, a line
     status: int = 200
     headers: tuple[str, ...] = ()
     media_type: str = JSON
     path_parameters: tuple[Parameter, ...] = ()
     parameters: tuple[Parameter, ...] = ()
+    header_parameters: tuple[str, ...] = ()  # as the document's components are called
     body: type[Struct] | None = None
     body_type: str = JSON
     body_example: Any = None
@@ -46,6 +49,7 @@ def written(declared: Operation, components: Components) -> Written:
     if given := [
         *(parameters.described(p, components, where="path") for p in declared.path_parameters),
         *(parameters.described(p, components) for p in declared.parameters),
+        *(parameters.header(name) for name in declared.header_parameters),
     ]:
         operation["parameters"] = given
     if declared.body is not None:
@@ -55,12 +59,19 @@ def written(declared: Operation, components: Components) -> Written:
         }
         operation["requestBody"] = {"required": True, "content": {declared.body_type: media}}
     answer: Json = {"description": "Done.", "headers": headers(*declared.headers)}
-    if answers := [components.response(each) for each in declared.answer]:
+    if answers := [_answered(each, components) for each in declared.answer]:
         schema = answers[0] if len(answers) == 1 else {"anyOf": answers}
         media = {"schema": schema, "example": msgspec.to_builtins(declared.example)}
         answer["content"] = {declared.media_type: media}
     operation["responses"] = {str(declared.status): answer}
     return operation, (*declared.refusals, *ANYWHERE)
+
+
+def _answered(body: Any, components: Components) -> Json:  # noqa: ANN401 - a type form
+    """Describe what is answered: a Struct by its name, other types in full."""
+    if isinstance(body, type):
+        return components.response(body)
+    return components.value(body, Face.RESPONSE)
 
 
 # --- bodies ----------------------------------------------------------------------------------
@@ -84,26 +95,30 @@ def _record(noun: Noun, description: str, *more: str, example: str = "") -> Json
     }
 
 
-def _created(noun: Noun) -> Json:
+def _linked(noun: Noun, record: Json) -> Json:
+    """Add to an answer that is a record how one goes on from it."""
     links = {
         name: {"$ref": f"#/components/links/{name}"}
         for name in (f"{verb}{noun.name}" for verb in LINKED)
     }
-    return _record(noun, f"The {noun.one}, created.", "Location") | {"links": links}
+    return record | {"links": links}
+
+
+def _created(noun: Noun, *more: str) -> Json:
+    return _linked(noun, _record(noun, f"The {noun.one}, created.", "Location", *more))
 
 
 # --- a noun's operations ---------------------------------------------------------------------
 
 _READ: Final = (*ANYWHERE, refusals.UNAVAILABLE)
 _WRITE: Final = (*_READ, refusals.STORAGE_FULL)
-_WRITE_BODY: Final = (
+_READ_BODY: Final = (
     refusals.BAD_BODY,
     refusals.REQUEST_TIMEOUT,
-    refusals.NOT_UNIQUE,
     refusals.BODY_TOO_LARGE,
-    refusals.INVALID_RECORD,
     *_WRITE,
 )
+_WRITE_BODY: Final = (*_READ_BODY, refusals.NOT_UNIQUE, refusals.INVALID_RECORD)
 
 
 def _list(noun: Noun) -> Written:
@@ -124,11 +139,18 @@ def _list(noun: Noun) -> Written:
 def _create(noun: Noun) -> Written:
     required = ", ".join(f"`{name}`" for name in _needed(noun))
     return {
-        "description": f"Writes {noun.a_one} under a new id. Needed is only {required}. To write "
-        "under an id of one's own, use `PUT`, which is safe to repeat.",
+        "description": f"Writes {noun.a_one} under a new id. Needed is only {required}. With an "
+        "`Idempotency-Key` it is safe to repeat; so is `PUT`, which writes under an id of one's "
+        "own.",
+        "parameters": [parameters.header("IdempotencyKey")],
         "requestBody": _body(JSON, f"{noun.name}Create"),
-        "responses": {"201": _created(noun)},
-    }, (*_WRITE_BODY, refusals.NOT_JSON)
+        "responses": {"201": _created(noun, "Idempotency-Replayed")},
+    }, (
+        *_READ_BODY,
+        refusals.NOT_CREATED,
+        refusals.INVALID_NEW_RECORD,
+        refusals.NOT_JSON,
+    )
 
 
 def _needed(noun: Noun) -> list[str]:
@@ -145,7 +167,10 @@ def _get(noun: Noun) -> Written:
             parameters.described(AS_OF, noun.components),
             parameters.header("IfNoneMatch"),
         ],
-        "responses": {"200": _record(noun, f"The {noun.one}."), "304": _not_modified()},
+        "responses": {
+            "200": _linked(noun, _record(noun, f"The {noun.one}.")),
+            "304": _not_modified(),
+        },
     }, (refusals.BAD_REQUEST, refusals.NOT_FOUND, refusals.GONE, *_READ)
 
 
@@ -165,7 +190,10 @@ def _replace(noun: Noun) -> Written:
             parameters.header("IfNoneMatchToCreate"),
         ],
         "requestBody": _body(JSON, f"{noun.name}Create"),
-        "responses": {"200": _record(noun, f"The {noun.one}, replaced."), "201": _created(noun)},
+        "responses": {
+            "200": _linked(noun, _record(noun, f"The {noun.one}, replaced.")),
+            "201": _created(noun),
+        },
     }, (
         *_WRITE_BODY,
         refusals.NOT_FOUND,
@@ -183,7 +211,7 @@ def _update(noun: Noun) -> Written:
         "list replaces the whole list. A patch that changes nothing makes no new version.",
         "parameters": [parameters.identity(noun), parameters.header("IfMatch")],
         "requestBody": _body(MERGE_PATCH, f"{noun.name}Update"),
-        "responses": {"200": changed},
+        "responses": {"200": _linked(noun, changed)},
     }, (
         *_WRITE_BODY,
         refusals.NOT_FOUND,
@@ -216,11 +244,20 @@ def _delete(noun: Noun) -> Written:
 
 
 def _restore(noun: Noun) -> Written:
-    back = _record(noun, f"The {noun.one}, back again.", example=f"{noun.name}Restored")
+    back = _record(
+        noun,
+        f"The {noun.one}, back again.",
+        "Idempotency-Replayed",
+        example=f"{noun.name}Restored",
+    )
     return {
         "description": f"Brings a deleted {noun.one} back as it was, as a new version. `If-Match` "
         "names the tombstone's `ETag`, which its deletion and every 410 give.",
-        "parameters": [parameters.identity(noun), parameters.header("IfMatch")],
+        "parameters": [
+            parameters.identity(noun),
+            parameters.header("IfMatch"),
+            parameters.header("IdempotencyKey"),
+        ],
         "responses": {"200": back},
     }, (
         refusals.BAD_REQUEST,
@@ -254,7 +291,7 @@ def _upsert(noun: Noun) -> Written:
         ],
         "requestBody": _body(JSON, f"{noun.name}Create"),
         "responses": {
-            "200": _record(noun, f"The {noun.one}, replaced or restored."),
+            "200": _linked(noun, _record(noun, f"The {noun.one}, replaced or restored.")),
             "201": _created(noun),
         },
     }, (*_WRITE_BODY, refusals.PRECONDITION_FAILED, refusals.NOT_JSON)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from api.core.filters import MOST_VALUES, Filter, Parameter
 from api.core.openapi.faces import Components, Json
 from api.core.openapi.nouns import Noun
+from api.core.request import IDEMPOTENCY_KEY_PATTERN, LONGEST_IDEMPOTENCY_KEY
 from api.core.resource import NAMESPACE, VALUE
 from schemas.base import Id
 
@@ -18,13 +19,15 @@ def described(parameter: Parameter, components: Components, *, where: str = "que
     schema = components.value(parameter.type)
     if parameter.many:
         schema = {"type": "array", "items": schema, "minItems": 1, "maxItems": MOST_VALUES}
+    elif parameter.terms:
+        schema = _several(parameter.terms)
     if parameter.default is not None:
         schema["default"] = parameter.default
     about: Json = {"name": parameter.name, "in": where, "description": parameter.description}
     if where == "path":
         about["required"] = True
-    if parameter.many:
-        about |= {"style": "form", "explode": True}
+    if parameter.many or parameter.terms:
+        about |= {"style": "form", "explode": parameter.many}
     return about | {"schema": schema}
 
 
@@ -39,18 +42,15 @@ def of_list(noun: Noun) -> Iterable[Json]:
         elif name == "sort":
             terms = {"type": "string", "enum": list(noun.of.all_sorts)}
             found["schema"] = terms | {"default": parameter.default}
-        elif name == "expand":
-            found |= {"style": "form", "explode": False, "schema": _expansions(noun)}
         yield found
 
 
-def _expansions(noun: Noun) -> Json:
-    names = [expansion.name for expansion in noun.of.expansions]
+def _several(terms: Sequence[str]) -> Json:
     return {
         "type": "array",
-        "items": {"type": "string", "enum": names},
+        "items": {"type": "string", "enum": [str(term) for term in terms]},
         "minItems": 1,
-        "maxItems": len(names),
+        "maxItems": len(terms),
         "uniqueItems": True,
     }
 
@@ -105,7 +105,26 @@ def of_headers() -> dict[str, Json]:
         "IfNoneMatchToCreate": _of_header(
             "If-None-Match", "`*`: the write happens only if there is no such record yet."
         ),
+        "IdempotencyKey": _idempotency_key(
+            "A text of one's own for this request, such as a UUID. Sent again with it within 48 "
+            "hours, the request is not done again but gets the same answer, with "
+            "`Idempotency-Replayed`; only what was refused or failed is tried anew. The key is the "
+            "caller's: others may use the same one."
+        ),
+        "IdempotencyKeyOfLines": _idempotency_key(
+            "A text of one's own for this file, such as a UUID. Sent again with it, lines without "
+            "`id` and `external_id` create nothing that they created before."
+        ),
     }
+
+
+def _idempotency_key(description: str) -> Json:
+    about = _of_header("Idempotency-Key", description)
+    about["schema"] |= {
+        "maxLength": LONGEST_IDEMPOTENCY_KEY,
+        "pattern": IDEMPOTENCY_KEY_PATTERN.replace("\\Z", "$"),
+    }
+    return about
 
 
 def _of_header(name: str, description: str, *, required: bool = False) -> Json:

@@ -19,6 +19,7 @@ ALWAYS_SENT: Final = (
     "RateLimit-Policy",
     "RateLimit",
 )
+WHERE_ORIGINS_ARE_LISTED: Final = ("Access-Control-Allow-Origin",)
 
 
 class Refusal(NamedTuple):
@@ -43,6 +44,7 @@ _QUERY = (
     errors.INVALID_HEADER,
 )
 _BODY = (errors.MALFORMED_JSON,)
+_REUSED = errors.IDEMPOTENCY_KEY_REUSED
 
 BAD_QUERY = Refusal("BadQuery", _QUERY)
 BAD_PAGE = Refusal("BadPage", (*_QUERY, errors.INVALID_CURSOR, errors.CURSOR_MISMATCH))
@@ -55,10 +57,26 @@ FORBIDDEN = Refusal("Forbidden", (errors.FORBIDDEN,))
 NOT_FOUND = Refusal("NotFound", (errors.NOT_FOUND,))
 NOT_UNIQUE = Refusal("NotUnique", (errors.NOT_UNIQUE, errors.RELATION_EXISTS))
 STILL_REFERENCED = Refusal("StillReferenced", (errors.STILL_REFERENCED,))
+NOT_CREATED = Refusal(
+    "NotCreated",
+    (errors.NOT_UNIQUE, errors.RELATION_EXISTS, errors.IDEMPOTENCY_IN_PROGRESS),
+    ("Retry-After",),
+)
 NOT_RESTORABLE = Refusal(
-    "NotRestorable", (errors.NOT_DELETED, errors.NOT_UNIQUE, errors.RELATION_EXISTS)
+    "NotRestorable",
+    (
+        errors.NOT_DELETED,
+        errors.NOT_UNIQUE,
+        errors.RELATION_EXISTS,
+        errors.IDEMPOTENCY_IN_PROGRESS,
+    ),
+    ("Retry-After",),
 )
 GONE = Refusal("Gone", (errors.GONE,), ("ETag",))
+TOO_MANY = Refusal("TooMany", (errors.TOO_MANY,))
+IN_PROGRESS = Refusal("InProgress", (errors.IDEMPOTENCY_IN_PROGRESS,), ("Retry-After",))
+KEY_REUSED = Refusal("KeyReused", (_REUSED,))
+RESYNC_REQUIRED = Refusal("ResyncRequired", (errors.RESYNC_REQUIRED,))
 PRECONDITION_FAILED = Refusal("PreconditionFailed", (errors.PRECONDITION_FAILED,), ("ETag",))
 BODY_TOO_LARGE = Refusal("BodyTooLarge", (errors.BODY_TOO_LARGE,))
 URI_TOO_LONG = Refusal("UriTooLong", (errors.URI_TOO_LONG,))
@@ -66,7 +84,8 @@ NOT_JSON = Refusal("NotJson", (errors.UNSUPPORTED_MEDIA_TYPE,), ("Accept",))
 NOT_LINES = Refusal("NotLines", (errors.UNSUPPORTED_MEDIA_TYPE,), ("Accept",))
 NOT_A_PATCH = Refusal("NotAPatch", (errors.UNSUPPORTED_MEDIA_TYPE,), ("Accept-Patch",))
 INVALID_RECORD = Refusal("InvalidRecord", (errors.INVALID_RECORD, errors.UNKNOWN_REFERENCE))
-NOT_RESTORED = Refusal("TargetsGone", (errors.UNKNOWN_REFERENCE,))
+INVALID_NEW_RECORD = Refusal("InvalidNewRecord", (*INVALID_RECORD.kinds, _REUSED))
+NOT_RESTORED = Refusal("TargetsGone", (errors.UNKNOWN_REFERENCE, _REUSED))
 PRECONDITION_REQUIRED = Refusal("PreconditionRequired", (errors.PRECONDITION_REQUIRED,))
 HEADERS_TOO_LARGE = Refusal("HeadersTooLarge", (errors.HEADERS_TOO_LARGE,))
 INTERNAL = Refusal("InternalError", (errors.INTERNAL,))
@@ -76,16 +95,18 @@ STORAGE_FULL = Refusal("StorageFull", (errors.STORAGE_FULL,))
 WRONG_HOST = Refusal("WrongHost", (errors.WRONG_HOST,))
 RATE_LIMITED = Refusal("RateLimited", (errors.RATE_LIMITED,), ("Retry-After",))
 
-WRITE_JSON: Final = (
+_READ_JSON: Final = (
     BAD_BODY,
     REQUEST_TIMEOUT,
     BODY_TOO_LARGE,
-    INVALID_RECORD,
     NOT_JSON,
     UNAVAILABLE,
     STORAGE_FULL,
 )
+WRITE_JSON: Final = (*_READ_JSON, INVALID_RECORD)
 """What any operation that reads a JSON body and writes can be answered with."""
+WRITE_JSON_ONCE: Final = (*_READ_JSON, INVALID_NEW_RECORD, NOT_CREATED)
+"""The same of one that takes an Idempotency-Key."""
 
 ANYWHERE: Final = (
     UNAUTHORIZED,
@@ -118,7 +139,12 @@ def response(refusal: Refusal) -> Json:
 
 def headers(*names: str) -> Json:
     """Refer to an answer's headers: those named, and those of every answer."""
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in (*names, *ALWAYS_SENT)}
+    return references(*names, *ALWAYS_SENT, *WHERE_ORIGINS_ARE_LISTED)
+
+
+def references(*names: str) -> Json:
+    """Refer to headers."""
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 def add_schemas(components: Components) -> None:
@@ -147,12 +173,16 @@ def add_schemas(components: Components) -> None:
                 "description": f"{more}the record as it stands, to apply one's change to; null if "
                 "there is none (`precondition-failed`).",
                 "type": ["object", "null"],
+                "additionalProperties": True,
             },
             "version": {
                 "description": f"{more}the version of the deleted record's tombstone (`gone`, "
                 "`precondition-failed`).",
                 **whole(1, 2**31 - 1),
             },
+            "export": _text(
+                200, f"{more}where to start anew (`resync-required`).", format="uri-reference"
+            ),
             "referrers": {
                 "description": f"{more}who refers to the record (`still-referenced`).",
                 "type": "array",
@@ -237,6 +267,7 @@ _OF_RECORDS = (
         referrers=[{"type": "claim", "id": _SOURCE, "link": "attribution"}],
     ),
     Problem(errors.GONE, version=2),
+    Problem(errors.RESYNC_REQUIRED, export="/v1/export"),
 )
 _OTHERS = (
     Problem(errors.MALFORMED_JSON, "Line 1, column 10: Expecting value."),
