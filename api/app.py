@@ -22,16 +22,26 @@ from api.access.keys import key_handlers
 from api.access.limits import Limits
 from api.articles import ArticleController
 from api.claims import ClaimController
+from api.core import deprecation
 from api.core.db import Database
 from api.core.edge import Edge, Routes, not_allowed, problem_answer
 from api.core.errors import INTERNAL, NOT_FOUND, Problem
+from api.core.idempotency import sweeping
 from api.core.joined import JoinedReads
 from api.core.request import Context, Request
 from api.denials import DenialController
+from api.metrics import Metrics, Share, get_metrics
 from api.settings import Settings
+from api.site.home import home_handlers
 from api.site.pages import site_handlers
 from api.sources import SourceController
+from api.sync.changes import change_handlers
+from api.sync.delivery import Deliverer
+from api.sync.export import export_records
+from api.sync.feed import Feed
 from api.sync.importing import import_records
+from api.sync.numbering import Numbering
+from api.sync.webhooks import webhook_handlers
 
 NOUNS = (ArticleController, ClaimController, SourceController, DenialController)
 
@@ -45,40 +55,64 @@ def create_app(settings: Settings, database: Database) -> ASGIApp:
 
 def at_edge(settings: Settings, router: Litestar, routes: Routes) -> Edge:
     """Put what holds for every request in front of its routes."""
-    return Edge(router, routes, Guards(settings), router.state["limits"])
+    state = router.state
+    return Edge(router, routes, Guards(settings), state["limits"], state["metrics"])
 
 
-def create_router(settings: Settings, database: Database) -> tuple[Litestar, Routes]:
+def create_router(
+    settings: Settings, database: Database, share: Share | None = None
+) -> tuple[Litestar, Routes]:
     """Make the Litestar application and the table of its routes."""
 
     @asynccontextmanager
-    async def connected(_: Litestar) -> AsyncIterator[None]:
+    async def connected(app: Litestar) -> AsyncIterator[None]:
         await database.open()
         try:
-            async with lifting(database):
+            async with (
+                feed.following(),
+                numbering.watching(),
+                metrics.sampling(),
+                lifting(database),
+                sweeping(database),
+                app.state["deliverer"].running(),
+            ):
                 yield
         finally:
             await refusals.close()
             await database.close()
 
     refusals, verifier, limits = Refusals(database), Verifier(database), Limits(settings)
+    gate = Gate(settings, verifier, refusals, limits)
+    feed = Feed(database)
+    numbering = Numbering(database, feed)
+    metrics = Metrics(database, feed, numbering, share)
 
     router = Litestar(
         route_handlers=[
             *NOUNS,
             *identity_handlers,
             import_records,
+            export_records,
+            *change_handlers,
+            *webhook_handlers,
             *key_handlers,
             list_audit,
             *about_handlers,
+            get_metrics,
+            *home_handlers,
             *site_handlers,
         ],
-        guards=[Gate(settings, verifier, refusals, limits).admit],
+        guards=[deprecation.mark, gate.admit],
         lifespan=[connected],
         state=State(
             {
                 "context": Context(database, settings, JoinedReads(database)),
+                "gate": gate,
                 "verifier": verifier,
+                "feed": feed,
+                "numbering": numbering,
+                "metrics": metrics,
+                "deliverer": Deliverer(database, feed),
                 "limits": limits,
             }
         ),

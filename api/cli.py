@@ -28,7 +28,7 @@ from api.server import FAILED, USAGE, Refused
 from api.settings import Settings, SettingsError
 from schemas.base import fields
 from schemas.keys import MOST_OVERLAP_SECONDS, OVERLAP_SECONDS, KeyCreate
-from schemas.vocabularies import Scope
+from schemas.vocabularies import RecordType, Scope
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -339,6 +339,56 @@ def _migrated(**given: Any) -> Iterator[tuple[Settings, str, Any]]:  # noqa: ANN
     with _database(found) as url:
         preparing.bring_forward(found, url, may_migrate=not found.database_url)
         yield found, url, preparing
+
+
+# --- a copy --------------------------------------------------------------------------------------
+
+
+@commands.command()
+@click.option("--from", "source", metavar="URL", required=True, help="The instance to copy.")
+@click.option(
+    "--to",
+    "target",
+    metavar="TARGET",
+    required=True,
+    help="`postgresql://…`, or the path of an SQLite file, which is made if it is not there.",
+)
+@click.option(
+    "--types", metavar="TYPES", help="Only these types of records, with commas; all if left out."
+)
+@click.option("--once", is_flag=True, help="End as soon as the copy is up to date.")
+def mirror(source: str, target: str, types: str | None, *, once: bool) -> None:
+    """Keep a copy of another instance, in a database or a file of one's own.
+
+    Reads everything once (`GET /v1/export`), then follows the changes (`GET /v1/changes`). It may
+    be stopped, killed and started again at any moment: it goes on where it was. Failures that
+    pass are tried again. The key, if one is needed, is taken from the environment: `MIRROR_KEY`.
+    What the key may not see is not copied.
+
+    The table `mirror_records` has the records: `type`, `id`, `version`, and `doc`, the JSON as
+    `GET` gives it, byte for byte. Others may read it meanwhile, and only read.
+    """
+    _begin()
+    from api.sync import copies  # noqa: PLC0415 - the HTTP client, which nothing else here needs
+    from api.sync import mirror as mirroring  # noqa: PLC0415 - as above
+
+    key = os.environ.get("MIRROR_KEY", "").strip() or None
+    wanted = _types(types)
+    try:
+        stopped = mirroring.run(source, target, key, wanted, once=once)
+    except copies.MirrorError as error:
+        raise Refused(str(error), error.code) from error
+    if stopped and once:
+        sys.exit(128 + stopped)
+
+
+def _types(listed: str | None) -> list[RecordType]:
+    """Read types with commas."""
+    known = {of.value: of for of in RecordType}
+    names = listed.split(",") if listed else list(known)
+    if not known.keys() >= set(names):
+        raise click.UsageError(f"`--types` takes {', '.join(known)}, with commas.")
+    return [known[name] for name in names]
 
 
 # --- what it is ----------------------------------------------------------------------------------

@@ -30,11 +30,13 @@ from typing import Final
 import uvicorn
 
 from api import logs
-from api.app import create_app
+from api.app import at_edge, create_router
 from api.core.db import Database
 from api.embedded import EmbeddedPostgres
+from api.metrics import Share, shared_directory
 from api.protocol import protocol
 from api.settings import Settings
+from api.sync.feed import Feed
 
 STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 # After `stop_seconds`, for requests that were cut off to give their connections back.
@@ -144,7 +146,8 @@ def serve(
     """Serve until a signal asks to stop; `announce` is called once, when clients can connect."""
     allow_connections()
     if settings.workers > 1:
-        _Workers(settings, url, listener, announce).run()
+        with shared_directory() as metrics:
+            _Workers(settings, url, listener, announce, metrics).run()
         return
     server = _Server(settings, url, announce)
     server.run(sockets=[listener])
@@ -155,11 +158,19 @@ def serve(
 class _Server(uvicorn.Server):
     """One process' server, which tells when it is ready and returns when it is stopped."""
 
-    def __init__(self, settings: Settings, url: str, announce: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        url: str,
+        announce: Callable[[], None],
+        share: Share | None = None,
+    ) -> None:
         """Put the application and the server together; :meth:`run` connects them."""
+        router, routes = create_router(settings, Database(url, settings), share)
+        self._feed: Feed = router.state["feed"]
         super().__init__(
             uvicorn.Config(
-                create_app(settings, Database(url, settings)),
+                at_edge(settings, router, routes),
                 http=protocol(settings),
                 lifespan="on",
                 ws="none",
@@ -189,6 +200,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let requests end, then cut them off; uvicorn would wait for the rest without end."""
         log.info("Stopping; running requests have %g seconds", self._stop_seconds)
+        self._feed.stop()  # streams and waiting readers would not end by themselves
         with suppress(TimeoutError):
             async with asyncio.timeout(self._stop_seconds + CLOSING_SECONDS):
                 await super().shutdown(sockets=sockets)
@@ -227,13 +239,16 @@ _READY, _STOP, _HURRY = "ready", "stop", "hurry"
 class _WorkerServer(_Server):
     """A worker's server, which its parent stops through a pipe; so does the parent's end."""
 
-    def __init__(self, settings: Settings, url: str, parent: Connection[str, str]) -> None:
-        super().__init__(settings, url, self._report)
+    def __init__(
+        self, settings: Settings, url: str, parent: Connection[str, str], share: Share
+    ) -> None:
+        super().__init__(settings, url, self._report, share)
         self._parent = parent
 
     def _report(self) -> None:
         asyncio.get_running_loop().add_reader(self._parent.fileno(), self._listen)
-        self._parent.send(_READY)
+        with suppress(OSError):  # the parent has ended meanwhile; the reader hears it
+            self._parent.send(_READY)
 
     def _listen(self) -> None:
         try:
@@ -248,12 +263,16 @@ class _WorkerServer(_Server):
 
 
 def _work(
-    settings: Settings, url: str, listener: socket.socket, parent: Connection[str, str]
+    settings: Settings,
+    url: str,
+    listener: socket.socket,
+    parent: Connection[str, str],
+    share: Share,
 ) -> None:
     """Serve in a process of its own."""
     logs.configure(settings)
     try:
-        _WorkerServer(settings, url, parent).run(sockets=[listener])
+        _WorkerServer(settings, url, parent, share).run(sockets=[listener])
     except Refused as error:
         log.error(str(error))  # noqa: TRY400 - what failed is in the log already
         sys.exit(error.code)
@@ -262,11 +281,12 @@ def _work(
 class _Worker:
     """The parent's view of a worker."""
 
-    def __init__(self, settings: Settings, url: str, listener: socket.socket) -> None:
+    def __init__(self, settings: Settings, url: str, listener: socket.socket, share: Share) -> None:
         self.ready = False
+        self.share = share
         self.line, line = _SPAWN.Pipe()
         self._process = _SPAWN.Process(
-            target=_work, args=(settings, url, listener, line), daemon=True
+            target=_work, args=(settings, url, listener, line, share), daemon=True
         )
         # Ctrl-C reaches every process of a terminal; it is the parent's to handle. What is
         # blocked here stays blocked in the child; the tracker unblocks it when it is started.
@@ -295,6 +315,7 @@ class _Worker:
         """Collect an ended process; give its exit code, negative for a signal."""
         self._process.join()
         self.line.close()
+        self.share.leave()
         return self._process.exitcode
 
 
@@ -307,11 +328,13 @@ class _Workers:
         url: str,
         listener: socket.socket,
         announce: Callable[[], None],
+        metrics: str,
     ) -> None:
         self._settings = settings
         self._url = url
         self._listener = listener
         self._announce = announce
+        self._metrics = metrics
         self._workers: list[_Worker] = []
         self._due: list[float] = []  # when to start a worker; on the monotonic clock
         self._announced = False
@@ -372,7 +395,15 @@ class _Workers:
         now = time.monotonic()
         for due in [due for due in self._due if due <= now]:
             self._due.remove(due)
-            self._workers.append(_Worker(self._settings, self._url, self._listener))
+            self._workers.append(
+                _Worker(self._settings, self._url, self._listener, self._free_place())
+            )
+
+    def _free_place(self) -> Share:
+        """Give a new worker the place of one that has ended."""
+        taken = {worker.share.number for worker in self._workers}
+        number = next(each for each in range(self._settings.workers) if each not in taken)
+        return Share(self._metrics, number)
 
     def _attend(self, worker: _Worker, events: Sequence[object]) -> None:
         if worker.line in events:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -124,6 +124,22 @@ class Settings(Struct, frozen=True, kw_only=True):
             "separated by commas."
         ),
     ] = None
+    feed_stall_seconds: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=86_400,
+            description="How long committed changes may wait for their number in the change feed; "
+            "after that the service says that it is not ready.",
+        ),
+    ] = 60.0
+    webhook_networks: Annotated[
+        str | None,
+        Meta(
+            description="Networks that webhooks may be sent to although they are private or "
+            "special, such as `10.1.0.0/16,::1/128`, over plain HTTP too; unset, none."
+        ),
+    ] = None
     stop_seconds: Annotated[
         float, Meta(gt=0, le=600, description="How long requests may finish at a stop.")
     ] = 10.0
@@ -144,6 +160,14 @@ def reads_are_open(settings: Settings) -> bool:
         return ip_address(settings.host).is_loopback
     except ValueError:
         return settings.host == "localhost"
+
+
+def networks(listed: str | None) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Read a list of networks in CIDR notation."""
+    try:
+        return tuple(ip_network(item.strip()) for item in (listed or "").split(",") if item.strip())
+    except ValueError as error:
+        raise SettingsError(f"{variable('webhook_networks')}={listed}: {error}.") from None
 
 
 def variable(name: str) -> str:
@@ -182,4 +206,5 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
             except msgspec.ValidationError as error:
                 told = shown(field.name, environ[name])
                 raise SettingsError(f"{name}={told}: {error}.") from None
+    networks(given.get("webhook_networks"))
     return Settings(**given)

@@ -21,7 +21,7 @@ class Example(NamedTuple):
 
 _SOURCE: Final = "01938f7a-4c00-7000-8000-000000000001"
 _ARTICLE: Final = "01938f7a-4c00-7000-8000-000000000002"
-_CLAIM: Final = "01938f7a-4c00-7000-8000-000000000003"
+CLAIM_ID: Final = "01938f7a-4c00-7000-8000-000000000003"
 _DENIAL: Final = "01938f7a-4c00-7000-8000-000000000004"
 
 _TEXT: Final = (
@@ -79,7 +79,7 @@ EXAMPLES: Final[Mapping[RecordType, Example]] = {
         },
     ),
     RecordType.CLAIM: Example(
-        _CLAIM,
+        CLAIM_ID,
         create={
             "text": "At least 100 soldiers have been killed.",
             "language": "en",
@@ -129,7 +129,7 @@ EXAMPLES: Final[Mapping[RecordType, Example]] = {
             "text": "The defence ministry declined to comment.",
             "language": "en",
             "kind": "declined_to_comment",
-            "targets": [{"claim_id": _CLAIM}],
+            "targets": [{"claim_id": CLAIM_ID}],
             "attributions": [{"printed": "The defence ministry", "resolution": "unresolved"}],
             "appearances": [
                 {

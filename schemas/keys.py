@@ -122,8 +122,8 @@ class AuditEvent(Struct, kw_only=True):
         str,
         Meta(
             max_length=100,
-            description="`created`, `updated`, `deleted`, `restored`, `rotated`, `revoked`, or "
-            "`refused`.",
+            description="`created`, `updated`, `deleted`, `restored`, `rotated`, `revoked`, "
+            "`replayed`, `paused`, or `refused`.",
         ),
     ]
     request_id: Annotated[

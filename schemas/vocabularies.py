@@ -555,6 +555,18 @@ class RevisionOp(Vocabulary):
     PURGED = "purged", "Content and history erased for good; only id and version remain."
 
 
+class ChangeOp(Vocabulary):
+    """What does a change mean for whoever keeps a copy? Each change of the feed has one."""
+
+    CREATED = "created", "New, or visible for the reader from now on."
+    UPDATED = "updated", "Changed."
+    DELETED = "deleted", "Removed from use."
+    RESTORED = "restored", "Brought back after deletion."
+    MERGED = "merged", "Joined into another source, to which its id now leads."
+    PURGED = "purged", "Content and history erased for good: erase the copies too."
+    REMOVED = "removed", "No longer visible for the reader: remove the copy."
+
+
 # Access
 
 
@@ -572,6 +584,30 @@ class Scope(Vocabulary):
     WEBHOOKS = "webhooks", "Manage the key's own webhooks."
     KEYS = "keys", "Create, list, rotate and revoke keys."
     AUDIT_READ = "audit:read", "Read who did what, and what was refused."
+
+
+# Webhooks
+
+
+class WebhookStatus(Vocabulary):
+    """Is the webhook being sent to? A paused one keeps its place in the feed."""
+
+    ACTIVE = "active", "Changes are sent as they come."
+    PAUSED = "paused", "Nothing is sent, but tests; `paused_reason` says why."
+
+
+class PausedReason(Vocabulary):
+    """Why is the webhook paused? Says what has to be mended before it is resumed."""
+
+    REQUESTED = "requested", "Its owner paused it."
+    GONE = "gone", "The receiver answered 410: it wants no more."
+    FAILING = "failing", "The receiver took none of the attempts of about three days."
+    KEY_REVOKED = "key_revoked", "Its key was revoked."
+    KEY_EXPIRED = "key_expired", "Its key has expired."
+    RESYNC_REQUIRED = (
+        "resync_required",
+        "The feed was restored from a backup: read all anew, replay from a new cursor, resume.",
+    )
 
 
 # The safe answer to "did they deny it?": a client never has to group the kinds itself.

@@ -61,6 +61,7 @@ class World(NamedTuple):
     """What is not known before a service runs."""
 
     cursors: Mapping[str, str]
+    since: str  # a cursor of the change feed
 
 
 Make = Callable[[World], Iterator[Case]]
@@ -530,20 +531,34 @@ def _parameters(_: World) -> Iterator[Case]:
         yield Case(f"{path}?x=1", "GET", f"{path}?x=1", 400, "unknown-parameter")
 
 
+def mutated(cursor: str) -> list[str]:
+    """Write what is no cursor, and nearly is."""
+    swapped = "A" if cursor[0] != "A" else "B"
+    found = {
+        "x", "=", "é", "%", " ", "null", "[]", "{}", "0", "-1", "MQ", "MQ==", "a" * 2_001,
+        cursor + "=", cursor + "A", cursor[:-1], cursor.upper(), cursor[::-1], f" {cursor}",
+        f"{cursor}\n", f"{cursor} ", swapped + cursor[1:], cursor * 2, cursor[4:], "'; --",
+    } - {cursor}  # fmt: skip
+    found |= {
+        cursor[:at] + ("A" if cursor[at] != "A" else "B") + cursor[at + 1 :]
+        for at in range(0, len(cursor), 5)
+    }
+    return sorted(found)
+
+
 @kind_of_case("cursors")
 def _cursors(world: World) -> Iterator[Case]:
+    for given in mutated(world.since):
+        for path in ("/v1/changes", "/v1/changes/stream"):
+            code = "invalid-cursor" if len(given) <= 500 else "invalid-parameter"
+            target = f"{path}?since={quote(given, safe='')}"
+            yield Case(f"{path} {short(given)}", "GET", target, 400, code)
     for plural, cursor in world.cursors.items():
-        swapped = "A" if cursor[0] != "A" else "B"
-        mutated = {
-            "x", "=", "é", "%", " ", "null", "[]", "{}", "0", "-1", "MQ", "MQ==", "a" * 2_001,
-            cursor + "=", cursor + "A", cursor[:-1], cursor.upper(), cursor[::-1], f" {cursor}",
-            f"{cursor}\n", f"{cursor} ", swapped + cursor[1:], cursor * 2, cursor[4:], "'; --",
-        } - {cursor}  # fmt: skip
-        mutated |= {
-            cursor[:at] + ("A" if cursor[at] != "A" else "B") + cursor[at + 1 :]
-            for at in range(0, len(cursor), 5)
-        }
-        for given in sorted(mutated):
+        target = f"/v1/changes?since={cursor}"
+        yield Case(f"{plural}'s as since", "GET", target, 400, "cursor-mismatch")
+        target = f"/v1/{plural}?cursor={world.since}"
+        yield Case(f"since in {plural}", "GET", target, 400, "cursor-mismatch")
+        for given in mutated(cursor):
             target = f"/v1/{plural}?limit=1&cursor={quote(given, safe='')}"
             yield Case(f"{plural} {short(given)}", "GET", target, 400, "invalid-cursor")
         for other in PLURALS:
@@ -591,6 +606,9 @@ _FOREIGN: Final = ("evil.example", "127.0.0.1.evil.example", "localhost.evil.exa
                    "0.0.0.0", "0x7f000001", "2130706433", "127.1", "localhost.", "LOCALHOST.evil", "example:8000")  # fmt: skip
 
 
+_NO_KEYS: Final = (("",), ("x" * 256,), ("é",), ("a\tb",), ("a", "b"), ("a", "a"))
+
+
 @kind_of_case("headers")
 def _headers(_: World) -> Iterator[Case]:
     for plural in PLURALS:
@@ -622,8 +640,9 @@ def _headers(_: World) -> Iterator[Case]:
             yield Case(title, method, path, 428, "precondition-required", more, given)
         for way in WAYS:
             case = write(way, plural, MINIMAL[plural], status=400, code="invalid-header")
-            sent = (*case.headers, *head(idempotency_key="abc"))
-            yield case._replace(name=f"{way} {name} Idempotency-Key", headers=sent)
+            for number, keys in enumerate(_NO_KEYS if way == "POST" else (("abc",), *_NO_KEYS)):
+                sent = (*case.headers, *((b"idempotency-key", k.encode("latin-1")) for k in keys))
+                yield case._replace(name=f"{way} {name} Idempotency-Key {number}", headers=sent)
     for host in _HOSTS:
         for path in ("/v1/claims", "/health/live", "/nothing"):
             name = f"{path} for {host!r}"
@@ -703,7 +722,7 @@ def _methods(_: World) -> Iterator[Case]:
             yield Case(f"{path}.json", "GET", filled(path) + ".json", 404, "not-found")
     for path in ("/v1", "/v1/", "/v2/claims", "/admin", "/.env", "/.git/config", "/..", "/../etc/passwd", "/v1/../v1/claims",
                  "/v1/./claims", "/%2e%2e/etc/passwd", "/v1%2Fclaims%2F", "/v1/claims;x=1", "/v1/claims%20", "/v1/claims%3Flimit=1",
-                 "/v1/Claims", "/v1/claim", "/metrics", "/wp-login.php", "/v1/cla%69ms/", "/%F0%9F%98%80", "/docs/x"):  # fmt: skip
+                 "/v1/Claims", "/v1/claim", "/metrics/x", "/wp-login.php", "/v1/cla%69ms/", "/%F0%9F%98%80", "/docs/x"):  # fmt: skip
         for method in ("GET", "POST"):
             yield Case(f"{method} {path}", method, path, 404, "not-found")
 
@@ -715,6 +734,7 @@ KEYS: Final[Mapping[str, tuple[str, ...] | None]] = {
     "revoked": None,
     "expired": None,
     "useless": ("webhooks",),
+    "useless for webhooks": ("audit:read",),
 }
 """Keys by name, with their scopes; null is all of them. One more is there for each set of scopes
 that suffices for an operation, see :func:`sufficient`."""
@@ -736,7 +756,7 @@ def sufficient() -> dict[str, tuple[str, ...]]:
         for operation in operations.values()
         if isinstance(operation, dict)
         for choice in operation.get("security", ())
-        if choice
+        if choice.get("key")
     ]
     return {key_name(scopes): tuple(scopes) for scopes in every}
 
@@ -747,9 +767,11 @@ def admitted(method: str, path: str) -> tuple[int, str | None]:
         return 400, "invalid-parameter"
     if method == "get":
         return (404, "not-found") if "{" in path else (200, None)
-    if "{id}" not in path or path.endswith(("identities", "rotate")):
+    if "{id}" not in path or path.endswith(("identities", "rotate", "replay")):
         return 415, "unsupported-media-type"
-    if path.endswith("{identity_id}") or path.startswith("/v1/keys"):
+    if path == "/v1/webhooks/{id}" and method == "patch":
+        return 415, "unsupported-media-type"
+    if path.endswith("{identity_id}") or path.startswith(("/v1/keys", "/v1/webhooks")):
         return 404, "not-found"
     return 428, "precondition-required"
 
@@ -772,18 +794,21 @@ def _by_scope(method: str, path: str, choices: list[dict[str, list[str]]]) -> It
     """Ask without a key, with one that suffices and with one that does not."""
     status, code = admitted(method, path)
     case = Case(f"{method} {path}", method.upper(), filled(path), status, code)
+    # A stream goes on; its HEAD takes the same, and ends.
+    let_in = case._replace(method="HEAD") if path.endswith("/stream") else case
     if not choices or {} in choices:
-        yield case._replace(name=f"{case.name} without", key=None)
+        yield let_in._replace(name=f"{case.name} without", key=None)
     else:
         refused = case._replace(name=f"{case.name} without", status=401, code="unauthorized")
         yield refused._replace(key=None)
     for choice in choices:
-        if choice:
+        if choice.get("key"):
             key = key_name(choice["key"])
-            yield case._replace(name=f"{case.name} with {key}", key=key)
-    if choices:
+            yield let_in._replace(name=f"{case.name} with {key}", key=key)
+    if any(choice.get("key") for choice in choices):
+        key = "useless for webhooks" if path.startswith("/v1/webhooks") else "useless"
         refused = case._replace(name=f"{case.name} with a useless key", status=403)
-        yield refused._replace(code="forbidden", key="useless")
+        yield refused._replace(code="forbidden", key=key)
 
 
 # --- import -------------------------------------------------------------------------------------

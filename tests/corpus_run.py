@@ -145,7 +145,13 @@ def in_process(app: Any) -> Send:
         }
         sent: list[Any] = []
 
+        body_sent = False
+
         async def receive() -> dict[str, Any]:
+            nonlocal body_sent
+            if body_sent:
+                await asyncio.Event().wait()  # the client stays
+            body_sent = True
             return {"type": "http.request", "body": case.body, "more_body": False}
 
         async def keep(message: Any) -> None:
@@ -233,7 +239,8 @@ async def prepare(send: Send, connection: asyncpg.Connection[asyncpg.Record]) ->
         assert (made.status, other.status) == (201, 201), made.body
         page = await send(Case("", "GET", f"/v1/{plural}?limit=1", 200))
         cursors[plural] = page.json()["next_cursor"]
-    return World(cursors)
+    page = await send(Case("", "GET", "/v1/changes?since=now", 200))
+    return World(cursors, page.json()["next_cursor"])
 
 
 async def rows(connection: asyncpg.Connection[asyncpg.Record]) -> dict[str, int]:

@@ -411,6 +411,16 @@ async def test_nothing_comes_along_with_nothing(client: Client, noun: Noun) -> N
         await refused(client, noun, "expand", "invalid-parameter", expand=names)
 
 
+async def test_names_that_take_commas_may_repeat_their_key(client: Client) -> None:
+    by_commas = await client.get("/v1/claims?limit=1&expand=sources,denials")
+    repeated = await client.get("/v1/claims?limit=1&expand=sources&expand=denials")
+    assert (by_commas.status_code, repeated.json()) == (200, by_commas.json())
+    by_commas = await client.get("/v1/changes?limit=5&types=source,claim")
+    repeated = await client.get("/v1/changes?limit=5&types=source&types=claim")
+    assert (by_commas.status_code, repeated.json()) == (200, by_commas.json())
+    assert (await client.get("/v1/claims?expand=sources&expand=sources")).status_code == 400
+
+
 # --- paging against a model ------------------------------------------------------------------
 
 

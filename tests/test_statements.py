@@ -9,7 +9,7 @@ import asyncpg
 import httpx
 import pytest
 
-from api.app import create_app
+from api.app import at_edge, create_app, create_router
 from api.core.db import Database
 from api.settings import Settings
 from schemas.vocabularies import RecordType
@@ -115,6 +115,21 @@ async def test_create_costs_at_most_two_statements(counted: Counted, noun: Noun,
     assert counted.taken() <= 2
 
 
+async def test_with_an_idempotency_key_a_create_costs_three_statements_more(
+    counted: Counted, noun: Noun, ids: Ids
+) -> None:
+    """A lock, a look, the answer; and a savepoint, so that it can go on after a conflict."""
+    headers, body = {"idempotency-key": unique()}, noun.full(ids)
+    await create(counted.client, noun, noun.full(ids))
+    without = counted.taken()
+    await counted.client.post(noun.path, json=body, headers=headers)
+    savepoint = [s for s in counted.statements if "SAVEPOINT" in s]
+    assert len(savepoint) == 2
+    assert counted.taken() == without + 3 + len(savepoint)
+    await counted.client.post(noun.path, json=body, headers=headers)
+    assert counted.taken() == 2
+
+
 async def test_a_replacement_and_a_patch_cost_at_most_two_statements(
     counted: Counted, noun: Noun, ids: Ids
 ) -> None:
@@ -190,3 +205,31 @@ async def test_what_is_refused_unread_costs_nothing(counted: Counted, noun: Noun
     await counted.client.get(f"{noun.path}/odd")
     await counted.client.get(f"{noun.path}?nothing=1")
     assert counted.taken() == 0
+
+
+async def test_a_page_of_changes_costs_one_statement_on_the_pool(empty_url: str) -> None:
+    """Numbering has a connection of its own."""
+    settings = Settings(pool_size=1)
+    router, routes = create_router(settings, database := Database(empty_url, settings))
+    transport = httpx.ASGITransport(at_edge(settings, router, routes))  # type: ignore[arg-type]
+    await allow(empty_url)
+    async with (
+        router.lifespan(),
+        httpx.AsyncClient(
+            transport=transport, base_url="http://127.0.0.1", headers=bearer(KEY)
+        ) as client,
+    ):
+        counted = Counted(client)
+        for _ in range(3):
+            await create(client, EVERY[RecordType.CLAIM])
+        async with database.connection() as connection:
+            connection.add_query_logger(counted.note)
+        since = "start"
+        for limit in (1, 2, 500):
+            counted.taken()
+            asked: dict[str, str | int] = {"since": since, "limit": limit}
+            page = (await client.get("/v1/changes", params=asked)).json()
+            assert page["items"]
+            assert len([s for s in counted.statements if "feed" in s]) == 1
+            await create(client, EVERY[RecordType.CLAIM])
+            since = page["next_cursor"]

@@ -311,6 +311,44 @@ def queries_of(operation: Record, data: Data) -> Iterator[dict[str, str]]:
         yield {**page, "q": "canary or words", "sort": "relevance"}
 
 
+async def answer_of(client: httpx.AsyncClient, path: str, query: Record) -> httpx.Response:
+    """Ask; of a stream, which goes on, take what it sends until it says that this is all for now.
+
+    (httpx' own transport to an application waits for the end.)
+    """
+    url = client.build_request("GET", path, params=query).url
+    sent: list[dict[str, Any]] = []
+    enough = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        if not sent:
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await enough.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+        if b"event: up-to-date" in message.get("body", b"") or not message.get("more_body", True):
+            enough.set()
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": url.path,
+        "raw_path": url.raw_path.partition(b"?")[0],
+        "query_string": url.query,
+        "headers": [(b"host", b"127.0.0.1"), *client.headers.raw],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+    }
+    await client._transport.app(scope, receive, send)  # type: ignore[attr-defined] # noqa: SLF001 - the same application
+    body = b"".join(message.get("body", b"") for message in sent)
+    return httpx.Response(sent[0]["status"], headers=sent[0]["headers"], content=body)
+
+
 async def test_no_route_gives_away_what_is_hidden_and_together_they_show_the_rest(
     data: Data, name: str
 ) -> None:
@@ -324,12 +362,13 @@ async def test_no_route_gives_away_what_is_hidden_and_together_they_show_the_res
             continue
         for path in paths_of(template, data):
             for query in queries_of(operations["get"], data):
-                response = await client.get(path, params=query)
+                response = await answer_of(client, path, query)
                 assert response.status_code < 500, (path, query, response.text)
                 words = set(CANARY.findall(response.text))
                 assert words <= allowed, (path, query, response.text)
                 found |= words
-                if response.status_code == 200 and "included" in response.json():
+                is_json = response.headers.get("content-type", "") == "application/json"
+                if response.status_code == 200 and is_json and "included" in response.json():
                     page = response.json()
                     ids = {i["id"] for i in page["items"] if "id" in i and "/v1/keys" not in path}
                     brought = {i for each in page["included"].values() for i in each}
@@ -542,6 +581,49 @@ async def test_a_deletion_is_refused_for_hidden_referrers_without_naming_them(da
     assert data.id("c_draft_printed") not in response.text
     response = await data.full.delete(data.path("s_internal"), headers={"if-match": "*"})
     assert [each["id"] for each in response.json()["referrers"]] == [data.id("c_draft_printed")]
+
+
+# --- what changed ----------------------------------------------------------------------------
+
+
+async def test_the_feed_tells_what_the_model_says(data: Data, name: str) -> None:
+    """Of each record: when it came, what it was while it could be seen, and when it went."""
+    scopes, client = CALLERS[name], data.clients[name]
+    answer = await client.get("/v1/changes", params={"limit": "1000"})
+    if not any(sees_any(scopes, plural) for plural in WORDS):
+        assert answer.status_code in {401, 403}
+        return
+    assert answer.json()["up_to_date"]
+    for known in data.known.values():
+        versions = [v.fields for v in known.versions]
+        expected: list[tuple[int, str, Record | None]] = []
+        before = False
+        for number, fields in enumerate(versions, 1):
+            now = sees(scopes, known.plural, fields)
+            if now:
+                record = fields if known.there(scopes) else None
+                expected.append((number, "updated" if before else "created", record))
+            elif before:
+                expected.append((number, "removed", None))
+            before = now
+        if known.deleted and before:
+            expected.append((len(versions) + 1, "deleted", None))
+        items = [item for item in answer.json()["items"] if item["id"] == known.id]
+        assert [(i["version"], i["op"], i["record"]) for i in items] == expected
+        assert all(item["type"] + "s" == known.plural for item in items)
+
+
+async def test_the_export_holds_what_the_model_says(data: Data, name: str) -> None:
+    scopes, client = CALLERS[name], data.clients[name]
+    answer = await client.get("/v1/export")
+    if not any(sees_any(scopes, plural) for plural in WORDS):
+        assert answer.status_code in {401, 403}
+        return
+    _, *lines, _ = [json.loads(line) for line in answer.text.splitlines()]
+    live = [k for k in data.known.values() if k.there(scopes) and not k.deleted]
+    assert {line["id"]: line["data"] for line in lines} == {
+        known.id: known.versions[-1].fields for known in live
+    }
 
 
 # --- embargoes -------------------------------------------------------------------------------

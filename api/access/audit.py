@@ -124,6 +124,7 @@ LIST_AUDIT = Operation(
     "or each address without one.",
     parameters=(*_FILTERS, LIMIT, CURSOR),
     answer=(AuditPage,),
+    headers=("Link",),
     example=AuditPage(
         items=[_EXAMPLE], next_cursor=None, total=None, total_is_lower_bound=False, included={}
     ),

@@ -20,7 +20,7 @@ from litestar.datastructures import Headers
 from litestar.handlers import BaseRouteHandler
 
 from api.access.audit import Refusals
-from api.access.callers import NOBODY, PUBLIC, READER, Caller, Need, needed
+from api.access.callers import KEYLESS, NOBODY, PUBLIC, READER, Caller, Need, needed
 from api.access.keyring import hashed, identity_of
 from api.access.limits import Limits
 from api.core.db import Database
@@ -153,7 +153,7 @@ class Gate:
         scope: Any = connection.scope  # one of Litestar's unions
         state = scope["state"]
         need = needed(handler.opt, scope["method"])
-        if scope["path"].startswith("/health/"):
+        if scope["path"].startswith(KEYLESS):
             state["caller"] = NOBODY  # whoever asks; a busy database must not make it wait
             return
         try:
@@ -166,6 +166,12 @@ class Gate:
             self._refusals.note(scope, problem, _scope_of(need))
             raise
         self._limits.admit(scope)
+
+    async def admit_again(self, connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+        """Refuse somebody who was let in some time ago, and whose key is none any more."""
+        scope: Any = connection.scope
+        if await self._caller(connection.headers) != scope["state"]["caller"]:
+            raise unauthorized("The key is not valid.")
 
     async def _caller_for(self, need: Need | None, headers: Headers) -> Caller:
         """Find out who asks; where anybody may, not knowing that is no reason to fail."""

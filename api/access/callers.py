@@ -97,17 +97,21 @@ class Need(NamedTuple):
     """What it takes to call an operation."""
 
     scopes: tuple[Scope, ...]  # every one of them
-    reads: RecordType | None = None  # and to see some records of this type
+    reads: tuple[RecordType, ...] = ()  # and to see some records of one of these types
 
     def missing(self, caller: Caller) -> Scope | None:
         """Name a scope that a caller lacks; null if it lacks none."""
-        if self.reads is not None and not caller.classes[self.reads]:
+        if self.reads and not any(caller.classes[of] for of in self.reads):
             return Scope.READ
         return next((scope for scope in self.scopes if not caller.may(scope)), None)
 
 
 PUBLIC: Final[tuple[Scope, ...]] = ()
 """What a handler declares as its `opt["scopes"]` that anybody may call."""
+KEYLESS: Final = "/health/"
+"""Where nobody's key is looked at, by the start of the path."""
+ANYTHING: Final = tuple(RecordType)
+"""What a handler declares as its `opt["reads"]` that takes to see records of whatever type."""
 
 
 def needed(opt: Mapping[str, Any], method: str) -> Need | None:
@@ -118,9 +122,11 @@ def needed(opt: Mapping[str, Any], method: str) -> Need | None:
     """
     if "scopes" in opt:
         return Need(tuple(opt["scopes"]))
+    if "reads" in opt:
+        return Need((), tuple(opt["reads"]))
     if "resource" in opt:
         of: RecordType = opt["resource"].type
-        return Need((), of) if method == "GET" else Need((WRITE[of],))
+        return Need((), (of,)) if method == "GET" else Need((WRITE[of],))
     return None
 
 

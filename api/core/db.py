@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import asyncpg
 
@@ -20,6 +20,14 @@ else:
     Pool = asyncpg.Pool
     Connection = asyncpg.pool.PoolConnectionProxy
 
+DATABASE_ERRORS: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    OSError,
+    # A server's last words came between two statements (asyncpg 0.32: "cannot switch to state").
+    asyncpg.InternalClientError,
+)
+"""What comes of asking a database that refuses, or that goes away."""
 _SERVER_WENT_READ_ONLY = (asyncpg.ReadOnlySQLTransactionError, asyncpg.OperatorInterventionError)
 
 
@@ -34,6 +42,15 @@ class _Connection(asyncpg.Connection):
         return ""
 
 
+class Use(NamedTuple):
+    """How busy a pool is."""
+
+    in_use: int
+    idle: int
+    size: int  # how many there may be
+    waiting: int  # who asks for a connection and has none yet
+
+
 class Database:
     """Postgres, for as long as the process lives."""
 
@@ -42,6 +59,7 @@ class Database:
         self._url = url
         self.settings = settings
         self._pool: Pool | None = None
+        self._waiting = 0
 
     async def open(self) -> None:
         """Connect, with every timeout set for the session's whole life."""
@@ -55,14 +73,16 @@ class Database:
             max_inactive_connection_lifetime=60,
             timeout=settings.acquire_seconds,
             command_timeout=None,
-            server_settings={
-                "application_name": "claim-records",
-                "jit": "off",
-                "timezone": "UTC",
-                "statement_timeout": _milliseconds(settings.statement_seconds),
-                "lock_timeout": _milliseconds(settings.lock_seconds),
-                "idle_in_transaction_session_timeout": "10000",
-            },
+            server_settings=_session(settings, settings.statement_seconds),
+        )
+
+    async def connect(self) -> asyncpg.Connection[asyncpg.Record]:
+        """Connect beside the pool, for work in the background, which takes as long as it takes."""
+        return await asyncpg.connect(
+            self._url,
+            timeout=self.settings.acquire_seconds,
+            statement_cache_size=self.settings.statement_cache_size,
+            server_settings=_session(self.settings, 0),
         )
 
     async def close(self) -> None:
@@ -76,15 +96,32 @@ class Database:
         if self._pool is None:
             raise unavailable("The service is starting.")
         try:
-            async with self._pool.acquire(timeout=self.settings.acquire_seconds) as connection:
+            connection = await self._acquire(self._pool)
+            try:
                 yield connection
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            finally:
+                await self._pool.release(connection)
+        except DATABASE_ERRORS as error:
             if isinstance(error, _SERVER_WENT_READ_ONLY):
                 await self._pool.expire_connections()
             problem = from_database(error)
             if problem is None:
                 raise
             raise problem from error
+
+    async def _acquire(self, pool: Pool) -> Connection:
+        self._waiting += 1
+        try:
+            return await pool.acquire(timeout=self.settings.acquire_seconds)
+        finally:
+            self._waiting -= 1
+
+    def use(self) -> Use:
+        """Tell how busy the pool is."""
+        if self._pool is None:
+            return Use(0, 0, self.settings.pool_size, 0)
+        idle = self._pool.get_idle_size()
+        return Use(self._pool.get_size() - idle, idle, self._pool.get_max_size(), self._waiting)
 
     async def fetchrow(self, query: str, *arguments: Any) -> asyncpg.Record | None:  # noqa: ANN401
         """Run one statement for one row."""
@@ -95,6 +132,18 @@ class Database:
         """Run one statement for its rows."""
         async with self.connection() as connection:
             return await connection.fetch(query, *arguments)
+
+
+def _session(settings: Settings, statement_seconds: float) -> dict[str, str]:
+    """Give what is set for a session's whole life; no seconds are no limit."""
+    return {
+        "application_name": "claim-records",
+        "jit": "off",
+        "timezone": "UTC",
+        "statement_timeout": _milliseconds(statement_seconds),
+        "lock_timeout": _milliseconds(settings.lock_seconds),
+        "idle_in_transaction_session_timeout": "10000",
+    }
 
 
 def _milliseconds(seconds: float) -> str:

@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from litestar.types import ASGIApp, Receive
 
+from api.core import deprecation
 from api.core.errors import (
     HEADERS_TOO_LARGE,
     INVALID_PATH,
@@ -96,15 +97,30 @@ class HasLimits(Protocol):
         """Tell what is left."""
 
 
+class HasCounts(Protocol):
+    """What counts answers."""
+
+    def count(self, method: str, scope: Any, status: int, seconds: float, /) -> None:  # noqa: ANN401 - ASGI
+        """Count a request that has ended."""
+
+
 class Edge:
     """The application as the server sees it."""
 
-    def __init__(self, app: ASGIApp, routes: Routes, guards: HasGuards, limits: HasLimits) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        routes: Routes,
+        guards: HasGuards,
+        limits: HasLimits,
+        counts: HasCounts,
+    ) -> None:
         """Stand in front of an application."""
         self._app = app
         self._routes = routes
         self._guards = guards
         self._limits = limits
+        self._counts = counts
 
     async def __call__(self, scope: Any, receive: Receive, send: Any) -> None:  # noqa: ANN401 - ASGI
         """Answer a request, and log that it was."""
@@ -124,6 +140,7 @@ class Edge:
                 more = (
                     *self._limits.headers(scope),
                     *self._guards.origin_headers(scope["headers"]),
+                    *deprecation.headers(scope),
                 )
                 message["headers"] = _complete(message["headers"], request_id, more)
             elif method == "HEAD":
@@ -135,11 +152,14 @@ class Edge:
                 await refusal(scope, receive, send_on)
                 return
             if method == "HEAD":
-                scope["method"] = "GET"
+                # A copy: the server has to know that no body follows, whatever is answered.
+                scope = {**scope, "method": "GET"}
+                scope["state"]["head"] = True  # for answers that are long in the making
             await self._app(scope, receive, send_on)
         finally:
-            milliseconds = round((time.perf_counter() - started) * 1000, 2)
-            told = {"request_id": request_id, "milliseconds": milliseconds}
+            seconds = time.perf_counter() - started
+            self._counts.count(method, scope, status, seconds)
+            told = {"request_id": request_id, "milliseconds": round(seconds * 1000, 2)}
             log.info("%s %s %d", method, scope["path"], status, extra=told)
 
     def _refusal(self, scope: Any) -> Answer | None:  # noqa: ANN401 - one of Litestar's unions

@@ -144,17 +144,36 @@ STILL_REFERENCED = Kind(
     "Other records refer to this one.",
     "Remove the references named in `referrers` first.",
 )
+TOO_MANY = Kind(
+    "too-many",
+    HTTPStatus.CONFLICT,
+    "There are as many of these as there may be.",
+    "Delete one that is of no use any more.",
+)
 NOT_DELETED = Kind(
     "not-deleted",
     HTTPStatus.CONFLICT,
     "The record is not deleted.",
     "Only a deleted record can be restored.",
 )
+IDEMPOTENCY_IN_PROGRESS = Kind(
+    "idempotency-in-progress",
+    HTTPStatus.CONFLICT,
+    "A request with this `Idempotency-Key` is still being answered.",
+    "Send it again after `Retry-After` seconds: it then gets the first one's answer.",
+)
 GONE = Kind(
     "gone",
     HTTPStatus.GONE,
     "The record was deleted.",
     "`POST …/restore` with `If-Match` brings it back; its revisions stay readable.",
+)
+RESYNC_REQUIRED = Kind(
+    "resync-required",
+    HTTPStatus.GONE,
+    "The feed does not go on from this cursor.",
+    "Take everything anew (`GET /v1/export`), and follow the feed from the cursor that it begins "
+    "with.",
 )
 PRECONDITION_FAILED = Kind(
     "precondition-failed",
@@ -191,6 +210,13 @@ UNKNOWN_REFERENCE = Kind(
     HTTPStatus.UNPROCESSABLE_ENTITY,
     "The record refers to records that do not exist.",
     "Create what `errors` points at first, or take the references out.",
+)
+IDEMPOTENCY_KEY_REUSED = Kind(
+    "idempotency-key-reused",
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    "Another request was sent with this `Idempotency-Key`.",
+    "A key stands for one request for 48 hours: its method, path, query, `If-Match` and body. Send "
+    "another request with another key.",
 )
 NOT_APPLIED = Kind(
     "not-applied",
@@ -380,6 +406,7 @@ def from_database(error: BaseException) -> Problem | None:  # noqa: PLR0911 - on
             | asyncpg.OperatorInterventionError()
             | asyncpg.ReadOnlySQLTransactionError()
             | asyncpg.InterfaceError()
+            | asyncpg.InternalClientError()
             | ConnectionError()
             | TimeoutError()
             | OSError()

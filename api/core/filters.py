@@ -35,6 +35,7 @@ class Parameter(Struct, frozen=True):
     type: Any
     description: str
     many: bool = False  # repeats its key
+    terms: tuple[str, ...] = ()  # of which it takes several, with commas or repeating its key
     default: Any = None
 
 
@@ -163,6 +164,8 @@ def read_query(query: bytes, parameters: Mapping[str, Parameter]) -> dict[str, A
             values.append(converted)
             if len(values) > MOST_VALUES:
                 raise invalid_parameter(name, f"At most {MOST_VALUES} values.")
+        elif name in given and parameter.terms:
+            given[name] += f",{converted}"
         elif name in given:
             raise invalid_parameter(name, "It stands there twice.", DUPLICATE_PARAMETER)
         else:

@@ -165,14 +165,39 @@ def _too_large(limit: int) -> Problem:
     )
 
 
-def refuse_idempotency_key(request: Request) -> None:
-    """Refuse a header that promises what is not kept yet, rather than ignore it."""
-    if "idempotency-key" in request.headers:
+IDEMPOTENCY_KEY_PATTERN: Final = r"^[!-~]([ -~]*[!-~])?\Z"
+"""Printable ASCII; HTTP takes away the spaces at both ends."""
+LONGEST_IDEMPOTENCY_KEY: Final = 255
+
+
+def idempotency_key(request: Request) -> str | None:
+    """Read Idempotency-Key; null without one."""
+    values = request.headers.getall("idempotency-key", [])
+    if not values:
+        return None
+    key = values[0]
+    if (
+        len(values) > 1
+        or len(key) > LONGEST_IDEMPOTENCY_KEY
+        or not re.match(IDEMPOTENCY_KEY_PATTERN, key)
+    ):
         raise Problem(
             INVALID_HEADER,
-            "`Idempotency-Key` is not taken yet. Create with `PUT` and an id of your own, or by "
-            "external id: both are safe to repeat.",
+            f"`Idempotency-Key` takes 1 to {LONGEST_IDEMPOTENCY_KEY} characters of printable "
+            "ASCII, once.",
         )
+    return key
+
+
+def refuse_idempotency_key(request: Request) -> None:
+    """Refuse a header that promises what is not kept here, rather than ignore it."""
+    if "idempotency-key" not in request.headers:
+        return
+    if request.method == "POST":
+        detail = "the answer holds a secret, which is not kept to be given again."
+    else:
+        detail = f"it is taken on `POST` only; `{request.method}` is safe to repeat without it."
+    raise Problem(INVALID_HEADER, f"No `Idempotency-Key` here: {detail}")
 
 
 # --- preconditions (RFC 9110, section 13) ----------------------------------------------------

@@ -120,7 +120,12 @@ class Resource:
         expansions = "; ".join(f"`{e.name}`: {e.description}" for e in self.expansions)
         return [
             Parameter("sort", Line, f"One of {sorts}; then by id.", default="-created_at"),
-            Parameter("expand", Line, f"Records to bring along, with commas. {expansions}"),
+            Parameter(
+                "expand",
+                Line,
+                f"Records to bring along, with commas. {expansions}",
+                terms=tuple(e.name for e in self.expansions),
+            ),
             LIMIT,
             CURSOR,
             Parameter(
