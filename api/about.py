@@ -237,7 +237,7 @@ GET_OPENAPI = Operation(
     description="For generating clients, and for `/docs`, which shows it.",
     answer=(OpenapiDocument,),
     media_type=OPENAPI_JSON,
-    example=OpenapiDocument("3.1.0", {"title": "claim-records", "version": "0.1.0"}, {}),
+    example=OpenapiDocument("3.1.0", {"title": "claim-records", "version": "0.2.0"}, {}),
 )
 
 

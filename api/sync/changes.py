@@ -85,6 +85,7 @@ now; `event: resync-required` carries the problem and is the last. Between them 
 at least every 15 s. The stream ends when the service stops and when the key is withdrawn: come \
 back.""",
     parameters=tuple(_STREAM_PARAMETERS.values()),
+    header_parameters=("LastEventId",),
     answer=(Change, UpToDate),
     media_type=EVENT_STREAM,
     headers=("X-Accel-Buffering",),

@@ -24,7 +24,7 @@ from api.core.openapi.refusals import Refusal
 from api.core.resource import Resource
 from schemas.vocabularies import RecordType, Scope
 
-VERSION: Final = "0.1.0"
+VERSION: Final = "0.2.0"
 
 _GUIDES: Final = resources.files("openapi") / "guides"
 _INTRODUCTION: Final = "introduction"

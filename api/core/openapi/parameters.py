@@ -105,6 +105,10 @@ def of_headers() -> dict[str, Json]:
         "IfNoneMatchToCreate": _of_header(
             "If-None-Match", "`*`: the write happens only if there is no such record yet."
         ),
+        "LastEventId": _of_header(
+            "Last-Event-ID",
+            "The `id` of the last event that was received: goes on behind it, instead of `since`.",
+        ),
         "IdempotencyKey": _idempotency_key(
             "A text of one's own for this request, such as a UUID. Sent again with it within 48 "
             "hours, the request is not done again but gets the same answer, with "
