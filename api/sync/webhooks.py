@@ -123,6 +123,7 @@ taken is sent again after 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h and 24 
     body_example=WebhookCreate(
         url=_EXAMPLE.url, description=_EXAMPLE.description, types=_EXAMPLE.types
     ),
+    callbacks=("recordChanged", "webhookTested"),
     answer=(IssuedWebhook,),
     example=_ISSUED,
     status=201,

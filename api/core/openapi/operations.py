@@ -36,6 +36,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     body: type[Struct] | None = None
     body_type: str = JSON
     body_example: Any = None
+    callbacks: tuple[str, ...] = ()  # of the document's webhooks, posted to the body's `url`
     refusals: tuple[Refusal, ...] = (refusals.BAD_QUERY,)
 
 
@@ -64,6 +65,11 @@ def written(declared: Operation, components: Components) -> Written:
         media = {"schema": schema, "example": msgspec.to_builtins(declared.example)}
         answer["content"] = {declared.media_type: media}
     operation["responses"] = {str(declared.status): answer}
+    if declared.callbacks:
+        operation["callbacks"] = {
+            name: {"{$request.body#/url}": {"$ref": f"#/webhooks/{name}"}}
+            for name in declared.callbacks
+        }
     return operation, (*declared.refusals, *ANYWHERE)
 
 
