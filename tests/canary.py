@@ -1,4 +1,6 @@
-"""Watch a run of the suite for keys in places where none may stand: `pytest -p tests.canary`.
+"""Watch a run of the suite for keys and webhooks' secrets: `pytest -p tests.canary`.
+
+They may stand nowhere but where they are shown once.
 
 Searched are every log record, written by both formatters, with all loggers at debug; every answer
 that a client got, without the two fields that show a key this once; what commands and servers
@@ -27,7 +29,7 @@ import pytest
 from api.access import keyring
 from api.logs import JsonLines, TextLines
 
-_KEY: Final = re.compile(r"clk_[a-z0-9]{12}_[0-9A-Za-z]{36}")
+_KEY: Final = re.compile(r"clk_[a-z0-9]{12}_[0-9A-Za-z]{36}|whsec_[0-9A-Za-z+/=]{32,}")
 # As long as a secret, one with its checksum, or a hash in hex, as Postgres writes it or not.
 _SECRET: Final = re.compile(
     r"(?<![0-9A-Za-z])(?:[0-9A-Za-z]{30}|[0-9A-Za-z]{36}|x?[0-9a-f]{64})(?![0-9A-Za-z])"
@@ -35,11 +37,13 @@ _SECRET: Final = re.compile(
 _KEPT: Final = {
     "audit": "SELECT t::text FROM audit t",
     "keys": "SELECT (to_jsonb(t) - 'hash' - 'previous_hash')::text FROM keys t",
+    "idempotency_keys": "SELECT convert_from(body, 'UTF8') FROM idempotency_keys",
     "outbox": "SELECT t::text FROM outbox t",
     "revisions": "SELECT t::text FROM revisions t",
+    "webhook_deliveries": "SELECT t::text FROM webhook_deliveries t",
 }
 PLANTED: Final = 9
-_SHOWN_ONCE: Final = re.compile(r"/v1/keys(?:/[a-z0-9]{12}/rotate)?\Z")
+_SHOWN_ONCE: Final = re.compile(r"/v1/(?:keys|webhooks)(?:/[a-z0-9-]+/rotate)?\Z")
 
 
 class Canary:
@@ -100,7 +104,9 @@ def answer(found: httpx.Response) -> None:
     path = found.request.url.path
     if found.request.method == "POST" and found.is_success and _SHOWN_ONCE.match(path):
         told = json.loads(body)
-        canary.learn(told.pop("key"))
+        if "key" in told:
+            canary.learn(told.pop("key"))
+        told.pop("secret", None)
         body = json.dumps(told)
     canary.search("answer", body)
 

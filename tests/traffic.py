@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import cycle
@@ -351,7 +351,12 @@ class Traffic:
                 asked += len(answers)
                 if all(answer.status_code == 429 for answer in answers):
                     break
-            await self._in_parallel(missing, lambda o: self.send(o, 429, ready[o.name]))
+            await self._in_parallel(missing, lambda o: self._one_too_many(o, ready[o.name]))
+
+    async def _one_too_many(self, operation: Operation, sent: Sent) -> None:
+        """Ask once more; a stream that was let in meanwhile has no end to wait for."""
+        with suppress(httpx.ReadTimeout):
+            await self.send(operation, 429, sent)
 
 
 # --- what paths and bodies name --------------------------------------------------------------

@@ -108,6 +108,7 @@ def of_headers() -> dict[str, Json]:
         "LastEventId": _of_header(
             "Last-Event-ID",
             "The `id` of the last event that was received: goes on behind it, instead of `since`.",
+            least=0,
         ),
         "IdempotencyKey": _idempotency_key(
             "A text of one's own for this request, such as a UUID. Sent again with it within 48 "
@@ -131,11 +132,11 @@ def _idempotency_key(description: str) -> Json:
     return about
 
 
-def _of_header(name: str, description: str, *, required: bool = False) -> Json:
+def _of_header(name: str, description: str, *, required: bool = False, least: int = 1) -> Json:
     return {
         "name": name,
         "in": "header",
         "required": required,
         "description": description,
-        "schema": {"type": "string", "minLength": 1, "maxLength": 8_192},
+        "schema": {"type": "string", "minLength": least, "maxLength": 8_192},
     }
