@@ -147,8 +147,13 @@ async def test_a_busy_pool_shows(empty_url: str) -> None:
         async with other.transaction():
             await other.execute("LOCK TABLE claims IN ACCESS EXCLUSIVE MODE")
             waiting = [asyncio.create_task(client.delete(path, headers=headers)) for _ in range(4)]
-            found = await until(client, lambda found: (value(found, "pool_waiting") or 0) >= 1)
-            assert _connections(found) == {"in_use": 2, "idle": 0}
+            found = await until(
+                client,
+                lambda found: (
+                    (value(found, "pool_waiting") or 0) >= 1
+                    and _connections(found) == {"in_use": 2, "idle": 0}
+                ),
+            )
             # Whoever asks for metrics has no connection either, and is answered.
             assert value(found, "database_up") == 0
             for task in waiting:
