@@ -121,18 +121,20 @@ GET_ME = Operation(
 )
 
 
-async def read_part(request: Request, kind: type[Sent]) -> Sent:
+async def read_part(request: Request, kind: type[Sent], media_type: str = JSON) -> Sent:
     """Read a body that is no record, of an operation that takes no Idempotency-Key."""
     refuse_idempotency_key(request)
-    sent, _ = await read_keyed_part(request, kind)
+    sent, _ = await read_keyed_part(request, kind, media_type)
     return sent
 
 
-async def read_keyed_part(request: Request, kind: type[Sent]) -> tuple[Sent, bytes]:
+async def read_keyed_part(
+    request: Request, kind: type[Sent], media_type: str = JSON
+) -> tuple[Sent, bytes]:
     """Read a body that is no record; gives its bytes too, which tell one request from another."""
     idempotency_key(request)  # refuse a bad one unread
     read_query(request.scope["query_string"], {})
-    require_media_type(request, [JSON])
+    require_media_type(request, [media_type])
     body = await read_body(request, context(request).settings.body_bytes)
     sent, broken = check(read_object(body), kind)
     if sent is None or broken:

@@ -304,6 +304,25 @@ class Answer:
         return self
 
 
+class Stream(Answer):
+    """An answer whose length nobody knows when it begins; nobody keeps it."""
+
+    __slots__ = ()
+
+    def __init__(self, media_type: str, headers: Mapping[str, str] | None = None) -> None:
+        """Prepare its head; how the rest is sent, is for others to say."""
+        super().__init__(
+            media_type=media_type, headers={"cache-control": "no-store", **(headers or {})}
+        )
+        self.headers = [header for header in self.headers if header[0] != b"content-length"]
+
+
+async def gone(receive: Receive) -> None:
+    """Wait until the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 _BODILESS = {204, 304}
 _NO_CACHE = (b"cache-control", b"no-cache")
 

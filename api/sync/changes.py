@@ -18,7 +18,7 @@ from api.access.callers import ANYTHING, Caller
 from api.core.errors import RESYNC_REQUIRED, UNAVAILABLE, Problem
 from api.core.filters import Parameter, read_query
 from api.core.openapi import Operation, refusals
-from api.core.request import Answer, Request, caller, encoded
+from api.core.request import Answer, Request, Stream, caller, encoded, gone
 from api.sync import positions
 from api.sync.feed import Feed, Item, Position, Stretch, feed_of, seen
 from api.sync.positions import SINCE, START, TYPES
@@ -161,7 +161,7 @@ async def stream_changes(request: Request) -> Answer:
     return EventStream(request, position, types)
 
 
-class EventStream(Answer):
+class EventStream(Stream):
     """An answer that goes on: the feed as Server-Sent Events (WHATWG HTML, section 9.2).
 
     Nothing is kept for a client that reads slowly: it is sent the next stretch when it has taken
@@ -178,9 +178,7 @@ class EventStream(Answer):
         heartbeat: float = HEARTBEAT_SECONDS,
     ) -> None:
         """Begin behind a position."""
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        super().__init__(media_type=EVENT_STREAM, headers=headers)
-        self.headers = [header for header in self.headers if header[0] != b"content-length"]
+        super().__init__(EVENT_STREAM, {"x-accel-buffering": "no"})
         self._request, self._position, self._types = request, position, types
         self._heartbeat = heartbeat
 
@@ -190,24 +188,24 @@ class EventStream(Answer):
         if scope["state"].get("head"):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
-        gone = asyncio.create_task(_gone(receive))
+        leaving = asyncio.create_task(gone(receive))
         feed = feed_of(self._request)
         feed.streams += 1
         try:
-            async with aclosing(self._pieces(gone)) as pieces:
+            async with aclosing(self._pieces(leaving)) as pieces:
                 async for piece in pieces:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             feed.streams -= 1
-            gone.cancel()
+            leaving.cancel()
 
-    async def _pieces(self, gone: asyncio.Task[None]) -> AsyncGenerator[bytes, None]:
+    async def _pieces(self, leaving: asyncio.Task[None]) -> AsyncGenerator[bytes, None]:
         """Write the events, a stretch at a time, and a comment where there are none."""
         feed, position = feed_of(self._request), self._position
         told: Position | None = None  # where the client knows that it is
         last = time.monotonic()
-        while not (feed.stopping.is_set() or gone.done()) and await self._admitted():
+        while not (feed.stopping.is_set() or leaving.done()) and await self._admitted():
             stretch: Stretch | None
             try:
                 stretch = await feed.behind(position, DEFAULT_CHANGES)
@@ -267,12 +265,6 @@ def event(name: str, identity: str, data: bytes) -> bytes:
         b"id: %b\n" % identity.encode() if identity else b"",
         data,
     )
-
-
-async def _gone(receive: Receive) -> None:
-    """Wait until the client has gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 change_handlers = [list_changes, stream_changes]

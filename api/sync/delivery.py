@@ -24,11 +24,12 @@ import httpcore
 import msgspec
 
 from api.core import sql
+from api.core.background import again_and_again, meanwhile
 from api.core.db import Database
 from api.core.errors import RESYNC_REQUIRED, Problem
 from api.settings import networks
 from api.sync import positions
-from api.sync.feed import Feed, Item, Position, seen
+from api.sync.feed import Feed, Item, Position, in_utc, seen
 from api.sync.leases import MOST_PRUNED, Delivery, Endpoint, LeaseLost, Leases
 from api.sync.signatures import message_id, signed
 from api.sync.targets import TargetRefused, Targets
@@ -112,15 +113,11 @@ class Deliverer:
     async def running(self) -> AsyncIterator[None]:
         """Deliver in the background; at the end, give back what is held."""
         self._targets = Targets(networks(self._database.settings.webhook_networks), MOST_AT_ONCE)
-        loops = [
-            asyncio.create_task(work) for work in (self._keep_delivering(), self._keep_pruning())
-        ]
-        for loop in loops:
-            loop.add_done_callback(self._ended)
+        pruning = again_and_again(_PRUNE_SECONDS, self._prune, "old deliveries wait to be deleted")
         try:
-            yield
+            async with meanwhile(self._keep_delivering()), meanwhile(pruning):
+                yield
         finally:
-            await _cancelled(loops)
             await _cancelled(self._tasks)
             await self._targets.close()
 
@@ -173,12 +170,9 @@ class Deliverer:
         with suppress(Problem, asyncpg.PostgresError):  # else its lease runs out
             await self._leases.give_back(endpoint)
 
-    async def _keep_pruning(self) -> None:
-        while True:
-            await asyncio.sleep(_PRUNE_SECONDS)
-            with suppress(Problem, asyncpg.PostgresError):  # the next time, then
-                while await self._leases.prune() == MOST_PRUNED:
-                    pass
+    async def _prune(self) -> None:
+        while await self._leases.prune() == MOST_PRUNED:
+            pass
 
     # --- which messages ----------------------------------------------------------------------
 
@@ -315,7 +309,7 @@ def _event(endpoint: Endpoint, item: Item, place: Position) -> Message:
         cursor=positions.written(place, endpoint.caller, endpoint.types),
         url=f"/v1/{sql.plural(item.type)}/{item.id}",
     )
-    event = WebhookEvent(type=name, timestamp=_written(item.at), data=change)
+    event = WebhookEvent(type=name, timestamp=in_utc(item.at), data=change)
     return Message(
         message_id(str(endpoint.id), place.epoch, place.seq),
         name,
@@ -327,10 +321,6 @@ def _event(endpoint: Endpoint, item: Item, place: Position) -> Message:
 def _test_event(endpoint: Endpoint, identity: str) -> Message:
     """Write the message of a test."""
     subject = WebhookTestSubject(webhook_id=str(endpoint.id))
-    now = _written(dt.datetime.now(dt.UTC))
+    now = in_utc(dt.datetime.now(dt.UTC))
     event = WebhookTestEvent(type="webhook.test", timestamp=now, data=subject)
     return Message(identity, event.type, msgspec.json.encode(event), Subject())
-
-
-def _written(at: dt.datetime) -> str:
-    return at.isoformat().replace("+00:00", "Z")

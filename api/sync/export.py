@@ -26,7 +26,7 @@ from api.core.db import Database, Row
 from api.core.errors import UNAVAILABLE, Problem
 from api.core.filters import read_query
 from api.core.openapi import Operation, refusals
-from api.core.request import NDJSON, Answer, Request, caller, context, encoded
+from api.core.request import NDJSON, Answer, Request, Stream, caller, context, encoded, gone
 from api.sync import positions
 from api.sync.feed import feed_of
 from api.sync.importing import RESOURCES
@@ -178,10 +178,10 @@ def preferred(accepted: Sequence[str]) -> str:
 # --- the answer ----------------------------------------------------------------------------------
 
 
-class StreamedAnswer(Answer):
+class StreamedAnswer(Stream):
     """An answer that is written while it is read; where it is cut off, its end is missing."""
 
-    __slots__ = ("_chunks", "_coding", "_stopping")
+    __slots__ = ("_chunks", "_coding", "_first", "_stopping")
 
     def __init__(
         self,
@@ -191,18 +191,18 @@ class StreamedAnswer(Answer):
         stopping: asyncio.Event,
     ) -> None:
         """Take the first chunk, which is there already, and what gives the others."""
-        headers = {"cache-control": "no-store", "vary": "Accept-Encoding"}
+        headers = {"vary": "Accept-Encoding"}
         if coding != IDENTITY:
             headers["content-encoding"] = coding
-        super().__init__(first, headers=headers, media_type=NDJSON)
-        self.headers = [header for header in self.headers if header[0] != b"content-length"]
-        self._chunks, self._coding, self._stopping = others, coding, stopping
+        super().__init__(NDJSON, headers)
+        self._first, self._chunks = first, others
+        self._coding, self._stopping = coding, stopping
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Send it, until the client goes or the service stops."""
         work: list[Coroutine[Any, Any, object]] = [
             self._send(send, bodiless=scope["state"].get("head", False)),
-            _gone(receive),
+            gone(receive),
             self._stopping.wait(),
         ]
         sending, *_ = tasks = [asyncio.create_task(each) for each in work]
@@ -221,7 +221,7 @@ class StreamedAnswer(Answer):
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
         if not bodiless:
             encoder = _ENCODERS[self._coding]()
-            await _send_on(send, await asyncio.to_thread(encoder.compress, self.body))
+            await _send_on(send, await asyncio.to_thread(encoder.compress, self._first))
             async for chunk in self._chunks:
                 await _send_on(send, await asyncio.to_thread(encoder.compress, chunk))
             await _send_on(send, encoder.flush())
@@ -231,12 +231,6 @@ class StreamedAnswer(Answer):
 async def _send_on(send: Send, body: bytes) -> None:
     if body:
         await send({"type": "http.response.body", "body": body, "more_body": True})
-
-
-async def _gone(receive: Receive) -> None:
-    """Wait until the client is gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _request_id(scope: AsgiScope) -> dict[str, Any]:

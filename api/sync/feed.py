@@ -340,7 +340,7 @@ class Item(NamedTuple):
 
     def encoded(self) -> bytes:
         """Write it as JSON, the record as it is stored."""
-        at = self.at.isoformat().replace("+00:00", "Z")
+        at = in_utc(self.at)
         return b'{"seq":%d,"op":"%b","type":"%b","id":"%b","version":%d,"at":"%b","record":%b}' % (
             self.seq,
             self.op.value.encode(),
@@ -350,6 +350,11 @@ class Item(NamedTuple):
             at.encode(),
             self.record or b"null",
         )
+
+
+def in_utc(at: dt.datetime) -> str:
+    """Write an instant in UTC (RFC 3339)."""
+    return at.isoformat().replace("+00:00", "Z")
 
 
 def seen(change: Change, caller: Caller) -> Item | None:

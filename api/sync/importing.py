@@ -46,6 +46,7 @@ from api.core.request import (
     Answer,
     Author,
     Request,
+    Stream,
     author,
     body_chunks,
     context,
@@ -170,15 +171,14 @@ async def load(database: Database, lines: Iterable[bytes], *, atomic: bool = Fal
     return msgspec.convert(totals, ImportTotals)
 
 
-class SpooledAnswer(Answer):
+class SpooledAnswer(Stream):
     """An answer that is on disk, because it may be of any length."""
 
     __slots__ = ("_spool",)
 
     def __init__(self, spool: Spool) -> None:
         """Take a spool over, to be sent and then closed."""
-        super().__init__(media_type=NDJSON, headers={"cache-control": "no-store"})
-        self.headers = [header for header in self.headers if header[0] != b"content-length"]
+        super().__init__(NDJSON)
         self._spool = spool
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:  # noqa: ARG002

@@ -33,13 +33,10 @@ from api.core.request import (
     context,
     encoded,
     new_id,
-    read_body,
     record_id,
     refuse_idempotency_key,
-    require_media_type,
 )
 from api.core.resource import CURSOR, LIMIT
-from api.core.validation import check, read_object
 from api.settings import networks
 from api.sync import positions
 from api.sync.feed import Position, feed_of
@@ -375,7 +372,7 @@ async def get_webhook(request: Request) -> Answer:
 async def update_webhook(request: Request) -> Answer:
     """Change, pause or resume a webhook."""
     own = _own(request)
-    sent = await _read_patch(request)
+    sent = await read_part(request, WebhookUpdate, MERGE_PATCH)
     url = None if sent.url is UNSET else sent.url
     if url is not None:
         _check_target(request, url)
@@ -391,17 +388,6 @@ async def update_webhook(request: Request) -> Answer:
         author(request).actor,
     )
     return Answer(encoded(_told(row)))
-
-
-async def _read_patch(request: Request) -> WebhookUpdate:
-    refuse_idempotency_key(request)
-    read_query(request.scope["query_string"], {})
-    require_media_type(request, [MERGE_PATCH])
-    body = await read_body(request, context(request).settings.body_bytes)
-    sent, broken = check(read_object(body), WebhookUpdate)
-    if sent is None or broken:
-        raise invalid_record(broken)
-    return sent
 
 
 def _terms(types: Sequence[RecordType]) -> list[str]:

@@ -8,7 +8,7 @@ new property or a new term breaks no client that was generated before.
 from __future__ import annotations
 
 import inspect
-from enum import Enum, auto
+from enum import Enum
 from typing import Any, Final
 
 import msgspec
@@ -30,10 +30,6 @@ class Face(Enum):
     REQUEST = "Input"
     PATCH = "Update"
     RESPONSE = ""
-
-
-class _Default(Enum):
-    NONE = auto()
 
 
 class Components:
