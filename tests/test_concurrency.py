@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterable
 from typing import Any, NamedTuple, TypeAlias
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
@@ -20,6 +21,7 @@ from api.core.writing import rows_of
 from api.denials import DENIALS
 from api.sources import SOURCES
 from schemas.base import references
+from tests.conftest import serving
 from tests.world import MERGE_PATCH, World, faults
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -348,6 +350,31 @@ async def test_a_change_does_not_stand_in_the_way_of_links(world: World, other: 
         # The name changes; that the source is there does not.
         async with asyncio.timeout(1):
             await world.add("claims", "c", attributions=[{"source_id": "@target"}])
+
+
+async def test_who_waits_goes_on_whatever_isolation_the_database_gives(empty_url: str) -> None:
+    name = urlsplit(empty_url).path.removeprefix("/")
+    other = await asyncpg.connect(empty_url)
+    try:
+        await other.execute(
+            f"ALTER DATABASE {name} SET default_transaction_isolation = serializable"
+        )
+        async with serving(empty_url) as client:
+            world = World(client)
+            source = await world.add("sources", "s")
+            record = msgspec.convert(world.body("sources", {"name": "Another"}), SOURCES.create)
+            async with other.transaction():
+                rows = rows_of([(source["id"], 1, record)])
+                assert await other.fetchrow(sql.update(SOURCES.table), rows, None)
+                change = asyncio.create_task(
+                    client.patch(world.at("s"), json={"note": "n"}, headers=MERGE_PATCH)
+                )
+                await blocked(change, other)
+            answer = await change
+            assert answer.status_code == 200, answer.text
+            assert (answer.json()["version"], answer.json()["name"]) == (3, "Another")
+    finally:
+        await other.close()
 
 
 # --- changes of one record -------------------------------------------------------------------

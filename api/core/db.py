@@ -140,6 +140,8 @@ def _session(settings: Settings, statement_seconds: float) -> dict[str, str]:
         "application_name": "claim-records",
         "jit": "off",
         "timezone": "UTC",
+        # What waits for a row or a lock goes on with what the other one has committed.
+        "default_transaction_isolation": "read committed",
         "statement_timeout": _milliseconds(statement_seconds),
         "lock_timeout": _milliseconds(settings.lock_seconds),
         "idle_in_transaction_session_timeout": "10000",
