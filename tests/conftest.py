@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -28,6 +29,9 @@ from api.settings import Settings
 from schemas.examples import KEY_ID
 from schemas.vocabularies import Scope
 from tests.factories import EVERY, Ids, Noun, prerequisites
+
+PATIENCE: Final = 120
+"""Seconds after which a test gives up; nothing waits for them to pass, however slow the machine."""
 
 _TEMPLATE = pytest.StashKey[str]()
 _CLEANUP = pytest.StashKey[list[Callable[[], None]]]()
@@ -171,14 +175,45 @@ async def allow(url: str, key: str = KEY, scopes: Iterable[Scope] = Scope) -> st
     return key
 
 
+PATIENT: Final = dict.fromkeys(
+    (
+        "acquire_seconds",
+        "body_idle_seconds",
+        "feed_stall_seconds",
+        "head_seconds",
+        "lock_seconds",
+        "silent_seconds",
+        "stall_seconds",
+        "statement_seconds",
+        "stop_seconds",
+    ),
+    PATIENCE,
+)
+"""Settings by which the service refuses or ends nothing because a machine is slow."""
+
+
+def patient(**more: Any) -> Settings:
+    """Give settings that are patient but for those named."""
+    return Settings(**{**PATIENT, **more})
+
+
 @asynccontextmanager
 async def serving(url: str, settings: Settings | None = None) -> AsyncIterator[httpx.AsyncClient]:
-    """Run the application in process on a database, and give a client of it."""
-    settings = settings or Settings(pool_size=5, rate_per_minute=10_000_000)
+    """Run the application in process on a database, and give a client that may do everything."""
+    async with serving_as_it_is(url, settings) as client:
+        await allow(url)
+        yield client
+
+
+@asynccontextmanager
+async def serving_as_it_is(
+    url: str, settings: Settings | None = None
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Run the application in process on a database that may take no writes."""
+    settings = settings or patient(pool_size=5, rate_per_minute=10_000_000)
     router, routes = create_router(settings, Database(as_service(url), settings))
     async with router.lifespan():
         transport = httpx.ASGITransport(at_edge(settings, router, routes))  # type: ignore[arg-type]
-        await allow(url)
         async with httpx.AsyncClient(
             transport=transport, base_url="http://127.0.0.1", headers=bearer(KEY)
         ) as client:

@@ -166,6 +166,8 @@ class Feed:
         """
         head = self.head or await self.catch_up()
         if position.epoch != head.epoch or position.seq > head.seq:
+            if position.epoch == head.epoch and await self._lags():
+                raise unavailable("This standby of the database has not got so far yet.")
             raise resync_required("The feed was restored from a copy; this cursor is of another.")
         key = (position, limit, frozenset(types), head)
         task = self._stretches.get(key)
@@ -176,6 +178,11 @@ class Feed:
             if len(self._stretches) > MOST_STRETCHES:
                 self._stretches.popitem(last=False)
         return await asyncio.shield(task)
+
+    async def _lags(self) -> bool:
+        """Tell whether the database follows another one, which is further."""
+        row = await self._database.fetchrow(_IS_STANDBY)
+        return row is not None and row["it_is"]
 
     def _forget_failed(self, key: Any, task: asyncio.Task[Stretch]) -> None:  # noqa: ANN401
         if (task.cancelled() or task.exception()) and self._stretches.get(key) is task:
@@ -288,6 +295,7 @@ class Feed:
 
 _STATE: Final = "SELECT epoch, seq FROM feed_states ORDER BY id DESC LIMIT 1"
 _NUMBER: Final = "SELECT epoch, seq FROM sequence_feed($1)"
+_IS_STANDBY: Final = "SELECT pg_is_in_recovery() AS it_is"
 
 
 def _fail(waiting: list[asyncio.Future[Head]]) -> None:

@@ -1,0 +1,91 @@
+"""A standby of Postgres reads what its primary has numbered, and what it lacks is not lost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from api.core import schema
+from api.embedded import EmbeddedPostgres, find_binaries
+from schemas.vocabularies import RecordType
+from tests.conftest import serving, serving_as_it_is
+from tests.factories import EVERY, create
+from tests.test_changes import cursor_of, page, walk
+
+CLAIM = EVERY[RecordType.CLAIM]
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """Run a primary and a standby of it; give the URL of the same database on each."""
+    tmp_path.chmod(0o755)
+    with EmbeddedPostgres(tmp_path / "primary", fsync=False) as primary:
+        copy = tmp_path / "standby"
+        command = find_binaries() / "pg_basebackup"
+        where = ("--dbname", primary.url(), "--pgdata", copy)
+        how = ("--write-recovery-conf", "--checkpoint", "fast")
+        subprocess.run([command, *where, *how], check=True, capture_output=True)
+        owner = primary.data_dir.stat()
+        for each in [copy, *copy.rglob("*")]:
+            os.chown(each, owner.st_uid, owner.st_gid, follow_symlinks=False)
+        with EmbeddedPostgres(copy, fsync=False) as standby:
+            yield primary.url(), standby.url()
+
+
+@asynccontextmanager
+async def lagging(url: str) -> AsyncIterator[None]:
+    """Let a standby take in nothing new meanwhile."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("SELECT pg_wal_replay_pause()")
+        while await connection.fetchval("SELECT pg_get_wal_replay_pause_state()") != "paused":
+            pass
+        yield
+        await connection.execute("SELECT pg_wal_replay_resume()")
+    finally:
+        await connection.close()
+
+
+async def has_what(url: str, other: str) -> None:
+    """Wait until a standby has everything that its primary has."""
+    primary, standby = await asyncpg.connect(other), await asyncpg.connect(url)
+    try:
+        written = await primary.fetchval("SELECT pg_current_wal_insert_lsn()")
+        while not await standby.fetchval("SELECT pg_last_wal_replay_lsn() >= $1", written):
+            pass
+    finally:
+        await primary.close()
+        await standby.close()
+
+
+async def test_a_standby_reads_the_feed_and_asks_for_patience_where_it_lags(
+    servers: tuple[str, str],
+) -> None:
+    primary, standby = servers
+    await schema.migrate(primary)
+    await schema.create_role(primary, schema.SERVICE_ROLE)
+    await schema.grant(primary, schema.SERVICE_ROLE)
+    async with serving(primary) as client:
+        made = [await create(client, CLAIM) for _ in range(3)]
+        items, since = await walk(client), await cursor_of(client)
+        assert [item["id"] for item in items] == [each.id for each in made]
+        await has_what(standby, primary)
+        async with serving_as_it_is(standby) as reader:
+            assert await walk(reader) == items
+            assert await walk(reader, since) == []
+            async with lagging(standby):
+                later = await create(client, CLAIM)
+                ahead = await cursor_of(client)
+                answer = await reader.get("/v1/changes", params={"since": ahead})
+                assert answer.status_code == 503, answer.text
+                assert answer.headers["retry-after"]
+                assert (await page(reader, since))["items"] == []
+            await has_what(standby, primary)
+            assert [item["id"] for item in await walk(reader, since)] == [later.id]
+            assert await walk(reader, ahead) == []
