@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from api.settings import Settings
-from tests.conftest import serving
+from tests.conftest import serving, serving_as_it_is
 
 HOSTILE = "<img src=x onerror=alert(1)> & $origin “words”"
 ESCAPED = "&lt;img src=x onerror=alert(1)&gt; &amp; $origin “words”"
@@ -117,6 +117,14 @@ async def test_without_open_reads_the_page_says_how_to_get_in(empty_url: str) ->
     assert "containers were lost</a>" not in page
     assert 'href="/v1/claims' not in page
     assert 'href="/v1/vocabularies"' in page
+
+
+async def test_without_its_database_the_page_shows_an_invented_claim_and_says_so() -> None:
+    async with serving_as_it_is("postgresql://127.0.0.1:1/nowhere") as client:
+        page = await home(client)
+    assert "The claims cannot be shown just now." in page
+    assert "One invented claim, as it is kept" in page
+    assert "the port authority" in page
 
 
 async def test_the_page_is_sent_again_only_after_it_changed(empty: httpx.AsyncClient) -> None:
