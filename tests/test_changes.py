@@ -6,9 +6,10 @@ import asyncio
 import json
 import time
 from asyncio.subprocess import PIPE
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -19,21 +20,31 @@ import httpx
 import pytest
 
 from api.access import keyring
-from api.app import at_edge, create_router
+from api.access.callers import READER
+from api.core import schema
 from api.core.cursor import fingerprint, write
 from api.core.db import Database
 from api.embedded.binaries import find_binaries
 from api.settings import Settings
-from api.sync.feed import MOST_SCANNED
+from api.sync import changes, feed
+from api.sync.feed import MOST_SCANNED, Feed, seen
 from schemas.vocabularies import RecordType, Scope
-from tests.conftest import KEY, allow, as_service, bearer, cloned, in_database, serving
+from tests.conftest import (
+    PATIENCE,
+    allow,
+    as_service,
+    bearer,
+    cloned,
+    in_database,
+    patient,
+    serving,
+    serving_as_it_is,
+)
 from tests.factories import EVERY, MERGE_PATCH, Noun, create, delete, stored
 from tests.world import MINIMAL, Record, World
 
 ANY: Final = {"if-match": "*"}
 PATCH: Final = {**MERGE_PATCH, **ANY}
-SOON: Final = 0.5
-"""Seconds within which a waiting reader has to be told, on a busy machine."""
 ADD: Final = "INSERT INTO claims (id, text) VALUES (gen_random_uuid(), $1)"
 
 
@@ -348,11 +359,11 @@ async def test_one_among_very_many_of_other_types_is_found(
     assert len(await walk(empty, types="source", limit=1000)) == number - len(places)
 
 
-async def test_a_reader_of_little_among_very_much_is_answered_soon(
-    empty: httpx.AsyncClient, empty_url: str
+async def test_a_reader_of_little_among_very_much_is_not_kept_until_the_end(
+    empty: httpx.AsyncClient, empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is hidden is passed over, but not for as long as it takes."""
-    number = 30_000
+    number = 30
     async with owner(empty_url) as connection:
         await connection.execute(
             "INSERT INTO outbox (record_type, record_id, version, op, at, visibility_after)"
@@ -360,12 +371,17 @@ async def test_a_reader_of_little_among_very_much_is_answered_soon(
             " FROM generate_series(1, $1::integer)",
             number,
         )
-    await page(empty, "now")  # numbered
-    started = time.monotonic()
-    found = await page(asking(empty, None), limit=1)
-    assert time.monotonic() - started < 4
-    assert (found["items"], found["up_to_date"]) == ([], False)
-    assert await walk(asking(empty, None), found["next_cursor"], limit=1000) == []
+    nobody = asking(empty, None)
+    monkeypatch.setattr(changes, "MOST_READING_SECONDS", PATIENCE)
+    whole = await page(nobody, limit=1)
+    assert (whole["items"], whole["up_to_date"]) == ([], True)
+    monkeypatch.setattr(changes, "MOST_READING_SECONDS", 0)  # over as soon as anything was read
+    since, steps = "start", 0
+    while since != whole["next_cursor"]:
+        found = await page(nobody, since, limit=1)
+        assert (found["items"], found["next_cursor"] != since) == ([], True)
+        since, steps = found["next_cursor"], steps + 1
+    assert (steps, found["up_to_date"]) == (number, True)
 
 
 # --- sizes -----------------------------------------------------------------------------------
@@ -411,48 +427,73 @@ async def test_what_is_out_of_bounds_is_refused(client: httpx.AsyncClient, asked
 # --- waiting ---------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[None]:
+    """Tell of each reader that has begun to wait for the feed to go on."""
+    moved = Feed.moved
+    begun: asyncio.Queue[None] = asyncio.Queue()
+
+    async def seen(self: Feed, *arguments: Any, eager: bool = True) -> bool:
+        if eager:
+            begun.put_nowait(None)
+        return await moved(self, *arguments, eager=eager)
+
+    monkeypatch.setattr(Feed, "moved", seen)
+    return begun
+
+
 async def test_who_waits_is_told_as_soon_as_there_is_a_change(
-    empty: httpx.AsyncClient, empty_url: str
+    empty_url: str, waits: asyncio.Queue[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with serving(empty_url) as other:
-        for writer in (empty, other):
-            since = await cursor_of(empty)
-            waiting = asyncio.create_task(page(empty, since, wait=30))
-            await asyncio.sleep(1.3)  # it waits, and no longer looks as often as after a change
-            assert not waiting.done()
+    """Who waits is why it is looked: left alone, the service would look after the wait is over."""
+    monkeypatch.setattr(feed, "IDLE_SECONDS", 10 * PATIENCE)
+    monkeypatch.setattr(feed, "LIVELY_SECONDS", 0)
+    async with serving(empty_url) as reading, serving(empty_url) as other:
+        for writer in (reading, other):
+            since = await cursor_of(reading)
+            waiting = asyncio.create_task(page(reading, since, wait=30))
+            await asyncio.wait_for(waits.get(), PATIENCE)
             made = await create(writer, EVERY[RecordType.CLAIM])
-            written = time.monotonic()
-            found = await waiting
-            assert time.monotonic() - written < SOON
-            assert told(found["items"]) == [("created", made.id, 1)]
+            assert told((await waiting)["items"]) == [("created", made.id, 1)]
 
 
 async def test_who_waits_in_vain_gets_an_empty_page_when_the_time_is_over(
-    empty: httpx.AsyncClient,
+    empty: httpx.AsyncClient, waits: asyncio.Queue[None]
 ) -> None:
     await create(empty, EVERY[RecordType.CLAIM])
     since = await cursor_of(empty)
     started = time.monotonic()
-    found = await page(empty, since, wait=1)
-    assert 1 <= time.monotonic() - started < 1 + SOON
+    async with asyncio.timeout(PATIENCE):
+        found = await page(empty, since, wait=1)
+    assert time.monotonic() - started >= 1
     assert found == {"items": [], "next_cursor": since, "up_to_date": True}
-    hidden = asyncio.create_task(page(asking(empty, None), wait=1))
-    await asyncio.sleep(0.3)
+    assert waits.qsize() == 1
+    hidden = asyncio.create_task(page(asking(empty, None), "now", wait=1))
+    await asyncio.wait_for(waits.get(), PATIENCE)
+    await asyncio.wait_for(waits.get(), PATIENCE)
     await create(empty, EVERY[RecordType.CLAIM])  # a draft
     assert (await hidden)["items"] == []
-    started = time.monotonic()
-    assert len((await page(empty, since, wait=30))["items"]) == 1
-    assert time.monotonic() - started < SOON
 
 
-async def test_waiting_takes_no_connection_of_the_pool(empty_url: str) -> None:
-    settings = Settings(pool_size=1, acquire_seconds=1, rate_per_minute=0)
-    async with serving(empty_url, settings) as client:
+async def test_who_has_something_to_read_does_not_wait(
+    empty: httpx.AsyncClient, waits: asyncio.Queue[None]
+) -> None:
+    await create(empty, EVERY[RecordType.CLAIM])
+    assert len((await page(empty, wait=30))["items"]) == 1
+    assert waits.empty()
+
+
+async def test_waiting_takes_no_connection_of_the_pool(
+    empty_url: str, waits: asyncio.Queue[None]
+) -> None:
+    async with serving(empty_url, patient(pool_size=1, rate_per_minute=0)) as client:
         since = await cursor_of(client)
-        waiting = [asyncio.create_task(page(client, since, wait=5)) for _ in range(50)]
-        await asyncio.sleep(0.2)
+        waiting = [asyncio.create_task(page(client, since, wait=30)) for _ in range(50)]
+        for _ in waiting:
+            await asyncio.wait_for(waits.get(), PATIENCE)
         for _ in range(20):
             assert (await client.get("/v1/claims")).status_code == 200
+        assert not any(task.done() for task in waiting)
         made = await create(client, EVERY[RecordType.CLAIM])
         for found in await asyncio.gather(*waiting):
             assert told(found["items"]) == [("created", made.id, 1)]
@@ -463,7 +504,7 @@ async def test_one_who_gives_up_does_not_disturb_the_others(empty: httpx.AsyncCl
     since = await cursor_of(empty)
     for _ in range(20):
         asking_now = [asyncio.create_task(page(empty, "start")) for _ in range(10)]
-        waiting = [asyncio.create_task(page(empty, since, wait=3)) for _ in range(10)]
+        waiting = [asyncio.create_task(page(empty, since, wait=30)) for _ in range(10)]
         await asyncio.sleep(0.002)
         for task in (*asking_now[::2], *waiting[::2]):
             task.cancel()
@@ -570,19 +611,29 @@ async def test_deletion_and_restoring_of_what_is_hidden_are_not_told(
     ]
 
 
+async def let_embargoes_end(url: str, table: str) -> None:
+    """Have the time come until which records of a table are under embargo."""
+    async with owner(url) as connection:
+        await connection.execute("SET session_replication_role = replica")
+        await connection.execute(
+            f"UPDATE {table} SET embargoed_until = clock_timestamp(), lifts_at = clock_timestamp()"
+            " WHERE lifts_at IS NOT NULL"
+        )
+
+
 @pytest.mark.parametrize("plural", ["articles", "claims", "denials"])
 async def test_the_end_of_an_embargo_creates_for_readers_and_updates_for_the_rest(
     empty: httpx.AsyncClient, empty_url: str, plural: str
 ) -> None:
-    ends = datetime.now(UTC) + timedelta(seconds=0.6)
     public = {} if plural == "articles" else {"review_status": "published"}
-    body = {**MINIMAL[plural], **public, "embargoed_until": ends.isoformat()}
+    body = {**MINIMAL[plural], **public, "embargoed_until": "2999-01-01T00:00:00Z"}
     made = (await empty.post(f"/v1/{plural}", json=body)).json()
     nobody = asking(empty, None)
     editor = await reader(empty, empty_url, Scope.DRAFTS_READ)
     before, whole = await cursor_of(nobody), await cursor_of(editor)
     assert await walk(nobody) == []
-    (item,) = (await page(nobody, before, wait=10))["items"]
+    await let_embargoes_end(empty_url, plural)
+    (item,) = (await page(nobody, before, wait=30))["items"]
     assert told([item]) == [("created", made["id"], 2)]
     assert item["record"] == (await nobody.get(f"/v1/{plural}/{made['id']}")).json()
     assert told((await page(editor, whole))["items"]) == [("updated", made["id"], 2)]
@@ -619,7 +670,7 @@ async def test_it_takes_a_key_that_reads_something(
 ) -> None:
     useless = await reader(empty, empty_url, Scope.KEYS)
     assert await refused(useless) == (403, "forbidden")
-    async with serving(empty_url, Settings(open_reads=False)) as closed:
+    async with serving(empty_url, patient(open_reads=False)) as closed:
         assert await refused(asking(closed, None)) == (401, "unauthorized")
 
 
@@ -781,7 +832,7 @@ async def test_a_feed_with_a_hole_is_unavailable_and_asks_nobody_forever(
     await page(empty)
     async with owner(empty_url) as connection:
         await connection.execute("DELETE FROM feed WHERE seq > 2")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         for asked in ({"since": since}, {"since": since, "types": "claim"}, {"since": "now"}):
             assert await refused(empty, **asked) == (503, "unavailable")
 
@@ -852,7 +903,7 @@ async def test_made_up_positions_are_of_no_feed(empty: httpx.AsyncClient, empty_
         "UPDATE feed SET seq = seq + 1000",
         "DELETE FROM feed",
         "TRUNCATE feed",
-        "INSERT INTO feed_states SELECT id + 1, epoch, place, seq, snapshot, at FROM feed_states",
+        "INSERT INTO feed_states SELECT * FROM feed_states",
         "UPDATE feed_states SET epoch = 'x'",
         "DELETE FROM feed_states",
         "TRUNCATE feed_states",
@@ -881,7 +932,7 @@ async def test_a_temporary_table_does_not_stand_in_for_the_feed(empty_url: str) 
             "CREATE FUNCTION pg_temp.feed_place() RETURNS text LANGUAGE sql AS $$ SELECT 'x' $$"
         )
         await service.execute("SET search_path = pg_temp, public")
-        epoch, seq = await service.fetchrow("SELECT * FROM sequence_feed(true)") or (None, None)
+        epoch, seq, _ = await service.fetchrow("SELECT * FROM sequence_feed(true)") or [None] * 3
         assert await service.fetchval("SELECT count(*) FROM pg_temp.feed_states") == 0
     async with owner(empty_url) as connection:
         row = await connection.fetchrow(
@@ -905,7 +956,7 @@ async def test_numbering_goes_on_when_postgres_has_ended_its_connections(
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
             made.append(await connection.fetchval(f"{ADD} RETURNING id", "x"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             answer = await empty.get("/v1/changes", params={"since": "now"})
             while answer.status_code != 200:
                 assert answer.status_code == 503
@@ -921,20 +972,242 @@ async def test_a_database_that_takes_no_writes_can_still_be_read(empty_url: str)
     async with owner(empty_url) as connection:
         await connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
         try:
-            await allow_reading(empty_url, items, since)
+            async with serving_as_it_is(empty_url) as client:
+                assert await walk(client) == items
+                assert await walk(client, since) == []
+                assert (await client.get("/health/ready")).status_code == 503
         finally:
             await connection.execute("SET default_transaction_read_only = off")
             await connection.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
 
 
-async def allow_reading(url: str, items: list[Record], since: str) -> None:
-    """Serve a database that takes no writes; `serving` would put a key into it."""
-    settings = Settings(pool_size=2)
-    router, routes = create_router(settings, Database(as_service(url), settings))
-    async with router.lifespan():
-        transport = httpx.ASGITransport(at_edge(settings, router, routes))  # type: ignore[arg-type]
-        async with httpx.AsyncClient(
-            transport=transport, base_url="http://127.0.0.1", headers=bearer(KEY)
-        ) as client:
-            assert await walk(client) == items
-            assert await walk(client, since) == []
+@asynccontextmanager
+async def standing_still(url: str) -> AsyncIterator[None]:
+    """Let nobody number meanwhile, as while somebody numbers a very large import."""
+    async with owner(url) as connection, connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(7378697629483820646)")
+        yield
+
+
+@asynccontextmanager
+async def following(url: str) -> AsyncIterator[Feed]:
+    """Have a feed as a process has it."""
+    database = Database(as_service(url), patient(pool_size=2))
+    await database.open()
+    found = Feed(database)
+    try:
+        async with found.following():
+            yield found
+    finally:
+        await database.close()
+
+
+def impatient() -> Settings:
+    """Give settings by which nobody waits for numbering."""
+    return patient(pool_size=2, rate_per_minute=0, lock_seconds=0.1)
+
+
+async def test_what_is_hidden_while_numbering_stands_still_is_hidden_at_once(
+    empty_url: str,
+) -> None:
+    async with serving(empty_url, impatient()) as client:
+        world, nobody = World(client), asking(client, None)
+        since = await cursor_of(nobody)
+        await world.add("claims", "c", review_status="published")
+        (item,) = (await page(nobody, since))["items"]
+        assert item["record"]["id"] == world.id("c")
+        async with standing_still(empty_url):
+            await world.patch("c", review_status="draft")
+            found = await page(nobody, since)
+            assert told(found["items"]) == [("created", world.id("c"), 1)]
+            assert found["items"][0]["record"] is None
+            assert not found["up_to_date"]
+        assert [item["op"] for item in await walk(nobody, since)] == ["created", "removed"]
+
+
+async def test_what_one_has_read_is_not_for_those_who_ask_later(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where nobody has looked since whether the feed goes on."""
+    monkeypatch.setattr(feed, "IDLE_SECONDS", 10 * PATIENCE)
+    monkeypatch.setattr(feed, "LIVELY_SECONDS", 0)
+    monkeypatch.setattr(feed, "SHARED_SECONDS", 0)
+    async with owner(empty_url) as connection:
+        await connection.execute(ADD, "Secret")
+        await connection.execute("UPDATE claims SET review_status = 'published'")
+        async with following(empty_url) as found:
+            start = await found.position(0)
+            before = await found.behind(start, 10)
+            await connection.execute("UPDATE claims SET review_status = 'draft'")
+            after = await found.behind(start, 10)
+    assert before.to == after.to
+    (was,) = [item for each in before.changes if (item := seen(each, READER))]
+    (now,) = [item for each in after.changes if (item := seen(each, READER))]
+    assert b"Secret" in (was.record or b"")
+    assert now == was._replace(record=None)
+
+
+async def test_who_waits_is_not_told_of_an_end_that_nobody_can_tell(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = Feed.moved
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def seen(self: Feed, *arguments: Any, eager: bool = True) -> bool:
+        if eager:
+            begun.set()
+            await go_on.wait()
+        return await moved(self, *arguments, eager=eager)
+
+    async with serving(empty_url, impatient()) as client:
+        since = await cursor_of(client)
+        monkeypatch.setattr(Feed, "moved", seen)
+        waiting = asyncio.create_task(page(client, since, wait=1))
+        await asyncio.wait_for(begun.wait(), PATIENCE)
+        async with standing_still(empty_url):
+            made = await create(client, EVERY[RecordType.CLAIM])
+            go_on.set()
+            assert await waiting == {"items": [], "next_cursor": since, "up_to_date": False}
+        assert told(await walk(client, since)) == [("created", made.id, 1)]
+
+
+async def test_who_waits_hears_of_another_feed_at_once(empty_url: str) -> None:
+    async with following(empty_url) as found:
+        place = await found.position((await found.catch_up()).seq)
+        waiting = asyncio.create_task(found.moved(place, PATIENCE))
+        async with owner(empty_url) as connection:
+            await connection.execute("UPDATE feed_states SET place = 'elsewhere'")
+        assert await waiting
+        assert found.head is not None
+        assert (found.head.epoch != place.epoch, found.head.seq) == (True, place.seq)
+
+
+async def test_numbering_that_hangs_is_given_up_and_begun_anew(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbering = (
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+        " AND pid <> pg_backend_pid() AND query LIKE '%sequence_feed%'"
+    )
+    async with serving(empty_url) as client, owner(empty_url) as connection:
+        since = await cursor_of(client)
+        first = await connection.fetchval(numbering)
+        assert first is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(feed, "NUMBERING_SECONDS", 0.2)
+            async with standing_still(empty_url), asyncio.timeout(PATIENCE):
+                made = await create(client, EVERY[RecordType.CLAIM])
+                assert await refused(client, since=since) == (503, "unavailable")
+                while {row["pid"] for row in await connection.fetch(numbering)} <= {first}:
+                    pass
+        async with asyncio.timeout(PATIENCE):
+            while (await client.get("/v1/changes")).status_code != 200:
+                pass
+        assert told(await walk(client, since)) == [("created", made.id, 1)]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_numbering_refuses_a_transaction_that_has_written(
+    empty: httpx.AsyncClient, empty_url: str, waits: bool
+) -> None:
+    number = "SELECT seq FROM sequence_feed($1)"
+    async with owner(as_service(empty_url)) as service:
+        for statement in (ADD, "SELECT pg_current_xact_id(), $1::text"):
+            async with service.transaction():
+                await service.execute(statement, "found")
+                with pytest.raises(asyncpg.ActiveSQLTransactionError):
+                    await in_savepoint(service, number, waits)
+        async with service.transaction():
+            assert await service.fetchval("SELECT count(*) FROM claims") == 1
+            assert await service.fetchval(number, waits) is not None
+    assert [item["record"]["text"] for item in await walk(empty)] == ["found"]
+
+
+async def in_savepoint(
+    connection: asyncpg.Connection[asyncpg.Record], query: str, *arguments: Any
+) -> None:
+    """Ask within a transaction that is to go on whatever comes of it."""
+    async with connection.transaction():
+        await connection.fetchval(query, *arguments)
+
+
+async def test_only_who_serves_may_number(empty_url: str) -> None:
+    async with owner(empty_url) as connection:
+        for role, may in (("public", False), (schema.SERVICE_ROLE, True)):
+            asked = "SELECT has_function_privilege($1, 'sequence_feed(boolean)', 'EXECUTE')"
+            assert await connection.fetchval(asked, role) is may
+
+
+# --- cursors, looked into --------------------------------------------------------------------
+
+
+def values_of(written: str) -> list[Any]:
+    """Look into a cursor, as anybody can."""
+    raw = urlsafe_b64decode(written + "=" * (-len(written) % 4))
+    values: list[Any] = json.loads(raw[12:])
+    return values
+
+
+async def test_a_cursor_tells_nothing_of_a_change_that_its_reader_may_not_see(
+    empty: httpx.AsyncClient, empty_url: str
+) -> None:
+    """Not even whether it is one that its reader has guessed."""
+    made = await create(empty, EVERY[RecordType.CLAIM])
+    await page(empty)
+    async with owner(empty_url) as connection:
+        at = await connection.fetchval("SELECT at FROM outbox")
+        states = await connection.fetch("SELECT epoch, secret FROM feed_states ORDER BY id")
+        copy = await connection.fetchval("SELECT uuid_send(gen_random_uuid())")
+    _, seq, tag, *_ = values_of(await cursor_of(asking(empty, None)))
+    text = f"{seq} claim {made.id} 1 {at.isoformat()}".encode()
+    assert tag != blake2b(text, digest_size=6).hexdigest()
+    assert tag != blake2b(text, digest_size=6, key=copy).hexdigest()
+    secret: bytes = states[-1]["secret"]
+    assert tag == blake2b(text, digest_size=6, key=secret).hexdigest()
+    async with following(empty_url) as found:
+        assert repr(secret) not in repr(await found.catch_up())
+    # The database was copied from another one, whose epoch ended there.
+    epochs = [row["epoch"] for row in states]
+    assert len(set(epochs)) == 2
+    assert epochs.count(epochs[-1]) > 1
+    assert len({row["secret"] for row in states}) == len(set(states)) == 2
+
+
+def made_up(of_list: bytes, values: bytes) -> str:
+    """Write a cursor with any bytes for its values, as anybody can."""
+    body = of_list + values
+    check = blake2b(body, digest_size=6, person=b"cursor").digest()
+    return urlsafe_b64encode(check + body).decode().rstrip("=")
+
+
+DEEP: Final = b"[" * 3_000
+
+
+@pytest.mark.parametrize("values", [b'["\xff",1,"",1,1]', b'["\xff"]', b'["\\ud800"]', DEEP])
+async def test_cursors_whose_values_are_no_text_are_refused(
+    client: httpx.AsyncClient, values: bytes
+) -> None:
+    listed = (await client.get("/v1/claims?limit=1")).json()["next_cursor"]
+    if listed is None:
+        for _ in range(2):
+            await create(client, EVERY[RecordType.CLAIM])
+        listed = (await client.get("/v1/claims?limit=1")).json()["next_cursor"]
+    of_list = urlsafe_b64decode(listed + "=" * (-len(listed) % 4))[6:12]
+    since = made_up(fingerprint("changes"), values)
+    asked: list[tuple[str, Record, dict[str, str]]] = [
+        ("/v1/claims", {"limit": 1, "cursor": made_up(of_list, values)}, {}),
+        ("/v1/changes/stream", {}, {"last-event-id": since}),
+    ]
+    if values != DEEP:
+        asked.append(("/v1/changes", {"since": since}, {}))
+    for path, query, headers in asked:
+        answer = await client.get(path, params=query, headers=headers)
+        assert (path, answer.status_code) == (path, 400)
+        assert answer.json()["code"] == "invalid-cursor"
+
+
+async def test_an_event_s_id_is_no_longer_than_a_cursor(client: httpx.AsyncClient) -> None:
+    padded = b'["x",0,"",15,4095' + b" " * 1_000 + b"]"
+    given = {"last-event-id": made_up(fingerprint("changes"), padded)}
+    answer = await client.get("/v1/changes/stream", headers=given)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid-cursor")

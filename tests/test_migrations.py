@@ -18,7 +18,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from api.core import schema
-from tests.conftest import in_database
+from tests.conftest import PATIENCE, in_database
 
 KNOWN = schema.known()
 
@@ -182,7 +182,14 @@ async def test_a_migration_waits_for_another_one(bare: str) -> None:
     try:
         assert await other.fetchval("SELECT pg_try_advisory_lock($1)", 0x636C61696D)
         waiting = asyncio.create_task(schema.migrate(bare))
-        await asyncio.sleep(0.5)
+        refused = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND query LIKE 'SELECT pg_try_advisory_lock%' AND state = 'idle'"
+            " AND pid <> pg_backend_pid()"
+        )
+        async with asyncio.timeout(PATIENCE):
+            while not await other.fetchval(refused):
+                pass
         assert not waiting.done()
         assert await schema.current(bare) is None
         await other.fetchval("SELECT pg_advisory_unlock($1)", 0x636C61696D)

@@ -47,7 +47,7 @@ def read(cursor: str, of_list: bytes, kind: Any = list[Any], name: str = "cursor
         raise invalid_parameter(name, "It belongs to another list.", CURSOR_MISMATCH)
     try:
         return msgspec.convert(msgspec.json.decode(body[_LIST_BYTES:]), kind)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise not_ours(name) from None
 
 

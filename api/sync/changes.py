@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
+from itertools import chain
 from typing import Annotated, Final
 
 from litestar import get
@@ -15,22 +16,27 @@ from msgspec import Meta
 
 from api.access.authentication import Gate
 from api.access.callers import ANYTHING, Caller
+from api.claims import CLAIMS
 from api.core.errors import RESYNC_REQUIRED, UNAVAILABLE, Problem
 from api.core.filters import Parameter, read_query
 from api.core.openapi import Operation, refusals
+from api.core.openapi.examples import CHANGED_AT, story
 from api.core.request import Answer, Request, Stream, caller, encoded, gone
 from api.sync import positions
 from api.sync.feed import Feed, Item, Position, Stretch, feed_of, seen
 from api.sync.positions import SINCE, START, TYPES
 from schemas.changes import MOST_CHANGES, Change, ChangePage, UpToDate
-from schemas.examples import CLAIM_ID
+from schemas.examples import AT, CLAIM_ID, CURSOR
 from schemas.vocabularies import ChangeOp, RecordType
 
 DEFAULT_CHANGES: Final = 500
 MOST_WAIT_SECONDS: Final = 30
 MOST_READING_SECONDS: Final = 1.0
 """How long one request passes over changes that its reader may not know of."""
-HEARTBEAT_SECONDS: Final = 15.0
+HEARTBEAT_SECONDS: Final = 14.0
+"""Less than the 15 s that the contract allows."""
+PIECE_BYTES: Final = 65_536
+"""How much of a stream is made at once; the next comes when the client has taken this one."""
 RECHECK_SECONDS: Final = 1.0
 """How long after its key is revoked a stream ends at most."""
 EVENT_STREAM: Final = "text/event-stream"
@@ -49,14 +55,24 @@ WAIT = Parameter(
 )
 _PAGE_PARAMETERS = {p.name: p for p in (SINCE, TYPES, LIMIT, WAIT)}
 _STREAM_PARAMETERS = {p.name: p for p in (SINCE, TYPES)}
-_CURSOR: Final = "Z3VlsbRzXQkwC-5bIjVmYzAxYWU5ZDAyYiIsNDIsIjlmM2MwNzFhMmI0ZCIsMTUsNDBd"
-_EXAMPLE: Final = Change(
+_PATH: Final = "/v1/changes/stream"
+_CLAIM: Final = story(CLAIMS).created
+_CREATED: Final = Change(
+    seq=41,
+    op=ChangeOp.CREATED,
+    type=RecordType.CLAIM,
+    id=CLAIM_ID,
+    version=1,
+    at=AT,
+    record=_CLAIM,
+)
+_DELETED: Final = Change(
     seq=42,
     op=ChangeOp.DELETED,
     type=RecordType.CLAIM,
     id=CLAIM_ID,
-    version=3,
-    at="2024-12-19T10:00:00.250000Z",
+    version=2,
+    at=CHANGED_AT,
     record=None,
 )
 
@@ -71,25 +87,56 @@ feed itself was restored from a copy, or when the key may see more than the curs
 
 With `wait` an answer at the feed's end waits for the next change.""",
     parameters=tuple(_PAGE_PARAMETERS.values()),
+    told="Changes, and the cursor with which to go on.",
     answer=(ChangePage,),
-    example=ChangePage(items=[_EXAMPLE], next_cursor=_CURSOR, up_to_date=True),
+    example=ChangePage(items=[_CREATED, _DELETED], next_cursor=CURSOR, up_to_date=True),
     refusals=(refusals.BAD_PAGE, refusals.RESYNC_REQUIRED, refusals.UNAVAILABLE),
 )
 STREAM_CHANGES = Operation(
     tag="changes",
     description="""\
-Sends the same changes as they come (Server-Sent Events). Each event's `id` is a cursor: whoever \
-comes back with it in `Last-Event-ID`, as browsers do by themselves, goes on behind that event. \
-The `data` of `event: change` is a change; `event: up-to-date` says that the end is reached for \
-now; `event: resync-required` carries the problem and is the last. Between them stands a comment \
-at least every 15 s. The stream ends when the service stops and when the key is withdrawn: come \
-back.""",
+Sends the same changes as they come, as Server-Sent Events: an event is some lines, each with a \
+name and a value, and ends with an empty line. The examples show the `data` alone; on the wire it \
+looks like this:
+
+```
+event: change
+id: Z3Vlsb…
+data: {"seq":41,"op":"created","type":"claim","id":"147fa90f-…","version":1,"at":"…","record":{…}}
+
+event: up-to-date
+id: Z3Vlsb…
+data: {"next_cursor":"Z3Vlsb…"}
+
+:
+
+```
+
+Each event's `id` is a cursor: whoever comes back with it in `Last-Event-ID`, as browsers do by \
+themselves, goes on behind that event. The `data` of `event: change` is a change; \
+`event: up-to-date` says that the end is reached for now; `event: resync-required` has no `id`, \
+carries a problem and is the last. A line with a colon alone is a comment, sent where nothing \
+else was for 15 s. The stream ends when the service stops and when the key is withdrawn: come \
+back.
+
+Generated clients read an answer to its end, which a stream has not. Use a client for Server-Sent \
+Events instead, such as httpx-sse or, where no key is needed, the `EventSource` of browsers; or \
+`GET /v1/changes` with `wait`.""",
     parameters=tuple(_STREAM_PARAMETERS.values()),
     header_parameters=("LastEventId",),
-    answer=(Change, UpToDate),
+    told="A stream of events, which goes on until one side ends it.",
+    answer=(Change, UpToDate, "Problem"),
     media_type=EVENT_STREAM,
     headers=("X-Accel-Buffering",),
-    example=_EXAMPLE,
+    example={
+        "change": ("The data of `event: change`", _CREATED),
+        "deletion": ("The same, of a record that is gone", _DELETED),
+        "up-to-date": ("The data of `event: up-to-date`", UpToDate(next_cursor=CURSOR)),
+        "resync-required": (
+            "The data of `event: resync-required`",
+            Problem(RESYNC_REQUIRED, export="/v1/export").document(_PATH),
+        ),
+    },
     refusals=(refusals.BAD_PAGE, refusals.RESYNC_REQUIRED, refusals.UNAVAILABLE),
 )
 
@@ -106,9 +153,13 @@ async def list_changes(request: Request) -> Answer:
     limit = given.get("limit", DEFAULT_CHANGES)
     until = time.monotonic() + given.get("wait", 0)
     items, position, up_to_date = await _items(feed, position, who, types, limit)
-    while not items and up_to_date and (left := until - time.monotonic()) > 0:
-        if not await feed.moved(position.seq, left):
+    over = not given.get("wait")
+    while not items and up_to_date and not over:
+        over = not await feed.moved(position, until - time.monotonic())
+        if feed.stopping.is_set():
             break
+        if over:  # that nothing came may be because numbering hangs
+            await feed.catch_up()
         await _still(request)
         items, position, up_to_date = await _items(feed, position, who, types, limit)
     following = positions.written(position, who, types)
@@ -192,8 +243,8 @@ class EventStream(Stream):
         feed = feed_of(self._request)
         feed.streams += 1
         try:
-            async with aclosing(self._pieces(leaving)) as pieces:
-                async for piece in pieces:
+            async with aclosing(self._pieces(leaving)) as found:
+                async for piece in found:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
@@ -204,38 +255,51 @@ class EventStream(Stream):
         """Write the events, a stretch at a time, and a comment where there are none."""
         feed, position = feed_of(self._request), self._position
         told: Position | None = None  # where the client knows that it is
+        owed = True  # to tell the client when it is at the end
         last = time.monotonic()
         while not (feed.stopping.is_set() or leaving.done()) and await self._admitted():
-            stretch: Stretch | None
+            stretch: Stretch | None = None
+            found: list[tuple[Position, Item]] = []
             try:
                 stretch = await feed.behind(position, DEFAULT_CHANGES)
             except Problem as problem:
                 if problem.kind is RESYNC_REQUIRED:
                     yield event("resync-required", "", encoded(problem.document(_PATH)))
                     return
-                stretch = None  # the database is away
-            events: list[bytes] = []
-            late = time.monotonic() - last >= self._heartbeat
+                # Else the database is away.
+            late, at_end = time.monotonic() - last >= self._heartbeat, False
             if stretch is not None:
-                events, position = self._events(stretch), stretch.to
-                if stretch.up_to_date and position != told and (events or told is None or late):
-                    events.append(self._up_to_date(position))
-                    told = position
-            if events or late:
+                found, position = self._found(stretch), stretch.to
+                owed = owed or bool(found)
+                at_end = stretch.up_to_date and feed.certain
+                at_end = at_end and position != told and (owed or late)
+            events = chain(
+                (self._change(place, item) for place, item in found),
+                [self._up_to_date(position)] if at_end else [],
+                [_COMMENT] if late and not (found or at_end) else [],
+            )
+            for piece in pieces(events):
+                if feed.stopping.is_set() or leaving.done():
+                    return
+                yield piece
                 last = time.monotonic()
-                yield b"".join(events) or b":\n\n"
-            if stretch is None:
-                await feed.moved(_NEVER, RECHECK_SECONDS)
-            elif stretch.up_to_date:
-                await feed.moved(position.seq, RECHECK_SECONDS)
+            if at_end:
+                told, owed = position, False
+            if stretch is None or stretch.up_to_date:
+                behind = position if stretch else position._replace(seq=_NEVER)
+                left = last + self._heartbeat - time.monotonic()
+                await feed.moved(behind, min(RECHECK_SECONDS, left))
 
-    def _events(self, stretch: Stretch) -> list[bytes]:
+    def _found(self, stretch: Stretch) -> list[tuple[Position, Item]]:
         who, epoch = caller(self._request), stretch.to.epoch
         return [
-            event("change", self._cursor(Position(epoch, change.seq, change.tag)), item.encoded())
+            (Position(epoch, change.seq, change.tag), item)
             for change in stretch.changes
             if change.type in self._types and (item := seen(change, who))
         ]
+
+    def _change(self, place: Position, item: Item) -> bytes:
+        return event("change", self._cursor(place), item.encoded())
 
     def _up_to_date(self, position: Position) -> bytes:
         cursor = self._cursor(position)
@@ -253,9 +317,23 @@ class EventStream(Stream):
         return True
 
 
-_PATH: Final = "/v1/changes/stream"
 _NEVER: Final = 2**63
 """A number that no feed reaches."""
+_COMMENT: Final = b":\n\n"
+
+
+def pieces(events: Iterable[bytes]) -> Iterator[bytes]:
+    """Join events to pieces of some size, one at a time as they are taken."""
+    joined: list[bytes] = []
+    size = 0
+    for each in events:
+        joined.append(each)
+        size += len(each)
+        if size >= PIECE_BYTES:
+            yield b"".join(joined)
+            joined, size = [], 0
+    if joined:
+        yield b"".join(joined)
 
 
 def event(name: str, identity: str, data: bytes) -> bytes:

@@ -13,6 +13,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
@@ -30,6 +31,11 @@ EAGER_SECONDS: Final = 0.025
 IDLE_SECONDS: Final = 0.25
 LIVELY_SECONDS: Final = 1.0
 """How long after a change the next one is looked for eagerly."""
+SHARED_SECONDS: Final = 0.025
+"""How old an answer may be that somebody else asked for: a record in it may have been hidden."""
+NUMBERING_SECONDS: Final = 300.0
+"""How long numbering may take: as long as a hundred million changes. After that the server, or the
+way to it, is taken for lost: a network that went silent would say nothing for ever."""
 MOST_SCANNED: Final = 10_000
 """How many changes one reading passes over at most, to find those of the types asked for."""
 MOST_BYTES: Final = 4_194_304
@@ -39,11 +45,13 @@ _TAG_BYTES: Final = 6
 log = logging.getLogger("claim_records")
 
 
-class Head(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Head:
     """Where the feed ends."""
 
     epoch: str
     seq: int
+    secret: bytes = field(repr=False)  # of the epoch; its tags are made with it
 
 
 class Position(NamedTuple):
@@ -67,15 +75,12 @@ class Change(NamedTuple):
     after: int
     now: int | None  # its class today
     doc: bytes | None
+    tag: str
+    """A digest by which this change differs from any other of the same number.
 
-    @property
-    def tag(self) -> str:
-        """A digest by which this change differs from any other of the same number.
-
-        A feed that went back to an earlier time gives numbers again, to other changes.
-        """
-        text = f"{self.seq} {self.type} {self.id} {self.version} {self.at.isoformat()}"
-        return blake2b(text.encode(), digest_size=_TAG_BYTES).hexdigest()
+    A feed that went back to an earlier time gives numbers again, to other changes. Readers get tags
+    of changes, too, that are hidden from them: without the secret a tag tells nothing.
+    """
 
 
 class Stretch(NamedTuple):
@@ -84,6 +89,25 @@ class Stretch(NamedTuple):
     changes: list[Change]
     to: Position
     up_to_date: bool
+
+
+class _Reading(NamedTuple):
+    """A stretch that is being read, or was."""
+
+    began: float  # on the loop's clock
+    task: asyncio.Task[Stretch]
+
+    def is_for(self, now: float) -> bool:
+        """Tell whether it answers whoever asks now.
+
+        It holds records that were visible when it was read, so it is not for those who ask later: a
+        record may have been hidden. Where nothing is in it, it holds for as long as the head does.
+        """
+        if not self.task.done():
+            return True
+        if self.task.cancelled() or self.task.exception():
+            return False
+        return now - self.began < SHARED_SECONDS or not self.task.result().changes
 
 
 class Feed:
@@ -103,7 +127,7 @@ class Feed:
         self._moved = asyncio.Event()
         self._watchers = 0
         self._last_move = 0.0  # on the loop's clock
-        self._stretches: OrderedDict[Any, asyncio.Task[Stretch]] = OrderedDict()
+        self._readings: OrderedDict[Any, _Reading] = OrderedDict()
 
     # --- where it ends -----------------------------------------------------------------------
 
@@ -123,16 +147,17 @@ class Feed:
             row = await self._database.fetchrow(_STATE)
             if row is None:
                 raise unavailable("The change feed has not been numbered yet.") from None
-            head = Head(row["epoch"], row["seq"])
+            head = Head(*row)
             # Other processes are further than this one, and so are cursors that they have given.
             if self.head is None or self.head.epoch != head.epoch or self.head.seq < head.seq:
                 self._note(head)
             return self.head or head
 
-    async def moved(self, seq: int, seconds: float, *, eager: bool = True) -> bool:
-        """Wait until the feed goes on behind a number; false if it did not, or if all ends.
+    async def moved(self, place: Head | Position, seconds: float, *, eager: bool = True) -> bool:
+        """Wait until the feed goes on behind a place; false if it did not, or if all ends.
 
-        Whoever is not `eager` does with a quarter of a second.
+        It has gone on as well where it is another feed now. Whoever is not `eager` does with a
+        quarter of a second.
         """
         self._watchers += eager
         if eager:
@@ -140,7 +165,7 @@ class Feed:
         try:
             async with asyncio.timeout(seconds):
                 while not self.stopping.is_set():
-                    if self.head is not None and self.head.seq > seq:
+                    if self.head is not None and _goes_on(self.head, place):
                         return True
                     await self._moved.wait()
         except TimeoutError:
@@ -170,14 +195,16 @@ class Feed:
                 raise unavailable("This standby of the database has not got so far yet.")
             raise resync_required("The feed was restored from a copy; this cursor is of another.")
         key = (position, limit, frozenset(types), head)
-        task = self._stretches.get(key)
-        if task is None:
+        now = asyncio.get_running_loop().time()
+        reading = self._readings.pop(key, None)
+        if reading is None or not reading.is_for(now):
             task = asyncio.create_task(self._read(position, limit, types, head))
-            self._stretches[key] = task
             task.add_done_callback(lambda done: self._forget_failed(key, done))
-            if len(self._stretches) > MOST_STRETCHES:
-                self._stretches.popitem(last=False)
-        return await asyncio.shield(task)
+            reading = _Reading(now, task)
+        self._readings[key] = reading
+        if len(self._readings) > MOST_STRETCHES:
+            self._readings.popitem(last=False)
+        return await asyncio.shield(reading.task)
 
     async def _lags(self) -> bool:
         """Tell whether the database follows another one, which is further."""
@@ -185,8 +212,10 @@ class Feed:
         return row is not None and row["it_is"]
 
     def _forget_failed(self, key: Any, task: asyncio.Task[Stretch]) -> None:  # noqa: ANN401
-        if (task.cancelled() or task.exception()) and self._stretches.get(key) is task:
-            del self._stretches[key]
+        if task.cancelled() or task.exception():
+            reading = self._readings.get(key)
+            if reading is not None and reading.task is task:
+                del self._readings[key]
 
     async def _read(
         self, position: Position, limit: int, types: Collection[RecordType], head: Head
@@ -198,7 +227,7 @@ class Feed:
         if types:
             arguments.append([of.value for of in types])
         rows = await self._database.fetch(query, *arguments)
-        changes = [_change(row) for row in rows]
+        changes = [_change(row, head.secret) for row in rows]
         if not at_start:
             before = changes.pop(0) if changes else None
             if before is None or (before.seq, before.tag) != (position.seq, position.tag):
@@ -220,7 +249,7 @@ class Feed:
         rows = await self._database.fetch(sql.stretch(of_types=False), seq, seq, 1, MOST_BYTES)
         if not rows:
             raise unavailable("The change feed is being restored.")
-        return Position(head.epoch, seq, _change(rows[0]).tag)
+        return Position(head.epoch, seq, _change(rows[0], head.secret).tag)
 
     # --- numbering ---------------------------------------------------------------------------
 
@@ -243,7 +272,8 @@ class Feed:
                 try:
                     if connection is None or connection.is_closed():
                         connection = await self._database.connect()
-                    self._note(await self._number(connection, waits=bool(waiting)))
+                    waits = bool(waiting) or not self.certain
+                    self._note(await self._number(connection, waits=waits))
                     failing = False
                 except DATABASE_ERRORS as error:
                     if not failing:
@@ -264,15 +294,15 @@ class Feed:
     async def _number(self, connection: asyncpg.Connection[Row], *, waits: bool) -> Head:
         """Give numbers to what is visible; tell where the feed ends."""
         try:
-            row = await connection.fetchrow(_NUMBER, waits)
+            row = await connection.fetchrow(_NUMBER, waits, timeout=NUMBERING_SECONDS)
             self.certain = self.certain or waits
         except asyncpg.LockNotAvailableError:  # another process is at a very large import
-            row = await connection.fetchrow(_STATE)
+            row = await connection.fetchrow(_STATE, timeout=NUMBERING_SECONDS)
             self.certain = False
         except asyncpg.ReadOnlySQLTransactionError:  # nobody may write; what there is can be read
-            row = await connection.fetchrow(_STATE)
+            row = await connection.fetchrow(_STATE, timeout=NUMBERING_SECONDS)
         assert row is not None  # noqa: S101 - for the type checker
-        return Head(row["epoch"], row["seq"])
+        return Head(*row)
 
     async def _rest(self, *, failing: bool) -> None:
         """Sleep until it is time to look, or somebody asks."""
@@ -287,15 +317,20 @@ class Feed:
         if head == self.head:
             return
         self.head = head
-        self._stretches.clear()  # of another head: nobody asks for them any more
+        self._readings.clear()  # of another head: nobody asks for them any more
         self._last_move = asyncio.get_running_loop().time()
         self._moved.set()
         self._moved = asyncio.Event()
 
 
-_STATE: Final = "SELECT epoch, seq FROM feed_states ORDER BY id DESC LIMIT 1"
-_NUMBER: Final = "SELECT epoch, seq FROM sequence_feed($1)"
+_STATE: Final = "SELECT epoch, seq, secret FROM feed_states ORDER BY id DESC LIMIT 1"
+_NUMBER: Final = "SELECT epoch, seq, secret FROM sequence_feed($1)"
 _IS_STANDBY: Final = "SELECT pg_is_in_recovery() AS it_is"
+
+
+def _goes_on(head: Head, place: Head | Position) -> bool:
+    """Tell whether the feed has gone on behind a place, or is another one."""
+    return head.epoch != place.epoch or head.seq > place.seq
 
 
 def _fail(waiting: list[asyncio.Future[Head]]) -> None:
@@ -305,7 +340,7 @@ def _fail(waiting: list[asyncio.Future[Head]]) -> None:
             future.set_exception(problem)
 
 
-def _change(row: Row) -> Change:
+def _change(row: Row, secret: bytes) -> Change:
     seq, op, of, identity, version, at, before, after, now, doc = row
     return Change(
         seq,
@@ -318,7 +353,12 @@ def _change(row: Row) -> Change:
         after,
         now,
         doc,
+        _tag(f"{seq} {of} {identity} {version} {at.isoformat()}", secret),
     )
+
+
+def _tag(text: str, secret: bytes) -> str:
+    return blake2b(text.encode(), digest_size=_TAG_BYTES, key=secret).hexdigest()
 
 
 def resync_required(detail: str) -> Problem:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Annotated, Any, Final
 
-from msgspec import Meta
+from msgspec import Meta, ValidationError, convert
 
 from api.access.callers import Caller, Visibility
 from api.core import cursor
@@ -82,6 +82,10 @@ async def since(feed: Feed, text: str, caller: Caller, types: Iterable[RecordTyp
     if text in (START, NOW):
         head = await feed.catch_up()
         return await feed.position(0 if text == START else head.seq)
+    try:
+        convert(text, Cursor)  # a header has not been held to it
+    except ValidationError:
+        raise cursor.not_ours("since") from None
     *position, walked, was_seen = cursor.read(text, _LIST, _Values, "since")
     if missing := [of for of in types if not walked & 1 << _TYPES.index(of)]:
         raise invalid_parameter(

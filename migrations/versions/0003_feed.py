@@ -26,11 +26,14 @@ STATEMENTS = (
     )
     """,
     # The newest row is the state. Rows are added, never changed: while somebody holds an old
-    # snapshot, a row that is updated forty times a second becomes slow to find.
+    # snapshot, a row that is updated forty times a second becomes slow to find. With `secret`, which
+    # stays as long as the epoch, cursors are tagged: without it nobody can tell from a tag what
+    # changed.
     """
     CREATE TABLE feed_states (
         id bigint CONSTRAINT feed_states_pkey PRIMARY KEY,
         epoch text NOT NULL,
+        secret bytea NOT NULL,
         place text NOT NULL,
         seq bigint NOT NULL,
         snapshot pg_snapshot NOT NULL,
@@ -54,12 +57,14 @@ STATEMENTS = (
     # Give numbers to what has become visible; tell the epoch and the last number. One at a time:
     # another one waits, or (`waits` false) leaves it at what there is. Each statement in here has a
     # snapshot of its own, taken behind the lock, so it sees what the one before has written. To be
-    # called in a transaction of its own that has written nothing: what it wrote would count as
-    # visible to everybody. The owner's rights: nobody else writes these tables. Whatever the planner
-    # thinks of transactions' ids, there are few new ones among many, so the index is right.
+    # called in a transaction of its own that has written nothing, or it refuses: what was written
+    # would count as visible to everybody. (The migration, which calls it first, wrote no change.) The
+    # owner's rights: nobody else writes these tables. Whatever the planner thinks of transactions'
+    # ids, there are few new ones among many, so the index is right.
     """
-    CREATE FUNCTION sequence_feed(waits boolean) RETURNS TABLE (epoch text, seq bigint)
-    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp
+    CREATE FUNCTION sequence_feed(waits boolean) RETURNS TABLE (
+        epoch text, seq bigint, secret bytea
+    ) LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp
     SET plan_cache_mode = force_custom_plan SET enable_seqscan = off AS $$
     #variable_conflict use_column
     DECLARE
@@ -76,6 +81,10 @@ STATEMENTS = (
             here := feed_place();
         END IF;
         SELECT * INTO state FROM feed_states AS s ORDER BY s.id DESC LIMIT 1;
+        IF state.id IS NOT NULL AND pg_current_xact_id_if_assigned() IS NOT NULL THEN
+            RAISE EXCEPTION 'changes are numbered in a transaction that has written nothing'
+                USING ERRCODE = 'active_sql_transaction';
+        END IF;
         IF here = state.place THEN
             WITH numbered AS (
                 INSERT INTO feed (seq, outbox_id)
@@ -88,8 +97,9 @@ STATEMENTS = (
                 ) AS fresh
                 RETURNING seq
             )
-            INSERT INTO feed_states (id, epoch, place, seq, snapshot)
-            SELECT state.id + 1, state.epoch, state.place, max(n.seq), pg_current_snapshot()
+            INSERT INTO feed_states (id, epoch, secret, place, seq, snapshot)
+            SELECT state.id + 1, state.epoch, state.secret, state.place, max(n.seq),
+                   pg_current_snapshot()
             FROM numbered AS n
             HAVING count(*) > 0;
             IF FOUND THEN
@@ -109,15 +119,18 @@ STATEMENTS = (
                 UPDATE outbox AS o SET xid = '3'
                 WHERE o.xid >= pg_snapshot_xmin(pg_current_snapshot())
             )
-            INSERT INTO feed_states (id, epoch, place, seq, snapshot)
+            INSERT INTO feed_states (id, epoch, secret, place, seq, snapshot)
             SELECT coalesce(state.id, 0) + 1, left(replace(gen_random_uuid()::text, '-', ''), 12),
-                   here, coalesce(max(n.seq), last), pg_current_snapshot()
+                   uuid_send(gen_random_uuid()), here, coalesce(max(n.seq), last), pg_current_snapshot()
             FROM numbered AS n;
         END IF;
-        RETURN QUERY SELECT s.epoch, s.seq FROM feed_states AS s ORDER BY s.id DESC LIMIT 1;
+        RETURN QUERY SELECT s.epoch, s.seq, s.secret FROM feed_states AS s
+            ORDER BY s.id DESC LIMIT 1;
     END
     $$
     """,
+    # Whoever serves is granted it (`migrate --grant-to`), and nobody else.
+    "REVOKE EXECUTE ON FUNCTION sequence_feed FROM PUBLIC",
     # The first numbers, and the first state.
     "SELECT * FROM sequence_feed(true)",
 )
