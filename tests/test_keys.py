@@ -27,7 +27,7 @@ from api.core.edge import Edge, Routes
 from api.core.openapi import routes
 from api.settings import Settings, reads_are_open
 from schemas.vocabularies import Scope
-from tests.conftest import KEY, allow, bearer, cloned, serving
+from tests.conftest import KEY, allow, bearer, cloned, patient, serving
 from tests.world import faults
 
 WRITES = [Scope.ARTICLES_WRITE, Scope.CLAIMS_WRITE, Scope.SOURCES_WRITE, Scope.DENIALS_WRITE]
@@ -139,7 +139,7 @@ async def test_a_handler_that_says_nothing_is_closed(empty_url: str) -> None:
     async def forgotten() -> None:
         """Say nothing."""
 
-    database = Database(empty_url, settings := Settings())
+    database = Database(empty_url, settings := patient())
     limits = Limits(settings)
     await allow(empty_url)
     await database.open()
@@ -218,7 +218,7 @@ async def test_a_key_that_reads_nothing_of_a_type_is_told_so(
 
 
 async def test_elsewhere_than_on_loopback_reading_takes_a_key_too(empty_url: str) -> None:
-    async with serving(empty_url, Settings(host="192.0.2.1")) as client:
+    async with serving(empty_url, patient(host="192.0.2.1")) as client:
         assert (await client.get("/v1/claims")).status_code == 200
         del client.headers["authorization"]
         for route in ROUTES:
@@ -388,7 +388,7 @@ class Clock:
 @pytest.fixture
 async def other_process(database_url: str) -> AsyncIterator[tuple[Verifier, Clock, list[str]]]:
     """Verify keys as another process does, by a clock of ours; note what it asks."""
-    database = Database(database_url, Settings(pool_size=1))
+    database = Database(database_url, patient(pool_size=1))
     await database.open()
     asked: list[str] = []
     async with database.connection() as connection:
@@ -423,6 +423,37 @@ async def test_two_services_both_refuse_a_revoked_key(
                 break
         else:
             raise AssertionError("it was never refused")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+async def test_a_body_does_not_outlive_its_key(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr("api.core.request.ADMITTED_SECONDS", 0)  # every body was long in coming
+    key = await made(client, Scope.READ, Scope.CLAIMS_WRITE)
+    claim = (await client.post("/v1/claims", json={"text": "It is so"})).json()
+    text = f"Written by nobody, {uuid4()}"
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b'{"text": '
+        assert (await client.delete(f"/v1/keys/{key['id']}")).status_code == 204
+        yield json.dumps(text).encode() + b"}"
+
+    patch = method == "PATCH"
+    answer = await client.request(
+        method,
+        "/v1/claims" if method == "POST" else f"/v1/claims/{claim['id']}",
+        content=body(),
+        headers={
+            **bearer(key["key"]),
+            "content-type": f"application/{'merge-patch+' if patch else ''}json",
+            **({} if method == "POST" else {"if-match": "*"}),
+        },
+    )
+    assert code(answer) == (401, "unauthorized")
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert text not in (await client.get("/v1/changes?since=start&limit=1000")).text
+    assert (await client.get(f"/v1/claims/{claim['id']}")).json() == claim
 
 
 async def test_a_key_in_use_costs_two_statements_a_second(
@@ -559,8 +590,14 @@ async def test_an_identity_is_told_in_one_place_only(
     ]
     assert (event["record_type"], event["op"]) == ("identity", "created")
     there = created.headers["location"]
+    assert (await client.get(there)).json() == created.json()
+    assert code(await client.get(there, headers=headers)) == (403, "forbidden")
+    headers = await key_with(database_url, Scope.CONFIDENTIAL_READ, Scope.READ)
+    assert (await client.get(there, headers=headers)).json() == created.json()
+    assert code(await client.delete(there, headers=headers)) == (403, "forbidden")
     assert (await client.delete(there)).status_code == 204
-    assert (await client.delete(there)).status_code == 404
+    assert code(await client.delete(there)) == (404, "not-found")
+    assert code(await client.get(there)) == (404, "not-found")
     assert (await client.get(path)).json()["items"] == []
 
 
@@ -571,7 +608,8 @@ async def test_an_identity_is_of_a_source_that_is_there(client: httpx.AsyncClien
         answer = await client.post(path, json={"identity_id": identity, "basis": "x"})
         assert faults(answer) == {"/identity_id": wrong}
     nowhere = f"/v1/sources/{SOMEWHERE}/identities"
-    assert (await client.get(nowhere)).status_code == 404
+    for there in (nowhere, f"{nowhere}/{source['id']}", f"{path}/{SOMEWHERE}", f"{path}/nobody"):
+        assert code(await client.get(there)) == (404, "not-found")
     body = {"identity_id": source["id"], "basis": "x"}
     assert (await client.post(nowhere, json=body)).status_code == 404
 
@@ -593,7 +631,7 @@ async def test_no_key_is_in_the_log(
 
 async def test_the_first_key_is_made_once(template: str) -> None:
     async with cloned(template) as url:
-        database = Database(url, Settings())
+        database = Database(url, patient())
         await database.open()
         try:
             first = await keyring.create_first(database)

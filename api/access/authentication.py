@@ -23,7 +23,7 @@ from api.access.audit import Refusals
 from api.access.callers import KEYLESS, NOBODY, PUBLIC, READER, Caller, Need, needed
 from api.access.keyring import hashed, identity_of
 from api.access.limits import Limits
-from api.core.db import Database
+from api.core.db import Connection, Database
 from api.core.errors import FORBIDDEN, UNAUTHORIZED, UNAVAILABLE, Problem
 from api.settings import Settings, reads_are_open
 from schemas.vocabularies import Scope
@@ -75,14 +75,21 @@ class Verifier:
         self._reading: dict[str, asyncio.Task[Entry | None]] = {}
         self._used: OrderedDict[str, dt.datetime] = OrderedDict()
 
-    async def caller_of(self, key: str, identity: str) -> Caller | None:
-        """Give who has a key; null if it is not valid."""
+    async def caller_of(
+        self, key: str, identity: str, over: Connection | None = None
+    ) -> Caller | None:
+        """Give who has a key; null if it is not valid.
+
+        `over` is the connection of one who holds one. Were it asked over a second one, all who hold
+        the pool's connections could wait for each other.
+        """
         at, entry = self._entries.get(identity, (-FRESH_SECONDS, None))
         if self._clock() - at >= FRESH_SECONDS:
-            entry = await self._read_once(identity)
+            entry = await (self._read(identity, over) if over else self._read_once(identity))
         if entry is None or not entry.takes(key):
             return None
-        await self._note_use(identity)
+        if over is None:
+            await self._note_use(identity)
         return entry.caller
 
     def forget(self, identity: str) -> None:
@@ -98,9 +105,9 @@ class Verifier:
             task.add_done_callback(lambda _: self._reading.pop(identity, None))
         return await asyncio.shield(task)
 
-    async def _read(self, identity: str) -> Entry | None:
+    async def _read(self, identity: str, over: Connection | None = None) -> Entry | None:
         at = self._clock()
-        row = await self._database.fetchrow(_ROW, identity)
+        row = await (over or self._database).fetchrow(_ROW, identity)
         entry = None
         if row is not None and row["revoked_at"] is None:
             known = {scope.value: scope for scope in Scope}
@@ -167,10 +174,12 @@ class Gate:
             raise
         self._limits.admit(scope)
 
-    async def admit_again(self, connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+    async def admit_again(
+        self, connection: ASGIConnection[Any, Any, Any, Any], over: Connection | None = None
+    ) -> None:
         """Refuse somebody who was let in some time ago, and whose key is none any more."""
         scope: Any = connection.scope
-        if await self._caller(connection.headers) != scope["state"]["caller"]:
+        if await self._caller(connection.headers, over) != scope["state"]["caller"]:
             raise unauthorized("The key is not valid.")
 
     async def _caller_for(self, need: Need | None, headers: Headers) -> Caller:
@@ -182,7 +191,7 @@ class Gate:
                 raise
             return NOBODY
 
-    async def _caller(self, headers: Headers) -> Caller:
+    async def _caller(self, headers: Headers, over: Connection | None = None) -> Caller:
         sent = headers.getall("authorization", [])
         if not sent:
             return self._without_key
@@ -193,7 +202,7 @@ class Gate:
                 "`Authorization` takes `Bearer` and a key of this service, which has the form "
                 "`clk_…` and a checksum; this has not."
             )
-        caller = await self._verifier.caller_of(key.strip(), identity)
+        caller = await self._verifier.caller_of(key.strip(), identity, over)
         if caller is None:
             raise unauthorized("The key is not valid.")
         return caller

@@ -15,7 +15,7 @@ from litestar.exceptions import ClientException
 from litestar.types import Receive, Scope, Send
 
 from api.access.callers import EVERYTHING, Caller
-from api.core.db import Database
+from api.core.db import Connection, Database
 from api.core.errors import (
     BODY_TOO_LARGE,
     INVALID_HEADER,
@@ -23,6 +23,7 @@ from api.core.errors import (
     NOT_FOUND,
     PRECONDITION_REQUIRED,
     REQUEST_TIMEOUT,
+    UNAVAILABLE,
     UNSUPPORTED_MEDIA_TYPE,
     Problem,
 )
@@ -97,6 +98,22 @@ def new_id() -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
+ADMITTED_SECONDS: Final = 0.5
+"""How long who was let in is taken to be so; with what a key is believed, a second."""
+
+
+async def still_admitted(request: Request, over: Connection | None = None) -> None:
+    """Refuse whose key was withdrawn since the request began; where nobody can tell, go on.
+
+    `over` is the connection of one who holds one; what fails on it, fails for all that it is for.
+    """
+    try:
+        await request.app.state["gate"].admit_again(request, over)
+    except Problem as problem:
+        if problem.kind is not UNAVAILABLE:
+            raise
+
+
 # --- bodies ----------------------------------------------------------------------------------
 
 
@@ -127,7 +144,11 @@ _CHARSETS = {"", "charset=utf-8", 'charset="utf-8"'}
 
 
 async def body_chunks(request: Request) -> AsyncIterator[bytes]:
-    """Yield a body as it comes; refuse one that pauses for too long or is cut off."""
+    """Yield a body as it comes; refuse one that pauses for too long or is cut off.
+
+    A body that was long in coming may have outlived the key that it came with.
+    """
+    began = time.monotonic()
     idle = context(request).settings.body_idle_seconds
     stream = request.stream()
     try:
@@ -139,19 +160,21 @@ async def body_chunks(request: Request) -> AsyncIterator[bytes]:
         ) from None
     except ClientException:
         raise Problem(MALFORMED_JSON, "The body was cut off.", headers=_CLOSE) from None
+    if time.monotonic() - began >= ADMITTED_SECONDS:
+        await still_admitted(request)
 
 
 async def read_body(request: Request, limit: int) -> bytes:
     """Read a whole body of at most `limit` bytes."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
     chunks: list[bytes] = []
     size = 0
     async for chunk in body_chunks(request):
         size += len(chunk)
         if size > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -159,7 +182,8 @@ async def read_body(request: Request, limit: int) -> bytes:
 _CLOSE = {"Connection": "close"}
 
 
-def _too_large(limit: int) -> Problem:
+def too_large(limit: int) -> Problem:
+    """Refuse a body that is longer than it may be."""
     return Problem(
         BODY_TOO_LARGE, f"A body of this operation has at most {limit} bytes.", headers=_CLOSE
     )

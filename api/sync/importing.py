@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -54,6 +54,7 @@ from api.core.request import (
     idempotency_key,
     new_id,
     require_media_type,
+    still_admitted,
 )
 from api.core.resource import Resource
 from api.core.validation import check, read_object
@@ -81,6 +82,7 @@ from api.settings import Settings
 from api.sources import SOURCES
 from api.sync.spool import JSON_SPACE, Spool, numbered_lines
 from schemas.base import Create, ExternalId, Fault, Reference
+from schemas.examples import HEADERS
 from schemas.imports import ImportCounts, ImportLine, ImportResult, ImportTotals
 from schemas.vocabularies import ImportOp, RecordType, Scope
 
@@ -98,6 +100,8 @@ ATOMIC = Parameter(
 DRY_RUN = Parameter("dry_run", bool, "Try everything and keep nothing.", default=False)
 _PARAMETERS = {parameter.name: parameter for parameter in (ATOMIC, DRY_RUN)}
 
+_REFUSED: Final = invalid_record([Fault(("data", "text"), "required", "`text` is needed.")])
+
 IMPORT_RECORDS = Operation(
     tag="import",
     description="""\
@@ -107,8 +111,12 @@ without it was cut off. A refused line has a problem and does not keep the other
 written, unless the import is `atomic`. Sending the same lines again changes nothing where each \
 names its record by `id` or `external_id`. With an `Idempotency-Key` that goes for the others too: \
 the record of such a line is told by the caller, the key and the line's number, and where it is \
-there, the line leaves it as it is. The lines of an export are taken as they are; its first and \
-its last one get no result.""",
+there, the line leaves it as it is. So a key is for one file, sent again just as it was: under a \
+key that another file had, lines would be taken for those of that file. The lines of an export are \
+taken as they are; its first and its last one get no result.
+
+Where the caller's key is withdrawn meanwhile, what was written stays, and each line behind it is \
+refused with 401; an `atomic` import is then refused as a whole.""",
     parameters=(ATOMIC, DRY_RUN),
     header_parameters=("IdempotencyKeyOfLines",),
     body=ImportLine,
@@ -118,16 +126,40 @@ its last one get no result.""",
         external_id=ExternalId(namespace="example", value="nis"),
         data={"kind": "government_body", "name": "National Intelligence Service"},
     ),
+    told="A line of JSON each: a result for each line that was sent, then the totals.",
     answer=(ImportResult, ImportTotals),
     media_type=NDJSON,
-    example=ImportResult(
-        line=1,
-        status=201,
-        type=RecordType.SOURCE,
-        id="01938f7a-4c00-7000-8000-000000000001",
-        version=1,
-        changed=True,
-    ),
+    example={
+        "result": (
+            "A line for each line that was sent",
+            ImportResult(
+                line=1,
+                status=201,
+                type=RecordType.SOURCE,
+                id="01938f7a-4c00-7000-8000-000000000001",
+                version=1,
+                changed=True,
+            ),
+        ),
+        "refused": (
+            "The same, of a line that was refused",
+            ImportResult(
+                line=2,
+                status=422,
+                type=RecordType.CLAIM,
+                problem=_REFUSED.document("/v1/import", HEADERS["X-Request-Id"]),
+            ),
+        ),
+        "totals": (
+            "The last line",
+            ImportTotals(
+                totals=ImportCounts(lines=2, created=1, refused=1),
+                atomic=False,
+                dry_run=False,
+                committed=True,
+            ),
+        ),
+    },
     refusals=(
         refusals.BAD_LINES,
         refusals.NOT_LINES,
@@ -155,7 +187,8 @@ async def import_records(request: Request) -> Answer:
     try:
         async for chunk in body_chunks(request):
             body.file.write(chunk)
-        done = await run(context(request).database, who, body.file, name=name, **given)
+        still = partial(still_admitted, request)
+        done = await run(context(request).database, who, body.file, name=name, still=still, **given)
     finally:
         body.close()
     return SpooledAnswer(done)
@@ -199,6 +232,8 @@ class SpooledAnswer(Stream):
 
 Name = Callable[[int], str]
 """Gives the id of the record of a line that names none, by the line's number."""
+Still = Callable[[Connection], Awaitable[None]]
+"""Refuses who may write no more, such as one whose key was withdrawn meanwhile."""
 
 
 class Entry(NamedTuple):
@@ -233,6 +268,8 @@ class Run:
     atomic: bool
     dry_run: bool
     name: Name | None = None
+    still: Still | None = None
+    withdrawn: Problem | None = None  # why the rest of the lines is refused
     refused: bool = False  # a line of an atomic run, and so all of them
     results: list[Spool] = field(default_factory=list)  # each in the order of the lines
     late: list[Spool] = field(default_factory=list)  # likewise; these replace those
@@ -252,11 +289,12 @@ async def run(
     atomic: bool = False,
     dry_run: bool = False,
     name: Name | None = None,
+    still: Still | None = None,
 ) -> Spool:
     """Apply a file of lines and give the file of results, totals last."""
     limit = database.settings.article_body_bytes
     async with database.connection() as connection:
-        this = Run(connection, who, database.settings, atomic, dry_run, name)
+        this = Run(connection, who, database.settings, atomic, dry_run, name, still)
         try:
             if not atomic and not dry_run:
                 await _apply_all(this, numbered_lines(body, limit))
@@ -269,6 +307,7 @@ async def run(
                 if atomic:
                     await _apply_by_type(this, numbered_lines(body, limit))
                     this.refused = await _refusals(this)
+                    await _withdrawn(this)
                     kept = not this.refused and not dry_run
                 else:
                     await _apply_all(this, numbered_lines(body, limit))
@@ -459,6 +498,8 @@ _RETRIED = (
 
 async def _apply(this: Run, batch: Sequence[Entry]) -> list[Done]:
     """Write a batch in one transaction; line by line if that fails."""
+    if (told := await _withdrawn(this)) is not None:
+        return [_refuse(entry, told) for entry in batch]
     for _ in range(_TRIES):
         try:
             async with _transaction(this, deletes=_deletes(batch)):
@@ -474,6 +515,21 @@ async def _apply(this: Run, batch: Sequence[Entry]) -> list[Done]:
             if deletes and (told := await _still_referenced(this, batch[0])):
                 return [_refuse(batch[0], told)]
     return [_refuse(batch[0], contended())]
+
+
+async def _withdrawn(this: Run) -> Problem | None:
+    """Give why nothing more is written; of an atomic run nothing at all is.
+
+    Once known it stays: the database may be away when it is asked again.
+    """
+    if this.withdrawn is None and this.still is not None:
+        try:
+            await this.still(this.connection)
+        except Problem as problem:
+            if this.atomic:
+                raise
+            this.withdrawn = problem
+    return this.withdrawn
 
 
 def _another_was_first(error: asyncpg.UniqueViolationError, entry: Entry) -> bool:
