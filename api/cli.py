@@ -363,7 +363,7 @@ def mirror(source: str, target: str, types: str | None, *, once: bool) -> None:
     Reads everything once (`GET /v1/export`), then follows the changes (`GET /v1/changes`). It may
     be stopped, killed and started again at any moment: it goes on where it was. Failures that
     pass are tried again. The key, if one is needed, is taken from the environment: `MIRROR_KEY`.
-    What the key may not see is not copied.
+    What the key may not see is not copied; for another key all is read anew.
 
     The table `mirror_records` has the records: `type`, `id`, `version`, and `doc`, the JSON as
     `GET` gives it, byte for byte. Others may read it meanwhile, and only read.

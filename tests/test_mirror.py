@@ -28,10 +28,9 @@ import pytest
 
 from api.access import keyring
 from schemas.vocabularies import Scope
-from tests.conftest import KEY, allow, bearer, cloned
+from tests.conftest import KEY, PATIENCE, allow, bearer, cloned
 from tests.test_cli import (
     COMMAND,
-    PATIENCE,
     REPOSITORY,
     environment,
     eventually,
@@ -138,7 +137,7 @@ class Line:
         """Listen on a port of its own."""
         place = urlsplit(address)
         self._behind = place.hostname, place.port
-        self._listener = socket.create_server(("127.0.0.1", port))
+        self._listener = socket.create_server(("127.0.0.1", port), reuse_port=True)
         self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.opened = 0
         self.most = 10**12  # bytes of answers that a connection lets through
@@ -376,6 +375,36 @@ def test_a_key_that_sees_more_makes_the_copy_anew(source: Source, file: Target) 
     assert file.state()[:2] == ("following", 2)
 
 
+def test_a_key_that_sees_less_leaves_nothing_of_what_another_saw(
+    source: Source, target: Target
+) -> None:
+    records = some_records(source)
+    assert once(source.address, target)[0] == 0
+    assert target.rows() == source.rows()
+    key = reader(source)
+    assert once(source.address, target, key=key)[0] == 0
+    assert target.rows() == source.rows("visibility = 0")
+    source.delete("claims", records["draft"])
+    source.add("claims", review_status="published")
+    assert once(source.address, target, key=key)[0] == 0
+    assert target.rows() == source.rows("visibility = 0")
+    assert target.state()[:2] == ("following", 2)
+
+
+def test_a_rotated_key_is_the_same_reader(source: Source, target: Target) -> None:
+    source.add()
+    key = reader(source)
+    assert once(source.address, target, key=key)[0] == 0
+    path = f"/v1/keys/{keyring.identity_of(key)}/rotate"
+    answer = source.client.post(path, json={"overlap_seconds": 0})
+    assert answer.status_code == 200, answer.text
+    source.add()
+    code, log = once(source.address, target, key=answer.json()["key"])
+    assert (code, target.rows()) == (0, source.rows("visibility = 0"))
+    assert "A new export is needed" not in log
+    assert target.state()[:2] == ("following", 1)
+
+
 def test_only_the_types_that_are_wanted_are_copied(source: Source, file: Target) -> None:
     some_records(source)
     for types, wanted in (
@@ -406,7 +435,8 @@ def test_killed_while_it_copies_it_goes_on_without_ghosts(
     assert 0 < target.count() < len(source.rows())
     phase, generation, cursor = target.state()
     assert (phase, generation) == ("copying", 1)
-    ghost = next(identity for of, identity in target.rows() if of == "source")
+    copied = {identity for of, identity in target.rows() if of == "source"}
+    ghost = next(iter(copied - {changed["id"]}))
     source.delete("sources", {"id": ghost})
     source.patch("sources", changed, note="Changed")
     source.add()
@@ -480,12 +510,14 @@ def test_a_source_that_goes_away_and_comes_back_is_caught_up_with(
 ) -> None:
     source.add()
     line = Line(source.address)
-    with mirroring(line.address, target) as mirror:
+    port = int(line.address.rpartition(":")[2])
+    with mirroring(line.address, target) as mirror, socket.socket() as kept:
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        kept.bind(("127.0.0.1", port))  # so that nobody else takes the port meanwhile
         eventually(lambda: "up to date" in mirror.log)
         line.close()
         eventually(lambda: "out of reach" in mirror.log)
         source.add()
-        port = int(line.address.rpartition(":")[2])
         with closing(Line(source.address, port)):
             eventually(same(source, target))
             assert mirror.stop(signal.SIGINT) == 0

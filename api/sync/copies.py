@@ -47,6 +47,7 @@ class State(NamedTuple):
 
     source: str
     types: str  # of the records, with commas
+    reader: str  # whose key it is for, by its public id; "" without a key
     cursor: str
     generation: int  # which export: rows of an older one are not in the source any more
     phase: Phase
@@ -96,19 +97,20 @@ _TABLES: Final = (
         one integer PRIMARY KEY CHECK (one = 1),
         source text NOT NULL,
         types text NOT NULL,
+        reader text NOT NULL,
         cursor text NOT NULL,
         generation bigint NOT NULL,
         phase text NOT NULL
     )
     """,
 )
-_STATE: Final = "SELECT source, types, cursor, generation, phase FROM mirror_state"
+_STATE: Final = "SELECT source, types, reader, cursor, generation, phase FROM mirror_state"
 _STORE: Final = """
-    INSERT INTO mirror_state (one, source, types, cursor, generation, phase)
-    VALUES (1, $1, $2, $3, $4, $5)
+    INSERT INTO mirror_state (one, source, types, reader, cursor, generation, phase)
+    VALUES (1, $1, $2, $3, $4, $5, $6)
     ON CONFLICT (one) DO UPDATE
-    SET source = excluded.source, types = excluded.types, cursor = excluded.cursor,
-        generation = excluded.generation, phase = excluded.phase"""
+    SET source = excluded.source, types = excluded.types, reader = excluded.reader,
+        cursor = excluded.cursor, generation = excluded.generation, phase = excluded.phase"""
 # Of an older generation a higher version counts for nothing: the source may have been restored.
 _KEEP: Final = """
     INSERT INTO mirror_records AS r (type, id, version, doc, generation)
@@ -123,8 +125,8 @@ _SWEEP: Final = "DELETE FROM mirror_records WHERE generation < $1"
 def _state(row: Sequence[Any] | None) -> State | None:
     if row is None:
         return None
-    source, types, cursor, generation, phase = row
-    return State(source, types, cursor, generation, Phase(phase))
+    source, types, reader, cursor, generation, phase = row
+    return State(source, types, reader, cursor, generation, Phase(phase))
 
 
 def _last(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:

@@ -10,8 +10,9 @@ make the copy right, whatever happens in between:
 - An export that was cut off is taken again, but the feed is followed from the *first* cursor: what
   was deleted between the two exports is told there, and would else stay in the copy for ever.
 
-When the feed cannot go on from a cursor (410), a new generation of the copy begins with a new
-export; what that no longer has is dropped at its end, so readers see no empty copy.
+When the feed cannot go on from a cursor (410), and when the copy is for another key or for other
+types than before, a new generation of it begins with a new export; what that no longer has is
+dropped at its end, so readers see no empty copy.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import httpx
 import msgspec
 from msgspec import Struct
 
+from api.access.keyring import identity_of
 from api.sync.copies import Copy, MirrorError, Phase, Row, State, opened
 from schemas.vocabularies import RecordType
 
@@ -125,7 +127,8 @@ async def mirror(
     """Make a copy of an instance, and keep it; with `once`, until it is up to date."""
     listed = ",".join(of for of in RecordType if of in types)
     async with connected(url, key) as client, opened(target) as copy:
-        this = Mirror(Source(client, str(client.base_url), listed), copy, once=once)
+        reader = identity_of(key or "") or ""
+        this = Mirror(Source(client, str(client.base_url), listed, reader), copy, once=once)
         telling = asyncio.create_task(this.progress.tell())
         try:
             await this.run()
@@ -166,6 +169,7 @@ class Source(NamedTuple):
     client: httpx.AsyncClient
     url: str
     types: str  # of the records, with commas
+    reader: str  # whose key is used, by its public id, which it keeps; "" without a key
 
     @asynccontextmanager
     async def export(self) -> AsyncIterator[Export]:
@@ -309,7 +313,10 @@ class Mirror:
         self._state = await self._copy.state()
         if self._state is not None and self._state.source != self._source.url:
             raise MirrorError(f"This is a copy of {self._state.source}; name another target.")
-        self._anew = self._state is not None and self._state.types != self._source.types
+        wanted = self._source.types, self._source.reader
+        if self._state is not None and (self._state.types, self._state.reader) != wanted:
+            self._anew = True
+            log.info("A new export is needed: other types, or another key, than before")
         done = False
         while not done:
             try:
@@ -346,6 +353,7 @@ class Mirror:
                 state = State(
                     self._source.url,
                     self._source.types,
+                    self._source.reader,
                     export.cursor,
                     generation,
                     Phase.COPYING,
