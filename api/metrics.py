@@ -209,13 +209,27 @@ class Metrics:
         counted = await asyncio.to_thread(generate_latest, registry)
         return counted + generate_latest(_told(told))
 
-    async def _webhooks(self) -> dict[str, tuple[int, int]]:
-        """Give the number of webhooks of each status, and how far the slowest of them has come."""
+    async def _webhooks(self) -> dict[str, Endpoints]:
+        """Tell of the webhooks of each status."""
         rows = await self._database.fetch(_WEBHOOKS)
-        return {row["status"]: (row["count"], row["seq"]) for row in rows}
+        return {
+            status: Endpoints(number, failing, slowest) for status, number, failing, slowest in rows
+        }
 
 
-_WEBHOOKS: Final = "SELECT status, count(*) AS count, min(seq) AS seq FROM webhooks GROUP BY status"
+class Endpoints(NamedTuple):
+    """What is told of the webhooks of a status."""
+
+    number: int = 0
+    failing: int = 0
+    slowest: int | None = None  # how far the slowest that does not fail has come, if there is one
+
+
+# One whose receiver is away is behind, and would hide whether the others are.
+_WEBHOOKS: Final = """
+    SELECT status, count(*), count(failing_since), min(seq) FILTER (WHERE failing_since IS NULL)
+    FROM webhooks
+    GROUP BY status"""
 _WEBHOOK_STATUSES: Final = ("active", "paused")
 
 
@@ -225,14 +239,15 @@ def _UP(value: int) -> Metric:  # noqa: N802 - named as the metric's family is
     )
 
 
-def _of_database(feed: Unnumbered, webhooks: dict[str, tuple[int, int]]) -> list[Metric]:
+def _of_database(feed: Unnumbered, webhooks: dict[str, Endpoints]) -> list[Metric]:
     """Put together what the database told."""
     by_status = GaugeMetricFamily(
         "claim_records_webhooks", "Webhooks, by status.", labels=["status"]
     )
     for status in _WEBHOOK_STATUSES:
-        by_status.add_metric([status], webhooks.get(status, (0, 0))[0])
-    _, slowest = webhooks.get("active", (0, feed.seq))
+        by_status.add_metric([status], webhooks.get(status, Endpoints()).number)
+    active = webhooks.get("active", Endpoints())
+    slowest = feed.seq if active.slowest is None else active.slowest
     return [
         _UP(1),
         CounterMetricFamily(
@@ -250,8 +265,13 @@ def _of_database(feed: Unnumbered, webhooks: dict[str, tuple[int, int]]) -> list
         ),
         by_status,
         GaugeMetricFamily(
+            "claim_records_webhooks_failing",
+            "Active webhooks whose last attempt failed.",
+            active.failing,
+        ),
+        GaugeMetricFamily(
             "claim_records_webhook_backlog_changes",
-            "Changes that the slowest active webhook has before it.",
+            "Changes that the slowest active webhook that does not fail has before it.",
             max(0, feed.seq - slowest),
         ),
     ]
@@ -280,7 +300,9 @@ GET_METRICS = Operation(
     description="For Prometheus: requests by operation and status with their durations, the pool "
     "of connections, the change feed and how far its numbering lags, webhooks and their backlog. "
     "The counts are of all processes together. While the database is away, what it knows is left "
-    "out, and `claim_records_database_up` is 0.",
+    "out, and `claim_records_database_up` is 0; who comes with a key is answered 503 then, since "
+    "keys are in the database too.",
+    told="The metrics, as Prometheus reads them.",
     answer=(Exposition,),
     media_type=CONTENT_TYPE_PLAIN_0_0_4,
     example='claim_records_requests_total{method="GET",operation="listClaims",status="200"} 42.0\n',

@@ -20,7 +20,7 @@ from api.core.db import Database
 from api.metrics import shared_directory
 from api.settings import Settings
 from tests import test_cli
-from tests.conftest import KEY, bearer, serving
+from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, patient, serving
 from tests.test_cli import eventually, url  # noqa: F401 - a fixture
 
 PREFIX = "claim_records_"
@@ -57,7 +57,7 @@ async def scrape(client: httpx.AsyncClient) -> Samples:
 
 async def until(client: httpx.AsyncClient, holds: Callable[[Samples], bool]) -> Samples:
     """Scrape until something holds."""
-    deadline = time.monotonic() + test_cli.PATIENCE
+    deadline = time.monotonic() + PATIENCE
     while not holds(found := await scrape(client)):
         assert time.monotonic() < deadline, found
         await asyncio.sleep(0.02)
@@ -119,7 +119,7 @@ async def test_a_client_makes_no_names(empty: httpx.AsyncClient) -> None:
 
 
 async def test_it_takes_a_reading_key_where_reading_does(empty_url: str) -> None:
-    settings = Settings(open_reads=False)
+    settings = patient(open_reads=False)
     async with serving(empty_url, settings) as client:
         assert (await client.get("/metrics")).status_code == 200
         del client.headers["authorization"]
@@ -134,9 +134,25 @@ async def test_it_takes_no_key_on_loopback(empty: httpx.AsyncClient) -> None:
 # --- the pool --------------------------------------------------------------------------------
 
 
+@asynccontextmanager
+async def serving_on(database: Database) -> AsyncIterator[httpx.AsyncClient]:
+    """Run the application on a database whose pool the test knows too."""
+    router, routes = create_router(database.settings, database)
+    transport = httpx.ASGITransport(at_edge(database.settings, router, routes))  # type: ignore[arg-type]
+    async with (
+        router.lifespan(),
+        httpx.AsyncClient(
+            transport=transport, base_url="http://127.0.0.1", headers=bearer(KEY)
+        ) as client,
+    ):
+        yield client
+
+
 async def test_a_busy_pool_shows(empty_url: str) -> None:
-    settings = Settings(pool_size=2, acquire_seconds=0.5)
-    async with serving(empty_url, settings) as client, session(empty_url) as other:
+    settings = patient(pool_size=2, rate_per_minute=0)
+    database = Database(as_service(empty_url), settings)
+    await allow(empty_url)
+    async with serving_on(database) as client, session(empty_url) as other:
         created = await client.post("/v1/claims", json={"text": "t"})
         path = f"/v1/claims/{created.json()['id']}"
         headers = {**bearer(KEY), "if-match": created.headers["etag"]}
@@ -147,14 +163,17 @@ async def test_a_busy_pool_shows(empty_url: str) -> None:
         async with other.transaction():
             await other.execute("LOCK TABLE claims IN ACCESS EXCLUSIVE MODE")
             waiting = [asyncio.create_task(client.delete(path, headers=headers)) for _ in range(4)]
+            async with asyncio.timeout(PATIENCE):
+                while database.use().waiting < 2:  # noqa: ASYNC110 - the pool tells nobody
+                    await asyncio.sleep(0.02)
+            # Whoever asks for metrics has no connection either, and is answered. Two of these
+            # requests wait for as long as they are let; work in the background may wait too.
+            database.settings = patient(pool_size=2, acquire_seconds=0.1)
             found = await until(
-                client,
-                lambda found: (
-                    (value(found, "pool_waiting") or 0) >= 1
-                    and _connections(found) == {"in_use": 2, "idle": 0}
-                ),
+                client, lambda found: _connections(found) == {"in_use": 2, "idle": 0}
             )
-            # Whoever asks for metrics has no connection either, and is answered.
+            database.settings = settings
+            assert (value(found, "pool_waiting") or 0) >= 2
             assert value(found, "database_up") == 0
             for task in waiting:
                 task.cancel()
@@ -171,14 +190,8 @@ def _connections(found: Samples) -> dict[str, float]:
 async def test_without_the_database_the_rest_is_told() -> None:
     settings = Settings(acquire_seconds=0.5)
     nowhere = "postgresql://nobody@127.0.0.1:1/none"
-    router, routes = create_router(settings, Database(nowhere, settings))
-    async with (
-        router.lifespan(),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(at_edge(settings, router, routes)),  # type: ignore[arg-type]
-            base_url="http://127.0.0.1",
-        ) as client,
-    ):
+    async with serving_on(Database(nowhere, settings)) as client:
+        del client.headers["authorization"]
         assert (await client.get("/v1/claims")).status_code == 503
         found = await scrape(client)
         assert value(found, "database_up") == 0
@@ -251,18 +264,25 @@ async def test_webhooks_show(empty_url: str) -> None:
         # Another process holds the leases, so nothing is delivered here.
         await other.executemany(
             "INSERT INTO webhooks (id, key_id, url, types, secret, status, paused_reason, epoch,"
-            " seq, tag, lease, lease_until) VALUES (gen_random_uuid(), $1, 'https://h.example/',"
-            " '{claim}', 'whsec_', $2, $3, $4, $5, '', gen_random_uuid(), 'infinity')",
+            " seq, tag, lease, lease_until, failing_since) VALUES (gen_random_uuid(), $1,"
+            " 'https://h.example/', '{claim}', 'whsec_', $2, $3, $4, $5, '', gen_random_uuid(),"
+            " 'infinity', CASE WHEN $6::boolean THEN clock_timestamp() END)",
             [
-                (key, "paused", "failing", epoch, 0),
-                (key, "active", None, epoch, 1),
-                (key, "active", None, epoch, 3),
+                (key, "paused", "failing", epoch, 0, True),
+                (key, "active", None, epoch, 0, True),  # which hides nothing of the others
+                (key, "active", None, epoch, 1, False),
+                (key, "active", None, epoch, 3, False),
             ],
         )
         found = await scrape(client)
-        assert value(found, "webhooks", status="active") == 2
+        assert value(found, "webhooks", status="active") == 3
+        assert value(found, "webhooks_failing") == 1
         assert value(found, "webhooks", status="paused") == 1
         assert value(found, "webhook_backlog_changes") == 2
+        await other.execute("UPDATE webhooks SET failing_since = clock_timestamp()")
+        found = await scrape(client)
+        assert value(found, "webhooks_failing") == 3
+        assert value(found, "webhook_backlog_changes") == 0
 
 
 # --- readiness -------------------------------------------------------------------------------
@@ -274,15 +294,15 @@ async def ready(client: httpx.AsyncClient) -> httpx.Response:
 
 
 async def test_a_stalled_sequencer_is_not_ready(empty_url: str) -> None:
-    settings = Settings(feed_stall_seconds=0.6, lock_seconds=0.1, rate_per_minute=0)
+    settings = patient(feed_stall_seconds=0.6, lock_seconds=0.1, rate_per_minute=0)
     async with serving(empty_url, settings) as client:
         async with session(empty_url) as other:
             await other.execute(SEQUENCER)
             assert (await ready(client)).status_code == 200
-            await client.post("/v1/claims", json={"text": "t"})
             began = time.monotonic()
+            await client.post("/v1/claims", json={"text": "t"})
             while (answer := await ready(client)).status_code == 200:
-                assert time.monotonic() < began + test_cli.PATIENCE
+                assert time.monotonic() < began + PATIENCE
                 await asyncio.sleep(0.02)
             assert time.monotonic() - began > 0.6
             assert answer.status_code == 503
@@ -290,6 +310,7 @@ async def test_a_stalled_sequencer_is_not_ready(empty_url: str) -> None:
             assert problem["code"] == "unavailable"
             assert "1 committed changes have no number" in problem["detail"]
             assert (await client.get("/health/live")).status_code == 200
+            await other.execute("SELECT pg_advisory_unlock_all()")
         answer = await ready(client)
         assert answer.status_code == 200, answer.text
         assert value(await scrape(client), "feed_unnumbered_changes") == 0
@@ -329,14 +350,14 @@ def test_the_counts_of_all_processes_add_up_and_outlive_them(
         one, other = sorted(service.workers())
         # One at a time: whichever is stopped leaves the requests to the other.
         for stopped, requests in ((one, 5), (other, 7)):
-            os.kill(stopped, signal.SIGSTOP)
+            _stop(stopped)
             for _ in range(requests):
                 assert service.get("/v1/claims").status_code == 200
             os.kill(stopped, signal.SIGCONT)
         for _ in range(8):
             assert counted(_scraped(service), "listClaims") == 12
         eventually(lambda: value(_scraped(service), "pool_size") == 20)
-        with httpx.stream("GET", f"{service.address}/v1/changes/stream", timeout=test_cli.PATIENCE):
+        with httpx.stream("GET", f"{service.address}/v1/changes/stream", timeout=PATIENCE):
             eventually(lambda: value(_scraped(service), "feed_streams") == 1)
         eventually(lambda: value(_scraped(service), "feed_streams") == 0)
 
@@ -346,7 +367,7 @@ def test_the_counts_of_all_processes_add_up_and_outlive_them(
         assert counted(_scraped(service), "listClaims") == 12
         (new,) = service.workers() - {one, other}
         eventually(lambda: value(_scraped(service), "pool_size") == 20)
-        os.kill(other, signal.SIGSTOP)
+        _stop(other)
         assert service.get("/v1/claims").status_code == 200
         assert counted(_scraped(service), "listClaims") == 13
         os.kill(other, signal.SIGCONT)
@@ -363,6 +384,13 @@ def test_the_counts_of_all_processes_add_up_and_outlive_them(
             assert directory.exists()
         assert service.stop() == 0
         assert not directory.exists()
+
+
+def _stop(pid: int) -> None:
+    """Have a process take no more requests."""
+    os.kill(pid, signal.SIGSTOP)
+    state = Path(f"/proc/{pid}/stat")
+    eventually(lambda: state.read_text().rpartition(")")[2].split()[0] == "T")
 
 
 def _directory(pid: int) -> Path:

@@ -20,7 +20,6 @@ from email.utils import parsedate_to_datetime
 from typing import Final, NamedTuple
 
 import asyncpg
-import httpcore
 import msgspec
 
 from api.core import sql
@@ -32,7 +31,7 @@ from api.sync import positions
 from api.sync.feed import Feed, Item, Position, in_utc, seen
 from api.sync.leases import MOST_PRUNED, Delivery, Endpoint, LeaseLost, Leases
 from api.sync.signatures import message_id, signed
-from api.sync.targets import TargetRefused, Targets
+from api.sync.targets import NETWORK_ERRORS, Answered, TargetRefused, Targets
 from schemas.vocabularies import PausedReason
 from schemas.webhooks import WebhookChange, WebhookEvent, WebhookTestEvent, WebhookTestSubject
 
@@ -47,6 +46,8 @@ POLL_SECONDS: Final = 1.0
 _PACE_SECONDS: Final = 0.05
 _TURN_SECONDS: Final = 30.0
 """How long one webhook may have its place among those delivered to at once."""
+_SLOW_SECONDS: Final = 1.0
+"""An attempt that takes longer ends its webhook's turn while others may wait for a place."""
 _MOST_CHANGES: Final = 500
 _PRUNE_SECONDS: Final = 60.0
 _MOST_ERROR: Final = 500
@@ -79,7 +80,7 @@ class Outcome(NamedTuple):
     """How an attempt went."""
 
     delivery: Delivery
-    retry_after: str | None
+    retry_after: float  # in seconds; 0 if nothing was said of it
 
     @property
     def taken(self) -> bool:
@@ -138,15 +139,15 @@ class Deliverer:
     async def _begin(self) -> None:
         """Begin to deliver to those webhooks that nobody delivers to; then wait for a reason."""
         head = self._feed.head or await self._feed.catch_up()
-        await self._leases.pause_unfit(head)
+        await self._leases.pause_unfit()
         for endpoint in await self._leases.take(head, MOST_AT_ONCE - len(self._tasks)):
             task = asyncio.create_task(self._hold(endpoint))
             self._tasks.add(task)
             task.add_done_callback(self._ended)
         await asyncio.sleep(_PACE_SECONDS)
-        if len(self._tasks) >= MOST_AT_ONCE:
+        if self._full:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-        await self._feed.moved(head.seq, self._poll_seconds, eager=False)
+        await self._feed.moved(head, self._poll_seconds, eager=False)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -171,6 +172,7 @@ class Deliverer:
             await self._leases.give_back(endpoint)
 
     async def _prune(self) -> None:
+        await self._leases.forget_secrets()
         while await self._leases.prune() == MOST_PRUNED:
             pass
 
@@ -180,16 +182,16 @@ class Deliverer:
         """Send what there is, for as long as a turn lasts."""
         clock = asyncio.get_running_loop().time
         until = clock() + _TURN_SECONDS
-        up_to_date = False
+        ended = False
         while clock() < until:
             if endpoint.test_message_id is not None:
                 endpoint = await self._test(endpoint, endpoint.test_message_id)
-            if up_to_date or not endpoint.due or _reached(self._feed, endpoint.position):
+            if ended or not endpoint.due or _reached(self._feed, endpoint.position):
                 return
-            endpoint, up_to_date = await self._deliver_stretch(endpoint, until)
+            endpoint, ended = await self._deliver_stretch(endpoint, until)
 
     async def _deliver_stretch(self, endpoint: Endpoint, until: float) -> tuple[Endpoint, bool]:
-        """Send the next changes that are for the receiver; tell whether that is all of them."""
+        """Send the next changes that are for the receiver; tell whether its turn is at its end."""
         types = positions.filtered(endpoint.types)
         try:
             stretch = await self._feed.behind(endpoint.position, _MOST_CHANGES, types)
@@ -202,15 +204,24 @@ class Deliverer:
             if (item := seen(change, endpoint.caller)) is not None:
                 place = Position(endpoint.position.epoch, change.seq, change.tag)
                 pending.append((item._replace(record=None), place))
-        ended, to = stretch.up_to_date, stretch.to
+        up_to_date, to = stretch.up_to_date, stretch.to
         del stretch  # its documents
         for item, place in pending:
+            began = time.monotonic()
             endpoint = await self._attempt(endpoint, item, place)
-            if not endpoint.due or asyncio.get_running_loop().time() >= until:
+            if self._full and time.monotonic() - began > _SLOW_SECONDS:
+                return endpoint, True
+            waits = endpoint.test_message_id is not None
+            if waits or not endpoint.due or asyncio.get_running_loop().time() >= until:
                 return endpoint, False
         if endpoint.position != to:
             endpoint = await self._leases.passed(endpoint, to)
-        return endpoint, ended
+        return endpoint, up_to_date
+
+    @property
+    def _full(self) -> bool:
+        """Whether others may wait for a place among those delivered to at once."""
+        return len(self._tasks) >= MOST_AT_ONCE
 
     async def _attempt(self, endpoint: Endpoint, item: Item, place: Position) -> Endpoint:
         """Send a change, and write down what came of it."""
@@ -223,8 +234,7 @@ class Deliverer:
         if endpoint.attempts >= len(self._delays):
             return await self._leases.given_up(endpoint, delivery, PausedReason.FAILING)
         delay = self._delays[endpoint.attempts] * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
-        seconds = max(delay, _seconds(outcome.retry_after))
-        return await self._leases.failed(endpoint, delivery, seconds)
+        return await self._leases.failed(endpoint, delivery, max(delay, outcome.retry_after))
 
     async def _test(self, endpoint: Endpoint, identity: str) -> Endpoint:
         """Send a test, once, whatever comes of it."""
@@ -236,26 +246,30 @@ class Deliverer:
         if asyncio.get_running_loop().time() > endpoint.until:
             raise LeaseLost
         at, began = dt.datetime.now(dt.UTC), time.monotonic()
-        timestamp = int(at.timestamp())
-        headers = [_AGENT, _JSON, *signed(endpoint.secrets, message.id, timestamp, message.body)]
-        status = retry_after = error = None
+        status, retry_after = None, 0.0
         try:
-            status, retry_after = await self._targets.post(
-                endpoint.url, headers, message.body, self._attempt_seconds
-            )
-        except (TimeoutError, httpcore.TimeoutException):
+            status, said = await self._post(endpoint, message, int(at.timestamp()))
+            error = _refusal(status)
+            if error is not None:
+                retry_after = _seconds(said)
+        except TimeoutError:
             error = f"No answer came within {self._attempt_seconds:g} s."
         except TargetRefused as refused:
             error = f"Nothing was sent. {refused}"
-        except (httpcore.NetworkError, httpcore.ProtocolError) as failure:
+        except NETWORK_ERRORS as failure:
             error = f"{type(failure).__name__}: {failure}"[:_MOST_ERROR]
-        else:
-            error = _refusal(status)
+        except Exception:  # a bug of ours: what is not counted would be sent for ever
+            log.exception("a message of webhook %s could not be sent", endpoint.id)
+            error = "This service failed while sending; its own log says how."
         milliseconds = round((time.monotonic() - began) * 1000)
         delivery = Delivery(
             message.id, message.event, *message.subject, attempt, at, milliseconds, status, error
         )
         return Outcome(delivery, retry_after)
+
+    async def _post(self, endpoint: Endpoint, message: Message, timestamp: int) -> Answered:
+        headers = [_AGENT, _JSON, *signed(endpoint.secrets, message.id, timestamp, message.body)]
+        return await self._targets.post(endpoint.url, headers, message.body, self._attempt_seconds)
 
 
 def _reached(feed: Feed, position: Position) -> bool:
@@ -282,7 +296,7 @@ def _seconds(retry_after: str | None) -> float:
     try:
         at = parsedate_to_datetime(text)
         left = (at - dt.datetime.now(dt.UTC)).total_seconds()
-    except (TypeError, ValueError):  # no date, or one without a zone
+    except (TypeError, ValueError, OverflowError):  # no date, or without a zone, or in no calendar
         return 0.0
     return min(max(left, 0.0), LONGEST_RETRY_AFTER)
 

@@ -34,7 +34,7 @@ class LeaseLost(Exception):  # noqa: N818 - it says what happened
 
 
 class Endpoint(NamedTuple):
-    """A webhook, as it was when something was last written of it."""
+    """A webhook, as it was when something was last written of it; its repr shows no secrets."""
 
     id: UUID
     lease: UUID
@@ -47,6 +47,9 @@ class Endpoint(NamedTuple):
     attempts: int
     test_message_id: str | None
     due: bool  # whether changes are to be sent now
+
+    def __repr__(self) -> str:
+        return f"<webhook {self.id}>"
 
 
 class Delivery(NamedTuple):
@@ -67,9 +70,8 @@ class Delivery(NamedTuple):
 
 # --- statements ------------------------------------------------------------------------------
 
-_WORKS: Final = (
-    "k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > clock_timestamp())"
-)
+WORKS: Final = "k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > clock_timestamp())"
+"""Whether the key of alias `k` works."""
 _DUE: Final = """w.status = 'active'
             AND (w.next_attempt_at IS NULL OR w.next_attempt_at <= clock_timestamp())"""
 _TOLD: Final = """w.id, w.url, w.types, w.secret, w.epoch, w.seq, w.tag, w.attempts, w.key_id,
@@ -90,10 +92,11 @@ def _query(text: str) -> str:
     """Fill in what the statements have in common."""
     lease = "lease_until = clock_timestamp() + make_interval(secs => $3)"
     filled = text.replace(":logged", _LOGGED).replace(":told", _TOLD).replace(":lease", lease)
-    return filled.replace(":due", _DUE).replace(":works", _WORKS)
+    return filled.replace(":due", _DUE).replace(":works", WORKS)
 
 
-# What a person has paused keeps its reason.
+# What a person has paused keeps its reason. The feed is the one that the table has now: a process
+# may lag behind it, and must not pause the webhooks that have been made in it.
 _PAUSE = _query("""
     UPDATE webhooks AS w
     SET status = 'paused', updated_at = clock_timestamp(), paused_reason = CASE
@@ -102,7 +105,9 @@ _PAUSE = _query("""
         ELSE 'resync_required'
     END
     FROM keys AS k
-    WHERE k.id = w.key_id AND w.status = 'active' AND (w.epoch <> $1 OR NOT (:works))
+    WHERE k.id = w.key_id AND w.status = 'active' AND (
+        w.epoch <> (SELECT epoch FROM feed_states ORDER BY id DESC LIMIT 1) OR NOT (:works)
+    )
     RETURNING w.id, w.paused_reason, audited(NULL, 'webhook', w.id::text, 'paused')""")
 # Who has waited longest comes first.
 _TAKE = _query("""
@@ -136,6 +141,8 @@ _TAKEN = _query(""":logged
     WHERE k.id = w.key_id AND w.id = $1 AND w.lease = $2
         AND w.epoch = $15 AND w.seq = $16 AND w.tag = $17
     RETURNING :told""")
+# A failure counts only against what was tried: who has resumed the webhook meanwhile, or moved it,
+# has it tried anew.
 _FAILED = _query(""":logged
     UPDATE webhooks AS w
     SET :lease, attempts = attempts + 1, failing_since = coalesce(failing_since, $11),
@@ -143,6 +150,7 @@ _FAILED = _query(""":logged
     FROM keys AS k
     WHERE k.id = w.key_id AND w.id = $1 AND w.lease = $2
         AND w.epoch = $15 AND w.seq = $16 AND w.tag = $17
+        AND w.attempts = $10 - 1 AND w.url = $19
     RETURNING :told""")
 _GIVEN_UP = _query(""":logged
     UPDATE webhooks AS w
@@ -152,6 +160,7 @@ _GIVEN_UP = _query(""":logged
     FROM keys AS k
     WHERE k.id = w.key_id AND w.id = $1 AND w.lease = $2
         AND w.epoch = $15 AND w.seq = $16 AND w.tag = $17
+        AND w.attempts = $10 - 1 AND w.url = $19
     RETURNING :told, audited(NULL, 'webhook', w.id::text, 'paused')""")
 _LOST_PLACE = _query("""
     UPDATE webhooks AS w
@@ -166,6 +175,10 @@ _TESTED = _query(""":logged
     FROM keys AS k
     WHERE k.id = w.key_id AND w.id = $1 AND w.lease = $2
     RETURNING :told""")
+_FORGET = """
+    UPDATE webhooks SET previous_secret = NULL
+    WHERE previous_secret IS NOT NULL AND previous_until <= clock_timestamp()
+    RETURNING true"""
 _PRUNE = """
     WITH old AS (
         SELECT d.id
@@ -195,15 +208,16 @@ class Leases:
         self._seconds = seconds
         self._reserve = reserve
 
-    async def pause_unfit(self, head: Head) -> None:
+    async def pause_unfit(self) -> None:
         """Pause those whose key has ended, and those whose place is in another feed."""
-        for row in await self._database.fetch(_PAUSE, head.epoch):
+        for row in await self._database.fetch(_PAUSE):
             log.warning("webhook %s was paused: %s", row["id"], row["paused_reason"])
 
     async def take(self, head: Head, most: int) -> list[Endpoint]:
         """Take leases of webhooks that something is to be sent to and that nobody holds."""
         until, lease = self._until(), uuid4()
-        rows = await self._database.fetch(_TAKE, most, lease, self._seconds, *head)
+        end = (head.epoch, head.seq)
+        rows = await self._database.fetch(_TAKE, most, lease, self._seconds, *end)
         return [_endpoint(row, lease, until) for row in rows]
 
     async def give_back(self, endpoint: Endpoint) -> None:
@@ -220,14 +234,17 @@ class Leases:
 
     async def failed(self, endpoint: Endpoint, delivery: Delivery, seconds: float) -> Endpoint:
         """Have the next attempt made after some seconds."""
-        return await self._write(endpoint, _FAILED, *delivery, *endpoint.position, seconds)
+        values = (*delivery, *endpoint.position, seconds, endpoint.url)
+        return await self._write(endpoint, _FAILED, *values)
 
     async def given_up(
         self, endpoint: Endpoint, delivery: Delivery, reason: PausedReason
     ) -> Endpoint:
         """Make no other attempt, and say why."""
+        values = (*delivery, *endpoint.position, reason.value, endpoint.url)
+        written = await self._write(endpoint, _GIVEN_UP, *values)
         log.warning("webhook %s was paused: %s", endpoint.id, reason)
-        return await self._write(endpoint, _GIVEN_UP, *delivery, *endpoint.position, reason.value)
+        return written
 
     async def lost_place(self, endpoint: Endpoint) -> None:
         """Pause a webhook whose place is not in the feed any more."""
@@ -238,6 +255,10 @@ class Leases:
     async def tested(self, endpoint: Endpoint, delivery: Delivery) -> Endpoint:
         """Write down how a test went."""
         return await self._write(endpoint, _TESTED, *delivery)
+
+    async def forget_secrets(self) -> None:
+        """Delete the secrets that nothing is signed with any more."""
+        await self._database.fetch(_FORGET)
 
     async def prune(self) -> int:
         """Delete old deliveries; gives how many, at most 5,000."""

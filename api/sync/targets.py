@@ -13,9 +13,10 @@ import asyncio
 import re
 import socket
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from threading import Thread
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -27,6 +28,9 @@ Network = IPv4Network | IPv6Network
 _MOST_ADDRESSES: Final = 4
 """How many addresses of a name are tried."""
 _CONNECT_SECONDS: Final = 5.0
+_SLOW_CONNECT: Final = (
+    f"Connecting, or the TLS handshake, had not ended after {_CONNECT_SECONDS:g} s."
+)
 _KEEPALIVE_SECONDS: Final = 5.0
 _MOST_READ: Final = 65_536
 """How many bytes of an answer are read, and dropped, so that its connection can be used again."""
@@ -73,6 +77,15 @@ _SPECIAL_6: Final = tuple(
 # Where an IPv4 address stands in the last 32 bits, and is what is reached.
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")
 _NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052; an IPv6-only host reaches IPv4 by these
+
+
+NETWORK_ERRORS: Final = (
+    OSError,  # of TLS after the handshake too, which httpcore lets through; and a timeout
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.TimeoutException,
+)
+"""What the network and the receiver may do to a message."""
 
 
 class TargetRefused(Exception):  # noqa: N818 - it says what happened
@@ -172,29 +185,46 @@ def check_url(url: str, networks: Sequence[Network]) -> None:
 class Resolver:
     """Names to addresses, in threads of its own: a name server that is slow delays no others.
 
-    The loop's own threads are few, and other work waits for them.
+    The loop's own threads are few, and other work waits for them. These are daemons, because
+    nothing ends a look-up before its time, and the end of the process waits for an executor's.
     """
 
     def __init__(self, threads: int) -> None:
         """Have no thread yet."""
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="resolve")
+        self._free = asyncio.Semaphore(threads)
 
     async def addresses(self, host: str, port: int) -> list[Address]:
         """List the addresses of a host."""
-        look = asyncio.get_running_loop().run_in_executor(self._threads, _look_up, host, port)
+        await self._free.acquire()
+        loop = asyncio.get_running_loop()
+        look: Future[list[Address]] = Future()
+
+        def work() -> None:
+            _look_up(look, host, port)
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(self._free.release)
+
         try:
-            found = await look
+            Thread(target=work, name="resolve", daemon=True).start()
+        except RuntimeError:  # the system lets us have no more
+            self._free.release()
+            raise
+        try:
+            found = await asyncio.wrap_future(look)
         except (OSError, UnicodeError):
             raise httpcore.ConnectError("The name has no address.") from None
         return list(dict.fromkeys(found))
 
-    def close(self) -> None:
-        """Wait for nobody."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
-
-def _look_up(host: str, port: int) -> list[Address]:
-    return [ip_address(i[4][0]) for i in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+def _look_up(look: Future[list[Address]], host: str, port: int) -> None:
+    """Ask the system's resolver, and hand its answer to whoever still waits for that."""
+    if not look.set_running_or_notify_cancel():
+        return
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        look.set_result([ip_address(each[4][0]) for each in found])
+    except Exception as error:  # noqa: BLE001 - it is raised where the answer is waited for
+        look.set_exception(error)
 
 
 class _Guarded(httpcore.AsyncNetworkBackend):
@@ -241,7 +271,7 @@ class Targets:
 
     def __init__(self, networks: Sequence[Network], most: int) -> None:
         """Be ready to send to `most` receivers at a time; `networks` may be reached besides."""
-        self._resolver = Resolver(most)
+        resolver = Resolver(most)
         trusted = httpcore.default_ssl_context()
         # What goes over plain HTTP stays within the networks that were listed for that.
         self._pools = {
@@ -250,7 +280,7 @@ class Targets:
                 max_connections=None,
                 max_keepalive_connections=most,
                 keepalive_expiry=_KEEPALIVE_SECONDS,
-                network_backend=_Guarded(self._resolver, networks, only=scheme == "http"),
+                network_backend=_Guarded(resolver, networks, only=scheme == "http"),
             )
             for scheme in _PORTS
         }
@@ -258,7 +288,7 @@ class Targets:
     async def post(
         self, url: str, headers: Sequence[tuple[bytes, bytes]], body: bytes, seconds: float
     ) -> Answered:
-        """Send a message, once; raise where no answer came in time."""
+        """Send a message, once; raise `TimeoutError` where no answer came in time."""
         target = parsed(url)
         answered = None
         try:
@@ -274,8 +304,10 @@ class Targets:
             ):
                 answered = Answered(response.status, _retry_after(response.headers))
                 await _drop(response)
-        except (TimeoutError, httpcore.NetworkError, httpcore.ProtocolError):
+        except NETWORK_ERRORS as error:
             if answered is None:  # else the answer is known, and its body of no interest
+                if isinstance(error, httpcore.ConnectTimeout):
+                    raise httpcore.ConnectTimeout(_SLOW_CONNECT) from None
                 raise
         assert answered is not None  # noqa: S101 - for the type checker
         return answered
@@ -284,7 +316,6 @@ class Targets:
         """Disconnect."""
         for pool in self._pools.values():
             await pool.aclose()
-        self._resolver.close()
 
 
 def _retry_after(headers: Iterable[tuple[bytes, bytes]]) -> str | None:

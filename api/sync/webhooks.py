@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from litestar import delete, get, patch, post
 from msgspec import UNSET
 
 from api.access.authentication import forbidden
-from api.access.keys import read_keyed_part, read_part
+from api.access.keys import NO_IDEMPOTENCY_KEY, read_keyed_part, read_part
 from api.access.listing import page
 from api.core.db import Connection, Row
 from api.core.errors import (
@@ -23,7 +24,7 @@ from api.core.errors import (
 )
 from api.core.filters import Parameter, read_query
 from api.core.idempotency import once
-from api.core.openapi import Operation, refusals
+from api.core.openapi import Link, Operation, refusals
 from api.core.request import (
     MERGE_PATCH,
     Answer,
@@ -40,9 +41,11 @@ from api.core.resource import CURSOR, LIMIT
 from api.settings import networks
 from api.sync import positions
 from api.sync.feed import Position, feed_of
+from api.sync.leases import WORKS
 from api.sync.signatures import message_id, new_secret
 from api.sync.targets import TargetRefused, check_url
 from schemas.base import Fault, Id, Instant
+from schemas.examples import CLAIM_ID, MESSAGE_ID, WEBHOOK_ID
 from schemas.vocabularies import RecordType, Scope, WebhookStatus
 from schemas.webhooks import (
     MOST_WEBHOOKS,
@@ -62,7 +65,7 @@ _SCOPES: Final = (Scope.WEBHOOKS,)
 _NO_STORE: Final = {"cache-control": "no-store"}
 _ID: Final = Parameter("id", Id, "The webhook's id.")
 _EXAMPLE: Final = Webhook(
-    id="01938f7a-4c00-7000-8000-00000000000c",
+    id=WEBHOOK_ID,
     url="https://desk.example/hooks/claims",
     description="The desk's own copy",
     types=[RecordType.CLAIM, RecordType.DENIAL],
@@ -78,13 +81,12 @@ _EXAMPLE: Final = Webhook(
 )
 _SHOWN_ONCE: Final = "whsec_ (44 more characters)"
 _ISSUED: Final = IssuedWebhook(**msgspec.structs.asdict(_EXAMPLE), secret=_SHOWN_ONCE)
-_MESSAGE_ID: Final = "msg_" + "0123456789abcdef0123456789abcdef01234567"
 _DELIVERY: Final = WebhookDelivery(
     id=7,
-    message_id=_MESSAGE_ID,
+    message_id=MESSAGE_ID,
     event="claim.updated",
     record_type=RecordType.CLAIM,
-    record_id="01938f7a-4c00-7000-8000-000000000003",
+    record_id=CLAIM_ID,
     version=2,
     seq=41,
     attempt=1,
@@ -94,11 +96,17 @@ _DELIVERY: Final = WebhookDelivery(
     error=None,
 )
 _OF_ONE: Final = (refusals.NOT_FOUND, refusals.UNAVAILABLE)
+_ENDED: Final = (
+    " A key that has the scope `keys` too can do this with the webhooks of keys that were revoked "
+    "or have expired, which nobody else can any more."
+)
 
 LIST_WEBHOOKS = Operation(
     tag="webhooks",
-    description="Gives the webhooks of one's own key, newest first, without their secrets.",
+    description="Gives the webhooks of one's own key, newest first, without their secrets."
+    + _ENDED,
     parameters=(LIMIT, CURSOR),
+    told="A page of webhooks.",
     answer=(WebhookPage,),
     headers=("Link",),
     example=WebhookPage(
@@ -115,22 +123,27 @@ this once. A key has at most {MOST_WEBHOOKS} webhooks, and they are paused when 
 The messages are those of Standard Webhooks; `webhooks` in this document describes them. They come \
 one after another, in the order of the feed; one may come twice. 2xx alone is success. What is not \
 taken is sent again after 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h and 24 h, or later if \
-`Retry-After` says so, under the same id; then the webhook is paused. 410 pauses it at once.""",
+`Retry-After` says so, under the same id; then the webhook is paused. 410 pauses it at once.
+
+{NO_IDEMPOTENCY_KEY}""",
     body=WebhookCreate,
     body_example=WebhookCreate(
         url=_EXAMPLE.url, description=_EXAMPLE.description, types=_EXAMPLE.types
     ),
     callbacks=("recordChanged", "webhookTested"),
+    told="The webhook, with its secret: keep it now.",
     answer=(IssuedWebhook,),
     example=_ISSUED,
     status=201,
     headers=("Location",),
+    links=(Link("getWebhook", {"id": "$response.body#/id"}, "The webhook's id."),),
     refusals=(*refusals.WRITE_JSON, refusals.TOO_MANY),
 )
 GET_WEBHOOK = Operation(
     tag="webhooks",
-    description="Gives a webhook of one's own key, without its secret.",
+    description=f"Gives a webhook of one's own key, without its secret.{_ENDED}",
     path_parameters=(_ID,),
+    told="The webhook.",
     answer=(Webhook,),
     example=_EXAMPLE,
     refusals=(refusals.BAD_QUERY, *_OF_ONE),
@@ -143,6 +156,7 @@ UPDATE_WEBHOOK = Operation(
     body=WebhookUpdate,
     body_type=MERGE_PATCH,
     body_example=WebhookUpdate(paused=False),
+    told="The webhook, changed.",
     answer=(Webhook,),
     example=_EXAMPLE,
     refusals=(
@@ -153,8 +167,9 @@ UPDATE_WEBHOOK = Operation(
 )
 DELETE_WEBHOOK = Operation(
     tag="webhooks",
-    description="Deletes a webhook, and the list of what was delivered to it.",
+    description=f"Deletes a webhook, and the list of what was delivered to it.{_ENDED}",
     path_parameters=(_ID,),
+    told="The webhook is deleted.",
     answer=(),
     example=None,
     status=204,
@@ -164,10 +179,11 @@ ROTATE_SECRET = Operation(
     tag="webhooks",
     description="Gives a webhook a new secret, which is shown this once. Messages are signed with "
     "the old one too for `overlap_seconds`, a day unless said otherwise; one older than that ends "
-    "at once.",
+    f"at once. {NO_IDEMPOTENCY_KEY}",
     path_parameters=(_ID,),
     body=WebhookRotate,
     body_example=WebhookRotate(overlap_seconds=3_600),
+    told="The webhook, with its new secret: keep it now.",
     answer=(IssuedWebhook,),
     example=_ISSUED,
     refusals=(*refusals.WRITE_JSON, refusals.NOT_FOUND),
@@ -180,12 +196,12 @@ REPLAY_WEBHOOK = Operation(
     body=WebhookReplay,
     body_example=WebhookReplay(since="start"),
     header_parameters=("IdempotencyKey",),
+    told="The webhook, at its new place in the feed.",
     answer=(Webhook,),
     example=_EXAMPLE,
     headers=("Idempotency-Replayed",),
     refusals=(
-        *(refusal for refusal in refusals.WRITE_JSON_ONCE if refusal is not refusals.NOT_CREATED),
-        refusals.IN_PROGRESS,
+        *refusals.WRITE_JSON_ONCE,
         refusals.NOT_FOUND,
         refusals.RESYNC_REQUIRED,
     ),
@@ -193,12 +209,14 @@ REPLAY_WEBHOOK = Operation(
 TEST_WEBHOOK = Operation(
     tag="webhooks",
     description="Has a test sent, once, to a paused webhook too; nothing follows from how that "
-    "goes. It is sent within about a second: `listWebhookDeliveries` then has it. One that waits "
+    "goes. It is sent within about a second, or when the message that is just being sent has its "
+    "answer: `listWebhookDeliveries` then has it. One that waits "
     "to be sent is not joined by another.",
     path_parameters=(_ID,),
+    told="The test will be sent; `message_id` is the message's id.",
     answer=(WebhookTest,),
     header_parameters=("IdempotencyKey",),
-    example=WebhookTest(message_id=_MESSAGE_ID),
+    example=WebhookTest(message_id=MESSAGE_ID),
     status=202,
     headers=("Idempotency-Replayed",),
     refusals=(
@@ -212,9 +230,10 @@ TEST_WEBHOOK = Operation(
 LIST_DELIVERIES = Operation(
     tag="webhooks",
     description="Gives the attempts to deliver to a webhook, newest first: the last thousand, of "
-    "the last 30 days.",
+    f"the last 30 days.{_ENDED}",
     path_parameters=(_ID,),
     parameters=(LIMIT, CURSOR),
+    told="A page of attempts to deliver.",
     answer=(WebhookDeliveryPage,),
     headers=("Link",),
     example=WebhookDeliveryPage(
@@ -227,18 +246,26 @@ LIST_DELIVERIES = Operation(
 # --- statements ------------------------------------------------------------------------------
 
 
+_REACHED = re.compile(r":reached\((\$\d), (\$\d)\)")
+
+
 def _query(text: str) -> str:
-    """List, for `:shown`, what may be said of a webhook."""
-    return text.replace(":shown", ", ".join(Webhook.__struct_fields__))
+    """List, for `:shown`, what may be said of a webhook; say, for `:reached`, that it is one's own.
+
+    Or, for who manages keys, that its key has ended: else nobody could see or delete it.
+    """
+    ended = f"EXISTS (SELECT FROM keys AS k WHERE k.id = key_id AND NOT ({WORKS}))"
+    filled = _REACHED.sub(rf"(key_id = \1 OR \2::boolean AND {ended})", text)
+    return filled.replace(":shown", ", ".join(Webhook.__struct_fields__))
 
 
 _LIST = _query("""
     SELECT :shown FROM webhooks
     WHERE ($1::text IS NULL OR (created_at, id) < ($1::text::timestamptz, $2::text::uuid))
-        AND key_id = $4
+        AND :reached($4, $5)
     ORDER BY created_at DESC, id DESC
     LIMIT $3""")
-_GET = _query("SELECT :shown FROM webhooks WHERE id = $1 AND key_id = $2")
+_GET = _query("SELECT :shown FROM webhooks WHERE id = $1 AND :reached($2, $3)")
 # Two at once would both count the webhooks that were there before.
 _LOCK = "SELECT FROM keys WHERE id = $1 FOR NO KEY UPDATE"
 _CREATE = _query("""
@@ -264,9 +291,9 @@ _UPDATE = _query("""
         updated_at = clock_timestamp()
     WHERE id = $1 AND key_id = $2
     RETURNING :shown, audited($9::text, 'webhook', id::text, 'updated')""")
-_DELETE = """
-    DELETE FROM webhooks WHERE id = $1 AND key_id = $2
-    RETURNING audited($3::text, 'webhook', id::text, 'deleted')"""
+_DELETE = _query("""
+    DELETE FROM webhooks WHERE id = $1 AND :reached($2, $3)
+    RETURNING audited($4::text, 'webhook', id::text, 'deleted')""")
 _ROTATE = _query("""
     UPDATE webhooks
     SET secret = $3, previous_secret = secret,
@@ -301,6 +328,11 @@ def _own(request: Request) -> tuple[str, str | None]:
     return record_id(request), caller(request).key_id
 
 
+def _reached(request: Request) -> tuple[str, str | None, bool]:
+    """Name a webhook that is one's own, or of a key that has ended if one manages keys."""
+    return *_own(request), caller(request).may(Scope.KEYS)
+
+
 def _told(row: Row | None) -> dict[str, Any]:
     """Give what may be said of a webhook, if there is one."""
     if row is None:
@@ -324,9 +356,10 @@ def _check_target(request: Request, url: str) -> None:
 )
 async def list_webhooks(request: Request) -> Answer:
     """List webhooks."""
-    key_id = caller(request).key_id
+    who = caller(request)
     key = (("created_at", Instant), ("id", Id))
-    return await page(request, f"webhooks {key_id}", _LIST, key, values=lambda _: [key_id])
+    reach = [who.key_id, who.may(Scope.KEYS)]
+    return await page(request, f"webhooks {who.key_id}", _LIST, key, values=lambda _: reach)
 
 
 @post(
@@ -359,9 +392,9 @@ async def create_webhook(request: Request) -> Answer:
 )
 async def get_webhook(request: Request) -> Answer:
     """Get a webhook."""
-    own = _own(request)
+    reached = _reached(request)
     read_query(request.scope["query_string"], {})
-    return Answer(encoded(_told(await context(request).database.fetchrow(_GET, *own))))
+    return Answer(encoded(_told(await context(request).database.fetchrow(_GET, *reached))))
 
 
 @patch(
@@ -402,10 +435,10 @@ def _terms(types: Sequence[RecordType]) -> list[str]:
 )
 async def delete_webhook(request: Request) -> Answer:
     """Delete a webhook."""
-    own = _own(request)
+    reached = _reached(request)
     read_query(request.scope["query_string"], {})
     refuse_idempotency_key(request)
-    if not await context(request).database.fetchrow(_DELETE, *own, author(request).actor):
+    if not await context(request).database.fetchrow(_DELETE, *reached, author(request).actor):
         raise _unknown()
     return Answer(status=204)
 
@@ -488,10 +521,11 @@ async def test_webhook(request: Request) -> Answer:
 )
 async def list_webhook_deliveries(request: Request) -> Answer:
     """List what was delivered."""
-    own = _own(request)
-    _told(await context(request).database.fetchrow(_GET, *own))
+    reached = _reached(request)
+    _told(await context(request).database.fetchrow(_GET, *reached))
+    of = reached[0]
     return await page(
-        request, f"deliveries {own[0]}", _DELIVERIES, (("id", int),), values=lambda _: [own[0]]
+        request, f"deliveries {of}", _DELIVERIES, (("id", int),), values=lambda _: [of]
     )
 
 
