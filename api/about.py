@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from functools import cache
 from importlib import resources
 from typing import Annotated, Any, Final
 
+import msgspec
 from litestar import get
 from msgspec import Meta, Struct
 
 from api.access.callers import PUBLIC
-from api.core import schema
+from api.core import codings, schema
 from api.core.db import Database
 from api.core.errors import FAULT_CODES, KINDS, NOT_FOUND, Kind, Problem, unavailable
 from api.core.filters import Parameter, read_query
@@ -18,9 +21,17 @@ from api.core.openapi import Operation, refusals
 from api.core.request import Answer, Request, context, encoded
 from api.sync.numbering import Numbering
 from schemas.base import Line
-from schemas.vocabularies import FAMILY_OF, VOCABULARIES, DenialFamily, DenialKind, Vocabulary
+from schemas.vocabularies import (
+    FAMILY_OF,
+    VOCABULARIES,
+    DenialFamily,
+    DenialKind,
+    HealthStatus,
+    Vocabulary,
+)
 
 OPENAPI_JSON: Final = "application/vnd.oai.openapi+json;version=3.1"
+OPENAPI_YAML: Final = "application/vnd.oai.openapi;version=3.1"
 
 # --- health ----------------------------------------------------------------------------------
 
@@ -29,22 +40,29 @@ class Health(Struct):
     """How the service is."""
 
     status: Annotated[
-        str, Meta(max_length=20, description="`alive`: it answers; `ready`: it can do its work.")
+        str,
+        Meta(
+            max_length=20,
+            description="What may be said of it.",
+            extra_json_schema={"x-vocabulary": "health_status"},
+        ),
     ]
 
 
-_ALIVE = Health("alive")
-_READY = Health("ready")
+_ALIVE = Health(HealthStatus.ALIVE)
+_READY = Health(HealthStatus.READY)
 
 LIVENESS = Operation(
     tag="service",
     description="For whatever restarts a process that hangs.",
+    told="The process answers.",
     answer=(Health,),
     example=_ALIVE,
 )
 READINESS = Operation(
     tag="service",
     description="For whatever sends requests only where they can be answered.",
+    told="The service can do its work.",
     answer=(Health,),
     example=_READY,
     refusals=(refusals.BAD_QUERY, refusals.UNAVAILABLE),
@@ -70,13 +88,15 @@ async def get_readiness(request: Request) -> Answer:
 
 async def _check(database: Database) -> None:
     row = await database.fetchrow(_STATE)
-    if row is None or row["standby"]:
+    if row is None or row["reads_only"]:
         raise unavailable("The database takes no writes.")
     if row["revision"] != schema.latest():
         raise unavailable("The database's schema is not the one that this version needs.")
 
 
-_STATE = f"SELECT pg_is_in_recovery() AS standby, ({schema.CURRENT}) AS revision"
+_STATE = f"""
+    SELECT current_setting('transaction_read_only')::boolean AS reads_only,
+        ({schema.CURRENT}) AS revision"""
 
 
 # --- vocabularies ----------------------------------------------------------------------------
@@ -120,6 +140,7 @@ LIST_VOCABULARIES = Operation(
     tag="vocabularies",
     description="The question that each vocabulary answers, and its terms, as the service itself "
     "checks them.",
+    told="Every vocabulary.",
     answer=(VocabularyList,),
     example=VocabularyList([_terms("denial_family", DenialFamily)]),
 )
@@ -180,6 +201,7 @@ def _type(kind: Kind) -> ProblemType:
 LIST_PROBLEMS = Operation(
     tag="problems",
     description="Each with its HTTP status and the way out of it.",
+    told="Every type of problem.",
     answer=(ProblemTypeList,),
     example=ProblemTypeList([_type(NOT_FOUND)], {"required": FAULT_CODES["required"]}),
 )
@@ -191,6 +213,7 @@ GET_PROBLEM = Operation(
             "name", Annotated[str, Meta(pattern=r"^[a-z-]+\Z", max_length=100)], "The type's name."
         ),
     ),
+    told="The type of problem.",
     answer=(ProblemType,),
     example=_type(NOT_FOUND),
     refusals=(refusals.BAD_QUERY, refusals.NOT_FOUND),
@@ -234,9 +257,12 @@ class OpenapiDocument(Struct):
 
 GET_OPENAPI = Operation(
     tag="service",
-    description="For generating clients, and for `/docs`, which shows it.",
+    description="For generating clients, and for `/docs`, which shows it. `/openapi.yaml` is the "
+    "same as YAML.",
+    told="The OpenAPI document.",
     answer=(OpenapiDocument,),
     media_type=OPENAPI_JSON,
+    headers=("Content-Encoding", "Vary"),
     example=OpenapiDocument("3.1.0", {"title": "claim-records", "version": "0.2.0"}, {}),
 )
 
@@ -245,12 +271,34 @@ GET_OPENAPI = Operation(
 async def get_openapi(request: Request) -> Answer:
     """Give this API's OpenAPI document, byte for byte as it is published."""
     read_query(request.scope["query_string"], {})
-    return Answer(_openapi(), media_type=OPENAPI_JSON)
+    return await _compressed(request, _openapi, OPENAPI_JSON)
+
+
+@get("/openapi.yaml", include_in_schema=False, opt={"scopes": PUBLIC})
+async def get_openapi_yaml(request: Request) -> Answer:
+    """Give the same document as YAML."""
+    read_query(request.scope["query_string"], {})
+    return await _compressed(request, _openapi_yaml, OPENAPI_YAML)
+
+
+async def _compressed(
+    request: Request, document: Callable[[str], bytes], media_type: str
+) -> Answer:
+    """Answer with a document that is some hundred kilobytes long, and made once a process."""
+    coding = codings.preferred(request.headers.getall("accept-encoding", []))
+    body = await asyncio.to_thread(document, coding)
+    return Answer(body, headers=codings.headers(coding), media_type=media_type)
 
 
 @cache
-def _openapi() -> bytes:
-    return (resources.files("openapi") / "openapi.json").read_bytes()
+def _openapi(coding: str) -> bytes:
+    return codings.compressed((resources.files("openapi") / "openapi.json").read_bytes(), coding)
+
+
+@cache
+def _openapi_yaml(coding: str) -> bytes:
+    document = msgspec.json.decode(_openapi(codings.IDENTITY))
+    return codings.compressed(msgspec.yaml.encode(document), coding)
 
 
 about_handlers = [
@@ -260,4 +308,5 @@ about_handlers = [
     list_problems,
     get_problem,
     get_openapi,
+    get_openapi_yaml,
 ]

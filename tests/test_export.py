@@ -20,11 +20,13 @@ import pytest
 import zstandard
 
 from api.access import keyring
-from api.settings import Settings
+from api.core import codings
+from api.core.db import Database
+from api.core.errors import Problem
 from api.sync import export
 from schemas.vocabularies import Scope
-from tests.conftest import KEY, allow, bearer, cloned, serving
-from tests.test_cli import PATIENCE, eventually, execute
+from tests.conftest import KEY, PATIENCE, allow, bearer, cloned, patient, serving
+from tests.test_cli import eventually, execute
 from tests.test_cli import serving as serving_for_real
 from tests.world import World
 
@@ -158,6 +160,7 @@ async def call(
     client: httpx.AsyncClient,
     send: Callable[[Message], Awaitable[None]],
     receive: Callable[[], Awaitable[Message]] | None = None,
+    key: str = KEY,
 ) -> None:
     """Ask for an export as a server does, to see each piece as it comes."""
 
@@ -167,7 +170,7 @@ async def call(
 
     transport = client._transport  # noqa: SLF001 - what `serving` made
     assert isinstance(transport, httpx.ASGITransport)
-    headers = [(b"host", b"127.0.0.1"), (b"authorization", f"Bearer {KEY}".encode())]
+    headers = [(b"host", b"127.0.0.1"), (b"authorization", f"Bearer {key}".encode())]
     scope: Any = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -256,7 +259,7 @@ async def test_no_more_than_a_page_is_held_at_once(empty: httpx.AsyncClient) -> 
     ],
 )
 def test_the_coding_is_the_one_that_is_asked_for(accepted: tuple[str, ...], coding: str) -> None:
-    assert export.preferred(accepted) == coding
+    assert codings.preferred(accepted) == coding
 
 
 async def test_compressed_or_not_it_is_the_same(empty: httpx.AsyncClient) -> None:
@@ -301,7 +304,7 @@ async def test_a_failure_at_the_start_is_a_problem(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "_PAUSE_SECONDS", 0.01)
-    async with serving(empty_url, Settings(lock_seconds=0.05)) as client:
+    async with serving(empty_url, patient(lock_seconds=0.05)) as client:
         holder = await locked(empty_url, "sources")
         answer = await client.get("/v1/export")
         await holder.close()
@@ -311,9 +314,20 @@ async def test_a_failure_at_the_start_is_a_problem(
 async def test_a_page_that_the_database_had_no_time_for_is_read_again(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "_TRIES", 1_000)
+    fetch = Database.fetch
+    refused: asyncio.Queue[Problem] = asyncio.Queue()
+
+    async def seen(self: Database, query: str, *arguments: Any) -> list[asyncpg.Record]:
+        try:
+            return await fetch(self, query, *arguments)
+        except Problem as problem:
+            refused.put_nowait(problem)
+            raise
+
+    monkeypatch.setattr(Database, "fetch", seen)
+    monkeypatch.setattr(export, "_TRIES", 100_000)
     monkeypatch.setattr(export, "_PAUSE_SECONDS", 0.01)
-    async with serving(empty_url, Settings(lock_seconds=0.05)) as client:
+    async with serving(empty_url, patient(lock_seconds=0.05)) as client:
         world = await some_records(client)
         body = b""
         holders: list[asyncpg.Connection[asyncpg.Record]] = []
@@ -326,12 +340,44 @@ async def test_a_page_that_the_database_had_no_time_for_is_read_again(
             body += message.get("body", b"")
 
         asking = asyncio.create_task(call(client, send))
-        await asyncio.wait([asking], timeout=0.3)  # some six tries
+        for _ in range(6):
+            await asyncio.wait_for(refused.get(), PATIENCE)
         assert not asking.done()
         await holders[0].close()
         await asking
         *_, last, totals = lines_of(body)
         assert (last["id"], totals["count"]) == (world.id("no"), len(NAMES))
+
+
+@pytest.mark.parametrize("after", range(1, len(NAMES) + 1))
+async def test_an_export_is_cut_off_when_its_key_is_withdrawn(
+    empty: httpx.AsyncClient,
+    empty_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    after: int,
+) -> None:
+    monkeypatch.setattr(export, "MOST_RECORDS", 1)
+    await some_records(empty)
+    key = await allow(empty_url, keyring.new_key())
+    pieces: list[bytes] = []
+    ended = False
+
+    async def send(message: Message) -> None:
+        """Withdraw the key while a page is under way."""
+        nonlocal ended
+        if message["type"] == "http.response.start":
+            return
+        pieces.append(message["body"])
+        ended = ended or not message["more_body"]
+        if len(pieces) == after:
+            revoked = await empty.delete(f"/v1/keys/{keyring.identity_of(key)}")
+            assert revoked.status_code == 204
+
+    await asyncio.wait_for(call(empty, send, key=key), PATIENCE)
+    assert (len(pieces), ended) == (after, False)
+    assert b'"count":' not in b"".join(pieces)
+    assert "an export was cut off" in caplog.text
 
 
 def test_an_export_that_fails_midway_is_seen_to_be_cut_off(tmp_path: Path, template: str) -> None:
@@ -370,7 +416,7 @@ async def long_articles(client: httpx.AsyncClient) -> None:
 
 
 async def test_who_leaves_takes_nothing_with_them(empty_url: str) -> None:
-    async with serving(empty_url, Settings(pool_size=1)) as client:
+    async with serving(empty_url, patient(pool_size=1)) as client:
         await some_records(client)
         reading = asyncio.Event()
 

@@ -28,6 +28,8 @@ DATABASE_ERRORS: Final = (
     asyncpg.InternalClientError,
 )
 """What comes of asking a database that refuses, or that goes away."""
+_GRACE_SECONDS: Final = 2
+"""How much longer than Postgres is given for a statement, its answer may take."""
 _SERVER_WENT_READ_ONLY = (asyncpg.ReadOnlySQLTransactionError, asyncpg.OperatorInterventionError)
 
 
@@ -72,7 +74,8 @@ class Database:
             statement_cache_size=settings.statement_cache_size,
             max_inactive_connection_lifetime=60,
             timeout=settings.acquire_seconds,
-            command_timeout=None,
+            # Postgres ends statements itself; this is for one that has fallen silent.
+            command_timeout=settings.import_statement_seconds + _GRACE_SECONDS,
             server_settings=_session(settings, settings.statement_seconds),
         )
 
@@ -126,12 +129,15 @@ class Database:
     async def fetchrow(self, query: str, *arguments: Any) -> asyncpg.Record | None:  # noqa: ANN401
         """Run one statement for one row."""
         async with self.connection() as connection:
-            return await connection.fetchrow(query, *arguments)
+            return await connection.fetchrow(query, *arguments, timeout=self._patience())
 
     async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:  # noqa: ANN401
         """Run one statement for its rows."""
         async with self.connection() as connection:
-            return await connection.fetch(query, *arguments)
+            return await connection.fetch(query, *arguments, timeout=self._patience())
+
+    def _patience(self) -> float:
+        return self.settings.statement_seconds + _GRACE_SECONDS
 
 
 def _session(settings: Settings, statement_seconds: float) -> dict[str, str]:

@@ -10,33 +10,48 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
-import re
-import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-import zstandard
+import msgspec
 from litestar import get
 from litestar.types import Receive, Send
 from litestar.types import Scope as AsgiScope
 
-from api.access.callers import ANYTHING, Caller
-from api.core import sql
+from api.access.callers import ANYTHING
+from api.claims import CLAIMS
+from api.core import codings, sql
 from api.core.db import Database, Row
 from api.core.errors import UNAVAILABLE, Problem
 from api.core.filters import read_query
 from api.core.openapi import Operation, refusals
-from api.core.request import NDJSON, Answer, Request, Stream, caller, context, encoded, gone
+from api.core.openapi.examples import story
+from api.core.request import (
+    NDJSON,
+    Answer,
+    Request,
+    Stream,
+    caller,
+    context,
+    encoded,
+    gone,
+    still_admitted,
+)
 from api.sync import positions
 from api.sync.feed import feed_of
 from api.sync.importing import RESOURCES
-from api.sync.positions import TYPES
+from schemas.examples import AT, CLAIM_ID, CURSOR
 from schemas.exports import ExportHeader, ExportLine, ExportTotals
 from schemas.vocabularies import RecordType
 
 MOST_RECORDS: Final = 500
 MOST_BYTES: Final = 1_048_576
 """How long a page is; one record is always on it, even where it is longer."""
+TYPES: Final = msgspec.structs.replace(
+    positions.TYPES,
+    description="Only records of these types, with commas. The cursor of the first line goes on "
+    "with them, or with fewer.",
+)
 _TRIES: Final = 3
 _PAUSE_SECONDS: Final = 1.0
 _START: Final = (dt.datetime.min.replace(tzinfo=dt.UTC), "00000000-0000-0000-0000-000000000000")
@@ -49,13 +64,25 @@ EXPORT_RECORDS = Operation(
 Gives every record that the caller may see, a line each: sources, articles, claims, denials, each \
 in the order of creation. The first line has a cursor of the change feed, taken before the first \
 record was read: go on from there, and nothing is missed that happens meanwhile. The last line has \
-the number of records: an export without it was cut off. `POST /v1/import` takes the lines as they \
-are. With `Accept-Encoding: zstd` or `gzip` the answer is several times smaller.""",
+the number of records: an export without it was cut off, as one is whose key is withdrawn. \
+`POST /v1/import` takes the lines as they are. With `Accept-Encoding: zstd` or `gzip` the answer \
+is several times smaller.""",
     parameters=(TYPES,),
+    told="A line of JSON each: the cursor, the records, the count.",
     answer=(ExportHeader, ExportLine, ExportTotals),
     media_type=NDJSON,
     headers=("Content-Encoding", "Vary"),
-    example=ExportTotals(count=0),
+    example={
+        "header": (
+            "The first line",
+            ExportHeader(cursor=CURSOR, at=AT, types=[RecordType.CLAIM]),
+        ),
+        "record": (
+            "A line for each record",
+            ExportLine(type=RecordType.CLAIM, id=CLAIM_ID, version=1, data=story(CLAIMS).created),
+        ),
+        "totals": ("The last line", ExportTotals(count=1)),
+    },
     refusals=(refusals.BAD_QUERY, refusals.UNAVAILABLE),
 )
 
@@ -72,24 +99,22 @@ async def export_records(request: Request) -> Answer:
     cursor = positions.written(await feed.position(head.seq), who, types)
     wanted = [of for of in RESOURCES if of in types]
     header = ExportHeader(cursor=cursor, at=at, types=wanted)
-    chunks = _chunks(context(request).database, who, header)
+    chunks = _chunks(request, header)
     # What is wrong from the start is told as a status.
     first = await anext(chunks)
-    coding = preferred(request.headers.getall("accept-encoding", []))
+    coding = codings.preferred(request.headers.getall("accept-encoding", []))
     return StreamedAnswer(first, chunks, coding, feed.stopping)
 
 
 # --- the lines -----------------------------------------------------------------------------------
 
 
-async def _chunks(
-    database: Database, who: Caller, header: ExportHeader
-) -> AsyncGenerator[bytes, None]:
+async def _chunks(request: Request, header: ExportHeader) -> AsyncGenerator[bytes, None]:
     """Write the lines, a page at a time."""
     lines = [encoded(header) + b"\n"]
     count = 0
     for of in header.types:
-        async for rows in _pages(database, who, of):
+        async for rows in _pages(request, of):
             count += len(rows)
             kind = of.encode()
             lines += [
@@ -103,11 +128,15 @@ async def _chunks(
     yield b"".join(lines)
 
 
-async def _pages(database: Database, who: Caller, of: RecordType) -> AsyncIterator[list[Row]]:
-    """Read the records of a type, a page at a time."""
-    query = who.query(sql.exported(RESOURCES[of].table))
+async def _pages(request: Request, of: RecordType) -> AsyncIterator[list[Row]]:
+    """Read the records of a type, a page at a time, for as long as the key is one."""
+    query = caller(request).query(sql.exported(RESOURCES[of].table))
     behind: Sequence[Any] = _START
-    while rows := await _page(database, query, behind):
+    while True:
+        rows = await _page(context(request).database, query, behind)
+        await still_admitted(request)  # behind the reading, which may have had to wait
+        if not rows:
+            return
         yield rows
         behind = rows[-1]["created_at"], rows[-1]["id"]
 
@@ -122,57 +151,6 @@ async def _page(database: Database, query: str, behind: Sequence[Any]) -> list[R
                 raise
         await asyncio.sleep(_PAUSE_SECONDS)
     return await database.fetch(query, *behind, MOST_RECORDS, MOST_BYTES)
-
-
-# --- codings (RFC 9110, section 12.5.3) ----------------------------------------------------------
-
-IDENTITY: Final = "identity"
-_GZIP_LEVEL: Final = 3
-_CODING = re.compile(
-    r"(?P<name>[!#$%&'*+.^_`|~0-9a-z-]+)(?:\s*;\s*q=(?P<q>0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?\Z"
-)
-
-
-class _Encoder(Protocol):
-    def compress(self, data: bytes, /) -> bytes: ...
-
-    def flush(self) -> bytes: ...
-
-
-class _Identity:
-    """What leaves bytes as they are."""
-
-    def compress(self, data: bytes, /) -> bytes:
-        return data
-
-    def flush(self) -> bytes:
-        return b""
-
-
-def _gzip() -> _Encoder:
-    return zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-
-
-def _zstd() -> _Encoder:
-    return zstandard.ZstdCompressor().compressobj()
-
-
-_ENCODERS: Final = {"zstd": _zstd, "gzip": _gzip, IDENTITY: _Identity}
-"""Best first."""
-
-
-def preferred(accepted: Sequence[str]) -> str:
-    """Choose a coding by the values of Accept-Encoding; where none will do, none is applied."""
-    weights: dict[str, float] = {}
-    for item in ",".join(accepted).lower().split(","):
-        if found := _CODING.match(item.strip()):
-            weights[found["name"]] = float(found["q"] or 1)
-    others = weights.get("*", 0.0)
-    weighed = {name: weights.get(name, others) for name in _ENCODERS}
-    # Not to be mentioned is no offence for what needs no decoding.
-    weighed[IDENTITY] = weights.get(IDENTITY, others if "*" in weights else 0.001)
-    best = max(weighed, key=lambda name: weighed[name])  # of equals the first
-    return best if weighed[best] else IDENTITY
 
 
 # --- the answer ----------------------------------------------------------------------------------
@@ -191,10 +169,7 @@ class StreamedAnswer(Stream):
         stopping: asyncio.Event,
     ) -> None:
         """Take the first chunk, which is there already, and what gives the others."""
-        headers = {"vary": "Accept-Encoding"}
-        if coding != IDENTITY:
-            headers["content-encoding"] = coding
-        super().__init__(NDJSON, headers)
+        super().__init__(NDJSON, codings.headers(coding))
         self._first, self._chunks = first, others
         self._coding, self._stopping = coding, stopping
 
@@ -220,7 +195,7 @@ class StreamedAnswer(Stream):
     async def _send(self, send: Send, *, bodiless: bool) -> None:
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
         if not bodiless:
-            encoder = _ENCODERS[self._coding]()
+            encoder = codings.ENCODERS[self._coding]()
             await _send_on(send, await asyncio.to_thread(encoder.compress, self._first))
             async for chunk in self._chunks:
                 await _send_on(send, await asyncio.to_thread(encoder.compress, chunk))

@@ -1,11 +1,13 @@
-"""A standby of Postgres reads what its primary has numbered, and what it lacks is not lost."""
+"""What the service makes of a Postgres that only follows, takes no writes, or has fallen silent."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import asyncpg
@@ -13,12 +15,14 @@ import pytest
 
 from api.core import schema
 from api.embedded import EmbeddedPostgres, find_binaries
+from api.settings import Settings
 from schemas.vocabularies import RecordType
-from tests.conftest import serving, serving_as_it_is
+from tests.conftest import PATIENCE, serving, serving_as_it_is
 from tests.factories import EVERY, create
 from tests.test_changes import cursor_of, page, walk
 
 CLAIM = EVERY[RecordType.CLAIM]
+NO_WRITES = "The database takes no writes."
 
 
 @pytest.fixture
@@ -64,13 +68,18 @@ async def has_what(url: str, other: str) -> None:
         await standby.close()
 
 
+async def with_schema(url: str) -> None:
+    """Bring a database to where the service can use it."""
+    await schema.migrate(url)
+    await schema.create_role(url, schema.SERVICE_ROLE)
+    await schema.grant(url, schema.SERVICE_ROLE)
+
+
 async def test_a_standby_reads_the_feed_and_asks_for_patience_where_it_lags(
     servers: tuple[str, str],
 ) -> None:
     primary, standby = servers
-    await schema.migrate(primary)
-    await schema.create_role(primary, schema.SERVICE_ROLE)
-    await schema.grant(primary, schema.SERVICE_ROLE)
+    await with_schema(primary)
     async with serving(primary) as client:
         made = [await create(client, CLAIM) for _ in range(3)]
         items, since = await walk(client), await cursor_of(client)
@@ -79,6 +88,8 @@ async def test_a_standby_reads_the_feed_and_asks_for_patience_where_it_lags(
         async with serving_as_it_is(standby) as reader:
             assert await walk(reader) == items
             assert await walk(reader, since) == []
+            ready = await reader.get("/health/ready")
+            assert (ready.status_code, ready.json()["detail"]) == (503, NO_WRITES)
             async with lagging(standby):
                 later = await create(client, CLAIM)
                 ahead = await cursor_of(client)
@@ -89,3 +100,43 @@ async def test_a_standby_reads_the_feed_and_asks_for_patience_where_it_lags(
             await has_what(standby, primary)
             assert [item["id"] for item in await walk(reader, since)] == [later.id]
             assert await walk(reader, ahead) == []
+
+
+@contextmanager
+def silent(server: EmbeddedPostgres) -> Iterator[None]:
+    """Let a server keep its connections and say nothing, as behind a broken network or disk."""
+    first = int((server.data_dir / "postmaster.pid").read_text().split()[0])
+    tasks = Path(f"/proc/{first}/task/{first}/children").read_text()
+    pids = [first, *map(int, tasks.split())]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in reversed(pids):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+    """Run a server of this test's own."""
+    tmp_path.chmod(0o755)
+    with EmbeddedPostgres(tmp_path / "data", fsync=False) as found:
+        yield found
+
+
+async def test_a_database_that_falls_silent_is_not_waited_for_without_end(
+    server: EmbeddedPostgres,
+) -> None:
+    await with_schema(server.url())
+    patience = Settings(statement_seconds=0.2, acquire_seconds=0.2, rate_per_minute=0)
+    async with serving(server.url(), patience) as client, asyncio.timeout(PATIENCE):
+        made = await create(client, CLAIM)
+        with silent(server):
+            for path in ("/health/ready", made.path, "/v1/changes?since=now"):
+                answer = await client.get(path)
+                assert (path, answer.status_code) == (path, 503)
+                assert answer.headers["retry-after"]
+        while (await client.get(made.path)).status_code != 200:
+            pass
