@@ -7,8 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.settings import Settings
-from tests.conftest import serving, serving_as_it_is
+from tests.conftest import patient, serving, serving_as_it_is
 
 HOSTILE = "<img src=x onerror=alert(1)> & $origin “words”"
 ESCAPED = "&lt;img src=x onerror=alert(1)&gt; &amp; $origin “words”"
@@ -109,7 +108,7 @@ async def test_nobody_is_shown_what_is_not_published(empty: httpx.AsyncClient, k
 
 
 async def test_without_open_reads_the_page_says_how_to_get_in(empty_url: str) -> None:
-    settings = Settings(pool_size=5, rate_per_minute=10_000_000, open_reads=False)
+    settings = patient(pool_size=5, rate_per_minute=10_000_000, open_reads=False)
     async with serving(empty_url, settings) as client:
         await coded(client)
         page = await home(client)

@@ -22,17 +22,16 @@ async function ask(url, request) {
   return new Response(text, { status: answer.status, statusText: answer.statusText, headers: answer.headers });
 }
 
-/** Read until the end, the limit, or for a stream the time: whichever comes first. */
+/** Read until the end, the limit, or for a stream the time from its first piece on: whichever comes first. */
 async function beginning(reader, isStream) {
   const decoder = new TextDecoder();
-  const late = new Promise((resolve) => {
-    if (isStream) setTimeout(resolve, STREAM_SECONDS * 1000, { late: true });
-  });
+  let late = new Promise(() => {});
   let text = "";
   while (text.length < MOST_BYTES) {
     const { done, value, late: isLate } = await Promise.race([reader.read(), late]);
     if (done) return text;
     if (isLate) return `${text}\n: This page listened for ${STREAM_SECONDS} seconds. The stream itself goes on.\n`;
+    if (isStream && !text) late = new Promise((resolve) => setTimeout(resolve, STREAM_SECONDS * 1000, { late: true }));
     text += decoder.decode(value, { stream: true });
   }
   return `${text.slice(0, MOST_BYTES)}\n… This page shows the beginning. The answer itself goes on.\n`;
@@ -40,12 +39,118 @@ async function beginning(reader, isStream) {
 
 // --- Swagger UI -------------------------------------------------------------------------------
 
-/** Scroll as the stylesheet says (scroll-margin), and put plain text where a link would stand in a button. */
-const mended = ({ React }) => ({
-  wrapComponents: { DeepLink: () => ({ text }) => React.createElement("span", null, text) },
+// Every answer has these; on the page they stand behind one line, not in each table.
+const COMMON_HEADERS = new Set([
+  "X-Request-Id", "Cache-Control", "X-Content-Type-Options", "Referrer-Policy", "Content-Security-Policy",
+  "RateLimit-Policy", "RateLimit", "Access-Control-Allow-Origin",
+]);
+
+/** Put what is shown into the address, as one step of the history. */
+function remember(hash) {
+  if (location.hash !== hash) history.pushState(null, "", hash);
+}
+
+/** An operation and a schema have an address when they are open: `#/tag/operation`, `#/schemas/name`. */
+function addressOf([kind, ...names]) {
+  return ["operations", "components"].includes(kind) && names.length === 2 ? `#/${names.map(encodeURIComponent).join("/")}` : null;
+}
+
+/** The codes of the problems that a failure can be, or its description's first line. */
+function gist(description) {
+  const codes = [...description.matchAll(/^- `([a-z-]+)`/gm)].map((match) => match[1]);
+  return codes.join(", ") || description.split("\n", 1)[0].replaceAll("`", "");
+}
+
+/** Take from a schema what its format says already. */
+function plain(schema) {
+  if (!schema?.format) return schema;
+  const { pattern, ...rest } = schema;
+  return /^(uuid|date)/.test(schema.format) ? { ...rest, minLength: undefined, maxLength: undefined } : rest;
+}
+
+/** Components of Swagger UI, each wrapped or replaced where it is not good to use here. */
+const components = ({ React }) => {
+  const h = React.createElement;
+  return {
+    // Plain text: a link inside a button can be used by nobody.
+    DeepLink: () => ({ text }) => h("span", null, text),
+
+    // The button stands in the column beside the search; Swagger UI's own is below the whole introduction.
+    authorizeBtn: () => function Authorize({ onClick, isAuthorized, showPopup, getComponent }) {
+      const wasShown = React.useRef(false);
+      React.useEffect(() => {
+        const button = document.getElementById("authorize");
+        button.onclick = onClick;
+        button.disabled = false;
+        button.textContent = isAuthorized ? "Authorized" : "Authorize";
+        if (wasShown.current && !showPopup) button.focus();
+        wasShown.current = showPopup;
+      });
+      return h("div", { className: "auth-wrapper" }, showPopup && h(getComponent("authorizationPopup", true)));
+    },
+
+    Input: (Original) => (props) => h(Original, props.id === "auth-bearer-value"
+      ? { ...props, type: "password", autoComplete: "off", "aria-label": "Key" } : props),
+
+    headers: (Original) => ({ headers, ...props }) => {
+      const [own, common] = [false, true].map((isCommon) => headers.filter((_, name) => COMMON_HEADERS.has(name) === isCommon));
+      return h(React.Fragment, null, h(Original, { ...props, headers: own }), common.size > 0
+        && h("details", null, h("summary", null, "Headers of every answer"), h(Original, { ...props, headers: common })));
+    },
+
+    // A failure is one line until it is opened.
+    response: (Original) => function Response(props) {
+      const [isOpen, setOpen] = React.useState(false);
+      const { code, response } = props;
+      if (!/^[45]/.test(code) || !response.get("content")) return h(Original, props);
+      const button = h("button", { type: "button", "aria-expanded": isOpen, onClick: () => setOpen(!isOpen) }, gist(response.get("description") ?? ""));
+      const line = h("tr", { className: "response failure" },
+        h("td", { className: "response-col_status" }, code), h("td", { className: "response-col_description", colSpan: 2 }, button));
+      return h(React.Fragment, null, line, isOpen && h(Original, props));
+    },
+
+    operationLink: (_, { specSelectors }) => ({ link }) => {
+      const id = link.get("operationId");
+      const tag = specSelectors.operations().find((each) => each.getIn(["operation", "operationId"]) === id)?.getIn(["operation", "tags", 0]);
+      const values = link.get("parameters")?.toJS() ?? {};
+      return h("p", { className: "operation-link" }, h("a", { href: addressOf(["operations", tag, id]) }, id),
+        ...Object.entries(values).flatMap(([name, value]) => [", ", name.replace(/^\w+\./, ""), " from ", h("code", null, value)]));
+    },
+
+    // By its own heading one would take this for the section of that name.
+    Webhooks: (Original) => (props) => h(React.Fragment, null, h("h2", { id: "webhook-messages" }, "webhook messages"), h(Original, props)),
+
+    // Lines of JSON are no JSON.
+    responseBody: (Original) => (props) => h(Original, /ndjson/.test(props.contentType) ? { ...props, contentType: "text/plain" } : props),
+
+    // The properties of what is opened are open as well, so that one reads what they are. A format says more than its pattern.
+    JSONSchema202012: (Original, { fn }) => React.forwardRef((props, ref) => {
+      const { useIsExpanded, useLevel } = fn.jsonSchema202012;
+      const { schema } = props;
+      const [level] = useLevel();
+      const { setExpanded } = useIsExpanded(props.identifier || schema?.$id || props.name);
+      React.useEffect(() => {
+        if (level === 1) setExpanded();
+      }, []);
+      const shown = React.useMemo(() => plain(schema), [schema]);
+      return h(Original, { ...props, schema: shown, ref });
+    }),
+  };
+};
+
+const mended = (system) => ({
+  wrapComponents: components(system),
+  // It asks for this one, warns that there is none, and takes the next best.
+  components: { JsonSchema_string_uuid: (props) => system.React.createElement(props.getComponent("JsonSchema_string"), props) },
   statePlugins: {
     layout: {
       wrapActions: {
+        show: (original) => (key, isShown) => {
+          const hash = isShown && addressOf([key].flat());
+          if (hash) remember(hash);
+          return original(key, isShown);
+        },
+        // As the stylesheet says (scroll-margin).
         scrollToElement: () => (element) => requestAnimationFrame(() => element.scrollIntoView()),
       },
     },
@@ -56,7 +161,8 @@ window.docs = new Promise((resolve) => {
   const ui = window.SwaggerUIBundle({
     url: "/openapi.json",
     dom_id: "#docs",
-    deepLinking: true,
+    // Its own writes a step of the history for the section of each operation too; search.js goes where a fragment leads.
+    deepLinking: false,
     displayRequestDuration: true,
     defaultModelRendering: "example",
     plugins: [mended],
@@ -73,7 +179,6 @@ const LABELS = [
   ["tr[data-param-name] :is(input, select, textarea):not([aria-label])", (e) => e.closest("tr").dataset.paramName],
   [".body-param textarea:not([aria-label])", () => "Request body"],
   ["select:not([aria-label], [id])", (e) => e.closest(".content-type-wrapper, .body-param-content-type, .response-controls, .examples-select") ? "Media type or example" : "Choice"],
-  ['#auth-bearer-value[aria-label="auth-bearer-value"]', () => "Key"],
   [".close-modal:not([aria-label])", () => "Close"],
   ['.auth-btn-wrapper [aria-label$=" credentials"]', (e) => e.textContent],
   ["pre:not([tabindex])", null],

@@ -1,4 +1,4 @@
-// Find operations and schemas as one types, go there, and list the sections. Needs no server.
+// Find chapters, operations, problems and schemas as one types, go there, and list the sections. Needs no server.
 "use strict";
 
 const input = document.getElementById("search");
@@ -7,6 +7,21 @@ const count = document.getElementById("count");
 const sections = document.getElementById("sections");
 const MOST_FOUND = 30;
 const METHODS = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
+const CHAPTER = "#/introduction/";
+const MESSAGES = "#/webhook-messages";
+const SCHEMAS = "#/schemas";
+
+// What developers call it, where the document has another word: by title or operationId.
+const ALSO_CALLED = {
+  "Lists": ["pagination", "paging", "cursor", "filtering", "sorting", "query parameters"],
+  "Changing things": ["etag", "if-match", "idempotency", "retry", "concurrency", "optimistic locking", "headers", "upsert"],
+  "Errors": ["validation", "status codes", "ratelimit", "exceptions"],
+  "Keys": ["authorization", "authentication", "authorize", "bearer", "token", "api key", "login", "versioning"],
+  "export": ["dump", "backup", "bulk", "ndjson"],
+  "import": ["bulk", "batch", "ndjson", "upload"],
+  "webhooks": ["callbacks", "push"],
+  "streamChanges": ["sse", "server-sent events", "eventsource"],
+};
 
 let entries = [];
 let found = [];
@@ -21,56 +36,121 @@ function make(tag, className, ...children) {
 
 // --- what can be found --------------------------------------------------------------------------
 
-/** List everything of a document that can be gone to; `more` is what is found last. */
+/** List everything of a document that can be gone to, in the order in which equals are shown. */
 function index(spec) {
-  const tags = (spec.tags ?? []).map(({ name, description }) => ({
-    kind: "section", title: name, detail: firstSentence(description ?? ""), hash: `#/${encodeURIComponent(name)}`, more: description ?? "",
-  }));
-  const operations = Object.entries(spec.paths).flatMap(([path, item]) =>
-    METHODS.filter((method) => item[method]).map((method) => operation(path, method, item[method])));
-  const schemas = Object.keys(spec.components?.schemas ?? {}).map((name, position) => ({
-    kind: "schema", title: name, detail: "", position, more: spec.components.schemas[name].description ?? "",
-  }));
-  return [...tags, ...operations, ...schemas].map((entry) => ({
+  const all = [
+    ...chapters(spec.info.description ?? ""),
+    ...(spec.tags ?? []).map(section),
+    { kind: "section", title: "webhook messages", detail: "What a webhook receives.", hash: MESSAGES },
+    ...problems(spec),
+    ...operations(spec, spec.paths),
+    ...operations(spec, spec.webhooks ?? {}),
+    { kind: "section", title: "schemas", detail: "What records and answers are made of.", hash: SCHEMAS },
+    ...Object.entries(spec.components?.schemas ?? {}).map(schema),
+  ];
+  return all.map((entry) => ({
     ...entry,
-    near: `${entry.title} ${entry.id ?? ""} ${entry.kind === "section" ? "" : entry.detail}`.toLowerCase(),
-    far: entry.more.toLowerCase(),
+    names: [entry.title, entry.id ?? "", ...(ALSO_CALLED[entry.id ?? entry.title] ?? [])].map((name) => name.toLowerCase()),
+    near: [entry.title, spaced(entry.id ?? ""), spaced(entry.title), entry.detail].join(" ").toLowerCase(),
+    terms: (entry.terms ?? []).join(" ").toLowerCase(),
+    far: (entry.far ?? "").toLowerCase(),
   }));
 }
 
-function firstSentence(markdown) {
-  return markdown.split(/(?<=[.:?])\s/, 1)[0].replaceAll("`", "");
+/** Follow a reference within the document, or take what is there. */
+function resolved(spec, node) {
+  if (!node?.$ref) return node ?? {};
+  return node.$ref.slice(2).split("/").reduce((place, name) => place[name.replaceAll("~1", "/").replaceAll("~0", "~")], spec);
 }
 
-function operation(path, method, { operationId, summary, description, parameters, tags }) {
-  const names = (parameters ?? []).map((parameter) => parameter.name ?? "");
+const spaced = (name) => name.replace(/([a-z])([A-Z])/g, "$1 $2");
+const slug = (title) => title.toLowerCase().replace(/[^a-z0-9]+/g, "-");
+const firstSentence = (markdown) => markdown.split(/(?<=[.:?])\s/, 1)[0].replaceAll("`", "");
+
+/** The chapters of the introduction: each `## heading` and the text below it. */
+function chapters(markdown) {
+  return markdown.split(/^## /m).slice(1).map((chapter) => {
+    const [title, ...lines] = chapter.split("\n");
+    const text = lines.join("\n").trim();
+    return { kind: "chapter", title, detail: text.split(/(?<=[.?])\s/, 1)[0].replace(/^- |[*`]/g, ""), hash: CHAPTER + slug(title), terms: [text] };
+  });
+}
+
+function section({ name, description = "" }) {
+  return { kind: "section", title: name, detail: firstSentence(description), hash: `#/${encodeURIComponent(name)}`, terms: [description] };
+}
+
+/** The problems of which the document has an example, each once. */
+function problems(spec) {
+  const examples = Object.values(spec.components?.examples ?? {}).map((example) => example.value);
+  const byCode = new Map(examples.filter((value) => value?.code && value.status).map((value) => [value.code, value]));
+  return [...byCode.values()].map(({ code, status, title, detail }) => ({
+    kind: "problem", title: code, detail: `${status}: ${title}`, hash: "#/problems/getProblem", far: detail,
+  }));
+}
+
+function operations(spec, paths) {
+  return Object.entries(paths).flatMap(([path, item]) =>
+    METHODS.filter((method) => item[method]).map((method) => operation(spec, path, method, item[method])));
+}
+
+function operation(spec, path, method, { operationId, summary, description, parameters, requestBody, responses, tags }) {
+  const answers = Object.entries(responses ?? {}).map(([status, answer]) => [status, resolved(spec, answer)]);
+  const bodies = [resolved(spec, requestBody), ...answers.map(([, answer]) => answer)].flatMap(({ content }) => Object.entries(content ?? {}));
+  const examples = bodies.flatMap(([, body]) => Object.values(body.examples ?? {}));
   return {
     kind: method, title: path, detail: summary ?? "", id: operationId,
     hash: `#/${encodeURIComponent(tags[0])}/${encodeURIComponent(operationId)}`,
-    more: [description, ...names].join(" "),
+    terms: [
+      ...(parameters ?? []).map((parameter) => resolved(spec, parameter).name),
+      ...answers.flatMap(([status, { headers }]) => [status, ...Object.keys(headers ?? {})]),
+      ...bodies.map(([mediaType]) => mediaType),
+      ...examples.map((example) => resolved(spec, example).value?.code),
+    ],
+    far: description,
   };
 }
 
-/** Rank an entry: the name itself, its beginning, what one sees of it, what it says; null if not found. */
-function rank(entry, query, words) {
-  const names = [entry.title, entry.id ?? ""].map((name) => name.toLowerCase());
-  if (names.includes(query)) return 0;
-  if (names.some((name) => name.startsWith(query))) return 1;
-  if (words.every((word) => entry.near.includes(word))) return entry.kind === "schema" ? 3 : 2;
-  if (words.every((word) => entry.near.includes(word) || entry.far.includes(word))) return 4;
-  return null;
+function schema([name, { description = "", properties = {} }]) {
+  const texts = Object.values(properties).map((property) => property.description ?? "");
+  return { kind: "schema", title: name, detail: firstSentence(description), hash: `${SCHEMAS}/${name}`, terms: Object.keys(properties), far: [description, ...texts].join(" ") };
 }
 
-function search(query) {
-  const wanted = query.trim().toLowerCase();
-  const words = wanted.split(/\s+/);
-  if (!wanted) return entries.filter((entry) => entry.kind === "section");
+/** Say whether every word stands in a text: at the beginning of a word, or inside one as well. */
+function has(text, words, isInside) {
+  return words.every((word) => {
+    for (let at = text.indexOf(word); at >= 0; at = text.indexOf(word, at + 1)) {
+      if (isInside || at === 0 || !/[a-z0-9]/.test(text[at - 1])) return true;
+    }
+    return false;
+  });
+}
+
+/** Rank an entry by where the words are: its names, what one sees of it, its terms, what it says; null if nowhere. */
+function rank({ title, kind, names, near, terms, far }, query, words) {
+  const wanted = query.toLowerCase();
+  if (title === query) return 0;
+  // A schema called like a section or its operations is not what most look for.
+  if (kind !== "schema" && names.includes(wanted)) return 1;
+  if (kind !== "schema" && names.some((name) => name.startsWith(wanted))) return 2;
+  const texts = [near, `${near} ${terms}`, `${near} ${terms} ${far}`];
+  const begins = texts.findIndex((text) => has(text, words, false));
+  if (begins >= 0) return 3 + begins;
+  return has(texts[2], words, true) ? 6 : null;
+}
+
+function search(typed) {
+  const query = typed.trim();
+  if (!query) return entries.filter((entry) => isPlace(entry));
+  const words = query.toLowerCase().split(/\s+/);
   return entries
-    .map((entry) => ({ entry, rank: rank(entry, wanted, words) }))
+    .map((entry) => ({ entry, rank: rank(entry, query, words) }))
     .filter((each) => each.rank !== null)
     .sort((a, b) => a.rank - b.rank)
     .map((each) => each.entry);
 }
+
+const isPlace = ({ kind }) => kind === "chapter" || kind === "section";
 
 // --- what was found -----------------------------------------------------------------------------
 
@@ -113,63 +193,69 @@ function choose(position) {
 
 // --- going there --------------------------------------------------------------------------------
 
-function go(ui, entry) {
+function go(ui, { hash }) {
   hide();
   input.blur();
-  if (entry.kind === "schema") return openSchema(ui, entry.position);
-  if (location.hash !== entry.hash) history.pushState(null, "", entry.hash);
-  return arrive(ui, entry.hash);
+  remember(hash);
+  return arrive(ui, hash);
 }
 
-/** Open what a fragment names and bring it into view, which Swagger UI does as a page loads only. */
+/** Open what a fragment names, bring it into view, and let the keyboard go on there. */
 async function arrive(ui, hash) {
-  const { layoutActions } = ui.getSystem();
-  const [tag, id] = hash.replace(/^#\//, "").split("/").map(decodeURIComponent);
-  layoutActions.parseDeepLinkHash(hash);
-  layoutActions.clearScrollTo();
-  const element = await appears(`#${CSS.escape(id ? `operations-${tag}-${id}` : `operations-tag-${tag}`)}`);
-  if (!element) return;
+  if (!hash.startsWith("#/")) return;
+  const element = await opened(ui.getSystem().layoutActions, hash);
+  // Something else was asked for meanwhile.
+  if (!element || location.hash !== hash) return;
+  const control = element.matches("h2") ? element : element.querySelector("button");
+  if (control === element) element.tabIndex = -1;
   element.scrollIntoView();
-  element.querySelector("button")?.focus({ preventScroll: true });
+  control?.focus({ preventScroll: true });
 }
 
-/** Wait until the page has what a selector names. */
-async function appears(selector) {
+/** Open what a fragment names, and give its element once it is there. */
+function opened({ show }, hash) {
+  if (hash.startsWith(CHAPTER)) return appears(() => [...document.querySelectorAll("#docs .info h2")].find((heading) => CHAPTER + slug(heading.textContent) === hash));
+  if (hash === MESSAGES) return appears(() => document.getElementById("webhook-messages"));
+  const [tag, id] = hash.slice(2).split("/").map(decodeURIComponent);
+  if (hash === SCHEMAS || hash.startsWith(`${SCHEMAS}/`)) {
+    show(["components", "schemas"], true);
+    return id ? openedSchema(id) : appears(() => document.querySelector(".models"));
+  }
+  show(["operations-tag", tag], true);
+  if (id) show(["operations", tag, id], true);
+  return appears(() => document.getElementById(id ? `operations-${tag}-${id}` : `operations-tag-${tag}`));
+}
+
+async function openedSchema(name) {
+  const element = await appears(() => [...document.querySelectorAll(".models article[data-json-schema-level='0']")]
+    .find((article) => article.querySelector(".json-schema-2020-12__title")?.textContent === name));
+  const control = element?.querySelector(".json-schema-2020-12-accordion");
+  if (control?.getAttribute("aria-expanded") === "false") control.click();
+  return element;
+}
+
+/** Wait until the page has what is looked for. */
+async function appears(look) {
   for (let frame = 0; frame < 300; frame += 1) {
-    const element = document.querySelector(selector);
+    const element = look();
     if (element) return element;
     await new Promise(requestAnimationFrame);
   }
   return null;
 }
 
-async function openSchema(ui, position) {
-  ui.getSystem().layoutActions.show(["components", "schemas"], true);
-  const all = await appears(".models .ReactCollapse--content, .models .json-schema-2020-12");
-  const element = all && (await appears(`.models [data-index="${position}"] .json-schema-2020-12`)
-    ?? document.querySelectorAll(".models article.json-schema-2020-12")[position]);
-  if (!element) return;
-  const control = element.querySelector(".json-schema-2020-12-accordion");
-  if (control?.getAttribute("aria-expanded") !== "true") control?.click();
-  element.scrollIntoView();
-}
-
 function listSections(ui) {
-  const links = entries.filter((entry) => entry.kind === "section").map((entry) => {
-    const link = make("a", "", entry.title);
+  const links = entries.filter(isPlace).map((entry) => {
+    const link = make("a", entry.kind, entry.title);
     link.href = entry.hash;
     return link;
   });
-  const schemas = make("a", "", "schemas");
-  schemas.href = "#/schemas";
-  sections.replaceChildren(...links, schemas);
+  sections.replaceChildren(...links);
   sections.addEventListener("click", (event) => {
-    const entry = entries.find((each) => each.hash && each.hash === event.target.getAttribute?.("href"));
-    if (!entry && event.target !== schemas) return;
+    const entry = entries.find((each) => each.hash === event.target.getAttribute?.("href"));
+    if (!entry || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    if (entry) return go(ui, entry);
-    ui.getSystem().layoutActions.show(["components", "schemas"], true);
-    document.querySelector(".models")?.scrollIntoView();
+    go(ui, entry);
   });
 }
 
@@ -216,6 +302,7 @@ async function start() {
   });
   document.addEventListener("keydown", onSlash);
   window.addEventListener("hashchange", () => arrive(ui, location.hash));
+  arrive(ui, location.hash);
 }
 
 start();
