@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from litestar import Controller, delete, get, patch, post, put
+from msgspec import Meta
 
 from api.core import resource, writing
-from api.core.filters import Filter, Parameter, Words, condition, language, reference, term, times
+from api.core.filters import Filter, Parameter, condition, language, reference, term, times
 from api.core.relations import attributed, backward, forward, linked, related, stated
 from api.core.request import Answer, Request
 from api.core.resource import Resource, Sort
@@ -29,6 +32,9 @@ from schemas.vocabularies import (
 )
 
 _CLAIM = RecordType.CLAIM
+_METRIC = Annotated[
+    str, Meta(min_length=1, max_length=500, extra_json_schema={"x-vocabulary": "metric"})
+]
 
 # A figure of this metric whose range meets the one asked for; vague figures have no range.
 _FIGURE = """t.id IN (
@@ -107,9 +113,17 @@ CLAIMS = Resource(
         ),
         Filter(
             (
-                Parameter("metric", Words, "Has a figure of this metric."),
-                Parameter("quantity_from", Number, "Which may be this or more."),
-                Parameter("quantity_to", Number, "Which may be this or less."),
+                Parameter("metric", _METRIC, "Has a figure of this metric."),
+                Parameter(
+                    "quantity_from",
+                    Number,
+                    "Of which this or more is possible: its range goes that far.",
+                ),
+                Parameter(
+                    "quantity_to",
+                    Number,
+                    "Of which this or less is possible: its range begins there.",
+                ),
             ),
             _FIGURE,
             needs="metric",
@@ -137,8 +151,8 @@ CLAIMS = Resource(
             " AND l.link = 'appearance' AND l.label = :anchor::text)",
             "Has an appearance whose spans hold to the text like this.",
         ),
-        *term("kind", ClaimKind, "The kind"),
-        *term("speech_act", SpeechAct, "The speech act"),
+        *term("kind", ClaimKind, "The kind", nullable=True),
+        *term("speech_act", SpeechAct, "The speech act", nullable=True),
         *term("certainty", Certainty, "The certainty"),
         *term("polarity", Polarity, "The polarity"),
         *term("embedding", Embedding, "The embedding"),

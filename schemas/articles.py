@@ -51,7 +51,7 @@ class Zone(Part, kw_only=True):
 
     zone: Annotated[ZoneKind, Meta(description="What this part is.")]
     start: Annotated[Offset, Meta(description="In Unicode code points from the text's start.")]
-    end: Annotated[Offset, Meta(description="Likewise, excluded.")]
+    end: Annotated[Offset, Meta(description="Where the text behind it begins, likewise.")]
 
     def faults(self) -> Iterator[Fault]:
         """Refuse an empty or reversed zone."""
@@ -86,19 +86,26 @@ class ArticleRelation(Part, kw_only=True):
 class ArticleCreate(Create, kw_only=True):
     """An article: a text in which claims and denials are printed."""
 
-    headline: Annotated[str, Meta(min_length=1, max_length=2_000, description="As printed.")]
+    headline: Annotated[
+        str, Meta(min_length=1, max_length=2_000, description="The headline as printed.")
+    ]
     url: Annotated[Url | None, Meta(description="Its identity on the web; unique.")] = None
     publisher_id: Annotated[
         SourceId | None, Meta(description="Who published it; a publisher is a source.")
     ] = None
-    authors: Annotated[list[Author], Meta(max_length=200, description="As printed.")] = []
+    authors: Annotated[
+        list[Author], Meta(max_length=200, description="The bylines as printed.")
+    ] = []
     language: Annotated[Language, Meta(description="BCP 47; `und` if undetermined.")] = "und"
     published: Annotated[Time | None, Meta(description="When it was published.")] = None
     dateline: Annotated[Line | None, Meta(description="The printed place and day.")] = None
     section: Annotated[Line | None, Meta(description="The section it ran in.")] = None
     text: Annotated[
         Annotated[str, Meta(min_length=1, max_length=4_194_304)] | None,
-        Meta(description="Exactly as captured, never normalised; null if it may not be stored."),
+        Meta(
+            description="Exactly as captured, never normalised; null if it may not be stored. The "
+            "whole body has a limit in bytes as well, and a character can take up to 4 of them."
+        ),
     ] = None
     zones: Annotated[
         list[Zone], Meta(max_length=2_000, description="What the parts of the text are.")

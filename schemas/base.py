@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, Final, NamedTuple, Union, cast, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Final, NamedTuple, Union, cast, get_args, get_origin
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -28,6 +28,9 @@ _CLOCK = (
 )
 
 
+_UUID = "a UUID in lower case"
+
+
 def _reference(to: RecordType) -> Any:  # noqa: ANN401 - a type form, which no type describes
     """Build the type of an id that has to name a live record."""
     return Annotated[
@@ -37,14 +40,20 @@ def _reference(to: RecordType) -> Any:  # noqa: ANN401 - a type form, which no t
             max_length=36,
             pattern=UUID_PATTERN,
             extra_json_schema={"format": "uuid"},
-            extra={"refers_to": to},
+            extra={"refers_to": to, "form": _UUID},
         ),
     ]
 
 
 Id = Annotated[
     str,
-    Meta(min_length=36, max_length=36, pattern=UUID_PATTERN, extra_json_schema={"format": "uuid"}),
+    Meta(
+        min_length=36,
+        max_length=36,
+        pattern=UUID_PATTERN,
+        extra_json_schema={"format": "uuid"},
+        extra={"form": _UUID},
+    ),
 ]
 ArticleId = _reference(RecordType.ARTICLE)
 ClaimId = _reference(RecordType.CLAIM)
@@ -61,12 +70,28 @@ Url = Annotated[
         max_length=2_000,
         pattern=r"^https?://[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+\Z",
         extra_json_schema={"format": "uri"},
+        extra={"form": "an absolute http or https URL in ASCII, of at most 2,000 characters"},
     ),
 ]
 """An absolute http(s) URL in ASCII (RFC 3986: anything else is percent-encoded)."""
-Language = Annotated[str, Meta(max_length=35, pattern=r"^[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*\Z")]
+Language = Annotated[
+    str,
+    Meta(
+        max_length=35,
+        pattern=r"^[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*\Z",
+        extra={"form": "a BCP 47 language tag, such as `en` or `zh-Hant`"},
+    ),
+]
 """A BCP 47 language tag; `und` is undetermined."""
-Country = Annotated[str, Meta(min_length=2, max_length=2, pattern=r"^[A-Z]{2}\Z")]
+Country = Annotated[
+    str,
+    Meta(
+        min_length=2,
+        max_length=2,
+        pattern=r"^[A-Z]{2}\Z",
+        extra={"form": "two capital letters (ISO 3166-1), such as `KR`"},
+    ),
+]
 """ISO 3166-1 alpha-2."""
 Instant = Annotated[
     str,
@@ -74,11 +99,24 @@ Instant = Annotated[
         max_length=32,
         pattern=rf"^{_DATE}{_CLOCK}\Z",
         extra_json_schema={"format": "date-time"},
-        extra={"instant": True},
+        extra={
+            "instant": True,
+            "form": "an instant with its offset (RFC 3339), such as `2024-12-19T10:00:00Z`",
+        },
     ),
 ]
 """RFC 3339, with an offset; kept and returned in UTC."""
-Bound = Annotated[str, Meta(max_length=32, pattern=rf"^{_DATE}({_CLOCK})?\Z")]
+Bound = Annotated[
+    str,
+    Meta(
+        max_length=32,
+        pattern=rf"^{_DATE}({_CLOCK})?\Z",
+        extra={
+            "form": "a date, such as `2024-12-19`, or an instant with its offset (RFC 3339), such "
+            "as `2024-12-19T10:00:00Z`"
+        },
+    ),
+]
 """A date, or an RFC 3339 instant; kept as written."""
 LARGEST = 999_999_999_999_999
 """The largest number whose 15 significant digits every JSON reader keeps."""
@@ -133,13 +171,16 @@ class ExternalId(Part, kw_only=True):
     """The name of a record in another system; unique among records of one type."""
 
     namespace: Annotated[
-        str, Meta(min_length=1, max_length=100, description="The other system, e.g. `seed`.")
+        str, Meta(min_length=1, max_length=100, description="The other system, such as `demo`.")
     ]
     value: Annotated[str, Meta(min_length=1, max_length=400, description="The id used there.")]
 
 
 class Create(Part, kw_only=True):
     """What a client writes of any record."""
+
+    also_needed: ClassVar[str] = ""
+    """What a rule asks for beside the required properties, in words."""
 
     external_ids: Annotated[
         list[ExternalId],
@@ -221,6 +262,7 @@ class Shape(NamedTuple):
     refers_to: RecordType | None
     filled: bool  # by the server, where a client leaves it out
     instant: bool
+    form: str | None  # what a string looks like, in words
 
 
 @cache
@@ -249,6 +291,7 @@ def shape(annotation: Any) -> Shape:  # noqa: ANN401 - a type form, which no typ
                 notes.get("refers_to"),
                 notes.get("filled", False),
                 notes.get("instant", False),
+                notes.get("form"),
             )
 
 

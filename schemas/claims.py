@@ -56,7 +56,7 @@ from schemas.vocabularies import (
 class Party(Part, kw_only=True):
     """Somebody whom the claim is about."""
 
-    source_id: Annotated[SourceId, Meta(description="Who.")]
+    source_id: Annotated[SourceId, Meta(description="Who it is, as a source.")]
     role: Annotated[PartyRole, Meta(description="The part they play in what is claimed.")]
     printed: Annotated[Line | None, Meta(description="The words that name them.")] = None
 
@@ -65,7 +65,7 @@ class Place(Part, kw_only=True):
     """A place in the claim."""
 
     role: Annotated[PlaceRole, Meta(description="What the place is to it.")]
-    name: Annotated[Line, Meta(description="As printed.")]
+    name: Annotated[Line, Meta(description="Its name as printed.")]
     country_code: Annotated[Country | None, Meta(description="ISO 3166-1 alpha-2.")] = None
     qualifier: Annotated[Line | None, Meta(description="“largely”, “near”.")] = None
 

@@ -36,10 +36,7 @@ class ExportLine(Struct, kw_only=True):
     version: Annotated[Version, Meta(description="The version that it is at.")]
     data: Annotated[
         dict[str, Any],
-        Meta(
-            description="The record, byte for byte as `GET` gives it.",
-            extra_json_schema={"x-components": [of.title() for of in RecordType]},
-        ),
+        Meta(description="The record, byte for byte as `GET` gives it."),
     ]
 
 

@@ -24,10 +24,7 @@ class ImportLine(Part, kw_only=True):
     ] = None
     data: Annotated[
         dict[str, Any] | None,
-        Meta(
-            description="The whole record, as `PUT` takes it.",
-            extra_json_schema={"x-components": [f"{of.title()}Create" for of in RecordType]},
-        ),
+        Meta(description="The whole record, as `PUT` takes it."),
     ] = None
     if_match: Annotated[
         Annotated[str, Meta(max_length=200)] | None,
@@ -72,7 +69,7 @@ class ImportResult(Struct, kw_only=True):
         dict[str, Any] | None,
         Meta(
             description="Why it was refused (RFC 9457).",
-            extra_json_schema={"x-components": ["Problem"]},
+            extra_json_schema={"x-component": "Problem"},
         ),
     ] = None
 

@@ -8,10 +8,18 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from schemas.base import Fault, Id, Instant, Line, Part, SourceId, Text, impossible, repeated
-from schemas.vocabularies import Scope
+from schemas.vocabularies import Audited, AuditOp, Scope
 
 _Short = Annotated[str, Meta(max_length=500)]
-KeyId = Annotated[str, Meta(min_length=12, max_length=12, pattern=r"^[a-z0-9]{12}\Z")]
+KeyId = Annotated[
+    str,
+    Meta(
+        min_length=12,
+        max_length=12,
+        pattern=r"^[a-z0-9]{12}\Z",
+        extra={"form": "a key's id, 12 lower-case letters and digits"},
+    ),
+]
 """The public part of a key."""
 Cursor = Annotated[str, Meta(min_length=1, max_length=5_000)]
 _NEXT = Meta(description="`cursor` of the next page; null on the last one.")
@@ -110,7 +118,7 @@ class AuditEvent(Struct, kw_only=True):
     scope: Annotated[_Short | None, Meta(description="What allowed it, or would have.")]
     route: Annotated[_Short | None, Meta(description="By which operation.")]
     record_type: Annotated[
-        _Short | None,
+        Audited | None,
         Meta(description="What sort of thing changed; null for a refusal."),
     ]
     record_id: Annotated[_Short | None, Meta(description="Which one; null for a refusal.")]
@@ -118,14 +126,7 @@ class AuditEvent(Struct, kw_only=True):
         Annotated[int, Meta(ge=1, le=2**31 - 1)] | None,
         Meta(description="The version that it made, of a record."),
     ]
-    op: Annotated[
-        str,
-        Meta(
-            max_length=100,
-            description="`created`, `updated`, `deleted`, `restored`, `rotated`, `revoked`, "
-            "`replayed`, `paused`, or `refused`.",
-        ),
-    ]
+    op: Annotated[AuditOp, Meta(description="What was done.")]
     request_id: Annotated[
         _Short | None, Meta(description="`X-Request-Id`: what the log has it under.")
     ]

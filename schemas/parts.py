@@ -31,7 +31,6 @@ from schemas.vocabularies import (
     AttributionRole,
     ExtractionMethod,
     GroundRules,
-    Metric,
     Precision,
     Qualifier,
     QuoteType,
@@ -121,7 +120,7 @@ class Span(Part, kw_only=True):
 
     role: Annotated[SpanRole, Meta(description="What the words are.")] = SpanRole.CONTENT
     start: Annotated[Offset, Meta(description="In Unicode code points from the text's start.")]
-    end: Annotated[Offset, Meta(description="Likewise, excluded.")]
+    end: Annotated[Offset, Meta(description="Where the text behind them begins, likewise.")]
     exact: Annotated[str, Meta(min_length=1, max_length=20_000, description="The words.")]
     prefix: Annotated[str, Meta(max_length=200, description="The words right before.")] = ""
     suffix: Annotated[str, Meta(max_length=200, description="The words right after.")] = ""
@@ -159,7 +158,12 @@ class Appearance(Part, kw_only=True):
         bool | None, Meta(description="Whether the quotation is translated; null if unknown.")
     ] = None
     spans: Annotated[
-        list[Span], Meta(max_length=100, description="Several content spans: discontinuous.")
+        list[Span],
+        Meta(
+            max_length=100,
+            description="The words in the article's text. A statement printed in several pieces "
+            "has several `content` spans.",
+        ),
     ] = []
     anchor: Annotated[
         Anchor | None,
@@ -214,7 +218,8 @@ class Quantity(Part, kw_only=True):
             max_length=100,
             pattern=r"^[a-z][a-z0-9_]*\Z",
             description="What is counted: a starter metric, or another in snake_case.",
-            extra_json_schema={"x-extensible-enum": [metric.value for metric in Metric]},
+            extra={"form": "lower-case letters, digits and `_`, such as `killed`"},
+            extra_json_schema={"x-vocabulary": "metric"},
         ),
     ]
     unit: Annotated[
@@ -259,7 +264,9 @@ class Extraction(Part, kw_only=True):
     method: Annotated[ExtractionMethod, Meta(description="By hand or by machine.")]
     agent: Annotated[Line, Meta(description="Who or what did it.")]
     agent_version: Annotated[Line | None, Meta(description="Which version of it.")] = None
-    confidence: Annotated[Confidence | None, Meta(description="Its own, from 0 to 1.")] = None
+    confidence: Annotated[Confidence | None, Meta(description="How sure it was, from 0 to 1.")] = (
+        None
+    )
 
     def __post_init__(self) -> None:
         """Write whole numbers without a fraction."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from msgspec import Meta, field
 
@@ -37,6 +37,7 @@ PartialDate = Annotated[
     Meta(
         max_length=10,
         pattern=r"^[12][0-9]{3}(-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?)?\Z",
+        extra={"form": "a year, a month or a day, such as `2024`, `2024-12` or `2024-12-19`"},
     ),
 ]
 """A year, a month or a day (ISO 8601)."""
@@ -54,7 +55,9 @@ class Role(Part, kw_only=True):
     """An office or function, and when it was held."""
 
     title: Annotated[Line, Meta(description="“president”, “MP”.")]
-    organisation_id: Annotated[SourceId | None, Meta(description="Of what.")] = None
+    organisation_id: Annotated[
+        SourceId | None, Meta(description="The organisation that it is held in.")
+    ] = None
     country_code: Annotated[Country | None, Meta(description="ISO 3166-1 alpha-2.")] = None
     from_: Annotated[PartialDate | None, Meta(description="Since when.")] = field(
         default=None, name="from"
@@ -75,12 +78,14 @@ class Role(Part, kw_only=True):
 class Member(Part, kw_only=True):
     """A source that belongs to this one."""
 
-    source_id: Annotated[SourceId, Meta(description="Who belongs to it.")]
-    role: Annotated[MemberRole, Meta(description="As what.")] = MemberRole.MEMBER
+    source_id: Annotated[SourceId, Meta(description="The source that belongs to it.")]
+    role: Annotated[MemberRole, Meta(description="What it is to this source.")] = MemberRole.MEMBER
 
 
 class SourceCreate(Create, kw_only=True):
     """A source: a person, body, group, document or platform that statements come from."""
+
+    also_needed: ClassVar[str] = "a `name` or a `description`"
 
     kind: Annotated[SourceKind, Meta(description="What it is.")]
     identification: Annotated[
@@ -134,7 +139,13 @@ Source = record(
     computed=[
         (
             "merged_into_id",
-            Annotated[SourceId | None, Meta(description="The record that took this one's place.")],
+            Annotated[
+                SourceId | None,
+                Meta(
+                    description="The record that took this one's place. Null so far: no operation "
+                    "merges sources yet."
+                ),
+            ],
         )
     ],
 )

@@ -551,8 +551,11 @@ class RevisionOp(Vocabulary):
     UPDATED = "updated", "Changed."
     DELETED = "deleted", "Removed from use; a tombstone and the history remain."
     RESTORED = "restored", "Brought back after deletion."
-    MERGED = "merged", "Joined into another source, to which its id now leads."
-    PURGED = "purged", "Content and history erased for good; only id and version remain."
+    MERGED = "merged", "Joined into another source, to which its id now leads. Not in use yet."
+    PURGED = (
+        "purged",
+        "Content and history erased for good; only id and version remain. Not in use yet.",
+    )
 
 
 class ChangeOp(Vocabulary):
@@ -562,9 +565,32 @@ class ChangeOp(Vocabulary):
     UPDATED = "updated", "Changed."
     DELETED = "deleted", "Removed from use."
     RESTORED = "restored", "Brought back after deletion."
-    MERGED = "merged", "Joined into another source, to which its id now leads."
-    PURGED = "purged", "Content and history erased for good: erase the copies too."
+    MERGED = "merged", "Joined into another source, to which its id now leads. Not in use yet."
+    PURGED = (
+        "purged",
+        "Content and history erased for good: erase the copies too. Not in use yet.",
+    )
     REMOVED = "removed", "No longer visible for the reader: remove the copy."
+
+
+class Link(Vocabulary):
+    """As what does a record refer to another? Said of those that keep one from being deleted."""
+
+    ATTRIBUTION = "attribution", "The source of a hop."
+    VIA = "via", "The vehicle of a hop."
+    AUDIENCE = "audience", "To whom a hop was said."
+    APPEARANCE = "appearance", "The article in which it is printed."
+    PARTY = "party", "Somebody whom a claim is about."
+    RELATION = "relation", "The claim or article that it is related to."
+    PARENT = "parent", "The claim that holds it, or the source that it is part of."
+    TARGET = "target", "What a denial answers."
+    SCOPE = "scope", "The statement that was silent."
+    SUPERSEDED_BY = "superseded_by", "The denial that took its place."
+    AUTHOR = "author", "Who wrote an article."
+    PUBLISHER = "publisher", "Who published an article."
+    CORRECTION = "correction", "A claim that a correction names."
+    MEMBER = "member", "A member of a group."
+    ORGANISATION = "organisation", "Where somebody holds a role."
 
 
 # Access
@@ -584,6 +610,42 @@ class Scope(Vocabulary):
     WEBHOOKS = "webhooks", "Manage the key's own webhooks."
     KEYS = "keys", "Create, list, rotate and revoke keys."
     AUDIT_READ = "audit:read", "Read who did what, and what was refused."
+
+
+class Audited(Vocabulary):
+    """What sort of thing was changed? Each change in the audit log is of one."""
+
+    ARTICLE = "article", "A published text in which claims and denials are printed."
+    CLAIM = "claim", "An attributed assertion: who is credited, with what, said when."
+    SOURCE = "source", "Who or what is credited with claims and denials, or carries them."
+    DENIAL = "denial", "A response to claims, including silence and admission."
+    KEY = "key", "What opens the service to somebody."
+    IDENTITY = "identity", "Who a source turned out to be."
+    WEBHOOK = "webhook", "A place that changes are sent to."
+
+
+class AuditOp(Vocabulary):
+    """What was done, or tried? Each event in the audit log has one."""
+
+    CREATED = "created", "Made."
+    UPDATED = "updated", "Changed."
+    DELETED = "deleted", "Removed from use."
+    RESTORED = "restored", "Brought back after deletion."
+    ROTATED = "rotated", "Given a new secret."
+    REVOKED = "revoked", "Withdrawn for good."
+    REPLAYED = "replayed", "Moved to another place in the feed."
+    PAUSED = "paused", "Stopped by the service; `paused_reason` says why."
+    REFUSED = "refused", "Not done: the key was wrong, or did not have the scope."
+
+
+# Health
+
+
+class HealthStatus(Vocabulary):
+    """How is the service? Each of the questions after its health has one good answer."""
+
+    ALIVE = "alive", "It answers."
+    READY = "ready", "It can do its work."
 
 
 # Webhooks

@@ -6,6 +6,7 @@ and what it gets has to stay what it was told, in every part that it may rely on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -132,6 +133,12 @@ class _Comparison:
 
     def _schema(self, at: str, old: Json, new: Json, side: str) -> Iterator[str]:
         (name, before), (other, now) = _opened(self._old, old), _opened(self._new, new)
+        if _tells_apart(before, now):
+            yield from self._split(name or at, before, now, side)
+            return
+        if other in _members(before) and not _unions(now):
+            yield from self._left(at, before, other, now, side)
+            return
         yield from _types(at, before, now, side)
         if name or other:
             if (name, other, side) in self._seen:
@@ -149,6 +156,26 @@ class _Comparison:
         if _tag(before) != _tag(now):
             yield f"{at}: the discriminator is {_tag(now)}, was {_tag(before)}"
         yield from self._union(at, before, now, side)
+
+    def _split(self, at: str, old: Json, new: Json, side: str) -> Iterator[str]:
+        """Compare an object with each member of the union that it has become."""
+        tag, places = _tag(new) or "", new["discriminator"]["mapping"]
+        terms = _allowed(_resolved(self._old, old["properties"][tag])) or set()
+        for term in sorted(terms - set(map(repr, places))):
+            yield f"{at}.{tag}: takes no {term} any more"
+        for term, place in places.items():
+            told = {tag: {"type": "string", "const": term}}
+            one = old | {"properties": old["properties"] | told}
+            yield from self._schema(f"{at}[{term}]", one, {"$ref": place}, side)
+
+    def _left(self, at: str, old: Json, name: str, new: Json, side: str) -> Iterator[str]:
+        """Compare a union with the one of its members that is left."""
+        members, nulls = _members(old), [_kinds(each) & {"null"} for each in (old, new)]
+        if side == "request":
+            yield from (f"{at}: takes no {each}" for each in sorted(members.keys() - {name}))
+        if nulls[0] != nulls[1] and bool(nulls[0]) == (side == "request"):
+            yield f"{at}: can be null" if nulls[1] else f"{at}: can't be null any more"
+        yield from self._schema(f"{at}({name})", members[name], members[name], side)
 
     def _properties(self, at: str, old: Json, new: Json, side: str) -> Iterator[str]:
         before, now = old.get("properties", {}), new.get("properties", {})
@@ -240,6 +267,8 @@ def _allowed(schema: Json) -> set[str] | None:
     """Give the values that a schema names, as text; none if it names none."""
     if "const" in schema:
         return {repr(schema["const"])}
+    if only := re.fullmatch(r"\^([a-z]+)\$", schema.get("pattern", "")):
+        return {repr(only[1])}
     return (
         {repr(value) for value in schema["enum"] if value is not None} if "enum" in schema else None
     )
@@ -285,6 +314,11 @@ def _limits(at: str, old: Json, new: Json, side: str) -> Iterator[str]:
         yield f"{at}: takes no item twice"
     if new.get("readOnly") and not old.get("readOnly") and narrower:
         yield f"{at}: is read-only"
+
+
+def _tells_apart(old: Json, new: Json) -> bool:
+    """Tell whether an object has become a union, told apart by a property that it had."""
+    return not _unions(old) and _tag(new) in old.get("properties", ())
 
 
 def _closed(schema: Json) -> bool:

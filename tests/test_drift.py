@@ -18,7 +18,10 @@ from schemas.vocabularies import (
     FAMILY_OF,
     SYMMETRIC_RELATIONS,
     VOCABULARIES,
+    Audited,
+    AuditOp,
     DenialKind,
+    Link,
     RecordType,
     RelationKind,
 )
@@ -175,6 +178,26 @@ async def test_sql_knows_the_symmetric_relations(connection: Connection) -> None
     )
     named = {kind for kind in RelationKind if f"'{kind}'::text" in index}
     assert named == SYMMETRIC_RELATIONS
+
+
+async def test_sql_links_records_by_published_terms_only(
+    client: httpx.AsyncClient, connection: Connection, ids: Ids
+) -> None:
+    for noun in EVERY.values():
+        await create(client, noun, noun.full(ids))
+    rows = await connection.fetch("SELECT DISTINCT link FROM links")
+    assert {row["link"] for row in rows} == {link.value for link in Link}
+
+
+async def test_the_audit_log_holds_published_terms_only(
+    client: httpx.AsyncClient, connection: Connection
+) -> None:
+    key = (await client.post("/v1/keys", json={"name": "drift", "scopes": ["read"]})).json()
+    await client.post(f"/v1/keys/{key['id']}/rotate", json={})
+    await client.delete(f"/v1/keys/{key['id']}")
+    rows = await connection.fetch("SELECT DISTINCT op, record_type FROM audit")
+    assert {row["op"] for row in rows} <= {op.value for op in AuditOp}
+    assert {row["record_type"] for row in rows} <= {kind.value for kind in Audited} | {None}
 
 
 async def test_the_published_vocabularies_are_those_of_the_code(

@@ -1,16 +1,38 @@
-"""Every request that the document shows works: sent as it stands, it gets a documented success."""
+"""Every request that the document shows works: sent as it stands, it gets a documented success.
+
+So do the requests in its guides; and what is shown by id is there in a service with sample records.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from api import demo
 from api.core.openapi.examples import story
-from schemas.examples import EXAMPLES
-from tests.test_openapi import OPERATIONS, RESOURCES, check, example, faults, resolved
+from schemas.examples import EXAMPLES, OTHERS
+from schemas.vocabularies import RecordType
+from tests.conftest import KEY, PATIENCE, allow, bearer, cloned, serving
+from tests.test_cli import serving as service
+from tests.test_openapi import (
+    OPERATIONS,
+    RESOURCES,
+    check,
+    create_others,
+    example,
+    faults,
+    resolved,
+)
 
 SUCCESSES = {
     name: {int(status) for status in operation["responses"] if status < "300"}
@@ -64,17 +86,16 @@ async def made(client: httpx.AsyncClient, name: str) -> str:
 
 async def prepare(client: httpx.AsyncClient, name: str) -> dict[str, str]:
     """Make what an operation's example takes for granted; give what goes into the path."""
+    await create_others(client)
     for of in map(RESOURCES.__getitem__, EXAMPLES):
         if name == f"create{of.record.__name__}":
             break  # whatever comes later refers to this one
         await put(client, f"{of.path}/{story(of).id}", example(f"{of.record.__name__}Create"))
     path = OPERATIONS[name]["path"]
     known = {p["name"]: str(p["example"]) for p in parameters(name) if "example" in p}
-    if "/identities" in path:
-        await put(
-            client, f"/v1/sources/{IDENTITY['identity_id']}", {"kind": "person", "name": "Somebody"}
-        )
-        known["id"] = story(RESOURCES["source"]).id
+    if path.endswith("/{identity_id}"):
+        created = await client.post(f"/v1/sources/{known['id']}/identities", json=IDENTITY)
+        assert created.status_code == 201, created.text
     for noun in ("webhook", "key"):
         if path.startswith(f"/v1/{noun}s/"):
             known["id"] = await made(client, f"create{noun.title()}")
@@ -136,3 +157,154 @@ async def test_a_request_that_is_shown_works(
 
 def test_every_body_that_can_be_sent_is_tried() -> None:
     assert {name for name, _ in SHOWN} >= {n for n, o in OPERATIONS.items() if "requestBody" in o}
+
+
+# --- with the sample records -----------------------------------------------------------------
+
+
+@pytest.fixture
+async def with_samples(template: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Run a service as `serve --demo` does."""
+    async with cloned(template) as url, serving(url) as client:
+        answer = await client.post(
+            "/v1/import",
+            content=b"\n".join(demo.records()),
+            headers={"content-type": LINES},
+            params={"atomic": "true"},
+        )
+        assert json.loads(answer.text.splitlines()[-1])["committed"], answer.text
+        yield client
+
+
+async def test_what_is_shown_is_there_in_the_sample_records(
+    with_samples: httpx.AsyncClient,
+) -> None:
+    for of in RESOURCES.values():
+        name = of.record.__name__
+        for operation in (f"get{name}", f"get{name}ByExternalId", f"list{name}Revisions"):
+            given = {p["name"]: p["example"] for p in parameters(operation) if "example" in p}
+            path = OPERATIONS[operation]["path"].format(**given)
+            params = given if path.endswith("by-external-id") else None
+            answer = await with_samples.get(path, params=params)
+            assert answer.status_code == 200, answer.text
+    for identity in OTHERS:
+        assert (await with_samples.get(f"/v1/sources/{identity}")).status_code == 200
+
+
+async def test_what_is_shown_can_be_created_beside_the_sample_records(
+    with_samples: httpx.AsyncClient,
+) -> None:
+    for of in RESOURCES.values():
+        name = f"create{of.record.__name__}"
+        for _, body in bodies(name):
+            answer = await with_samples.post(of.path, json=body)
+            assert answer.status_code == 201, answer.text
+            check(answer, name)
+
+
+def test_the_text_that_is_shown_begins_the_sample_report() -> None:
+    lines = [json.loads(line) for line in demo.records()]
+    samples = {line["id"]: line["data"] for line in lines}
+    shown = EXAMPLES[RecordType.ARTICLE]
+    assert samples[shown.id]["text"].startswith(shown.create["text"])
+
+
+# --- the guides ------------------------------------------------------------------------------
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """Give the guides' blocks in a language, each with its guide's name."""
+    guides = {
+        guide.name.removesuffix(".md"): guide.read_text(encoding="utf-8")
+        for guide in (resources.files("openapi") / "guides").iterdir()
+    }
+    return [
+        (name, block)
+        for name in sorted(guides)
+        for block in re.findall(rf"```{language}\n(.*?)```", guides[name], re.DOTALL)
+    ]
+
+
+@pytest.mark.parametrize(("name", "block"), blocks("json"))
+async def test_what_a_guide_shows_can_be_sent(
+    with_samples: httpx.AsyncClient, name: str, block: str
+) -> None:
+    """Each goes to the path that its guide is named for."""
+    media = LINES if name == "import" else "application/json"
+    answer = await with_samples.post(f"/v1/{name}", content=block, headers={"content-type": media})
+    assert answer.status_code in (200, 201), answer.text
+    assert answer.json()["id"] if media != LINES else '"status":201' in answer.text
+
+
+def test_guides_show_what_can_be_tried() -> None:
+    assert {name for name, _ in blocks("json")} >= {"claims", "import"}
+    assert {name for name, _ in blocks("python")} >= {"export", "import"}
+
+
+@pytest.fixture
+def address(template: str, tmp_path: Path) -> Iterator[str]:
+    """Serve on a socket, as to anybody."""
+    with asyncio.Runner() as runner:
+        database = cloned(template)
+        url = runner.run(database.__aenter__())
+        runner.run(allow(url))
+        with service(tmp_path, DATABASE_URL=url) as found:
+            yield found.address
+        runner.run(database.__aexit__(None, None, None))
+
+
+@pytest.mark.parametrize(("name", "block"), blocks("python"))
+def test_a_program_in_a_guide_runs(address: str, name: str, block: str) -> None:
+    created = httpx.post(
+        f"{address}/v1/claims", json={"text": "x"}, headers=bearer(KEY), timeout=PATIENCE
+    )
+    assert created.status_code == 201
+    program = block.replace("http://127.0.0.1:8000", address).replace("clk_…", KEY)
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert (created.json()["id"] if name == "export" else "'created': 1") in done.stdout
+
+
+# --- what is refused ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("limit=500", "At most 200."),
+        ("limit=x", "It takes a whole number."),
+        ("id__in=1", "It takes a UUID in lower case."),
+        ("quantity_from=x", "It takes a number."),
+        ("q=", "At least 1 character."),
+    ],
+)
+async def test_a_parameter_is_refused_in_words(
+    client: httpx.AsyncClient, query: str, told: str
+) -> None:
+    answer = await client.get(f"/v1/claims?{query}")
+    assert [error["detail"] for error in answer.json()["errors"]] == [told]
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"text": 5}, "It takes a string, not a whole number."),
+        ({"text": "x", "tags": "y"}, "It takes a list, not a string."),
+        ({"text": "x", "note": 5}, "It takes a string or null, not a whole number."),
+        ({"text": "x", "tags": ["y"] * 101}, "At most 100 items."),
+        ({"text": "x", "parent_claim_id": "1"}, "It takes a UUID in lower case."),
+        ({"text": "x" * 10_001}, "At most 10,000 characters."),
+        (
+            {"text": "x", "assessments": [{"value": "y"}]},
+            "It takes a number or null, not a string.",
+        ),
+    ],
+)
+async def test_a_body_is_refused_in_words(
+    client: httpx.AsyncClient, body: dict[str, Any], told: str
+) -> None:
+    answer = await client.post("/v1/claims", json=body)
+    assert answer.status_code == 422
+    assert told in [error["detail"] for error in answer.json()["errors"]]

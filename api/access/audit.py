@@ -20,9 +20,9 @@ from api.core.openapi import Operation, refusals
 from api.core.request import Answer, Request
 from api.core.resource import CURSOR, LIMIT, instant
 from schemas.base import Instant
-from schemas.examples import KEY_ID
+from schemas.examples import CLAIM_ID, HEADERS, KEY_ID
 from schemas.keys import AuditEvent, AuditPage, KeyId
-from schemas.vocabularies import Scope
+from schemas.vocabularies import Audited, AuditOp, Scope
 
 PAUSE_SECONDS: Final = 1.0
 """How often refusals of one key, or of one address, are written down at most."""
@@ -110,11 +110,11 @@ _EXAMPLE = AuditEvent(
     key_id=KEY_ID,
     scope="claims:write",
     route="POST /v1/claims",
-    record_type="claim",
-    record_id="01938f7a-4c00-7000-8000-000000000003",
+    record_type=Audited.CLAIM,
+    record_id=CLAIM_ID,
     version=1,
-    op="created",
-    request_id="01938f7a-4c00-7000-8000-00000000002a",
+    op=AuditOp.CREATED,
+    request_id=HEADERS["X-Request-Id"],
     status=None,
 )
 LIST_AUDIT = Operation(
@@ -123,6 +123,7 @@ LIST_AUDIT = Operation(
     "change stands here if and only if it happened; of refusals at most one a second for each key, "
     "or each address without one.",
     parameters=(*_FILTERS, LIMIT, CURSOR),
+    told="A page of what was done and what was refused.",
     answer=(AuditPage,),
     headers=("Link",),
     example=AuditPage(

@@ -14,7 +14,7 @@ from api.core.db import Connection
 from api.core.errors import NOT_FOUND, NOT_UNIQUE, Problem, invalid_record
 from api.core.filters import Parameter, read_query
 from api.core.idempotency import once
-from api.core.openapi import Operation, refusals
+from api.core.openapi import Link, Operation, refusals
 from api.core.request import (
     Answer,
     Request,
@@ -28,7 +28,7 @@ from api.core.request import (
 )
 from api.core.resource import CURSOR, LIMIT
 from schemas.base import UUID_PATTERN, Fault, Id, Instant
-from schemas.examples import KEY_ID
+from schemas.examples import KEY_ID, OFFICIAL_ID, PENTAGON_ID
 from schemas.keys import SourceIdentity, SourceIdentityCreate, SourceIdentityPage
 from schemas.vocabularies import Scope
 
@@ -42,6 +42,10 @@ _LIST = """
         AND source_id = $4
     ORDER BY created_at DESC, id DESC
     LIMIT $3"""
+_GET = """
+    SELECT id, source_id, identity_id, basis, disclosed_at, note, created_at, created_by
+    FROM source_identities
+    WHERE source_id = $1 AND identity_id = $2"""
 _SOURCES = """
     SELECT t.id FROM sources AS t
     WHERE t.id = ANY($1::uuid[]) AND t.deleted_at IS NULL AND :sees(source, t)"""
@@ -62,9 +66,9 @@ _ID: Final = Parameter("id", Id, "The source's id.")
 _IDENTITY_ID: Final = Parameter("identity_id", Id, "The source that it turned out to be.")
 _EXAMPLE: Final = SourceIdentity(
     id="01938f7a-4c00-7000-8000-00000000000b",
-    source_id="01938f7a-4c00-7000-8000-000000000001",
-    identity_id="01938f7a-4c00-7000-8000-000000000009",
-    basis="Said so in a memoir.",
+    source_id=OFFICIAL_ID,
+    identity_id=PENTAGON_ID,
+    basis="The Pentagon said later that the official had spoken for it.",
     disclosed_at="2024-12-19T10:00:00Z",
     note=None,
     created_at="2024-12-19T10:00:00.250000Z",
@@ -76,6 +80,7 @@ LIST_IDENTITIES = Operation(
     description="Gives who a source turned out to be, newest first. No other operation says so.",
     path_parameters=(_ID,),
     parameters=(LIMIT, CURSOR),
+    told="A page of who the source turned out to be.",
     answer=(SourceIdentityPage,),
     headers=("Link",),
     example=SourceIdentityPage(
@@ -85,7 +90,7 @@ LIST_IDENTITIES = Operation(
 )
 CREATE_IDENTITY = Operation(
     tag="identities",
-    description="Writes down who a source turned out to be. Takes `sources:write` as well.",
+    description="Writes down who a source turned out to be.",
     path_parameters=(_ID,),
     header_parameters=("IdempotencyKey",),
     body=SourceIdentityCreate,
@@ -94,16 +99,34 @@ CREATE_IDENTITY = Operation(
         basis=_EXAMPLE.basis,
         disclosed_at=_EXAMPLE.disclosed_at,
     ),
+    told="Who the source turned out to be, as it was written down.",
     answer=(SourceIdentity,),
     example=_EXAMPLE,
     status=201,
     headers=("Location", "Idempotency-Replayed"),
-    refusals=(*refusals.WRITE_JSON_ONCE, refusals.NOT_FOUND),
+    links=(
+        Link(
+            "getSourceIdentity",
+            {"id": "$response.body#/source_id", "identity_id": "$response.body#/identity_id"},
+            "Both sources' ids.",
+        ),
+    ),
+    refusals=(*refusals.CREATE_JSON_ONCE, refusals.NOT_FOUND),
+)
+GET_IDENTITY = Operation(
+    tag="identities",
+    description="Gives that a source turned out to be this other one, and how that is known.",
+    path_parameters=(_ID, _IDENTITY_ID),
+    told="Who the source turned out to be.",
+    answer=(SourceIdentity,),
+    example=_EXAMPLE,
+    refusals=(refusals.BAD_QUERY, refusals.NOT_FOUND, refusals.UNAVAILABLE),
 )
 DELETE_IDENTITY = Operation(
     tag="identities",
-    description="Takes back who a source turned out to be. Takes `sources:write` as well.",
+    description="Takes back who a source turned out to be.",
     path_parameters=(_ID, _IDENTITY_ID),
+    told="It is no longer written down.",
     answer=(),
     example=None,
     status=204,
@@ -176,6 +199,21 @@ async def _write_down(
     return row
 
 
+@get(
+    "/v1/sources/{id:str}/identities/{identity_id:str}",
+    operation_id="getSourceIdentity",
+    opt={"operation": GET_IDENTITY, "scopes": _READ},
+)
+async def get_source_identity(request: Request) -> Answer:
+    """Get who a source turned out to be."""
+    source = record_id(request)
+    read_query(request.scope["query_string"], {})
+    async with context(request).database.connection() as connection:
+        await _require_source(connection, request, source)
+        row = await _pick(connection, _GET, request, source)
+    return Answer(encoded(dict(row)))
+
+
 @delete(
     "/v1/sources/{id:str}/identities/{identity_id:str}",
     operation_id="deleteSourceIdentity",
@@ -185,17 +223,25 @@ async def _write_down(
 async def delete_source_identity(request: Request) -> Answer:
     """Take back who a source turned out to be."""
     source = record_id(request)
-    identity: str = request.path_params["identity_id"]
     read_query(request.scope["query_string"], {})
     refuse_idempotency_key(request)
+    async with context(request).database.connection() as connection:
+        await _require_source(connection, request, source)
+        await _pick(connection, _DELETE, request, source, author(request).actor)
+    return Answer(status=204)
+
+
+async def _pick(
+    connection: Connection, query: str, request: Request, source: str, *more: object
+) -> asyncpg.Record:
+    """Ask for the identity of a source that the path names."""
+    identity: str = request.path_params["identity_id"]
     row = None
     if re.match(UUID_PATTERN, identity):
-        async with context(request).database.connection() as connection:
-            await _require_source(connection, request, source)
-            row = await connection.fetchrow(_DELETE, source, identity, author(request).actor)
+        row = await connection.fetchrow(query, source, identity, *more)
     if row is None:
         raise Problem(NOT_FOUND, "No such identity is written down.")
-    return Answer(status=204)
+    return row
 
 
 async def _require_source(connection: Connection, request: Request, identity: str) -> None:
@@ -209,4 +255,9 @@ async def _sees(connection: Connection, request: Request, identity: str) -> bool
     return await connection.fetchrow(query, [identity]) is not None
 
 
-identity_handlers = [list_source_identities, create_source_identity, delete_source_identity]
+identity_handlers = [
+    list_source_identities,
+    create_source_identity,
+    get_source_identity,
+    delete_source_identity,
+]

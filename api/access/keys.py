@@ -14,7 +14,7 @@ from api.access.callers import PUBLIC
 from api.access.listing import page
 from api.core.errors import NOT_FOUND, Problem, invalid_record, unavailable
 from api.core.filters import Parameter, read_query
-from api.core.openapi import Operation, refusals
+from api.core.openapi import Link, Operation, refusals
 from api.core.request import (
     JSON,
     Answer,
@@ -40,6 +40,10 @@ Sent = TypeVar("Sent", bound=Part)
 _ID: Final = Parameter("id", KeyId, "The key's id.")
 _KEYS: Final = (Scope.KEYS,)
 _NO_STORE: Final = {"cache-control": "no-store"}
+NO_IDEMPOTENCY_KEY: Final = (
+    "An `Idempotency-Key` is refused (400): the answer holds a secret, which is not kept to be "
+    "given again."
+)
 _EXAMPLE: Final = Key(
     id=KEY_ID,
     name="Desk",
@@ -58,6 +62,7 @@ LIST_KEYS = Operation(
     tag="keys",
     description="Gives all keys, newest first, revoked ones too, without their secrets.",
     parameters=(LIMIT, CURSOR),
+    told="A page of keys.",
     answer=(KeyPage,),
     headers=("Link",),
     example=KeyPage(
@@ -68,19 +73,22 @@ LIST_KEYS = Operation(
 CREATE_KEY = Operation(
     tag="keys",
     description="Makes a key, which is shown this once: only its hash is kept. It can have no "
-    "scope that one's own key has not.",
+    f"scope that one's own key has not. {NO_IDEMPOTENCY_KEY}",
     body=KeyCreate,
     body_example=KeyCreate(name="Desk", scopes=[Scope.READ, Scope.CLAIMS_WRITE]),
+    told="The key, with its secret: keep it now.",
     answer=(IssuedKey,),
     example=_ISSUED,
     status=201,
     headers=("Location",),
+    links=(Link("getKey", {"id": "$response.body#/id"}, "The key's id."),),
     refusals=refusals.WRITE_JSON,
 )
 GET_KEY = Operation(
     tag="keys",
     description="Gives a key, without its secret.",
     path_parameters=(_ID,),
+    told="The key.",
     answer=(Key,),
     example=_EXAMPLE,
     refusals=(refusals.BAD_QUERY, refusals.NOT_FOUND, refusals.UNAVAILABLE),
@@ -89,10 +97,11 @@ ROTATE_KEY = Operation(
     tag="keys",
     description="Gives a key a new secret, which is shown this once. The old one works beside it "
     "for `overlap_seconds`, a day unless said otherwise; one older than that ends at once. A key "
-    "that may do more than one's own can't be rotated.",
+    f"that may do more than one's own can't be rotated. {NO_IDEMPOTENCY_KEY}",
     path_parameters=(_ID,),
     body=KeyRotate,
     body_example=KeyRotate(overlap_seconds=3_600),
+    told="The key, with its new secret: keep it now.",
     answer=(IssuedKey,),
     example=_ISSUED,
     refusals=(*refusals.WRITE_JSON, refusals.NOT_FOUND),
@@ -101,6 +110,7 @@ REVOKE_KEY = Operation(
     tag="keys",
     description="Withdraws a key for good. Every process refuses it within a second.",
     path_parameters=(_ID,),
+    told="The key is withdrawn.",
     answer=(),
     example=None,
     status=204,
@@ -115,6 +125,7 @@ GET_ME = Operation(
     tag="keys",
     description="Tells which key the request brought, and what that may do; without a key, what "
     "anybody may do.",
+    told="The key that the request brought, and its scopes.",
     answer=(Me,),
     example=Me(key_id=KEY_ID, name="Desk", scopes=[Scope.READ], expires_at=None),
     refusals=(refusals.BAD_QUERY, refusals.UNAVAILABLE),

@@ -130,7 +130,7 @@ NOT_UNIQUE = Kind(
     "not-unique",
     HTTPStatus.CONFLICT,
     "Another record has this value already.",
-    "Change that record instead, or write this one by its external id.",
+    "Change the one that has it instead; a record can also be written by its external id.",
 )
 RELATION_EXISTS = Kind(
     "relation-exists",
@@ -261,6 +261,15 @@ KINDS: Final[Mapping[str, Kind]] = {
 }
 """Every problem type, by name."""
 
+OF_PARAMETERS: Final = (
+    UNKNOWN_PARAMETER,
+    DUPLICATE_PARAMETER,
+    INVALID_PARAMETER,
+    INVALID_CURSOR,
+    CURSOR_MISMATCH,
+)
+"""What one query parameter can be refused for."""
+
 FAULT_CODES: Final[Mapping[str, str]] = {
     "required": "A property that has to be there is missing, or null.",
     "wrong-type": "The value has another JSON type than the property takes.",
@@ -281,6 +290,7 @@ FAULT_CODES: Final[Mapping[str, str]] = {
     "one-target": "A target is exactly one of a claim, a denial, an article, or words.",
     "self-reference": "A record cannot refer to itself here.",
     "unknown-reference": "The id names no record.",
+    "not-unique": "Another record has this value already.",
 }
 """Every `code` of an item of `errors` in a body."""
 

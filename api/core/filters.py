@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from msgspec import Meta, Struct
 
+from api.core import reasons
 from api.core.errors import (
     DUPLICATE_PARAMETER,
     UNKNOWN_PARAMETER,
@@ -56,9 +57,12 @@ def condition(name: str, kind: Any, sql: str, description: str, *, many: bool = 
     return Filter((Parameter(name, kind, description, many),), sql)
 
 
-def term(name: str, vocabulary: type[Vocabulary], what: str) -> list[Filter]:
+def term(
+    name: str, vocabulary: type[Vocabulary], what: str, *, nullable: bool = False
+) -> list[Filter]:
     """Declare the filters of a column that holds a term: `name`, `name__in`, `name__nin`."""
     others = f"t.{name} = ANY(:{name}__nin::text[])"
+    known = "known and none" if nullable else "none"
     return [
         condition(name, vocabulary, f"t.{name} = :{name}::text", f"{what} is this."),
         condition(
@@ -73,7 +77,7 @@ def term(name: str, vocabulary: type[Vocabulary], what: str) -> list[Filter]:
             f"{name}__nin",
             vocabulary,
             others,
-            f"{what} is known and none of these; repeat the key.",
+            f"{what} is {known} of these; repeat the key.",
             many=True,
         ),
     ]
@@ -91,15 +95,16 @@ def times(name: str, what: str, start: str | None = None, end: str | None = None
     """
     start = start or f"t.{name}"
     after = f"{end} >" if end else f"{start} >="
+    what += " may be" if end else " is"
     return [
         condition(
             f"{name}__{op}", Bound, sql.replace(":x", f":{name}__{op}::text"), f"{what} {words}."
         )
         for op, sql, words in (
-            ("gt", f"{after} time_bound(:x, true)", "may be after this date or instant"),
-            ("gte", f"{after} time_bound(:x, false)", "may be at or after this date or instant"),
-            ("lt", f"{start} < time_bound(:x, false)", "may be before this date or instant"),
-            ("lte", f"{start} < time_bound(:x, true)", "may be at or before this date or instant"),
+            ("gt", f"{after} time_bound(:x, true)", "after this date or instant"),
+            ("gte", f"{after} time_bound(:x, false)", "at or after this date or instant"),
+            ("lt", f"{start} < time_bound(:x, false)", "before this date or instant"),
+            ("lte", f"{start} < time_bound(:x, true)", "at or before this date or instant"),
         )
     ]
 
@@ -201,13 +206,20 @@ def _value(parameter: Parameter, text: str) -> Any:  # noqa: ANN401 - of the par
     except KeyError:
         raise invalid_parameter(parameter.name, "It takes `true` or `false`.") from None
     except msgspec.MsgspecError as error:
-        detail = str(error)
-        if is_vocabulary(kind):
-            detail = f"It takes one of {', '.join(t.value for t in kind)}"
-        raise invalid_parameter(parameter.name, f"{detail}.") from None
+        detail = _refused(parameter, str(error))
+        raise invalid_parameter(parameter.name, detail) from None
     if parameter.type is Bound and moment(text) is None:
         raise invalid_parameter(parameter.name, f"{text} is on no calendar.")
     return value
+
+
+def _refused(parameter: Parameter, reason: str) -> str:
+    found = shape(parameter.type)
+    if is_vocabulary(found.kind):
+        return f"It takes one of {', '.join(term.value for term in found.kind)}."
+    if parameter.type is Number and not reason.startswith("Expected `"):
+        return "It takes a number."
+    return reasons.told(reason, found.form)
 
 
 # --- from values to SQL ----------------------------------------------------------------------

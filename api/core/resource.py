@@ -37,7 +37,7 @@ from api.core.request import (
     record_id,
 )
 from schemas.base import Create, Id, Instant, Line, Part, Version, moment
-from schemas.vocabularies import RecordType
+from schemas.vocabularies import RecordType, Vocabulary
 
 DEFAULT_LIMIT: Final = 50
 MOST_LIMIT: Final = 200
@@ -51,6 +51,12 @@ class Sort(Struct, frozen=True):
     expression: str
     nullable: bool = False
     key: Any = Annotated[dt.datetime, Meta(tz=True)]  # the type of its values
+
+
+class Counting(Vocabulary):
+    """How are the records on all pages counted? Not at all, unless one of these is asked for."""
+
+    EXACT = "exact", "One by one, which takes longer the more there are."
 
 
 class Expansion(Struct, frozen=True):
@@ -119,20 +125,21 @@ class Resource:
         sorts = ", ".join(f"`{name}`" for name in self.all_sorts)
         expansions = "; ".join(f"`{e.name}`: {e.description}" for e in self.expansions)
         return [
-            Parameter("sort", Line, f"One of {sorts}; then by id.", default="-created_at"),
+            Parameter(
+                "sort",
+                Line,
+                f"One of {sorts}; then by id. `relevance` needs `q`.",
+                default="-created_at",
+            ),
             Parameter(
                 "expand",
                 Line,
-                f"Records to bring along, with commas. {expansions}",
+                f"Records to bring along, with commas. {expansions}.",
                 terms=tuple(e.name for e in self.expansions),
             ),
             LIMIT,
             CURSOR,
-            Parameter(
-                "count",
-                Annotated[str, Meta(pattern=r"^exact\Z", max_length=5)],
-                f"`exact` fills `total`, up to {sql.MOST_COUNTED}.",
-            ),
+            Parameter("count", Counting, f"`exact` fills `total`, up to {sql.MOST_COUNTED}."),
         ]
 
 
@@ -177,6 +184,8 @@ async def get(resource: Resource, request: Request) -> Answer:
         at = instant("as_of", given["as_of"])
         query = who.query(sql.get_as_of(resource.table))
         row = await service.database.fetchrow(query, identity, at)
+        if row is None:
+            raise Problem(NOT_FOUND, "No record had this id then.")
     else:
         row = await service.reads.read(who.query(sql.get(resource.table)), identity)
     return _found(request, identity, row)

@@ -14,8 +14,9 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import FieldInfo
 
+from api.core import reasons
 from api.core.errors import MALFORMED_JSON, TOO_DEEP, Problem, invalid_record
-from schemas.base import Fault, Part, Path, faults, fields, is_vocabulary, shape
+from schemas.base import Fault, Part, Path, Shape, faults, fields, is_vocabulary, shape
 
 DEPTH = 32
 _NUL = rb"\u0000"
@@ -164,7 +165,7 @@ def _faults(value: Any, kind: Any, path: Path = ()) -> list[Fault]:  # noqa: ANN
         below = _with_own_rules(value, found.kind, path) if isinstance(value, dict) else []
     else:
         below = []
-    return below or [_fault(found.kind, value, path, reason)]
+    return below or [_fault(found, value, path, reason)]
 
 
 def _broken_rules(converted: Any) -> Iterator[Fault]:  # noqa: ANN401 - of the field's type
@@ -220,16 +221,16 @@ def _item(kind: Any) -> Any:  # noqa: ANN401 - type forms
     return get_args(kind)[0]
 
 
-def _fault(kind: Any, value: Any, path: Path, reason: str) -> Fault:  # noqa: ANN401 - JSON, a type
+def _fault(found: Shape, value: Any, path: Path, reason: str) -> Fault:  # noqa: ANN401 - JSON
     """Say in words what is wrong with one value."""
     reason = reason.partition(" - at `")[0]
-    if is_vocabulary(kind) and isinstance(value, str):
-        terms = ", ".join(term.value for term in kind)
+    if is_vocabulary(found.kind) and isinstance(value, str):
+        terms = ", ".join(term.value for term in found.kind)
         return Fault(path, "unknown-term", f"`{value[:100]}` is not one of {terms}.")
     if "got `" in reason and not reason.startswith("Expected `str` matching"):
         code = "required" if value is None else "wrong-type"
-        return Fault(path, code, f"{reason}.")
-    return Fault(path, "invalid-value", f"{reason}.")
+        return Fault(path, code, reasons.told(reason))
+    return Fault(path, "invalid-value", reasons.told(reason, found.form))
 
 
 def merge_patch(target: Any, patch: Any) -> Any:  # noqa: ANN401 - JSON

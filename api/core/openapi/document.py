@@ -22,6 +22,7 @@ from api.core.openapi.nouns import Noun
 from api.core.openapi.operations import OF_NOUNS
 from api.core.openapi.refusals import Refusal
 from api.core.resource import Resource
+from schemas.examples import HEADERS
 from schemas.vocabularies import RecordType, Scope
 
 VERSION: Final = "0.2.0"
@@ -68,7 +69,7 @@ def describe(router: Litestar) -> Json:
     }
     for noun in nouns.values():
         of_nouns.add(noun)
-    of_nouns.add_changes(nouns.values(), components)
+    of_nouns.add_unions(nouns.values(), components)
     refusals.add_schemas(components)
     used: dict[str, Refusal] = {}
     receivers = webhooks.described(components)
@@ -100,10 +101,10 @@ def describe(router: Litestar) -> Json:
 
 def _examples_of_problems(nouns: Iterable[Noun], used: Iterable[Refusal]) -> dict[str, Json]:
     """Give an example of each type of problem that some operation can answer."""
-    kinds = {kind.name for refusal in used for kind in refusal.kinds}
-    current = next((story(noun.of).updated for noun in nouns), {"version": 1})
-    told = refusals.examples(current)
-    return {name: each for name, each in told.items() if name in kinds}
+    names = {name for refusal in used for name in refusal.shown}
+    claims = (story(noun.of).updated for noun in nouns if noun.of.type == RecordType.CLAIM)
+    told = refusals.examples(next(claims, {"version": 1}))
+    return {name: each for name, each in told.items() if name in names}
 
 
 def routes(router: Litestar) -> Iterator[Route]:
@@ -156,11 +157,13 @@ def _operation(
         of: Resource = handler.opt["resource"]
         suffix = route.path.removeprefix(of.path)
         operation, refused = OF_NOUNS[route.method, suffix](nouns[of.path])
+        if nouns[of.path].symmetric:
+            refused = tuple(map(refusals.related, refused))
     else:
         operation, refused = operations.written(handler.opt["operation"], components)
     summary, _, _ = inspect.cleandoc(handler.fn.__doc__ or "").partition("\n")
     need = needed(handler.opt, route.method.upper())
-    if need is None or need.scopes:
+    if need is None or need.scopes or need.reads:
         refused = (*refused, refusals.FORBIDDEN)
     if route.path.startswith(KEYLESS):
         refused = tuple(_of_keyless(refused))
@@ -235,7 +238,6 @@ def _takes(need: Need | None) -> str:
 _SERVER: Final = {
     "url": "/",
     "description": "The service that gave this document, be it in production or a local one.",
-    "x-internal": False,
 }
 
 
@@ -258,6 +260,19 @@ def _tags(nouns: Iterable[Noun]) -> Iterator[Json]:
 def _guide(name: str) -> str:
     """Read what is said of a tag, in Markdown."""
     return (_GUIDES / f"{name}.md").read_text(encoding="utf-8").strip()
+
+
+_OWN_ID: Final = (
+    "its own `X-Request-Id`, where that is 8 to 64 letters, digits, dots, underscores and hyphens; "
+    "else a new one."
+)
+
+
+_SOMETIMES: Final = {
+    *("Access-Control-Allow-Origin", "Content-Encoding", "Idempotency-Replayed", "Link"),
+    *("RateLimit", "RateLimit-Policy", "Retry-After"),
+}
+"""Headers that come only where there is something to say; the others always."""
 
 
 def _headers() -> Json:
@@ -287,7 +302,7 @@ def _headers() -> Json:
         "WWW-Authenticate": ("`Bearer`: send a key in `Authorization`.", 100),
         "Accept": ("The media types that the operation reads.", 200),
         "Accept-Patch": ("The media types of patches that the operation reads.", 200),
-        "X-Request-Id": ("The id under which the log has this request.", 64),
+        "X-Request-Id": (f"The id under which the log has this request: {_OWN_ID}", 64),
         "Cache-Control": ("Whether the answer may be kept: not without asking.", 100),
         "X-Content-Type-Options": ("`nosniff`.", 20),
         "Referrer-Policy": ("`no-referrer`.", 50),
@@ -298,6 +313,11 @@ def _headers() -> Json:
         ),
     }
     return {
-        name: {"description": description, "schema": {"type": "string", "maxLength": most}}
+        name: {
+            "description": description,
+            "required": name not in _SOMETIMES,
+            "schema": {"type": "string", "maxLength": most},
+            "example": HEADERS[name],
+        }
         for name, (description, most) in told.items()
     }

@@ -8,6 +8,7 @@ new property or a new term breaks no client that was generated before.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from msgspec import UNSET, Struct
 from msgspec.structs import FieldInfo
 
 from schemas.base import Create, Shape, fields, is_vocabulary, shape
-from schemas.vocabularies import Vocabulary
+from schemas.vocabularies import VOCABULARIES, Vocabulary
 
 Json = dict[str, Any]
 
@@ -113,8 +114,10 @@ class Components:
         """Turn what msgspec says of a type, `or null` left out, into one face of it."""
         about = {name: raw[name] for name in ("description", "default") if name in raw}
         schema = {name: value for name, value in raw.items() if name not in (*about, "title")}
-        if names := schema.pop("x-components", None):
-            schema = _one_of_these(names)
+        if name := schema.pop("x-component", None):
+            schema = reference(name)  # what msgspec knows as any object
+        elif name := schema.pop("x-vocabulary", None):
+            schema = open_terms(meanings(VOCABULARIES[name])) | schema
         elif "anyOf" in schema:
             # An integer or a float, both with the same bounds, is a number.
             *_, main = (member for member in schema.pop("anyOf") if member.get("type") != "null")
@@ -136,7 +139,7 @@ class Components:
         if not is_vocabulary(kind):
             return self._named(kind.__name__ + face.value, kind, face)
         if face is Face.RESPONSE:
-            return _open_terms(kind)
+            return open_terms(meanings(kind))
         if kind.__name__ not in self.schemas:
             self.schemas[kind.__name__] = _terms(kind)
         return reference(kind.__name__)
@@ -161,12 +164,6 @@ def whole(least: int, most: int) -> Json:
     """Describe a whole number."""
     width = "int32" if most < 2**31 else "int64"
     return {"type": "integer", "format": width, "minimum": least, "maximum": most}
-
-
-def _one_of_these(names: list[str]) -> Json:
-    """Refer to schemas that are named elsewhere, for what msgspec knows as any object."""
-    found = [reference(name) for name in names]
-    return found[0] if len(found) == 1 else {"anyOf": found}
 
 
 def _described(struct: type[Struct]) -> list[tuple[FieldInfo, Json]]:
@@ -212,21 +209,26 @@ def _read_only(schema: Json) -> Json:
 def _terms(vocabulary: type[Vocabulary]) -> Json:
     question = " ".join(inspect.cleandoc(vocabulary.__doc__ or "").split())
     return {
-        "description": f"{question}\n\n{_meanings(vocabulary)}",
+        "description": f"{question}\n\n{_told(meanings(vocabulary))}",
         "type": "string",
         "enum": [term.value for term in vocabulary],
     }
 
 
-def _open_terms(vocabulary: type[Vocabulary]) -> Json:
-    """Describe a term in a response: others may come."""
+def open_terms(terms: Mapping[str, str]) -> Json:
+    """Describe a term, by the meanings of those that there are: others may come."""
     return {
-        "description": f"More terms may come.\n\n{_meanings(vocabulary)}",
+        "description": f"More terms may come.\n\n{_told(terms)}",
         "type": "string",
         "maxLength": MOST_TERM,
-        "x-extensible-enum": [term.value for term in vocabulary],
+        "x-extensible-enum": list(terms),
     }
 
 
-def _meanings(vocabulary: type[Vocabulary]) -> str:
-    return "\n".join(f"- `{term.value}`: {term.meaning}" for term in vocabulary)
+def meanings(vocabulary: type[Vocabulary]) -> dict[str, str]:
+    """Give the terms of a vocabulary, each with its meaning."""
+    return {term.value: term.meaning for term in vocabulary}
+
+
+def _told(terms: Mapping[str, str]) -> str:
+    return "\n".join(f"- `{term}`: {meaning}" for term, meaning in terms.items())

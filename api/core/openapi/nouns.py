@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 from api.core import sql
 from api.core.openapi.examples import Story, story
 from api.core.openapi.faces import Components, Face, Json, nullable, reference, whole
 from api.core.resource import CURSOR, MOST_LIMIT, Resource
-from schemas.base import Version
+from schemas.base import Version, fields, shape
 from schemas.changes import Change
-from schemas.vocabularies import RevisionOp
+from schemas.exports import ExportLine
+from schemas.imports import ImportLine
+from schemas.vocabularies import RelationKind, RevisionOp
 
 LINKED: Final = ("get", "replace", "update", "delete")
 """What one can do with a record that an answer has brought."""
@@ -42,6 +46,17 @@ class Noun:
         return self.of.record.__name__
 
     @property
+    def symmetric(self) -> bool:
+        """Whether it has relations that are stored once, and found from both ends."""
+        inside = (shape(field.type).kind for field in fields(self.of.create))
+        return any(
+            shape(field.type).kind is RelationKind
+            for part in inside
+            if isinstance(part, type) and issubclass(part, Struct)
+            for field in fields(part)
+        )
+
+    @property
     def story(self) -> Story:
         """The example."""
         return story(self.of)
@@ -64,6 +79,9 @@ def add(noun: Noun) -> None:
     _add_page(noun, f"{noun.name}RevisionPage", revision, nothing)
     told = noun.story
     for name, summary, value in (
+        (f"{noun.name}Minimal", "Only what is needed", told.minimal),
+        (f"{noun.name}New", "With what is known", told.new),
+        (f"{noun.name}Posted", "As it is answered", told.posted),
         (f"{noun.name}Create", "As a client writes it", told.create),
         (f"{noun.name}Update", "A change", told.update),
         (noun.name, "As it is read", told.created),
@@ -141,7 +159,7 @@ def _add_revision(noun: Noun, record: Json) -> None:
             "maxLength": 32,
         },
         "actor": {
-            "description": "Who did it; null if that is not known.",
+            "description": "The id of the key with which it was done; null if there was none.",
             "type": ["string", "null"],
             "maxLength": 200,
         },
@@ -159,29 +177,54 @@ def _add_revision(noun: Noun, record: Json) -> None:
     )
 
 
-def add_changes(nouns: Iterable[Noun], components: Components) -> None:
-    """Name what the feed says of each noun's records, and the union of these."""
-    components.response(Change)
-    of_any = components.schemas[Change.__name__]
-    mapping = {}
-    for noun in nouns:
-        name = f"{noun.name}Change"
-        of_any_record = of_any["properties"]
-        properties = of_any_record | {
-            "type": {
-                "description": of_any_record["type"]["description"].partition("\n")[0],
-                "type": "string",
-                "const": noun.one,
-            },
-            "record": nullable(reference(noun.name))
-            | {"description": of_any_record["record"]["description"]},
+class _OfAnyType(NamedTuple):
+    """What holds a record of any type: in the document it is one schema for each type."""
+
+    struct: type[Struct]
+    holder: str
+    told: str
+    sent: bool = False  # by a client
+
+
+_OF_ANY_TYPE: Final = (
+    _OfAnyType(Change, "record", "One change of {}."),
+    _OfAnyType(ExportLine, "data", "A line that has {}."),
+    _OfAnyType(ImportLine, "data", "A line that writes or deletes {}.", sent=True),
+)
+
+
+def add_unions(nouns: Iterable[Noun], components: Components) -> None:
+    """Name what holds a record of any type: for each noun, and as the union of these."""
+    for each in _OF_ANY_TYPE:
+        (components.request if each.sent else components.response)(each.struct)
+        name = each.struct.__name__
+        of_any = components.schemas[name]
+        mapping = {}
+        for noun in nouns:
+            components.schemas[f"{noun.name}{name}"] = _of_one_type(each, of_any, noun)
+            mapping[noun.one] = reference(f"{noun.name}{name}")["$ref"]
+        components.schemas[name] = {
+            "description": of_any["description"],
+            "oneOf": [{"$ref": place} for place in mapping.values()],
+            "discriminator": {"propertyName": "type", "mapping": mapping},
         }
-        components.schemas[name] = _all_there(f"One change of {noun.a_one}.", properties)
-        mapping[noun.one] = reference(name)["$ref"]
-    components.schemas[Change.__name__] = {
-        "description": of_any["description"],
-        "oneOf": [{"$ref": place} for place in mapping.values()],
-        "discriminator": {"propertyName": "type", "mapping": mapping},
+
+
+def _of_one_type(each: _OfAnyType, of_any: Json, noun: Noun) -> Json:
+    """Write what is held of one noun's records."""
+    properties = of_any["properties"]
+    held = properties[each.holder]
+    record = reference(noun.of.create.__name__ if each.sent else noun.name)
+    kind = {
+        "description": properties["type"]["description"].partition("\n")[0],
+        "type": "string",
+        "const": noun.one,
+    }
+    record = nullable(record) if "null" in held["type"] else record
+    holder = {each.holder: record | {"description": held["description"]}}
+    return of_any | {
+        "description": each.told.format(noun.a_one),
+        "properties": properties | {"type": kind} | holder,
     }
 
 

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from api.core.filters import Parameter
-from api.core.openapi import parameters, refusals
+from api.core.openapi import examples, parameters, refusals
 from api.core.openapi.faces import Components, Face, Json, reference
 from api.core.openapi.nouns import LINKED, Noun
 from api.core.openapi.refusals import ANYWHERE, Refusal, headers
-from api.core.request import JSON, MERGE_PATCH
+from api.core.request import JSON, MERGE_PATCH, NDJSON
 from api.core.resource import AS_OF, CURSOR, LIMIT
+from api.settings import Settings
 from schemas.base import Version
+
+_DEFAULTS: Final = Settings()
+_UNLESS: Final = ", unless whoever runs the service has set another limit."
+
+
+class Link(NamedTuple):
+    """How one goes on from an answer: to an operation, whose parameters the answer has."""
+
+    operation: str
+    parameters: Mapping[str, str]
+    told: str
 
 
 class Operation(Struct, frozen=True, kw_only=True):
@@ -23,10 +36,11 @@ class Operation(Struct, frozen=True, kw_only=True):
 
     tag: str
     description: str
+    told: str  # of the success
     answer: tuple[
         Any, ...
-    ]  # Structs, or a type of string; of NDJSON, each a line; none without one
-    example: Any  # a body; of NDJSON, a line
+    ]  # Structs, the names of schemas, or a type of string; of NDJSON, each a line
+    example: Any  # a body; of lines and events several by name, each with a summary
     status: int = 200
     headers: tuple[str, ...] = ()
     media_type: str = JSON
@@ -36,6 +50,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     body: type[Struct] | None = None
     body_type: str = JSON
     body_example: Any = None
+    links: tuple[Link, ...] = ()
     callbacks: tuple[str, ...] = ()  # of the document's webhooks, posted to the body's `url`
     refusals: tuple[Refusal, ...] = (refusals.BAD_QUERY,)
 
@@ -48,7 +63,7 @@ def written(declared: Operation, components: Components) -> Written:
     """Write down an operation that was declared beside its handler."""
     operation: Json = {"description": declared.description}
     if given := [
-        *(parameters.described(p, components, where="path") for p in declared.path_parameters),
+        *(_in_path(p, declared.tag, components) for p in declared.path_parameters),
         *(parameters.described(p, components) for p in declared.parameters),
         *(parameters.header(name) for name in declared.header_parameters),
     ]:
@@ -58,12 +73,18 @@ def written(declared: Operation, components: Components) -> Written:
             "schema": components.request(declared.body),
             "example": msgspec.to_builtins(declared.body_example),
         }
-        operation["requestBody"] = {"required": True, "content": {declared.body_type: media}}
-    answer: Json = {"description": "Done.", "headers": headers(*declared.headers)}
+        operation["requestBody"] = {
+            "description": _told_of_body(declared.body, declared.body_type),
+            "required": True,
+            "content": {declared.body_type: media},
+        }
+    answer: Json = {"description": declared.told, "headers": headers(*declared.headers)}
     if answers := [_answered(each, components) for each in declared.answer]:
         schema = answers[0] if len(answers) == 1 else {"anyOf": answers}
-        media = {"schema": schema, "example": msgspec.to_builtins(declared.example)}
+        media = {"schema": schema, **_shown(declared.example)}
         answer["content"] = {declared.media_type: media}
+    if declared.links:
+        answer["links"] = {each.operation: _link(each) for each in declared.links}
     operation["responses"] = {str(declared.status): answer}
     if declared.callbacks:
         operation["callbacks"] = {
@@ -73,8 +94,50 @@ def written(declared: Operation, components: Components) -> Written:
     return operation, (*declared.refusals, *ANYWHERE)
 
 
+def _shown(example: Any) -> Json:  # noqa: ANN401 - any body, or several by name
+    if not isinstance(example, Mapping):
+        return {"example": msgspec.to_builtins(example)}
+    return {
+        "examples": {
+            name: {"summary": summary, "value": msgspec.to_builtins(value)}
+            for name, (summary, value) in example.items()
+        }
+    }
+
+
+def _told_of_body(body: type[Struct], media_type: str) -> str:
+    """Say what is sent, and how long it may be."""
+    what = inspect.cleandoc(body.__doc__ or "").partition("\n")[0]
+    if media_type != NDJSON:
+        return f"{what} {_at_most(_DEFAULTS.body_bytes)}"
+    return (
+        "A line of JSON each, in UTF-8. A line has at most "
+        f"{_DEFAULTS.body_bytes:,} bytes, an article's {_DEFAULTS.article_body_bytes:,}"
+        f"{_UNLESS} The body as a whole has no limit."
+    )
+
+
+def _at_most(most: int) -> str:
+    return f"At most {most:,} bytes{_UNLESS}"
+
+
+def _in_path(parameter: Parameter, tag: str, components: Components) -> Json:
+    example = examples.of_path(tag, parameter)
+    return parameters.described(parameter, components, where="path", example=example)
+
+
+def _link(link: Link) -> Json:
+    return {
+        "operationId": link.operation,
+        "parameters": dict(link.parameters),
+        "description": link.told,
+    }
+
+
 def _answered(body: Any, components: Components) -> Json:  # noqa: ANN401 - a type form
     """Describe what is answered: a Struct by its name, other types in full."""
+    if isinstance(body, str):
+        return reference(body)
     if isinstance(body, type):
         return components.response(body)
     return components.value(body, Face.RESPONSE)
@@ -83,13 +146,19 @@ def _answered(body: Any, components: Components) -> Json:  # noqa: ANN401 - a ty
 # --- bodies ----------------------------------------------------------------------------------
 
 
-def _media(media_type: str, schema: str, example: str) -> Json:
-    shown = {example: {"$ref": f"#/components/examples/{example}"}}
-    return {media_type: {"schema": reference(schema), "examples": shown}}
+def _media(media_type: str, schema: str, *shown: str) -> Json:
+    references = {name: {"$ref": f"#/components/examples/{name}"} for name in shown}
+    return {media_type: {"schema": reference(schema), "examples": references}}
 
 
-def _body(media_type: str, schema: str) -> Json:
-    return {"required": True, "content": _media(media_type, schema, schema)}
+def _body(noun: Noun, media_type: str, schema: str, *shown: str) -> Json:
+    what = "A merge patch of" if media_type == MERGE_PATCH else "The whole of"
+    most = _DEFAULTS.article_body_bytes if noun.of.large else _DEFAULTS.body_bytes
+    return {
+        "description": f"{what} {noun.a_one}. {_at_most(most)}",
+        "required": True,
+        "content": _media(media_type, schema, *(shown or (schema,))),
+    }
 
 
 def _record(noun: Noun, description: str, *more: str, example: str = "") -> Json:
@@ -110,21 +179,21 @@ def _linked(noun: Noun, record: Json) -> Json:
     return record | {"links": links}
 
 
-def _created(noun: Noun, *more: str) -> Json:
-    return _linked(noun, _record(noun, f"The {noun.one}, created.", "Location", *more))
+def _created(noun: Noun, *more: str, example: str = "") -> Json:
+    told = f"The {noun.one}, created."
+    return _linked(noun, _record(noun, told, "Location", *more, example=example))
 
 
 # --- a noun's operations ---------------------------------------------------------------------
 
 _READ: Final = (*ANYWHERE, refusals.UNAVAILABLE)
 _WRITE: Final = (*_READ, refusals.STORAGE_FULL)
-_READ_BODY: Final = (
-    refusals.BAD_BODY,
-    refusals.REQUEST_TIMEOUT,
-    refusals.BODY_TOO_LARGE,
-    *_WRITE,
-)
+_READ_BODY: Final = (refusals.BAD_BODY, refusals.REQUEST_TIMEOUT, *_WRITE)
 _WRITE_BODY: Final = (*_READ_BODY, refusals.NOT_UNIQUE, refusals.INVALID_RECORD)
+
+
+def _too_large(noun: Noun) -> Refusal:
+    return refusals.ARTICLE_TOO_LARGE if noun.of.large else refusals.BODY_TOO_LARGE
 
 
 def _list(noun: Noun) -> Written:
@@ -143,25 +212,30 @@ def _list(noun: Noun) -> Written:
 
 
 def _create(noun: Noun) -> Written:
-    required = ", ".join(f"`{name}`" for name in _needed(noun))
     return {
-        "description": f"Writes {noun.a_one} under a new id. Needed is only {required}. With an "
+        "description": f"Writes {noun.a_one} under a new id. It needs {_needed(noun)}. With an "
         "`Idempotency-Key` it is safe to repeat; so is `PUT`, which writes under an id of one's "
         "own.",
         "parameters": [parameters.header("IdempotencyKey")],
-        "requestBody": _body(JSON, f"{noun.name}Create"),
-        "responses": {"201": _created(noun, "Idempotency-Replayed")},
+        "requestBody": _body(
+            noun, JSON, f"{noun.name}Create", f"{noun.name}Minimal", f"{noun.name}New"
+        ),
+        "responses": {"201": _created(noun, "Idempotency-Replayed", example=f"{noun.name}Posted")},
     }, (
         *_READ_BODY,
+        _too_large(noun),
         refusals.NOT_CREATED,
         refusals.INVALID_NEW_RECORD,
         refusals.NOT_JSON,
     )
 
 
-def _needed(noun: Noun) -> list[str]:
-    found: list[str] = noun.components.schemas[noun.of.create.__name__]["required"]
-    return found
+def _needed(noun: Noun) -> str:
+    """Name what a new record has to have: required properties, and what a rule asks for."""
+    names = noun.components.schemas[noun.of.create.__name__]["required"]
+    needed = [f"`{name}`" for name in names] + [*filter(None, [noun.of.create.also_needed])]
+    *most, last = needed
+    return f"only {', '.join(most)} and {last}" if most else f"only {last}"
 
 
 def _get(noun: Noun) -> Written:
@@ -195,13 +269,14 @@ def _replace(noun: Noun) -> Written:
             parameters.header("IfMatchOptional"),
             parameters.header("IfNoneMatchToCreate"),
         ],
-        "requestBody": _body(JSON, f"{noun.name}Create"),
+        "requestBody": _body(noun, JSON, f"{noun.name}Create"),
         "responses": {
             "200": _linked(noun, _record(noun, f"The {noun.one}, replaced.")),
             "201": _created(noun),
         },
     }, (
         *_WRITE_BODY,
+        _too_large(noun),
         refusals.NOT_FOUND,
         refusals.GONE,
         refusals.PRECONDITION_FAILED,
@@ -216,10 +291,11 @@ def _update(noun: Noun) -> Written:
         "description": "Applies a merge patch (RFC 7396): what is absent stays, null removes, a "
         "list replaces the whole list. A patch that changes nothing makes no new version.",
         "parameters": [parameters.identity(noun), parameters.header("IfMatch")],
-        "requestBody": _body(MERGE_PATCH, f"{noun.name}Update"),
+        "requestBody": _body(noun, MERGE_PATCH, f"{noun.name}Update"),
         "responses": {"200": _linked(noun, changed)},
     }, (
         *_WRITE_BODY,
+        _too_large(noun),
         refusals.NOT_FOUND,
         refusals.GONE,
         refusals.PRECONDITION_FAILED,
@@ -264,7 +340,7 @@ def _restore(noun: Noun) -> Written:
             parameters.header("IfMatch"),
             parameters.header("IdempotencyKey"),
         ],
-        "responses": {"200": back},
+        "responses": {"200": _linked(noun, back)},
     }, (
         refusals.BAD_REQUEST,
         refusals.NOT_FOUND,
@@ -281,7 +357,7 @@ def _get_by_external_id(noun: Noun) -> Written:
     return {
         "description": f"Gives the {noun.one} that another system knows by this name.",
         "parameters": [*parameters.external_id(noun), parameters.header("IfNoneMatch")],
-        "responses": {"200": found, "304": _not_modified("Content-Location")},
+        "responses": {"200": _linked(noun, found), "304": _not_modified("Content-Location")},
     }, (refusals.BAD_REQUEST, refusals.NOT_FOUND, refusals.GONE, *_READ)
 
 
@@ -295,12 +371,12 @@ def _upsert(noun: Noun) -> Written:
             parameters.header("IfMatchOptional"),
             parameters.header("IfNoneMatchToCreate"),
         ],
-        "requestBody": _body(JSON, f"{noun.name}Create"),
+        "requestBody": _body(noun, JSON, f"{noun.name}Create"),
         "responses": {
             "200": _linked(noun, _record(noun, f"The {noun.one}, replaced or restored.")),
             "201": _created(noun),
         },
-    }, (*_WRITE_BODY, refusals.PRECONDITION_FAILED, refusals.NOT_JSON)
+    }, (*_WRITE_BODY, _too_large(noun), refusals.PRECONDITION_FAILED, refusals.NOT_JSON)
 
 
 def _list_revisions(noun: Noun) -> Written:
@@ -329,7 +405,7 @@ def _get_revision(noun: Noun) -> Written:
         "description": f"Tells what made one version of the {noun.one}, and how it was then.",
         "parameters": [
             parameters.identity(noun),
-            parameters.described(version, noun.components, where="path") | {"example": 1},
+            parameters.described(version, noun.components, where="path", example=1),
         ],
         "responses": {"200": revision},
     }, (refusals.BAD_QUERY, refusals.NOT_FOUND, *_READ)

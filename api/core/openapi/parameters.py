@@ -5,17 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from api.core.filters import MOST_VALUES, Filter, Parameter
+from api.core.openapi import examples
 from api.core.openapi.faces import Components, Json
 from api.core.openapi.nouns import Noun
 from api.core.request import IDEMPOTENCY_KEY_PATTERN, LONGEST_IDEMPOTENCY_KEY
 from api.core.resource import NAMESPACE, VALUE
 from schemas.base import Id
+from schemas.examples import HEADERS
+from schemas.vocabularies import RecordType
 
-_ETAG = '"01938f7a-4c00-7000-8000-000000000003.1.1"'
 
+def described(
+    parameter: Parameter,
+    components: Components,
+    *,
+    where: str = "query",
+    of: RecordType | None = None,
+    example: str | int | None = None,
+) -> Json:
+    """Describe a parameter of the path or the query.
 
-def described(parameter: Parameter, components: Components, *, where: str = "query") -> Json:
-    """Describe a parameter of the path or the query."""
+    What has to be sent has its example as a parameter, which pages that try operations out send.
+    Of what can be left out the schema has it: nobody means to send sixty filters at once.
+    """
     schema = components.value(parameter.type)
     if parameter.many:
         schema = {"type": "array", "items": schema, "minItems": 1, "maxItems": MOST_VALUES}
@@ -26,6 +38,10 @@ def described(parameter: Parameter, components: Components, *, where: str = "que
     about: Json = {"name": parameter.name, "in": where, "description": parameter.description}
     if where == "path":
         about["required"] = True
+    if example is None:
+        schema["examples"] = [examples.of_query(parameter, of)]
+    else:
+        about["example"] = example
     if parameter.many or parameter.terms:
         about |= {"style": "form", "explode": parameter.many}
     return about | {"schema": schema}
@@ -35,13 +51,14 @@ def of_list(noun: Noun) -> Iterable[Json]:
     """Describe what a list can be asked, as the service itself reads it."""
     filters = {p.name: f for f in noun.of.all_filters for p in f.parameters}
     for name, parameter in noun.of.list_parameters.items():
-        found = described(parameter, noun.components)
+        found = described(parameter, noun.components, of=noun.of.type)
         found["description"] += _company(filters.get(name), name)
         if name == "q":
             found["description"] += f" Searched are {noun.of.searched}."
         elif name == "sort":
             terms = {"type": "string", "enum": list(noun.of.all_sorts)}
-            found["schema"] = terms | {"default": parameter.default}
+            about = {key: found["schema"][key] for key in ("default", "examples")}
+            found["schema"] = terms | about
         yield found
 
 
@@ -70,14 +87,14 @@ def _company(declared: Filter | None, name: str) -> str:
 def identity(noun: Noun) -> Json:
     """Describe the id in the path."""
     parameter = Parameter("id", Id, f"The {noun.one}'s id.")
-    return described(parameter, noun.components, where="path") | {"example": noun.story.id}
+    return described(parameter, noun.components, where="path", example=noun.story.id)
 
 
 def external_id(noun: Noun) -> list[Json]:
     """Describe the two parameters that name a record in another system."""
     return [
-        described(parameter, noun.components)
-        | {"required": True, "example": noun.story.external_id[parameter.name]}
+        described(parameter, noun.components, example=noun.story.external_id[parameter.name])
+        | {"required": True}
         for parameter in (NAMESPACE, VALUE)
     ]
 
@@ -88,22 +105,20 @@ def header(name: str) -> Json:
 
 
 def of_headers() -> dict[str, Json]:
-    """Describe the request headers that operations read.
-
-    Only what has to be sent has an example: pages that try operations out send the examples.
-    """
+    """Describe the request headers that operations read."""
     still = "The record's `ETag`: the write happens only if the record is still at that version."
     overwrites = "`*` overwrites whatever is there"
     return {
-        "IfMatch": _of_header("If-Match", f"{still} {overwrites}.", required=True)
-        | {"example": _ETAG},
+        "IfMatch": _of_header("If-Match", f"{still} {overwrites}.", required=True),
         "IfMatchOptional": _of_header("If-Match", f"{still} {overwrites}, and creates nothing."),
         "IfNoneMatch": _of_header(
             "If-None-Match",
             "An `ETag` that is at hand: if the record is still at that version, the answer is 304.",
         ),
         "IfNoneMatchToCreate": _of_header(
-            "If-None-Match", "`*`: the write happens only if there is no such record yet."
+            "If-None-Match",
+            "`*`: the write happens only if there is no such record yet.",
+            example="*",
         ),
         "LastEventId": _of_header(
             "Last-Event-ID",
@@ -132,11 +147,18 @@ def _idempotency_key(description: str) -> Json:
     return about
 
 
-def _of_header(name: str, description: str, *, required: bool = False, least: int = 1) -> Json:
-    return {
+def _of_header(
+    name: str, description: str, *, required: bool = False, least: int = 1, example: str = ""
+) -> Json:
+    about: Json = {
         "name": name,
         "in": "header",
         "required": required,
         "description": description,
         "schema": {"type": "string", "minLength": least, "maxLength": 8_192},
     }
+    if required:
+        about["example"] = HEADERS[name]
+    else:
+        about["schema"]["examples"] = [example or HEADERS[name]]
+    return about

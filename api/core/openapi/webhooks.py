@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from api.core.openapi.faces import Components, Json
 from api.core.request import JSON
-from schemas.examples import CLAIM_ID
+from schemas.examples import AT, CLAIM_ID, CURSOR, HEADERS, WEBHOOK_ID
 from schemas.vocabularies import ChangeOp, RecordType
 from schemas.webhooks import (
     MESSAGE_ID_PATTERN,
@@ -40,13 +40,13 @@ _MESSAGES: Final = (
         body=WebhookEvent,
         example=WebhookEvent(
             type="claim.updated",
-            timestamp="2024-12-19T10:00:00.250000Z",
+            timestamp=AT,
             data=WebhookChange(
                 type=RecordType.CLAIM,
                 id=CLAIM_ID,
                 version=2,
                 op=ChangeOp.UPDATED,
-                cursor="Z3VlsbRzXQkwC-5bIjVmYzAxYWU5ZDAyYiIsNDIsIjlmM2MwNzFhMmI0ZCIsMTUsNDBd",
+                cursor=CURSOR,
                 url=f"/v1/claims/{CLAIM_ID}",
             ),
         ),
@@ -60,8 +60,8 @@ _MESSAGES: Final = (
         body=WebhookTestEvent,
         example=WebhookTestEvent(
             type="webhook.test",
-            timestamp="2024-12-19T10:00:00.250000Z",
-            data=WebhookTestSubject(webhook_id="01938f7a-4c00-7000-8000-00000000000c"),
+            timestamp=AT,
+            data=WebhookTestSubject(webhook_id=WEBHOOK_ID),
         ),
     ),
 )
@@ -108,6 +108,7 @@ def _header(name: str, description: str, schema: Json) -> Json:
         "required": True,
         "description": description,
         "schema": schema,
+        "example": HEADERS[name],
     }
 
 

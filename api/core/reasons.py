@@ -1,0 +1,48 @@
+"""Why a value is refused, in words: msgspec's messages are written for who programs in Python."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_TYPE: Final = re.compile(r"Expected `(?P<wanted>[^`]+)`, got `(?P<got>[^`]+)`\Z")
+_NUMBER: Final = re.compile(r"Expected `(?:int|float)` (?P<sign>[<>]=) (?P<bound>\S+)\Z")
+_LENGTH: Final = re.compile(
+    r"Expected `(?P<what>str|array|object)` of length (?P<sign>[<>]=) (?P<bound>\d+)\Z"
+)
+_SIGNS: Final = {"<=": "At most", ">=": "At least"}
+_UNITS: Final = {"str": "character", "array": "item", "object": "property"}
+_TYPES: Final = {
+    "str": "a string",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+
+
+def told(reason: str, form: str | None = None) -> str:
+    """Put a message of msgspec into words; `form` is what a string of the type looks like."""
+    if found := _TYPE.match(reason):
+        return f"It takes {_types(found['wanted'])}, not {_types(found['got'])}."
+    if form is not None and reason.startswith("Expected `str`"):
+        return f"It takes {form}."
+    if found := _NUMBER.match(reason):
+        return f"{_SIGNS[found['sign']]} {found['bound'].removesuffix('.0')}."
+    if found := _LENGTH.match(reason):
+        return f"{_SIGNS[found['sign']]} {_counted(int(found['bound']), _UNITS[found['what']])}."
+    return f"{reason}."
+
+
+def _types(names: str) -> str:
+    """Name JSON types; a number is an integer or not."""
+    known = names.removeprefix("int | ").split(" | ")
+    return " or ".join(_TYPES.get(name, name) for name in known)
+
+
+def _counted(number: int, unit: str) -> str:
+    if number == 1:
+        return f"1 {unit}"
+    return f"{number:,} {unit}s".replace("propertys", "properties")
