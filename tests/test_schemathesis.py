@@ -6,8 +6,8 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +17,7 @@ import pytest
 from tests.conftest import KEY, allow, as_service, bearer, cloned
 from tests.factories import EVERY, Noun
 from tests.test_cli import environment, serving
+from tests.traffic import resolved
 
 HERE: Final = Path(__file__).parent
 PUBLISHED: Final = HERE.parent / "openapi" / "openapi.json"
@@ -31,8 +32,15 @@ SERVED: Final = {
     "CLAIM_RECORDS_LOG_LEVEL": "warning",
     "CLAIM_RECORDS_WEBHOOK_NETWORKS": "127.0.0.0/8",
 }
-SEED: Final = "20"
-SECONDS: Final = "20"
+SEED: Final = 20
+REQUESTS: Final = "10"
+"""How many random requests an operation gets of each kind, at most."""
+WALKS: Final = "100"
+"""How many walks a round has, at most."""
+ROUNDS: Final = 20
+"""How many rounds there may be until each way was taken: one or two, as a rule."""
+PATIENCE: Final = 1800
+"""Seconds for what takes two minutes, on a machine that does much else."""
 EVERYWHERE: Final = frozenset({404, 428})
 """What each operation that documents it has to have answered with, whatever is made up."""
 NEVER: Final = {
@@ -57,41 +65,42 @@ class Call(NamedTuple):
     link: str | None
 
 
-async def run(template: str, tmp_path: Path, *arguments: str) -> tuple[list[Call], str]:
-    """Serve a database of one's own, and let schemathesis loose on it."""
+@asynccontextmanager
+async def service(template: str, tmp_path: Path) -> AsyncIterator[str]:
+    """Serve a database of one's own, which is left as it has to be; gives its address."""
     async with cloned(template) as url:
         await allow(url)
         settings = SERVED | {"DATABASE_URL": as_service(url), "MIGRATE_URL": url}
         with serving(tmp_path, **settings) as running:
-            report = tmp_path / "report.ndjson"
-            done = await asyncio.to_thread(_loose, running.address, report, arguments)
+            yield running.address
             async with httpx.AsyncClient(base_url=running.address, headers=bearer(KEY)) as client:
                 me = await client.get("/v1/me")
             assert me.json()["scopes"], "the key was withdrawn on the way"
             assert running.stop() == 0
-    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
-    return list(calls(report)), done.stdout
 
 
-def _loose(
-    address: str, report: Path, arguments: tuple[str, ...]
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+async def run(address: str, tmp_path: Path, *arguments: str, seed: int = SEED) -> list[Call]:
+    """Let schemathesis loose on a service."""
+    report = tmp_path / f"{seed}.ndjson"
+    done = await asyncio.to_thread(
+        subprocess.run,
         [
             *(sys.executable, "-m", "schemathesis.cli"),
             *("--config-file", str(HERE / "schemathesis.toml")),
             *("run", str(PUBLISHED), "--url", address),
             *("--header", f"Authorization: Bearer {KEY}"),
-            *("--seed", SEED, "--generation-database", "none", "--continue-on-failure"),
+            *("--seed", str(seed), "--generation-database", "none", "--continue-on-failure"),
             *("--no-color", "--report-ndjson-path", str(report), *arguments),
         ],
         check=False,
         capture_output=True,
         text=True,
-        cwd=report.parent,
+        cwd=tmp_path,
         env=environment(SCHEMATHESIS_HOOKS="tests.schemathesis_hooks", PYTHONPATH=str(HERE.parent)),
-        timeout=600,
+        timeout=PATIENCE,
     )
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
+    return list(calls(report))
 
 
 def calls(report: Path) -> Iterator[Call]:
@@ -113,7 +122,8 @@ def calls(report: Path) -> Iterator[Call]:
 async def test_what_the_document_allows_and_forbids_is_so(
     template: str, tmp_path: Path, record_property: Record
 ) -> None:
-    found, _ = await run(template, tmp_path, "--phases", "examples,coverage")
+    async with service(template, tmp_path) as address:
+        found = await run(address, tmp_path, "--phases", "examples,coverage")
     record_property("contract", table(found))
     seen = {(call.operation, call.status) for call in found}
     assert OPERATIONS.keys() - {name for name, _ in seen} == set()
@@ -136,7 +146,9 @@ def table(found: list[Call]) -> str:
 
 @pytest.mark.outside
 async def test_random_requests_are_answered_as_documented(template: str, tmp_path: Path) -> None:
-    await run(template, tmp_path, "--phases", "fuzzing", "--max-time", SECONDS)
+    async with service(template, tmp_path) as address:
+        found = await run(address, tmp_path, "--phases", "fuzzing", "--max-examples", REQUESTS)
+    assert OPERATIONS.keys() - {call.operation for call in found} == set()
 
 
 @pytest.mark.outside
@@ -144,22 +156,37 @@ async def test_random_requests_are_answered_as_documented(template: str, tmp_pat
 async def test_one_operation_leads_to_the_next(
     template: str, tmp_path: Path, noun: Noun, record_property: Record
 ) -> None:
-    chosen = ("--include-path-regex", f"^{noun.path}(/|$)")
-    found, told = await run(
-        template, tmp_path, *chosen, "--phases", "stateful", "--max-time", SECONDS
+    made, changed = ways(noun, "POST"), (ways(noun, "PUT"), ways(noun, "PATCH"))
+    followed: set[str] = set()
+    chosen = ("--include-path-regex", f"^{noun.path}(/|$)", "--phases", "stateful")
+    async with service(template, tmp_path) as address:
+        # A walk is random, and so is which way it takes: there are more until enough were taken.
+        for rounds in range(1, ROUNDS + 1):
+            arguments = (*chosen, "--max-examples", WALKS)
+            found = await run(address, tmp_path, *arguments, seed=SEED + rounds)
+            followed |= {call.link for call in found if call.link and call.status < 400}
+            if made <= followed and all(each & followed for each in changed):
+                break
+    told = f"{len(followed)} of {links(noun)} links followed, in {rounds} rounds of walks"
+    record_property("contract", f"schemathesis: {noun.type}: {told}")
+    assert made - followed == set()
+    assert all(each & followed for each in changed)
+
+
+def ways(noun: Noun, method: str) -> set[str]:
+    """Name the links that lead from where a record was written to what can be done with it."""
+    one, name = f"{noun.path}/{{id}}", noun.resource.record.__name__
+    source = f"POST {noun.path} -> [201]" if method == "POST" else f"{method} {one} -> [200]"
+    verbs = {"get": "GET", "replace": "PUT", "update": "PATCH", "delete": "DELETE"}
+    return {f"{source} {verb}{name} -> {target} {one}" for verb, target in verbs.items()}
+
+
+def links(noun: Noun) -> int:
+    """Count the links that the operations of a noun document."""
+    answers = (
+        resolved(DOCUMENT, answer)
+        for name, operation in OPERATIONS.items()
+        if name.partition(" ")[2].startswith(noun.path)
+        for answer in operation["responses"].values()
     )
-    followed = Counter(call.link for call in found if call.link is not None and call.status < 400)
-    (covered,) = (line for line in told.splitlines() if "API Links" in line)
-    record_property("contract", f"schemathesis: {noun.type}: {' '.join(covered.split())}")
-    one = f"{noun.path}/{{id}}"
-    ways = {"get": "GET", "replace": "PUT", "update": "PATCH", "delete": "DELETE"}
-    name = noun.resource.record.__name__
-    behind = {
-        f"{source} {verb}{name} -> {method} {one}"
-        for source in (f"POST {noun.path} -> [201]", f"PUT {one} -> [200]", f"PATCH {one} -> [200]")
-        for verb, method in ways.items()
-    }
-    first = {each for each in behind if each.startswith("POST")}
-    assert first - followed.keys() == set()
-    # A walk is random, and so is which of the longer ways it takes.
-    assert len(behind & followed.keys()) > len(first)
+    return sum(len(answer.get("links", ())) for answer in answers)

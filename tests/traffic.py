@@ -13,10 +13,10 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
@@ -113,7 +113,10 @@ Make: TypeAlias = "Callable[[], Awaitable[Sent]]"
 Way: TypeAlias = "Callable[[Traffic, Operation, int], Awaitable[None]]"
 Fault: TypeAlias = "Callable[[asyncpg.Pool, list[str]], AbstractAsyncContextManager[None]]"
 _READER: Final = "reader"
+_BLIND: Final = "blind"
 _SPENT: Final = "spent"
+_POOR: Final = {_READER: [Scope.READ], _BLIND: [Scope.WEBHOOKS]}
+"""Keys of which some operation asks more."""
 _MERGE: Final = MERGE_PATCH["content-type"]
 _LINES: Final = "application/x-ndjson"
 
@@ -143,10 +146,23 @@ class Exchange(NamedTuple):
     operation: Operation
     sent: Sent
     aimed: int
-    status: int
-    headers: httpx.Headers
-    body: bytes
+    answer: httpx.Response
     direct: bool
+
+    @property
+    def status(self) -> int:
+        """Give the status that came."""
+        return self.answer.status_code
+
+    @property
+    def headers(self) -> httpx.Headers:
+        """Give the answer's headers."""
+        return self.answer.headers
+
+    @property
+    def body(self) -> bytes:
+        """Give the answer's body, unpacked."""
+        return self.answer.content
 
 
 # --- the traffic -----------------------------------------------------------------------------
@@ -182,8 +198,8 @@ class Traffic:
     async def run(self) -> list[Exchange]:
         """Send everything, and give what came of it."""
         every = list(operations(self.document))
-        for number, name in enumerate([*(o.name for o in every), _READER, _SPENT]):
-            scopes = [Scope.READ] if name == _READER else Scope
+        for number, name in enumerate([*(o.name for o in every), *_POOR, _SPENT]):
+            scopes = _POOR.get(name, Scope)
             key = keyring.written(f"traffic{number:05d}", f"{number:03d}" * 10)
             self.keys[name] = await allow(self.database, key, scopes)
         self.own.auth = InTurn([self.keys[o.name] for o in every])
@@ -231,9 +247,7 @@ class Traffic:
         self, operation: Operation, aimed: int, sent: Sent, answer: httpx.Response, *, direct: bool
     ) -> Exchange:
         """Keep an answer."""
-        exchange = Exchange(
-            operation, sent, aimed, answer.status_code, answer.headers, answer.content, direct
-        )
+        exchange = Exchange(operation, sent, aimed, answer, direct)
         self.exchanges.append(exchange)
         return exchange
 
@@ -530,8 +544,10 @@ async def _bad_key(traffic: Traffic, operation: Operation, status: int) -> None:
 
 
 async def _poor_key(traffic: Traffic, operation: Operation, status: int) -> None:
+    """Bring a key that may read; where that is enough, one that may see no record."""
     sent = await traffic.valid(operation)
-    await traffic.send(operation, status, sent.but(**bearer(traffic.keys[_READER])))
+    name = _BLIND if {} in operation.told["security"] else _READER
+    await traffic.send(operation, status, sent.but(**bearer(traffic.keys[name])))
 
 
 async def _unknown(traffic: Traffic, operation: Operation, status: int) -> None:
@@ -551,18 +567,24 @@ async def _unknown(traffic: Traffic, operation: Operation, status: int) -> None:
 async def _stopping_body(traffic: Traffic, operation: Operation, status: int) -> None:
     """Begin a body, and stop."""
     sent = await traffic.valid(operation)
-    address = urlsplit(str(traffic.own.base_url))
-    reader, writer = await asyncio.open_connection(address.hostname, address.port)
-    headers = {**sent.headers, "host": address.netloc, "content-length": "1000"}
+    request = traffic.own.build_request(
+        operation.method, sent.path, params=dict(sent.query), headers=dict(sent.headers)
+    )
+    url = request.url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    headers = {**sent.headers, "host": url.netloc.decode(), "content-length": "1000"}
     lines = [f"{name}: {value}" for name, value in headers.items()]
-    url = httpx.URL(sent.path, params=dict(sent.query)).raw_path.decode()
-    writer.write("\r\n".join([f"{operation.method} {url} HTTP/1.1", *lines, "", "{"]).encode())
+    start = f"{operation.method} {url.raw_path.decode()} HTTP/1.1"
+    writer.write("\r\n".join([start, *lines, "", "{"]).encode())
     async with asyncio.timeout(PATIENCE):
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         answered = [line.partition(": ")[::2] for line in head[1:] if line]
         body = await reader.readexactly(int(dict(answered)["content-length"]))
     writer.close()
-    answer = httpx.Response(int(head[0].split()[1]), headers=answered, content=body)
+    answer = httpx.Response(
+        int(head[0].split()[1]), headers=answered, content=body, request=request
+    )
+    answer.elapsed = timedelta()  # of which nothing is told here; schemathesis wants to know
     traffic.keep(operation, status, sent, answer, direct=True)
 
 
