@@ -6,7 +6,7 @@ Starts the service with an embedded Postgres in a temporary directory, on loopba
 everything. First two processes serve: each try makes a key, uses it on both, withdraws it by the
 one and asks both until they refuse it. Then one process serves, and the same claims are read with a
 key and without in short, alternating rounds, each in the other order: what else the machine does
-then weighs on both.
+then weighs on both. Last comes what counting a request for the rate limit takes, by itself.
 """
 
 from __future__ import annotations
@@ -236,8 +236,17 @@ def measure_cost(rounds: int, seconds: float) -> None:
         )
 
 
+def measure_counting() -> None:
+    """Print what counting a request takes."""
+    setup = "from api.access.limits import Limits; from api.settings import Settings; "
+    setup += "limits = Limits(Settings())"
+    timeit = [sys.executable, "-m", "timeit", "-u", "usec", "-s", setup, "limits.take('somebody')"]
+    done = subprocess.run(timeit, check=True, capture_output=True, text=True, cwd=REPOSITORY)
+    print(f"counting a request: {done.stdout.strip()}")
+
+
 def main() -> None:
-    """Measure both."""
+    """Measure all of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tries", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=40)
@@ -245,6 +254,7 @@ def main() -> None:
     options = parser.parse_args()
     measure_revocation(options.tries)
     measure_cost(options.rounds, options.seconds)
+    measure_counting()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -108,6 +108,14 @@ async def _execute(url: str, *statements: str) -> None:
         await connection.close()
 
 
+async def _execute_alone(url: str, statement: str) -> None:
+    """Execute what needs a database that nobody uses; Postgres waits 5 s for those who leave."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with suppress(asyncpg.ObjectInUseError):
+                return await _execute(url, statement)
+
+
 async def _make_template(server: str) -> str:
     name = f"template_{uuid4().hex}"
     await _execute(server, f"CREATE DATABASE {name}")
@@ -120,7 +128,8 @@ async def _make_template(server: str) -> str:
 
 async def _drop(url: str) -> None:
     name = urlsplit(url).path.removeprefix("/")
-    await _execute(in_database(url, "postgres"), f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    drop = f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"
+    await _execute_alone(in_database(url, "postgres"), drop)
 
 
 @asynccontextmanager
@@ -130,7 +139,7 @@ async def cloned(template: str) -> AsyncIterator[str]:
     source = urlsplit(template).path.removeprefix("/")
     server = in_database(template, "postgres")
     # Without the checkpoint a clone costs 25 ms.
-    await _execute(server, f"CREATE DATABASE {name} TEMPLATE {source} STRATEGY wal_log")
+    await _execute_alone(server, f"CREATE DATABASE {name} TEMPLATE {source} STRATEGY wal_log")
     url = in_database(template, name)
     try:
         yield url

@@ -39,7 +39,7 @@ from tests.corpus import (
 )
 from tests.factories import count_rows
 
-LONGEST_ANSWER: Final = 20  # seconds
+LONGEST_ANSWER: Final = 120  # seconds; nothing waits for them to pass
 
 
 class Reply(NamedTuple):

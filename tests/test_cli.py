@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 from urllib.parse import urlsplit
@@ -25,13 +25,12 @@ from api.cli import main
 from api.core import schema
 from api.embedded import postmaster, running_url
 from api.server import SAME_SIGNAL_SECONDS, STOPPING
-from tests.conftest import bearer, cloned
+from tests.conftest import PATIENCE, PATIENT, bearer, cloned
 from tests.test_logs import loggers_put_back
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, "-W", "error", "-m", "api.cli"]
 Run: TypeAlias = "Callable[..., Ended]"
-PATIENCE = 30  # seconds that a loaded machine may take; nothing waits for it to pass
 DENIED = "/v1/claims?response_family=declines&expand=sources,denials"
 
 
@@ -148,7 +147,8 @@ class Service:
 
 @contextmanager
 def serving(tmp_path: Path, *arguments: str, **settings: str | None) -> Iterator[Service]:
-    """Run `serve` on a free port until the end of the block."""
+    """Run `serve` on a free port until the end of the block, patient where nothing else is said."""
+    patient = {f"CLAIM_RECORDS_{name.upper()}": str(value) for name, value in PATIENT.items()}
     log = tmp_path / f"stderr-{uuid4().hex}"
     with log.open("w") as stderr:
         process = subprocess.Popen(
@@ -157,7 +157,7 @@ def serving(tmp_path: Path, *arguments: str, **settings: str | None) -> Iterator
             stderr=stderr,
             text=True,
             cwd=REPOSITORY,
-            env=environment(**settings),
+            env=environment(**{**patient, **settings}),
         )
     with process:
         try:
@@ -216,8 +216,7 @@ def test_serve_needs_nothing_and_keeps_its_data(tmp_path: Path) -> None:
         assert running_url(data) is None
         assert "Traceback" not in service.log
     host, port = (urlsplit(service.address).hostname, urlsplit(service.address).port)
-    with socket.socket() as freed:
-        freed.bind((host, port))
+    eventually(lambda: is_free(host, port))
 
     with serving(tmp_path, "--data-dir", str(data)) as service:
         assert service.get(DENIED).json()["items"] == answer.json()["items"]
@@ -228,6 +227,14 @@ def test_serve_needs_nothing_and_keeps_its_data(tmp_path: Path) -> None:
         assert (moved.code, moved.err) == (0, "")
         assert moved.out == f"The schema is at {schema.latest()} already.\n"
         assert service.stop(signal.SIGINT) == 0
+
+
+def is_free(host: str | None, port: int | None) -> bool:
+    """Tell whether nobody has a port."""
+    with socket.socket() as wanted, suppress(OSError):
+        wanted.bind((host, port))
+        return True
+    return False
 
 
 def test_postgres_ends_with_a_killed_service(tmp_path: Path) -> None:
@@ -353,9 +360,9 @@ def test_a_second_signal_hurries(tmp_path: Path, url: str, workers: str) -> None
         unfinished_request(service),
     ):
         service.process.send_signal(signal.SIGINT)
+        eventually(lambda: "Stopping" in service.log)
         # At once it would be the same signal, handed on by a wrapper.
         time.sleep(2 * SAME_SIGNAL_SECONDS)
-        eventually(lambda: "Stopping" in service.log)
         assert service.stop() == 128 + signal.SIGTERM
 
 
@@ -368,6 +375,7 @@ def test_a_dead_worker_is_replaced_while_the_other_answers(tmp_path: Path, url: 
         assert len(before) == 2
         victim = min(before)
         os.kill(victim, signal.SIGKILL)
+        eventually(lambda: not alive(victim))
         for _ in range(20):
             assert service.get("/health/ready").status_code == 200
         eventually(lambda: len(service.workers() - {victim}) == 2)

@@ -17,8 +17,9 @@ import httpx
 import pytest
 
 from api import demo
-from tests.conftest import KEY, allow, bearer, cloned
-from tests.npm import PATIENCE, Packages, installed
+from tests.conftest import KEY, PATIENCE, allow, bearer, cloned
+from tests.npm import PATIENCE as INSTALLED
+from tests.npm import Packages, installed
 from tests.test_cli import execute, serving
 
 ROOT = Path(__file__).parent.parent
@@ -41,7 +42,7 @@ class Served(NamedTuple):
 
     def get(self, path: str) -> Any:
         """Ask for something."""
-        answer = httpx.get(self.address + path, headers=bearer(KEY))
+        answer = httpx.get(self.address + path, headers=bearer(KEY), timeout=PATIENCE)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -88,7 +89,7 @@ def served(template: str, tmp_path: Path) -> Iterator[Served]:
                 content=b"\n".join(demo.records()),
                 headers={"Content-Type": "application/x-ndjson"} | bearer(KEY),
                 params={"atomic": "true"},
-                timeout=30,
+                timeout=PATIENCE,
             )
             assert json.loads(loaded.text.splitlines()[-1])["committed"] is True
             found = Served(
@@ -113,7 +114,7 @@ def _run(*command: str | Path, **more: Any) -> str:
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=PATIENCE,
+        timeout=INSTALLED,
         **more,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}"

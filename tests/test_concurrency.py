@@ -21,7 +21,7 @@ from api.core.writing import rows_of
 from api.denials import DENIALS
 from api.sources import SOURCES
 from schemas.base import references
-from tests.conftest import serving
+from tests.conftest import PATIENCE, serving
 from tests.world import MERGE_PATCH, World, faults
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -71,14 +71,11 @@ async def blocked(task: asyncio.Task[httpx.Response], other: Connection) -> None
     query = """
         SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock'"""
-    for _ in range(1000):
-        assert not task.done(), task.result().text
-        # Within a transaction Postgres keeps what it has told of activity once.
-        await other.execute("SELECT pg_stat_clear_snapshot()")
-        if await other.fetchval(query):
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("The request does not wait.")
+    async with asyncio.timeout(PATIENCE):
+        while not await other.fetchval(query):
+            assert not task.done(), task.result().text
+            # Within a transaction Postgres keeps what it has told of activity once.
+            await other.execute("SELECT pg_stat_clear_snapshot()")
 
 
 async def insert(other: Connection, world: World, link: Link) -> str:
@@ -348,7 +345,7 @@ async def test_a_change_does_not_stand_in_the_way_of_links(world: World, other: 
     async with other.transaction():
         assert await other.fetchrow(sql.update(SOURCES.table), rows, None)
         # The name changes; that the source is there does not.
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(PATIENCE):
             await world.add("claims", "c", attributions=[{"source_id": "@target"}])
 
 

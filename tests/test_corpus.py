@@ -13,8 +13,7 @@ import pytest
 from api.app import at_edge, create_router
 from api.core.db import Database
 from api.embedded import running_url
-from api.settings import Settings
-from tests.conftest import as_service, cloned
+from tests.conftest import as_service, cloned, patient
 from tests.corpus import CLASSES, World
 from tests.corpus_run import (
     SERVED,
@@ -46,7 +45,7 @@ class Service(NamedTuple):
 @pytest.fixture(scope="module")
 async def service(template: str) -> AsyncIterator[Service]:
     """Serve a database of the corpus' own."""
-    settings = Settings(pool_size=5, rate_per_minute=0)
+    settings = patient(pool_size=5, rate_per_minute=0)
     async with cloned(template) as url:
         router, routes = create_router(settings, Database(as_service(url), settings))
         app: Any = at_edge(settings, router, routes)

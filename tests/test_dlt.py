@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from tests import test_cli
-from tests.conftest import bearer
+from tests.conftest import PATIENCE, bearer
 from tests.test_cli import url  # noqa: F401 - a fixture
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -165,7 +165,7 @@ def test_the_recipe_loads_what_the_api_gives(
         key = service.key()
         api = f"{service.address}/v1/"
         warehouse = Warehouse(tmp_path, api, key)
-        with httpx.Client(base_url=api, headers=bearer(key)) as client:
+        with httpx.Client(base_url=api, headers=bearer(key), timeout=PATIENCE) as client:
 
             def compare() -> None:
                 for plural in PLURALS:

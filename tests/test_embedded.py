@@ -21,8 +21,9 @@ import asyncpg
 import pytest
 from sqlalchemy.engine import make_url
 
-from api.embedded import EmbeddedPostgres, EmbeddedPostgresError, find_binaries, running_url
+from api.embedded import EmbeddedPostgres, EmbeddedPostgresError, find_binaries, lock, running_url
 from api.embedded.binaries import candidate_directories, major_version
+from tests.conftest import PATIENCE
 
 ROOT = os.geteuid() == 0
 LINUX = sys.platform == "linux"
@@ -102,7 +103,7 @@ def is_alive(pid: int) -> bool:
 
 
 def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.002)
@@ -207,10 +208,11 @@ def test_stop_may_come_twice_and_before_start(data_dir: Path) -> None:
 
 
 def test_a_fork_does_not_stop_its_parents_server(data_dir: Path) -> None:
-    fork = HOLD.replace("    sys.stdin", "    import os; os.fork() or sys.exit()\n    sys.stdin")
+    forks = "import os; child = os.fork() or sys.exit(); os.waitpid(child, 0); print(child)"
+    fork = HOLD.replace("    sys.stdin", f"    {forks}; sys.stdout.flush()\n    sys.stdin")
     with script(fork, data_dir) as process:
         url = said_url(process)
-        time.sleep(0.2)
+        assert int(process.stdout.readline()) > 0  # the fork has ended
         assert query(url, "SELECT 1") == 1
 
 
@@ -279,7 +281,10 @@ def test_what_a_crash_left_does_not_hinder_the_next_start(data_dir: Path) -> Non
         stranger.kill()
 
 
-def test_a_lock_that_outlives_its_holder_for_a_moment_is_waited_for(data_dir: Path) -> None:
+def test_a_lock_that_outlives_its_holder_for_a_moment_is_waited_for(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "PATIENCE", PATIENCE)
     inherit = """
 import os, sys, time
 from pathlib import Path
@@ -297,11 +302,19 @@ time.sleep(0.3)
             assert kept(server) == "kept"
 
 
-@pytest.mark.parametrize("seen", ["", "base/5/PG_VERSION"])
-def test_an_interrupted_first_start_begins_anew(tmp_path: Path, seen: str) -> None:
-    data_dir = tmp_path / "data"
-    with script(HOLD, data_dir) as process:
-        wait_for(lambda: list(tmp_path.glob(f".data.unfinished-*/{seen}")))
+@pytest.mark.parametrize(
+    "does", ["", f'"{find_binaries()}/initdb" "$@" && '], ids=["first", "last"]
+)
+def test_an_interrupted_first_start_begins_anew(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, does: str
+) -> None:
+    data_dir, binaries = tmp_path / "data", tmp_path_factory.mktemp("bin")
+    endless = 'touch "${1#--pgdata=}/seen" && exec sleep 600'
+    write_program(binaries / "initdb", does + endless)
+    (binaries / "postgres").symlink_to(find_binaries() / "postgres")
+    hold = HOLD.replace("fsync=False", "fsync=False, binaries=Path(sys.argv[2])")
+    with script(hold, data_dir, binaries) as process:
+        wait_for(lambda: list(tmp_path.glob(".data.unfinished-*/seen")))
         process.kill()
     assert not data_dir.exists()
     assert list(tmp_path.glob(".data.unfinished-*"))

@@ -14,8 +14,8 @@ import pytest
 
 from api.core import schema
 from api.embedded import running_url
-from api.settings import Settings, SettingsError, read
-from tests.conftest import as_service, serving
+from api.settings import SettingsError, read
+from tests.conftest import as_service, patient, serving
 from tests.test_cli import run_alone
 from tests.test_cli import serving as serving_for_real
 
@@ -79,7 +79,7 @@ async def test_two_hosts_are_400(client: httpx.AsyncClient) -> None:
 
 
 async def test_listed_names_are_ours_too(empty_url: str) -> None:
-    listed = Settings(allowed_hosts="records.example, api.example:8443", host="192.0.2.7")
+    listed = patient(allowed_hosts="records.example, api.example:8443", host="192.0.2.7")
     async with serving(empty_url, listed) as client:
         for host, status in (
             ("records.example", 200),
@@ -99,7 +99,7 @@ async def test_listed_names_are_ours_too(empty_url: str) -> None:
 async def test_bound_to_every_address_any_address_is_ours_but_no_name(
     empty_url: str, bound: str
 ) -> None:
-    async with serving(empty_url, Settings(host=bound)) as client:
+    async with serving(empty_url, patient(host=bound)) as client:
         for host, status in (
             ("192.0.2.8:8000", 200),
             ("[2001:db8::1]:8000", 200),
@@ -116,7 +116,7 @@ async def test_bound_to_every_address_any_address_is_ours_but_no_name(
 @pytest.fixture
 async def open_to_desk(empty_url: str) -> AsyncIterator[httpx.AsyncClient]:
     """Serve with one origin listed."""
-    async with serving(empty_url, Settings(cors_origins=f"{PAGE},http://localhost:3000")) as found:
+    async with serving(empty_url, patient(cors_origins=f"{PAGE},http://localhost:3000")) as found:
         yield found
 
 

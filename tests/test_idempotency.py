@@ -23,7 +23,7 @@ from api.settings import Settings
 from schemas.base import UUID_PATTERN
 from schemas.examples import KEY_ID
 from schemas.vocabularies import RecordType, Scope
-from tests.conftest import KEY, allow, as_service, bearer, cloned, serving
+from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, cloned, patient, serving
 from tests.factories import (
     EVERY,
     MERGE_PATCH,
@@ -82,13 +82,10 @@ async def blocked(task: asyncio.Task[httpx.Response], other: Connection) -> None
     query = """
         SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock'"""
-    for _ in range(1000):
-        assert not task.done(), task.result().text
-        await other.execute("SELECT pg_stat_clear_snapshot()")  # a transaction looks but once
-        if await other.fetchval(query):
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("The request does not wait.")
+    async with asyncio.timeout(PATIENCE):
+        while not await other.fetchval(query):
+            assert not task.done(), task.result().text
+            await other.execute("SELECT pg_stat_clear_snapshot()")  # a transaction looks but once
 
 
 # --- sent again ------------------------------------------------------------------------------
@@ -210,7 +207,7 @@ async def test_a_key_that_may_not_write_gets_no_stored_answer(
     first = await client.post(CLAIMS.path, json=CLAIMS.minimal(), headers=headers)
     assert first.status_code == 201
     await other.execute("UPDATE keys SET scopes = '{read}' WHERE id = 'narrowed0001'")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while (answer := await client.post(
             CLAIMS.path, json=CLAIMS.minimal(), headers=headers
         )).status_code != 403:  # fmt: skip
@@ -325,7 +322,7 @@ async def test_who_comes_back_as_told_gets_the_first_answer(empty_url: str) -> N
                 if answer.status_code != 409:
                     return answer
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             answers = await asyncio.gather(*(insist(c) for _ in range(10) for c in (one, two)))
         assert len({told(answer) for answer in answers}) == 1
         assert sum(not replayed(answer) for answer in answers) == 1
@@ -439,7 +436,7 @@ async def test_old_answers_are_deleted_and_young_ones_stay(empty: Client, empty_
     for headers in (old, young):
         await empty.post(CLAIMS.path, json=CLAIMS.minimal(), headers=headers)
     connection = await asyncpg.connect(empty_url)
-    database = Database(as_service(empty_url), Settings(pool_size=1))
+    database = Database(as_service(empty_url), patient(pool_size=1))
     await database.open()
     try:
         await idempotency.sweep(database)
@@ -465,7 +462,7 @@ async def test_the_service_deletes_old_answers_by_itself(
             "INSERT INTO idempotency_keys SELECT 'k', n, '', 201, '{}', '', now() - interval '3 d'"
             " FROM generate_series(1, 7) AS n"
         )
-        async with serving(empty_url), asyncio.timeout(10):
+        async with serving(empty_url), asyncio.timeout(PATIENCE):
             while await connection.fetchval("SELECT count(*) FROM idempotency_keys"):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
     finally:

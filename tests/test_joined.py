@@ -12,7 +12,7 @@ import pytest
 from api.core.db import Database
 from api.core.errors import Problem
 from api.core.joined import JoinedReads
-from api.settings import Settings
+from tests.conftest import patient
 
 QUERY = "SELECT id::text AS name, pg_sleep(0.01) FROM unnest($1::uuid[]) AS id"
 
@@ -57,7 +57,7 @@ async def test_no_answer_is_older_than_its_request(client: httpx.AsyncClient) ->
 
 
 async def test_a_reader_that_leaves_takes_no_one_along(database_url: str) -> None:
-    database = Database(database_url, Settings())
+    database = Database(database_url, patient())
     await database.open()
     try:
         reads = JoinedReads(database)
@@ -76,7 +76,7 @@ async def test_a_reader_that_leaves_takes_no_one_along(database_url: str) -> Non
 
 
 async def test_a_failure_reaches_everyone_who_waits(database_url: str) -> None:
-    database = Database(database_url, Settings())
+    database = Database(database_url, patient())
     await database.open()
     try:
         reads = JoinedReads(database)

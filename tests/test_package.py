@@ -21,6 +21,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import PATIENCE
+
 ROOT = Path(__file__).parent.parent
 _PIN = re.compile(r"^([a-z0-9-]+==[^ ;\\]+)", re.MULTILINE)
 
@@ -84,7 +86,7 @@ def _serving(command: Sequence[str | Path], **more: Any) -> Iterator[list[str]]:
             yield printed
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(30) == 0
+            assert process.wait(PATIENCE) == 0
 
 
 @pytest.mark.outside
@@ -113,10 +115,10 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
                 "Authorization": f"Bearer {printed[3].split()[-1]}",
             },
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             assert answer.status == 201
         for path in ("/", "/docs", "/openapi.json", "/health/ready"):
-            with urllib.request.urlopen(base + path, timeout=10) as answer:
+            with urllib.request.urlopen(base + path, timeout=PATIENCE) as answer:
                 assert answer.status == 200
 
 
@@ -199,15 +201,17 @@ def _background(
             yield
         finally:
             os.killpg(process.pid, signal.SIGTERM)
-            process.wait(30)
+            process.wait(PATIENCE)
 
 
 def _wait_until_ready(port: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 180  # it installs everything first
+    deadline = time.monotonic() + 5 * PATIENCE  # it installs everything first
     while time.monotonic() < deadline:
         assert process.poll() is None, "it ended"
         with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5).close()
+            urllib.request.urlopen(
+                f"http://127.0.0.1:{port}/health/ready", timeout=PATIENCE
+            ).close()
             return
         time.sleep(0.2)
     raise AssertionError("it was never ready")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.soak.conductor import Plan, bootstrap, run
+from tests.soak.conductor import LEAST_COPIES, Plan, bootstrap, run
 
 pytestmark = pytest.mark.soak
 
@@ -31,6 +31,6 @@ def test_nobody_misses_a_change_or_gets_one_twice_whatever_is_killed(
 
 def test_an_export_and_the_feed_behind_it_are_a_copy_while_others_write() -> None:
     copies = bootstrap(Plan(seconds=10, sql_processes=2, api_processes=0, pause=0.02))
-    assert len(copies) > 2
+    assert len(copies) >= LEAST_COPIES
     assert all(copy.none for copy in copies), copies
     assert copies[0].records

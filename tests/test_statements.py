@@ -11,9 +11,8 @@ import pytest
 
 from api.app import at_edge, create_app, create_router
 from api.core.db import Database
-from api.settings import Settings
 from schemas.vocabularies import RecordType
-from tests.conftest import KEY, allow, bearer
+from tests.conftest import KEY, allow, bearer, patient
 from tests.factories import EVERY, MERGE_PATCH, TEXT, Ids, Noun, create, stored, unique
 
 _TRANSACTION_CONTROL = {"BEGIN", "COMMIT", "ROLLBACK"}
@@ -50,7 +49,7 @@ async def counted(database_url: str) -> AsyncIterator[Counted]:
 
     The logger stays on the connection when that goes back to the pool.
     """
-    database = Database(database_url, settings := Settings(pool_size=1))
+    database = Database(database_url, settings := patient(pool_size=1))
     await database.open()
     edge: Any = create_app(settings, database)
     transport = httpx.ASGITransport(edge)
@@ -208,8 +207,8 @@ async def test_what_is_refused_unread_costs_nothing(counted: Counted, noun: Noun
 
 
 async def test_a_page_of_changes_costs_one_statement_on_the_pool(empty_url: str) -> None:
-    """Numbering has a connection of its own."""
-    settings = Settings(pool_size=1)
+    """Numbering has a connection of its own; that it goes on, is looked at now and then."""
+    settings = patient(pool_size=1, feed_stall_seconds=86_400)  # not in this test
     router, routes = create_router(settings, database := Database(empty_url, settings))
     transport = httpx.ASGITransport(at_edge(settings, router, routes))  # type: ignore[arg-type]
     await allow(empty_url)

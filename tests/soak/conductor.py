@@ -38,9 +38,11 @@ READERS: Final = {
     "stream of the public": Reading(readers.STREAM, public=True),
 }
 CONTROLS: Final = (readers.BY_NUMBER, readers.BY_TIME)
-_SPARE_SECONDS: Final = 240
+LEAST_COPIES: Final = 3
+"""How many copies are made while others write, however long that takes."""
+_SPARE_SECONDS: Final = 1_200
 """How much longer than its work a soak may take, to start, to finish, and to judge."""
-_FINISH_SECONDS: Final = 60
+_FINISH_SECONDS: Final = 300
 _QUIET: Final = """
     SELECT NOT EXISTS (
         SELECT FROM pg_stat_activity
@@ -397,10 +399,10 @@ def bootstrap(plan: Plan) -> list[Difference]:
     with limited(plan.seconds + _SPARE_SECONDS), Ground.laid(processes=1) as ground:
         writing = start_writers(ground, plan)
         until_ = time.monotonic() + plan.seconds
-        copies = []
+        copies: list[Bootstrapped] = []
         headers = {"authorization": f"Bearer {KEY}"}
-        with httpx.Client(base_url=ground.addresses[0], headers=headers, timeout=30) as client:
-            while time.monotonic() < until_:
+        with httpx.Client(base_url=ground.addresses[0], headers=headers, timeout=120) as client:
+            while time.monotonic() < until_ or len(copies) < LEAST_COPIES:
                 copies.append(Bootstrapped(client))
                 copies[0].follow()
             stop_writers(ground, writing)

@@ -35,8 +35,8 @@ _SERVER: Final = {
     "max_connections": "200",
     "max_wal_size": "4GB",
 }
-_START_SECONDS: Final = 90
-_STOP_SECONDS: Final = 15
+_START_SECONDS: Final = 300
+_STOP_SECONDS: Final = 120
 _SHARED_SOURCES: Final = 20
 _READY: Final = "ready at"
 _SETTINGS: Final = {
