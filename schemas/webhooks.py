@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from schemas.base import Count, Fault, Id, Instant, Line, Part, Text, Url, Version, repeated
 from schemas.changes import Cursor as FeedCursor
-from schemas.keys import MOST_OVERLAP_SECONDS, OVERLAP_SECONDS, Cursor, Total
+from schemas.keys import MOST_OVERLAP_SECONDS, OVERLAP_SECONDS, Cursor, KeyId, Total
 from schemas.vocabularies import ChangeOp, PausedReason, RecordType, WebhookStatus
 
 _NEXT = Meta(description="`cursor` of the next page; null on the last one.")
@@ -93,6 +93,9 @@ class Webhook(Struct, kw_only=True):
     """A place that changes are sent to, without its secret."""
 
     id: Annotated[Id, Meta(description="UUIDv7.")]
+    key_id: Annotated[
+        KeyId, Meta(description="The key that made it; what that key may see, is sent.")
+    ]
     url: Annotated[Url, _SENT_TO]
     description: Annotated[Line | None, _WHAT_FOR]
     types: _Types

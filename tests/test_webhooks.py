@@ -33,9 +33,10 @@ from api.sync.delivery import DELAYS, Deliverer
 from api.sync.feed import Head
 from api.sync.leases import MOST_KEPT, Leases
 from api.sync.targets import TargetRefused, Targets, parsed, permitted
+from schemas.examples import MESSAGE_ID
 from schemas.vocabularies import Scope
 from schemas.webhooks import MOST_WEBHOOKS
-from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, patient
+from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, patient, serving
 from tests.test_openapi import check
 from tests.world import faults
 
@@ -1227,7 +1228,10 @@ async def test_who_manages_keys_finishes_the_webhooks_of_keys_that_have_ended(
         keyring.identity_of(key),
     )
     listed = check(await empty.get("/v1/webhooks"), "listWebhooks")["items"]
-    assert [w["id"] for w in listed] == [own["id"], webhook["id"]]
+    assert [(w["id"], w["key_id"]) for w in listed] == [
+        (own["id"], keyring.identity_of(KEY)),
+        (webhook["id"], keyring.identity_of(key)),
+    ]
     assert check(await empty.get(path), "getWebhook")["id"] == webhook["id"]
     assert check(await empty.get(f"{path}/deliveries"), "listWebhookDeliveries")["items"] == []
     another = bearer(await allow(empty_url, keyring.new_key(), [Scope.WEBHOOKS, Scope.READ]))
@@ -1327,11 +1331,10 @@ async def test_a_slow_receiver_makes_room_after_each_message_when_there_is_none(
     assert order[:2] == ["one", "two"]
 
 
-async def test_the_service_shows_no_secrets_of_the_webhooks_it_holds(
-    empty: httpx.AsyncClient, empty_url: str
-) -> None:
-    webhook = await made(empty, PUBLIC_URL)
-    await empty.post(f"/v1/webhooks/{webhook['id']}/test")
+async def test_the_service_shows_no_secrets_of_the_webhooks_it_holds(empty_url: str) -> None:
+    async with serving(empty_url) as client:
+        webhook = await made(client, PUBLIC_URL)
+    await execute(empty_url, "UPDATE webhooks SET test_message_id = $1", MESSAGE_ID)
     async with leasing(empty_url) as leases:
         (endpoint,) = await leases.take(Head("", 0, b""), 1)
     assert endpoint.secrets == (webhook["secret"],)

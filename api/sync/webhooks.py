@@ -45,7 +45,7 @@ from api.sync.leases import WORKS
 from api.sync.signatures import message_id, new_secret
 from api.sync.targets import TargetRefused, check_url
 from schemas.base import Fault, Id, Instant
-from schemas.examples import CLAIM_ID, MESSAGE_ID, WEBHOOK_ID
+from schemas.examples import CLAIM_ID, KEY_ID, MESSAGE_ID, WEBHOOK_ID
 from schemas.vocabularies import RecordType, Scope, WebhookStatus
 from schemas.webhooks import (
     MOST_WEBHOOKS,
@@ -66,6 +66,7 @@ _NO_STORE: Final = {"cache-control": "no-store"}
 _ID: Final = Parameter("id", Id, "The webhook's id.")
 _EXAMPLE: Final = Webhook(
     id=WEBHOOK_ID,
+    key_id=KEY_ID,
     url="https://desk.example/hooks/claims",
     description="The desk's own copy",
     types=[RecordType.CLAIM, RecordType.DENIAL],
