@@ -11,7 +11,11 @@ _LENGTH: Final = re.compile(
     r"Expected `(?P<what>str|array|object)` of length (?P<sign>[<>]=) (?P<bound>\d+)\Z"
 )
 _SIGNS: Final = {"<=": "At most", ">=": "At least"}
-_UNITS: Final = {"str": "character", "array": "item", "object": "property"}
+_UNITS: Final = {
+    "str": ("character", "characters"),
+    "array": ("item", "items"),
+    "object": ("property", "properties"),
+}
 _TYPES: Final = {
     "str": "a string",
     "int": "a whole number",
@@ -42,7 +46,6 @@ def _types(names: str) -> str:
     return " or ".join(_TYPES.get(name, name) for name in known)
 
 
-def _counted(number: int, unit: str) -> str:
-    if number == 1:
-        return f"1 {unit}"
-    return f"{number:,} {unit}s".replace("propertys", "properties")
+def _counted(number: int, units: tuple[str, str]) -> str:
+    one, many = units
+    return f"1 {one}" if number == 1 else f"{number:,} {many}"
