@@ -39,6 +39,9 @@ WALKS: Final = "100"
 """How many walks a round has, at most."""
 ROUNDS: Final = 20
 """How many rounds there may be until each way was taken: one or two, as a rule."""
+BEGINNINGS: Final = ("--exclude-operation-id-regex", "^(restore|get.*ByExternalId$)")
+"""What keeps walks from beginning where nothing is: schemathesis takes these for better beginnings
+than a POST whose body refers to other records, and names of made-up records lead nowhere."""
 PATIENCE: Final = 1800
 """Seconds for what takes two minutes, on a machine that does much else."""
 EVERYWHERE: Final = frozenset({404, 428})
@@ -158,7 +161,7 @@ async def test_one_operation_leads_to_the_next(
 ) -> None:
     made, changed = ways(noun, "POST"), (ways(noun, "PUT"), ways(noun, "PATCH"))
     followed: set[str] = set()
-    chosen = ("--include-path-regex", f"^{noun.path}(/|$)", "--phases", "stateful")
+    chosen = ("--include-path-regex", f"^{noun.path}(/|$)", *BEGINNINGS, "--phases", "stateful")
     async with service(template, tmp_path) as address:
         # A walk is random, and so is which way it takes: there are more until enough were taken.
         for rounds in range(1, ROUNDS + 1):

@@ -270,7 +270,7 @@ _OWN_ID: Final = (
 
 _SOMETIMES: Final = {
     *("Access-Control-Allow-Origin", "Content-Encoding", "Idempotency-Replayed", "Link"),
-    *("RateLimit", "RateLimit-Policy", "Retry-After"),
+    *("RateLimit", "RateLimit-Policy", "Retry-After", "ETagIfAny"),
 }
 """Headers that come only where there is something to say; the others always."""
 
@@ -278,6 +278,7 @@ _SOMETIMES: Final = {
 def _headers() -> Json:
     told = {
         "ETag": ("The record's version, for `If-Match` and `If-None-Match`.", 100),
+        "ETagIfAny": ("The version that the record is at; absent where there is none.", 100),
         "Location": ("Where the created record is.", 2_000),
         "Content-Location": ("Where the record itself is.", 2_000),
         "Content-Encoding": ("How the answer is compressed, if it is: `zstd` or `gzip`.", 20),
@@ -317,7 +318,7 @@ def _headers() -> Json:
             "description": description,
             "required": name not in _SOMETIMES,
             "schema": {"type": "string", "maxLength": most},
-            "example": HEADERS[name],
+            "example": HEADERS[name.removesuffix("IfAny")],
         }
         for name, (description, most) in told.items()
     }

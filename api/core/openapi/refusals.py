@@ -91,7 +91,7 @@ TOO_MANY = Refusal("TooMany", (errors.TOO_MANY,))
 IN_PROGRESS = Refusal("InProgress", (errors.IDEMPOTENCY_IN_PROGRESS,), ("Retry-After",))
 KEY_REUSED = Refusal("KeyReused", (_REUSED,))
 RESYNC_REQUIRED = Refusal("ResyncRequired", (errors.RESYNC_REQUIRED,))
-PRECONDITION_FAILED = Refusal("PreconditionFailed", (errors.PRECONDITION_FAILED,), ("ETag",))
+PRECONDITION_FAILED = Refusal("PreconditionFailed", (errors.PRECONDITION_FAILED,), ("ETagIfAny",))
 BODY_TOO_LARGE = Refusal("BodyTooLarge", (errors.BODY_TOO_LARGE,))
 ARTICLE_TOO_LARGE = Refusal(
     "ArticleTooLarge", (errors.BODY_TOO_LARGE,), examples=("article-too-large",)
@@ -171,8 +171,8 @@ def headers(*names: str) -> Json:
 
 
 def references(*names: str) -> Json:
-    """Refer to headers."""
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+    """Refer to headers; `…IfAny` is the one that comes only where there is something to say."""
+    return {name.removesuffix("IfAny"): {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 _FAULTS: Final = {**FAULT_CODES, **{kind.name: kind.title for kind in OF_PARAMETERS}}
