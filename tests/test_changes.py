@@ -465,7 +465,7 @@ async def test_who_waits_in_vain_gets_an_empty_page_when_the_time_is_over(
     started = time.monotonic()
     async with asyncio.timeout(PATIENCE):
         found = await page(empty, since, wait=1)
-    assert time.monotonic() - started >= 1
+    assert time.monotonic() - started >= 0.9  # timers of a loop may be a little early
     assert found == {"items": [], "next_cursor": since, "up_to_date": True}
     assert waits.qsize() == 1
     hidden = asyncio.create_task(page(asking(empty, None), "now", wait=1))

