@@ -260,7 +260,7 @@ async def test_webhooks_show(empty_url: str) -> None:
             await client.post("/v1/claims", json={"text": "t"})
         await until(client, lambda found: value(found, "feed_changes_total") == 3)
         key = await other.fetchval("SELECT id FROM keys LIMIT 1")
-        epoch = await other.fetchval("SELECT epoch FROM feed_states LIMIT 1")
+        epoch = await other.fetchval("SELECT epoch FROM feed_states ORDER BY id DESC LIMIT 1")
         # Another process holds the leases, so nothing is delivered here.
         await other.executemany(
             "INSERT INTO webhooks (id, key_id, url, types, secret, status, paused_reason, epoch,"
