@@ -1245,8 +1245,9 @@ async def test_who_manages_keys_finishes_the_webhooks_of_keys_that_have_ended(
     assert (await empty.delete(path)).status_code == 204
     assert (await empty.get(path)).status_code == 404
     events = (await empty.get("/v1/audit", params={"record_id": webhook["id"]})).json()["items"]
-    assert [e["op"] for e in events] == ["deleted", "created"]
-    assert events[0]["key_id"] == keyring.identity_of(KEY) != events[1]["key_id"]
+    by_keys = [e for e in events if e["op"] != "paused"]  # by the service, if it was in time
+    assert [e["op"] for e in by_keys] == ["deleted", "created"]
+    assert by_keys[0]["key_id"] == keyring.identity_of(KEY) != by_keys[1]["key_id"]
 
 
 def test_a_name_server_that_hangs_does_not_hold_up_the_end_of_a_process() -> None:
