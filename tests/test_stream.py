@@ -503,7 +503,7 @@ async def test_a_silent_stream_has_a_heartbeat(empty_url: str) -> None:
 class Everybody:
     """Lets everybody in, as often as they come."""
 
-    async def admit_again(self, _: object) -> None:
+    async def admit_again(self, *_: object) -> None:
         """Say nothing."""
 
 

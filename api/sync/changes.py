@@ -14,14 +14,21 @@ from litestar.types import Receive, Send
 from litestar.types import Scope as AsgiScope
 from msgspec import Meta
 
-from api.access.authentication import Gate
 from api.access.callers import ANYTHING, Caller
 from api.claims import CLAIMS
-from api.core.errors import RESYNC_REQUIRED, UNAVAILABLE, Problem
+from api.core.errors import RESYNC_REQUIRED, Problem
 from api.core.filters import Parameter, read_query
 from api.core.openapi import Operation, refusals
 from api.core.openapi.examples import CHANGED_AT, story
-from api.core.request import Answer, Request, Stream, caller, encoded, gone
+from api.core.request import (
+    Answer,
+    Request,
+    Stream,
+    caller,
+    encoded,
+    gone,
+    still_admitted,
+)
 from api.sync import positions
 from api.sync.feed import Feed, Item, Position, Stretch, feed_of, seen
 from api.sync.positions import SINCE, START, TYPES
@@ -160,7 +167,7 @@ async def list_changes(request: Request) -> Answer:
             break
         if over:  # that nothing came may be because numbering hangs
             await feed.catch_up()
-        await _still(request)
+        await request.app.state["gate"].admit_again(request)  # who has waited
         items, position, up_to_date = await _items(feed, position, who, types, limit)
     following = positions.written(position, who, types)
     return Answer(_page(items, following, up_to_date=up_to_date and feed.certain))
@@ -185,12 +192,6 @@ def _page(items: list[Item], following: str, *, up_to_date: bool) -> bytes:
         encoded(following),
         encoded(up_to_date),
     )
-
-
-async def _still(request: Request) -> None:
-    """Refuse who has waited and whose key was withdrawn meanwhile."""
-    gate: Gate = request.app.state["gate"]
-    await gate.admit_again(request)
 
 
 # --- a stream --------------------------------------------------------------------------------
@@ -311,9 +312,9 @@ class EventStream(Stream):
     async def _admitted(self) -> bool:
         """Tell whether the key still is one."""
         try:
-            await _still(self._request)
-        except Problem as problem:
-            return problem.kind is UNAVAILABLE
+            await still_admitted(self._request)
+        except Problem:
+            return False
         return True
 
 
