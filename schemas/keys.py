@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
 from schemas.base import Fault, Id, Instant, Line, Part, SourceId, Text, impossible, repeated
+from schemas.pages import Page
 from schemas.vocabularies import Audited, AuditOp, Scope
 
 _Short = Annotated[str, Meta(max_length=500)]
@@ -21,13 +22,6 @@ KeyId = Annotated[
     ),
 ]
 """The public part of a key."""
-Cursor = Annotated[str, Meta(min_length=1, max_length=5_000)]
-_NEXT = Meta(description="`cursor` of the next page; null on the last one.")
-_TOTAL = Meta(description="Null: these lists are not counted.")
-_LOWER = Meta(description="False: these lists are not counted.")
-_INCLUDED = Meta(description="Nothing is brought along here.", max_length=0)
-_PAGE = Meta(max_length=200, description="The page, newest first.")
-Total = Annotated[int, Meta(ge=0, le=10_000)]
 
 OVERLAP_SECONDS = 86_400
 MOST_OVERLAP_SECONDS = 30 * 86_400
@@ -88,14 +82,8 @@ class IssuedKey(Key, kw_only=True):
     ]
 
 
-class KeyPage(Struct, kw_only=True):
+class KeyPage(Page[Key], kw_only=True):
     """A page of keys."""
-
-    items: Annotated[list[Key], _PAGE]
-    next_cursor: Annotated[Cursor | None, _NEXT]
-    total: Annotated[Total | None, _TOTAL]
-    total_is_lower_bound: Annotated[bool, _LOWER]
-    included: Annotated[dict[str, Any], _INCLUDED]
 
 
 class Me(Struct, kw_only=True):
@@ -136,14 +124,8 @@ class AuditEvent(Struct, kw_only=True):
     ]
 
 
-class AuditPage(Struct, kw_only=True):
+class AuditPage(Page[AuditEvent], kw_only=True):
     """A page of what was done."""
-
-    items: Annotated[list[AuditEvent], _PAGE]
-    next_cursor: Annotated[Cursor | None, _NEXT]
-    total: Annotated[Total | None, _TOTAL]
-    total_is_lower_bound: Annotated[bool, _LOWER]
-    included: Annotated[dict[str, Any], _INCLUDED]
 
 
 class SourceIdentityCreate(Part, kw_only=True):
@@ -174,11 +156,5 @@ class SourceIdentity(Struct, kw_only=True):
     ]
 
 
-class SourceIdentityPage(Struct, kw_only=True):
+class SourceIdentityPage(Page[SourceIdentity], kw_only=True):
     """A page of identities."""
-
-    items: Annotated[list[SourceIdentity], _PAGE]
-    next_cursor: Annotated[Cursor | None, _NEXT]
-    total: Annotated[Total | None, _TOTAL]
-    total_is_lower_bound: Annotated[bool, _LOWER]
-    included: Annotated[dict[str, Any], _INCLUDED]

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from schemas.base import Count, Fault, Id, Instant, Line, Part, Text, Url, Version, repeated
-from schemas.changes import Cursor as FeedCursor
-from schemas.keys import MOST_OVERLAP_SECONDS, OVERLAP_SECONDS, Cursor, KeyId, Total
+from schemas.changes import Cursor
+from schemas.keys import MOST_OVERLAP_SECONDS, OVERLAP_SECONDS, KeyId
+from schemas.pages import Page
 from schemas.vocabularies import ChangeOp, PausedReason, RecordType, WebhookStatus
-
-_NEXT = Meta(description="`cursor` of the next page; null on the last one.")
-_TOTAL = Meta(description="Null: these lists are not counted.")
-_LOWER = Meta(description="False: these lists are not counted.")
-_INCLUDED = Meta(description="Nothing is brought along here.", max_length=0)
-_PAGE = Meta(max_length=200, description="The page, newest first.")
 
 MOST_WEBHOOKS = 50
 MESSAGE_ID_PATTERN = r"^msg_[0-9a-f]{40}\Z"
@@ -81,7 +76,7 @@ class WebhookReplay(Part, kw_only=True):
     """From where a webhook is to be sent changes."""
 
     since: Annotated[
-        FeedCursor,
+        Cursor,
         Meta(
             description="A cursor of the change feed, such as a message's `cursor`, behind which "
             "to start; or `start` for all there is, or `now` for what is still to come."
@@ -140,14 +135,8 @@ class IssuedWebhook(Webhook, kw_only=True):
     ]
 
 
-class WebhookPage(Struct, kw_only=True):
+class WebhookPage(Page[Webhook], kw_only=True):
     """A page of webhooks."""
-
-    items: Annotated[list[Webhook], _PAGE]
-    next_cursor: Annotated[Cursor | None, _NEXT]
-    total: Annotated[Total | None, _TOTAL]
-    total_is_lower_bound: Annotated[bool, _LOWER]
-    included: Annotated[dict[str, Any], _INCLUDED]
 
 
 class WebhookTest(Struct, kw_only=True):
@@ -187,14 +176,8 @@ class WebhookDelivery(Struct, kw_only=True):
     error: Annotated[Text | None, Meta(description="Why it failed; null if it did not.")]
 
 
-class WebhookDeliveryPage(Struct, kw_only=True):
+class WebhookDeliveryPage(Page[WebhookDelivery], kw_only=True):
     """A page of deliveries."""
-
-    items: Annotated[list[WebhookDelivery], _PAGE]
-    next_cursor: Annotated[Cursor | None, _NEXT]
-    total: Annotated[Total | None, _TOTAL]
-    total_is_lower_bound: Annotated[bool, _LOWER]
-    included: Annotated[dict[str, Any], _INCLUDED]
 
 
 # --- what receivers get ----------------------------------------------------------------------
@@ -208,7 +191,7 @@ class WebhookChange(Struct, kw_only=True):
     version: Annotated[Version, Meta(description="The version that the change made.")]
     op: Annotated[ChangeOp, Meta(description="What was done.")]
     cursor: Annotated[
-        FeedCursor,
+        Cursor,
         Meta(description="The change's place in the feed: what `replay` and `since` take."),
     ]
     url: Annotated[
