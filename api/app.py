@@ -12,7 +12,6 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.types import ASGIApp
 
-from api.about import about_handlers
 from api.access.audit import Refusals, list_audit
 from api.access.authentication import Gate, Verifier
 from api.access.embargoes import lifting
@@ -20,28 +19,29 @@ from api.access.guards import Guards
 from api.access.identities import identity_handlers
 from api.access.keys import key_handlers
 from api.access.limits import Limits
-from api.articles import ArticleController
-from api.claims import ClaimController
 from api.core import deprecation
 from api.core.db import Database
-from api.core.edge import Edge, Routes, not_allowed, problem_answer
 from api.core.errors import INTERNAL, NOT_FOUND, Problem
 from api.core.idempotency import sweeping
 from api.core.joined import JoinedReads
 from api.core.request import Context, Request
-from api.denials import DenialController
-from api.metrics import Metrics, Share, get_metrics
+from api.document.about import about_handlers
+from api.records.articles import ArticleController
+from api.records.claims import ClaimController
+from api.records.denials import DenialController
+from api.records.sources import SourceController
+from api.server.edge import Edge, Routes, not_allowed, problem_answer
+from api.server.metrics import Metrics, Share, get_metrics
 from api.settings import Settings
 from api.site.home import home_handlers
 from api.site.pages import site_handlers
-from api.sources import SourceController
-from api.sync.changes import change_handlers
-from api.sync.delivery import Deliverer
 from api.sync.export import export_records
-from api.sync.feed import Feed
-from api.sync.importing import import_records
-from api.sync.numbering import Numbering
-from api.sync.webhooks import webhook_handlers
+from api.sync.feed.changes import change_handlers
+from api.sync.feed.feed import Feed
+from api.sync.feed.numbering import Numbering
+from api.sync.importing.importing import import_records
+from api.sync.webhooks.delivery import Deliverer
+from api.sync.webhooks.webhooks import webhook_handlers
 
 NOUNS = (ArticleController, ClaimController, SourceController, DenialController)
 

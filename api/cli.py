@@ -19,15 +19,17 @@ from typing import Any, Final, NoReturn, TypeVar
 import msgspec
 import rich_click as click
 
-from api import logs, server, settings
+from api import document as openapi
+from api import settings
 from api.app import create_router
-from api.core import openapi
 from api.core.db import Database
 from api.embedded import EmbeddedPostgresError, running_url
-from api.server import FAILED, USAGE, Refused
+from api.server import logs
+from api.server import serving as server
+from api.server.serving import FAILED, USAGE, Refused
 from api.settings import Settings, SettingsError
 from schemas.base import fields
-from schemas.keys import MOST_OVERLAP_SECONDS, OVERLAP_SECONDS, KeyCreate
+from schemas.keys import MAX_OVERLAP_SECONDS, OVERLAP_SECONDS, KeyCreate
 from schemas.vocabularies import RecordType, Scope
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -180,7 +182,7 @@ def serve(*, with_demo: bool, may_migrate: bool, **given: Any) -> None:  # noqa:
     those are as they were.
     """
     found = _begin(**given)
-    from api import preparing  # noqa: PLC0415 - see there
+    from api.server import preparing  # noqa: PLC0415 - alembic takes a second to load
 
     with server.listen(found.host, found.port) as listener, server.postgres(found) as url:
         preparing.bring_forward(found, url, may_migrate=may_migrate or not found.database_url)
@@ -229,7 +231,7 @@ def migrate(to: str, grant_to: str | None, **given: Any) -> None:  # noqa: ANN40
     what the newer one keeps: make a copy first.
     """
     found = _begin(**given)
-    from api import preparing  # noqa: PLC0415 - see there
+    from api.server import preparing  # noqa: PLC0415 - alembic takes a second to load
 
     preparing.refuse_unknown(to)
     with _database(found) as url:
@@ -311,7 +313,7 @@ def _cell(value: Any) -> str:  # noqa: ANN401 - of any column
 @click.argument("identity", metavar="ID")
 @click.option(
     "--overlap-seconds",
-    type=click.IntRange(0, MOST_OVERLAP_SECONDS),
+    type=click.IntRange(0, MAX_OVERLAP_SECONDS),
     default=OVERLAP_SECONDS,
     help="How long the old secret works beside the new one; a day if left out.",
 )
@@ -334,7 +336,7 @@ def revoke_key(*, identity: str, **given: Any) -> None:  # noqa: ANN401
 def _migrated(**given: Any) -> Iterator[tuple[Settings, str, Any]]:  # noqa: ANN401
     """Give the settings, a database whose schema is up to date, and what works on it."""
     found = _begin(**given)
-    from api import preparing  # noqa: PLC0415 - see there
+    from api.server import preparing  # noqa: PLC0415 - alembic takes a second to load
 
     with _database(found) as url:
         preparing.bring_forward(found, url, may_migrate=not found.database_url)

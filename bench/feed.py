@@ -43,11 +43,11 @@ sys.path.insert(0, str(HERE.parent))
 import records  # noqa: E402 - beside this file
 
 from api.access import keyring  # noqa: E402 - found by the line above
-from api.core import schema  # noqa: E402
 from api.core.db import Database  # noqa: E402
 from api.embedded import EmbeddedPostgres  # noqa: E402
+from api.server import schema  # noqa: E402
 from api.settings import Settings  # noqa: E402
-from api.sync.importing import load  # noqa: E402
+from api.sync.importing.importing import load  # noqa: E402
 from schemas.vocabularies import Scope  # noqa: E402
 
 PROCESSES: Final = 4

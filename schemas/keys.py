@@ -24,7 +24,7 @@ KeyId = Annotated[
 """The public part of a key."""
 
 OVERLAP_SECONDS = 86_400
-MOST_OVERLAP_SECONDS = 30 * 86_400
+MAX_OVERLAP_SECONDS = 30 * 86_400
 
 
 class KeyCreate(Part, kw_only=True):
@@ -50,7 +50,7 @@ class KeyRotate(Part, kw_only=True):
         int,
         Meta(
             ge=0,
-            le=MOST_OVERLAP_SECONDS,
+            le=MAX_OVERLAP_SECONDS,
             description="How long the old secret works beside the new one.",
         ),
     ] = OVERLAP_SECONDS

@@ -9,11 +9,11 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from schemas.base import Count, Fault, Id, Instant, Line, Part, Text, Url, Version, repeated
 from schemas.changes import Cursor
-from schemas.keys import MOST_OVERLAP_SECONDS, OVERLAP_SECONDS, KeyId
+from schemas.keys import MAX_OVERLAP_SECONDS, OVERLAP_SECONDS, KeyId
 from schemas.pages import Page
 from schemas.vocabularies import ChangeOp, PausedReason, RecordType, WebhookStatus
 
-MOST_WEBHOOKS = 50
+MAX_WEBHOOKS = 50
 MESSAGE_ID_PATTERN = r"^msg_[0-9a-f]{40}\Z"
 MessageId = Annotated[str, Meta(min_length=44, max_length=44, pattern=MESSAGE_ID_PATTERN)]
 EventName = Annotated[str, Meta(max_length=50, pattern=r"^[a-z_]+\.[a-z_]+\Z")]
@@ -66,7 +66,7 @@ class WebhookRotate(Part, kw_only=True):
         int,
         Meta(
             ge=0,
-            le=MOST_OVERLAP_SECONDS,
+            le=MAX_OVERLAP_SECONDS,
             description="How long messages are signed with the old secret beside the new one.",
         ),
     ] = OVERLAP_SECONDS

@@ -27,7 +27,7 @@ import httpx
 import pytest
 
 from api.access import keyring
-from api.logs import JsonLines, TextLines
+from api.server.logs import JsonLines, TextLines
 
 _KEY: Final = re.compile(r"clk_[a-z0-9]{12}_[0-9A-Za-z]{36}|whsec_[0-9A-Za-z+/=]{32,}")
 # As long as a secret, one with its checksum, or a hash in hex, as Postgres writes it or not.

@@ -22,9 +22,9 @@ import pytest
 
 from api.access import keyring
 from api.app import at_edge, create_router
-from api.core import schema
 from api.core.db import Database
 from api.embedded import EmbeddedPostgres
+from api.server import schema
 from api.settings import Settings
 from schemas.examples import KEY_ID
 from schemas.vocabularies import Scope

@@ -39,7 +39,7 @@ from tests.corpus import (
 )
 from tests.factories import count_rows
 
-LONGEST_ANSWER: Final = 120  # seconds; nothing waits for them to pass
+MAX_ANSWER: Final = 120  # seconds; nothing waits for them to pass
 
 
 class Reply(NamedTuple):
@@ -166,7 +166,7 @@ def in_process(app: Any) -> Send:
 
 async def read_reply(reader: asyncio.StreamReader, method: str = "GET") -> Reply:
     """Read one answer off a connection."""
-    async with asyncio.timeout(LONGEST_ANSWER):
+    async with asyncio.timeout(MAX_ANSWER):
         top = await reader.readuntil(b"\r\n\r\n")
         first, *lines = top[:-4].split(b"\r\n")
         pairs = (line.partition(b":") for line in lines)

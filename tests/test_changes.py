@@ -20,14 +20,14 @@ import httpx
 import pytest
 
 from api.access import keyring
-from api.access.callers import READER
-from api.core import schema
+from api.core.caller import READER
 from api.core.cursor import fingerprint, write
 from api.core.db import Database
 from api.embedded.binaries import find_binaries
+from api.server import schema
 from api.settings import Settings
-from api.sync import changes, feed
-from api.sync.feed import MOST_SCANNED, Feed, seen
+from api.sync.feed import changes, feed
+from api.sync.feed.feed import MAX_SCANNED, Feed, seen
 from schemas.vocabularies import RecordType, Scope
 from tests.conftest import (
     PATIENCE,
@@ -342,8 +342,8 @@ async def test_one_among_very_many_of_other_types_is_found(
     empty: httpx.AsyncClient, empty_url: str
 ) -> None:
     """Also where a reading ends right before it, at it, and right behind it."""
-    number = 2 * MOST_SCANNED + 100
-    places = {1, MOST_SCANNED - 1, MOST_SCANNED, MOST_SCANNED + 1, 2 * MOST_SCANNED, number}
+    number = 2 * MAX_SCANNED + 100
+    places = {1, MAX_SCANNED - 1, MAX_SCANNED, MAX_SCANNED + 1, 2 * MAX_SCANNED, number}
     async with owner(empty_url) as connection:
         await connection.execute(
             "INSERT INTO outbox (record_type, record_id, version, op, at, visibility_after)"
@@ -372,10 +372,10 @@ async def test_a_reader_of_little_among_very_much_is_not_kept_until_the_end(
             number,
         )
     nobody = asking(empty, None)
-    monkeypatch.setattr(changes, "MOST_READING_SECONDS", PATIENCE)
+    monkeypatch.setattr(changes, "MAX_READING_SECONDS", PATIENCE)
     whole = await page(nobody, limit=1)
     assert (whole["items"], whole["up_to_date"]) == ([], True)
-    monkeypatch.setattr(changes, "MOST_READING_SECONDS", 0)  # over as soon as anything was read
+    monkeypatch.setattr(changes, "MAX_READING_SECONDS", 0)  # over as soon as anything was read
     since, steps = "start", 0
     while since != whole["next_cursor"]:
         found = await page(nobody, since, limit=1)

@@ -22,9 +22,9 @@ import httpx
 import pytest
 
 from api.cli import main
-from api.core import schema
 from api.embedded import postmaster, running_url
-from api.server import SAME_SIGNAL_SECONDS, STOPPING
+from api.server import schema
+from api.server.serving import SAME_SIGNAL_SECONDS, STOPPING
 from tests.conftest import PATIENCE, PATIENT, bearer, cloned
 from tests.test_logs import loggers_put_back
 

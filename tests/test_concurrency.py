@@ -13,13 +13,13 @@ import httpx
 import msgspec
 import pytest
 
-from api.access.callers import EVERYTHING
-from api.articles import ARTICLES
-from api.claims import CLAIMS
 from api.core import sql
-from api.core.writing import rows_of
-from api.denials import DENIALS
-from api.sources import SOURCES
+from api.core.caller import EVERYTHING
+from api.core.writing.writing import rows_of
+from api.records.articles import ARTICLES
+from api.records.claims import CLAIMS
+from api.records.denials import DENIALS
+from api.records.sources import SOURCES
 from schemas.base import references
 from tests.conftest import PATIENCE, serving
 from tests.world import MERGE_PATCH, World, faults

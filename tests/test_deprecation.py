@@ -10,13 +10,13 @@ import httpx
 import pytest
 from litestar import get
 
-from api.access.callers import PUBLIC
+from api import document as openapi
 from api.app import at_edge, create_router
-from api.core import openapi
+from api.core.caller import PUBLIC
 from api.core.db import Database
 from api.core.deprecation import Deprecated
-from api.core.openapi import Operation
 from api.core.request import Answer, Request, encoded
+from api.document import Operation
 from api.settings import Settings
 from schemas.keys import Me
 

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from api import demo
-from api.core.openapi.examples import story
+from api.document.examples import story
 from schemas.examples import EXAMPLES, OTHERS
 from schemas.vocabularies import RecordType
 from tests.conftest import KEY, PATIENCE, allow, bearer, cloned, serving

@@ -191,7 +191,7 @@ async def call(
 async def test_export_then_feed_is_everything(
     empty: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "MOST_RECORDS", 1)
+    monkeypatch.setattr(export, "MAX_RECORDS", 1)
     world = await some_records(empty)
     body = b""
 
@@ -235,7 +235,7 @@ async def test_no_more_than_a_page_is_held_at_once(empty: httpx.AsyncClient) -> 
 
     await call(empty, send)
     assert sum(sizes) > 7 * len(long)
-    assert max(sizes) < export.MOST_BYTES + len(long) + 10_000
+    assert max(sizes) < export.MAX_BYTES + len(long) + 10_000
     assert len([size for size in sizes if size > len(long)]) == 3
 
 
@@ -357,7 +357,7 @@ async def test_an_export_is_cut_off_when_its_key_is_withdrawn(
     caplog: pytest.LogCaptureFixture,
     after: int,
 ) -> None:
-    monkeypatch.setattr(export, "MOST_RECORDS", 1)
+    monkeypatch.setattr(export, "MAX_RECORDS", 1)
     await some_records(empty)
     key = await allow(empty_url, keyring.new_key())
     pieces: list[bytes] = []

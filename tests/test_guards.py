@@ -12,8 +12,8 @@ import asyncpg
 import httpx
 import pytest
 
-from api.core import schema
 from api.embedded import running_url
+from api.server import schema
 from api.settings import SettingsError, read
 from tests.conftest import as_service, patient, serving
 from tests.test_cli import run_alone

@@ -18,7 +18,7 @@ from api.app import create_router
 from api.core import idempotency
 from api.core.db import Database
 from api.core.idempotency import derived_id
-from api.core.openapi.document import describe
+from api.document.document import describe
 from api.settings import Settings
 from schemas.base import UUID_PATTERN
 from schemas.examples import KEY_ID
@@ -455,7 +455,7 @@ async def test_the_service_deletes_old_answers_by_itself(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(idempotency, "SWEEP_EVERY_SECONDS", 0.01)
-    monkeypatch.setattr(idempotency, "MOST_SWEPT", 2)
+    monkeypatch.setattr(idempotency, "MAX_SWEPT", 2)
     connection = await asyncpg.connect(empty_url)
     try:
         await connection.execute(

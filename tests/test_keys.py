@@ -18,13 +18,13 @@ from litestar import Litestar, get
 from api.access import keyring
 from api.access.audit import Refusals
 from api.access.authentication import FRESH_SECONDS, Gate, Verifier
-from api.access.callers import needed
 from api.access.guards import Guards
 from api.access.limits import Limits
 from api.app import at_edge, create_router
+from api.core.caller import needed
 from api.core.db import Database
-from api.core.edge import Edge, Routes
-from api.core.openapi import routes
+from api.document import routes
+from api.server.edge import Edge, Routes
 from api.settings import Settings, reads_are_open
 from schemas.vocabularies import Scope
 from tests.conftest import KEY, allow, bearer, cloned, patient, serving

@@ -67,7 +67,7 @@ def test_each_process_keeps_its_share() -> None:
 
 
 def test_the_buckets_do_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MOST_BUCKETS", 3)
+    monkeypatch.setattr(limits, "MAX_BUCKETS", 3)
     found = Limits(Settings(rate_per_minute=1), Clock())
     for who in "abca":
         found.take(who)

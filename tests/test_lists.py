@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from api.core.resource import MOST_LIMIT
+from api.core.resource import MAX_LIMIT
 from schemas.vocabularies import RecordType
 from tests.conftest import cloned, serving
 from tests.factories import (
@@ -98,10 +98,10 @@ async def test_links_lead_through_the_whole_list(client: Client, noun: Noun) -> 
 
 
 async def test_the_limit_is_bounded(client: Client, noun: Noun) -> None:
-    for limit in (0, -1, MOST_LIMIT + 1, 10**18, "x", "1.0", "1_0", " 1", "+1", "01", "\u0661", ""):
+    for limit in (0, -1, MAX_LIMIT + 1, 10**18, "x", "1.0", "1_0", " 1", "+1", "01", "\u0661", ""):
         await refused(client, noun, "limit", "invalid-parameter", limit=limit)
     await page(client, noun, limit=1)
-    await page(client, noun, limit=MOST_LIMIT)
+    await page(client, noun, limit=MAX_LIMIT)
 
 
 async def test_a_page_has_50_records_unless_told(client: Client, noun: Noun) -> None:

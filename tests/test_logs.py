@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import asyncpg
 import pytest
 
-from api import logs
+from api.server import logs
 from api.settings import Settings
 
 FORMATTERS = [logs.TextLines(), logs.JsonLines()]

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from api.core import schema
+from api.server import schema
 from tests.conftest import PATIENCE, in_database
 
 KNOWN = schema.known()

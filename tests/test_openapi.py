@@ -20,9 +20,9 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from api.app import NOUNS, create_router
 from api.core.db import Database
 from api.core.errors import KINDS
-from api.core.openapi import build
-from api.core.openapi.examples import story
 from api.core.resource import Resource
+from api.document import build
+from api.document.examples import story
 from api.settings import Settings
 from schemas.base import fields, shape
 from schemas.examples import EXAMPLES, OTHERS

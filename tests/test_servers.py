@@ -13,8 +13,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from api.core import schema
 from api.embedded import EmbeddedPostgres, find_binaries
+from api.server import schema
 from api.settings import Settings
 from schemas.vocabularies import RecordType
 from tests.conftest import PATIENCE, serving, serving_as_it_is

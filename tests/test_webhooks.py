@@ -29,13 +29,13 @@ from api.access import keyring
 from api.app import at_edge, create_router
 from api.core.db import Database
 from api.settings import SettingsError, networks, read
-from api.sync.delivery import DELAYS, Deliverer
-from api.sync.feed import Head
-from api.sync.leases import MOST_KEPT, Leases
-from api.sync.targets import TargetRefused, Targets, parsed, permitted
+from api.sync.feed.feed import Head
+from api.sync.webhooks.delivery import DELAYS, Deliverer
+from api.sync.webhooks.leases import MAX_KEPT, Leases
+from api.sync.webhooks.targets import TargetRefused, Targets, parsed, permitted
 from schemas.examples import MESSAGE_ID
 from schemas.vocabularies import Scope
-from schemas.webhooks import MOST_WEBHOOKS
+from schemas.webhooks import MAX_WEBHOOKS
 from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, patient, serving
 from tests.test_openapi import check
 from tests.world import faults
@@ -299,7 +299,7 @@ async def test_a_key_has_fifty_webhooks_at_most(empty: httpx.AsyncClient, empty_
         "INSERT INTO webhooks (id, key_id, url, types, secret, epoch, seq, tag)"
         " SELECT gen_random_uuid(), key_id, url, types, secret, epoch, seq, tag"
         " FROM webhooks, generate_series(3, $1)",
-        MOST_WEBHOOKS,
+        MAX_WEBHOOKS,
     )
     answers = await asyncio.gather(
         *(empty.post("/v1/webhooks", json={"url": PUBLIC_URL}) for _ in range(5))
@@ -925,7 +925,7 @@ async def test_the_log_is_pruned(empty: httpx.AsyncClient, empty_url: str) -> No
         INSERT INTO webhook_deliveries (webhook_id, message_id, event, attempt, at, milliseconds)
         SELECT $1::text::uuid, '', 'a.b', 1, clock_timestamp() - make_interval(days => $3), n
         FROM generate_series(1, $2) AS n"""
-    await execute(empty_url, fill, ids[0], MOST_KEPT + 5, 0)
+    await execute(empty_url, fill, ids[0], MAX_KEPT + 5, 0)
     await execute(empty_url, fill, ids[1], 3, 31)
     await execute(empty_url, fill, ids[1], 2, 29)
     database = Database(as_service(empty_url), patient())
@@ -937,7 +937,7 @@ async def test_the_log_is_pruned(empty: httpx.AsyncClient, empty_url: str) -> No
     finally:
         await database.close()
     count = "SELECT count(*) FROM webhook_deliveries WHERE webhook_id = $1::text::uuid"
-    assert [await execute(empty_url, count, each) for each in ids] == [MOST_KEPT, 2]
+    assert [await execute(empty_url, count, each) for each in ids] == [MAX_KEPT, 2]
     least = "SELECT min(milliseconds) FROM webhook_deliveries WHERE webhook_id = $1::text::uuid"
     assert await execute(empty_url, least, ids[0]) == 6
 
@@ -1127,7 +1127,7 @@ async def test_a_tls_handshake_that_hangs_is_called_by_its_name(
         await ended.wait()
         writer.close()
 
-    monkeypatch.setattr("api.sync.targets._CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr("api.sync.webhooks.targets._CONNECT_SECONDS", 0.2)
     server = await asyncio.start_server(hang, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
@@ -1253,7 +1253,7 @@ async def test_who_manages_keys_finishes_the_webhooks_of_keys_that_have_ended(
 def test_a_name_server_that_hangs_does_not_hold_up_the_end_of_a_process() -> None:
     script = """
 import asyncio, socket, threading
-from api.sync.targets import Targets
+from api.sync.webhooks.targets import Targets
 
 socket.getaddrinfo = lambda *_, **__: threading.Event().wait()
 
@@ -1304,8 +1304,8 @@ async def test_a_test_waits_for_no_more_than_the_message_under_way(
 async def test_a_slow_receiver_makes_room_after_each_message_when_there_is_none(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.sync.delivery.MOST_AT_ONCE", 1)
-    monkeypatch.setattr("api.sync.delivery._SLOW_SECONDS", 0.0)
+    monkeypatch.setattr("api.sync.webhooks.delivery.MAX_AT_ONCE", 1)
+    monkeypatch.setattr("api.sync.webhooks.delivery._SLOW_SECONDS", 0.0)
     order: list[str] = []
     go_on = asyncio.Event()
 
@@ -1347,7 +1347,7 @@ async def test_the_service_shows_no_secrets_of_the_webhooks_it_holds(empty_url: 
 async def test_an_old_secret_is_forgotten_after_its_overlap(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.sync.delivery._PRUNE_SECONDS", 0.05)
+    monkeypatch.setattr("api.sync.webhooks.delivery._PRUNE_SECONDS", 0.05)
     kept = "SELECT count(previous_secret) FROM webhooks"
     async with delivering(empty_url) as client:
         for seconds in (0, 86_400):

@@ -24,10 +24,10 @@ import httpx
 
 from api.access import keyring
 from api.access.authentication import FRESH_SECONDS
-from api.access.callers import READER
-from api.core import schema
-from api.sync import positions
-from api.sync.feed import Position
+from api.core.caller import READER
+from api.server import schema
+from api.sync.feed import positions
+from api.sync.feed.feed import Position
 from schemas.vocabularies import RecordType, Scope
 from tests.conftest import allow, bearer
 from tests.factories import EVERY, MERGE_PATCH, Body, Noun, create, delete, referrer, unique

@@ -16,9 +16,9 @@ from api.access.listing import page
 from api.core.db import Database
 from api.core.errors import Problem
 from api.core.filters import Parameter
-from api.core.openapi import Operation, refusals
 from api.core.request import Answer, Request
 from api.core.resource import CURSOR, LIMIT, instant
+from api.document import Operation, refusals
 from schemas.base import Instant
 from schemas.examples import CLAIM_ID, HEADERS, KEY_ID
 from schemas.keys import AuditEvent, AuditPage, KeyId
@@ -26,8 +26,8 @@ from schemas.vocabularies import Audited, AuditOp, Scope
 
 PAUSE_SECONDS: Final = 1.0
 """How often refusals of one key, or of one address, are written down at most."""
-MOST_REMEMBERED: Final = 10_000
-MOST_WAITING: Final = 100
+MAX_REMEMBERED: Final = 10_000
+MAX_WAITING: Final = 100
 
 log = logging.getLogger("claim_records")
 
@@ -51,7 +51,7 @@ class Refusals:
     def note(self, scope: Any, problem: Problem, needed: str | None) -> None:  # noqa: ANN401 - ASGI
         """Have a refusal written down, unless the same one was refused just now."""
         status = int(problem.kind.status)
-        if status not in (401, 403) or len(self._waiting) >= MOST_WAITING:
+        if status not in (401, 403) or len(self._waiting) >= MAX_WAITING:
             return
         caller = scope["state"].get("caller")
         key_id = caller.key_id if caller is not None else None
@@ -70,7 +70,7 @@ class Refusals:
             return False
         self._last[who] = now
         self._last.move_to_end(who)
-        if len(self._last) > MOST_REMEMBERED:
+        if len(self._last) > MAX_REMEMBERED:
             self._last.popitem(last=False)
         return True
 

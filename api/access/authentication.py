@@ -20,9 +20,9 @@ from litestar.datastructures import Headers
 from litestar.handlers import BaseRouteHandler
 
 from api.access.audit import Refusals
-from api.access.callers import KEYLESS, NOBODY, PUBLIC, READER, Caller, Need, needed
 from api.access.keyring import hashed, identity_of
 from api.access.limits import Limits
+from api.core.caller import KEYLESS, NOBODY, PUBLIC, READER, Caller, Need, needed
 from api.core.db import Connection, Database
 from api.core.errors import FORBIDDEN, UNAUTHORIZED, UNAVAILABLE, Problem
 from api.settings import Settings, reads_are_open
@@ -30,7 +30,7 @@ from schemas.vocabularies import Scope
 
 FRESH_SECONDS: Final = 0.5
 """How long what was read of a key is believed; half of the time within which it may be revoked."""
-MOST_ENTRIES: Final = 10_000
+MAX_ENTRIES: Final = 10_000
 _AN_HOUR: Final = dt.timedelta(hours=1)
 
 _ROW = """
@@ -137,7 +137,7 @@ def _keep(entries: OrderedDict[str, Any], identity: str, entry: Any) -> None:  #
     """Remember something, and forget what was kept longest if that is too much."""
     entries[identity] = entry
     entries.move_to_end(identity)
-    if len(entries) > MOST_ENTRIES:
+    if len(entries) > MAX_ENTRIES:
         entries.popitem(last=False)
 
 

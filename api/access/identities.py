@@ -14,7 +14,6 @@ from api.core.db import Connection
 from api.core.errors import NOT_FOUND, NOT_UNIQUE, Problem, invalid_record
 from api.core.filters import Parameter, read_query
 from api.core.idempotency import once
-from api.core.openapi import Link, Operation, refusals
 from api.core.request import (
     Answer,
     Request,
@@ -27,6 +26,7 @@ from api.core.request import (
     refuse_idempotency_key,
 )
 from api.core.resource import CURSOR, LIMIT
+from api.document import Link, Operation, refusals
 from schemas.base import UUID_PATTERN, Fault, Id, Instant
 from schemas.examples import KEY_ID, OFFICIAL_ID, PENTAGON_ID
 from schemas.keys import SourceIdentity, SourceIdentityCreate, SourceIdentityPage

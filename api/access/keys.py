@@ -10,11 +10,10 @@ from litestar import delete, get, post
 
 from api.access import keyring
 from api.access.authentication import Verifier, forbidden
-from api.access.callers import PUBLIC
 from api.access.listing import page
+from api.core.caller import PUBLIC
 from api.core.errors import NOT_FOUND, Problem, invalid_record, unavailable
 from api.core.filters import Parameter, read_query
-from api.core.openapi import Link, Operation, refusals
 from api.core.request import (
     JSON,
     Answer,
@@ -30,6 +29,7 @@ from api.core.request import (
 )
 from api.core.resource import CURSOR, LIMIT
 from api.core.validation import check, read_object
+from api.document import Link, Operation, refusals
 from schemas.base import Instant, Part
 from schemas.examples import KEY_ID
 from schemas.keys import IssuedKey, Key, KeyCreate, KeyId, KeyPage, KeyRotate, Me

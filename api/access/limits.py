@@ -18,7 +18,7 @@ from api.core.errors import RATE_LIMITED, Problem
 from api.settings import Settings
 
 WINDOW_SECONDS: Final = 60
-MOST_BUCKETS: Final = 50_000
+MAX_BUCKETS: Final = 50_000
 """How many are remembered, some 15 MB; who was away longest is forgotten first."""
 
 
@@ -52,7 +52,7 @@ class Limits:
             tokens -= 1
         self._buckets[who] = (tokens, now)
         self._buckets.move_to_end(who)
-        if len(self._buckets) > MOST_BUCKETS:
+        if len(self._buckets) > MAX_BUCKETS:
             self._buckets.popitem(last=False)
         return Standing(allowed, int(tokens), math.ceil((most - tokens) / self._rate))
 

@@ -15,9 +15,9 @@ from schemas.base import Fault
 from schemas.parts import Appearance, Span
 from schemas.vocabularies import Anchor
 
-MOST_PLACES: Final = 5
+MAX_PLACES: Final = 5
 """How many places are named where the words of a span do stand."""
-MOST_SEARCHES: Final = 20
+MAX_SEARCHES: Final = 20
 """For how many spans of a record that is searched: a text may be long, and the spans many."""
 
 Texts = Mapping[tuple[str, int], str | None]
@@ -38,7 +38,7 @@ def settle(
     current version of each article, `texts` the texts that :func:`texts_needed` names. What comes
     `from_elsewhere` may stand in an earlier text that is not here: its anchor then says so.
     """
-    searches = iter(range(MOST_SEARCHES))
+    searches = iter(range(MAX_SEARCHES))
     for index, appearance in enumerate(appearances):
         sent = appearance.anchor
         kept = _unchanged(appearance, before)
@@ -148,7 +148,7 @@ def _where(exact: str, text: str, searches: Iterator[int]) -> str:
         return ""
     places: list[str] = []
     start = text.find(exact)
-    while start >= 0 and len(places) < MOST_PLACES:
+    while start >= 0 and len(places) < MAX_PLACES:
         places.append(f"{start} to {start + len(exact)}")
         start = text.find(exact, start + 1)
     if not places:

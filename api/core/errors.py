@@ -339,7 +339,7 @@ class Problem(Exception):  # noqa: N818 - the name of RFC 9457
         return Problem(self.kind, detail, errors=errors, headers=self.headers, **self.more)
 
 
-MOST_ERRORS: Final = 1_000
+MAX_ERRORS: Final = 1_000
 """How many faults of a body are told; more help nobody, and cost."""
 
 
@@ -350,7 +350,7 @@ def pointer(path: Path) -> str:
 
 def invalid_record(faults: Iterable[Fault]) -> Problem:
     """Report everything that is wrong with a record."""
-    found = list(faults)[:MOST_ERRORS]
+    found = list(faults)[:MAX_ERRORS]
     errors = [{"pointer": pointer(f.path), "code": f.code, "detail": f.detail} for f in found]
     unknown = [error for error in errors if error["code"] == "unknown-reference"]
     kind = UNKNOWN_REFERENCE if unknown else INVALID_RECORD

@@ -24,8 +24,8 @@ from api.core.errors import (
 from schemas.base import Bound, Id, Language, Number, is_vocabulary, moment, shape
 from schemas.vocabularies import Vocabulary
 
-MOST_PARAMETERS: Final = 64
-MOST_VALUES: Final = 200
+MAX_PARAMETERS: Final = 64
+MAX_VALUES: Final = 200
 Words = Annotated[str, Meta(min_length=1, max_length=500)]
 
 
@@ -167,16 +167,16 @@ def read_query(query: bytes, parameters: Mapping[str, Parameter]) -> dict[str, A
         if parameter.many:
             values = given.setdefault(name, [])
             values.append(converted)
-            if len(values) > MOST_VALUES:
-                raise invalid_parameter(name, f"At most {MOST_VALUES} values.")
+            if len(values) > MAX_VALUES:
+                raise invalid_parameter(name, f"At most {MAX_VALUES} values.")
         elif name in given and parameter.terms:
             given[name] += f",{converted}"
         elif name in given:
             raise invalid_parameter(name, "It stands there twice.", DUPLICATE_PARAMETER)
         else:
             given[name] = converted
-        if len(given) > MOST_PARAMETERS:
-            raise invalid_parameter(name, f"At most {MOST_PARAMETERS} different parameters.")
+        if len(given) > MAX_PARAMETERS:
+            raise invalid_parameter(name, f"At most {MAX_PARAMETERS} different parameters.")
     return given
 
 

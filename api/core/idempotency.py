@@ -30,7 +30,7 @@ Work = Callable[[Connection], Awaitable[Answer]]
 """What a request asks for, on a connection; it raises where it refuses."""
 
 SWEEP_EVERY_SECONDS: Final = 60.0
-MOST_SWEPT: Final = 500
+MAX_SWEPT: Final = 500
 _TRIES: Final = 2
 _RETRY_SECONDS: Final = "1"
 _REPLAYED: Final = (b"idempotency-replayed", b"true")
@@ -164,7 +164,7 @@ def _digest(*parts: bytes) -> bytes:
 
 async def sweep(database: Database) -> None:
     """Delete answers that are too old, 500 at a time."""
-    while len(await database.fetch(_SWEEP, MOST_SWEPT)) == MOST_SWEPT:
+    while len(await database.fetch(_SWEEP, MAX_SWEPT)) == MAX_SWEPT:
         pass
 
 

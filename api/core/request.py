@@ -14,7 +14,7 @@ import msgspec
 from litestar.exceptions import ClientException
 from litestar.types import Receive, Scope, Send
 
-from api.access.callers import EVERYTHING, Caller
+from api.core.caller import EVERYTHING, Caller
 from api.core.db import Connection, Database
 from api.core.errors import (
     BODY_TOO_LARGE,
@@ -191,7 +191,7 @@ def too_large(limit: int) -> Problem:
 
 IDEMPOTENCY_KEY_PATTERN: Final = r"^[!-~]([ -~]*[!-~])?\Z"
 """Printable ASCII; HTTP takes away the spaces at both ends."""
-LONGEST_IDEMPOTENCY_KEY: Final = 255
+MAX_IDEMPOTENCY_KEY: Final = 255
 
 
 def idempotency_key(request: Request) -> str | None:
@@ -202,12 +202,12 @@ def idempotency_key(request: Request) -> str | None:
     key = values[0]
     if (
         len(values) > 1
-        or len(key) > LONGEST_IDEMPOTENCY_KEY
+        or len(key) > MAX_IDEMPOTENCY_KEY
         or not re.match(IDEMPOTENCY_KEY_PATTERN, key)
     ):
         raise Problem(
             INVALID_HEADER,
-            f"`Idempotency-Key` takes 1 to {LONGEST_IDEMPOTENCY_KEY} characters of printable "
+            f"`Idempotency-Key` takes 1 to {MAX_IDEMPOTENCY_KEY} characters of printable "
             "ASCII, once.",
         )
     return key

@@ -40,7 +40,7 @@ from schemas.base import Create, Id, Instant, Line, Part, Version, moment
 from schemas.vocabularies import RecordType, Vocabulary
 
 DEFAULT_LIMIT: Final = 50
-MOST_LIMIT: Final = 200
+MAX_LIMIT: Final = 200
 _NULL = b"null"
 
 
@@ -139,7 +139,7 @@ class Resource:
             ),
             LIMIT,
             CURSOR,
-            Parameter("count", Counting, f"`exact` fills `total`, up to {sql.MOST_COUNTED}."),
+            Parameter("count", Counting, f"`exact` fills `total`, up to {sql.MAX_COUNTED}."),
         ]
 
 
@@ -147,7 +147,7 @@ _SORTS = (Sort("created_at", "t.created_at"), Sort("updated_at", "t.updated_at")
 
 LIMIT = Parameter(
     "limit",
-    Annotated[int, Meta(ge=1, le=MOST_LIMIT)],
+    Annotated[int, Meta(ge=1, le=MAX_LIMIT)],
     "How many records a page has at most.",
     default=DEFAULT_LIMIT,
 )
@@ -286,7 +286,7 @@ def page_body(
     included: Sequence[tuple[str, bytes | None]] = (),
 ) -> bytes:
     """Write a page from the bytes of its records."""
-    counted = total is not None and total > sql.MOST_COUNTED
+    counted = total is not None and total > sql.MAX_COUNTED
     brought = b",".join(
         b'"%b":{%b}' % (name.encode(), members or b"") for name, members in included
     )
@@ -295,7 +295,7 @@ def page_body(
         % (
             b",".join(docs),
             encoded(following) if following else _NULL,
-            encoded(min(total, sql.MOST_COUNTED)) if total is not None else _NULL,
+            encoded(min(total, sql.MAX_COUNTED)) if total is not None else _NULL,
             encoded(counted),
             brought,
         )

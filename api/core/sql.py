@@ -1,6 +1,6 @@
 """SQL text for any noun: pure functions of its table. Values are always parameters.
 
-Whoever asks fills in `:sees(type, alias)` by :meth:`api.access.callers.Caller.query`.
+Whoever asks fills in `:sees(type, alias)` by :meth:`api.core.caller.Caller.query`.
 """
 
 from __future__ import annotations
@@ -294,9 +294,9 @@ def move_appearances(of: RecordType) -> str:
 
 # --- lists -----------------------------------------------------------------------------------
 
-MOST_COUNTED: Final = 10_000
-MOST_RANKED: Final = 10_000
-MOST_INCLUDED: Final = 2_000
+MAX_COUNTED: Final = 10_000
+MAX_RANKED: Final = 10_000
+MAX_INCLUDED: Final = 2_000
 
 
 class Order(NamedTuple):
@@ -347,7 +347,7 @@ def page(
     rows = f"{of.name} AS t"
     if order.expression.startswith("ts_rank"):
         # Ranking reads every match, so only so many are ranked.
-        rows = f"(SELECT * FROM {of.name} AS t WHERE {matching} LIMIT {MOST_RANKED}) AS t"
+        rows = f"(SELECT * FROM {of.name} AS t WHERE {matching} LIMIT {MAX_RANKED}) AS t"
     return f"""
         SELECT t.id, t.doc, {order.expression} AS key{total}
         FROM {rows}
@@ -361,7 +361,7 @@ def count(of: Table, where: Sequence[str]) -> str:
     conditions = " AND ".join([_there(of), *where])
     return (
         f"SELECT count(*) FROM (SELECT FROM {of.name} AS t WHERE {conditions}"
-        f" LIMIT {MOST_COUNTED + 1}) AS counted"
+        f" LIMIT {MAX_COUNTED + 1}) AS counted"
     )
 
 
@@ -376,7 +376,7 @@ def included(target: RecordType, ids: str) -> str:
             SELECT t.id, t.doc FROM {plural(target)} AS t
             WHERE t.deleted_at IS NULL AND :sees({target}, t) AND t.id IN ({ids})
             ORDER BY t.created_at DESC, t.id DESC
-            LIMIT {MOST_INCLUDED}
+            LIMIT {MAX_INCLUDED}
         ) AS i"""
 
 

@@ -16,11 +16,11 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response import Response
 from msgspec.structs import replace
 
-from api.access.callers import PUBLIC, READER
-from api.claims import CLAIMS
 from api.core import resource
+from api.core.caller import PUBLIC, READER
 from api.core.errors import Problem
 from api.core.request import Request, context
+from api.records.claims import CLAIMS
 from api.settings import reads_are_open
 from api.site.pages import PAGES, Asset, not_changed, page_headers
 from api.site.shown import Printed, Shown, in_full, in_short, page_of

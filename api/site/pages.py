@@ -13,8 +13,8 @@ from litestar.params import FromPath
 from litestar.response import Response
 from litestar.status_codes import HTTP_304_NOT_MODIFIED
 
-from api.access.callers import PUBLIC
 from api.core import codings
+from api.core.caller import PUBLIC
 
 # What is served is chosen by its ending; a file with any other ending stays private.
 # Litestar adds the charset to text/* by itself, and to nothing else.

@@ -24,7 +24,7 @@ _FAMILIES: Final = {
     DenialFamily.CONCEDES: "Conceded by",
     DenialFamily.UNSPECIFIED: "Answered by",
 }
-_MOST_ANSWERS: Final = 2
+_MAX_ANSWERS: Final = 2
 _ELLIPSIS: Final = "…"
 
 
@@ -69,9 +69,9 @@ def in_full(shown: Shown, printed: Printed | None, *, linked: bool = True) -> st
     steps = [
         *_printed(shown.claim, printed),
         *_chain(shown),
-        *(_answer(denial, shown.sources) for denial in shown.denials[:_MOST_ANSWERS]),
+        *(_answer(denial, shown.sources) for denial in shown.denials[:_MAX_ANSWERS]),
     ]
-    more = len(shown.denials) - _MOST_ANSWERS
+    more = len(shown.denials) - _MAX_ANSWERS
     if more > 0:
         steps.append(_step("And", f"{more} more {'answer' if more == 1 else 'answers'}", "answer"))
     words = _words(shown.claim, linked=linked)
@@ -87,7 +87,7 @@ def _item(shown: Shown) -> str:
     answers = "".join(
         f'<p class="answered" dir="auto"><span class="family">{_FAMILIES[denial["family"]]}</span> '
         f"{_all_of(denial, shown.sources)}</p>"
-        for denial in shown.denials[:_MOST_ANSWERS]
+        for denial in shown.denials[:_MAX_ANSWERS]
     )
     return (
         f'<li><p class="words"{_language(shown.claim)}>{_words(shown.claim, linked=True)}</p>'

@@ -18,14 +18,11 @@ from litestar import get
 from litestar.types import Receive, Send
 from litestar.types import Scope as AsgiScope
 
-from api.access.callers import ANYTHING
-from api.claims import CLAIMS
 from api.core import codings, sql
+from api.core.caller import ANYTHING
 from api.core.db import Database, Row
 from api.core.errors import UNAVAILABLE, Problem
 from api.core.filters import read_query
-from api.core.openapi import Operation, refusals
-from api.core.openapi.examples import story
 from api.core.request import (
     NDJSON,
     Answer,
@@ -37,15 +34,18 @@ from api.core.request import (
     gone,
     still_admitted,
 )
-from api.sync import positions
-from api.sync.feed import feed_of
-from api.sync.importing import RESOURCES
+from api.document import Operation, refusals
+from api.document.examples import story
+from api.records.claims import CLAIMS
+from api.sync.feed import positions
+from api.sync.feed.feed import feed_of
+from api.sync.importing.importing import RESOURCES
 from schemas.examples import AT, CLAIM_ID, CURSOR
 from schemas.exports import ExportHeader, ExportLine, ExportTotals
 from schemas.vocabularies import RecordType
 
-MOST_RECORDS: Final = 500
-MOST_BYTES: Final = 1_048_576
+MAX_RECORDS: Final = 500
+MAX_BYTES: Final = 1_048_576
 """How long a page is; one record is always on it, even where it is longer."""
 TYPES: Final = msgspec.structs.replace(
     positions.TYPES,
@@ -145,12 +145,12 @@ async def _page(database: Database, query: str, behind: Sequence[Any]) -> list[R
     """Read a page; where the database is busy, try again: what was sent would be lost."""
     for _ in range(_TRIES - 1):
         try:
-            return await database.fetch(query, *behind, MOST_RECORDS, MOST_BYTES)
+            return await database.fetch(query, *behind, MAX_RECORDS, MAX_BYTES)
         except Problem as problem:
             if problem.kind is not UNAVAILABLE:
                 raise
         await asyncio.sleep(_PAUSE_SECONDS)
-    return await database.fetch(query, *behind, MOST_RECORDS, MOST_BYTES)
+    return await database.fetch(query, *behind, MAX_RECORDS, MAX_BYTES)
 
 
 # --- the answer ----------------------------------------------------------------------------------

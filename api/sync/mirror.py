@@ -41,8 +41,8 @@ WAIT_SECONDS: Final = 30
 """How long the source may keep a question for changes until there are some."""
 _TIMEOUT: Final = httpx.Timeout(15, read=2 * WAIT_SECONDS)
 _FIRST_PAUSE: Final = 0.5
-_LONGEST_PAUSE: Final = 30.0
-_LONGEST_BIDDEN: Final = 3_600.0
+_MAX_PAUSE: Final = 30.0
+_MAX_BIDDEN: Final = 3_600.0
 _USAGE: Final = 2
 _RETRIED: Final = {408, 425, 429, *range(500, 600)}
 
@@ -370,8 +370,8 @@ class Mirror:
     async def _rest(self, reason: str, bidden: float) -> None:
         """Wait, longer each time, and not all mirrors of a source as long."""
         self._up_to_date = False
-        longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(self._failures, 10))
-        pause = max(longest * random.uniform(0.5, 1), min(bidden, _LONGEST_BIDDEN))  # noqa: S311 - no secret
+        longest = min(_MAX_PAUSE, _FIRST_PAUSE * 2 ** min(self._failures, 10))
+        pause = max(longest * random.uniform(0.5, 1), min(bidden, _MAX_BIDDEN))  # noqa: S311 - no secret
         self._failures += 1
         log.warning("%s Going on in %.1f s", reason, pause)
         await asyncio.sleep(pause)

@@ -20,8 +20,8 @@ import asyncpg
 import msgspec
 
 from api.access import keyring
-from api.core import schema
 from api.embedded import EmbeddedPostgres, as_role, postmaster
+from api.server import schema
 from schemas.vocabularies import Scope
 from tests.conftest import KEY, allow, in_database
 from tests.test_cli import REPOSITORY, alive, environment

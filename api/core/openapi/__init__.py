@@ -1,6 +1,0 @@
-"""The OpenAPI 3.1 document, built from the definitions that the service runs on."""
-
-from api.core.openapi.document import build, describe, routes
-from api.core.openapi.operations import Link, Operation
-
-__all__ = ["Link", "Operation", "build", "describe", "routes"]

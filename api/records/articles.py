@@ -1,0 +1,132 @@
+"""Articles: what can be asked of them and done to them."""
+
+from __future__ import annotations
+
+from litestar import Controller, delete, get, patch, post, put
+
+from api.core import resource
+from api.core.filters import Filter, Parameter, condition, language, reference, term, times
+from api.core.relations import backward, forward, related
+from api.core.request import Answer, Request
+from api.core.resource import Resource, Sort
+from api.core.writing import writing
+from schemas.articles import Article, ArticleCreate, ArticleUpdate
+from schemas.base import ArticleId, SourceId, Url
+from schemas.vocabularies import ArticleRelationKind, ArticleStatus, RecordType
+
+_ARTICLE = RecordType.ARTICLE
+
+_SAID_IN_IT = """t.id IN (
+    SELECT a.article_id FROM links AS s
+    JOIN links AS a ON a.owner_id = s.owner_id AND a.owner_type = s.owner_type
+    WHERE s.source_id = :source_id::uuid AND s.owner_type IN ('claim', 'denial')
+        AND s.link IN ('attribution', 'via', 'audience') AND a.link = 'appearance'
+        AND CASE s.owner_type
+            WHEN 'claim' THEN EXISTS (
+                SELECT FROM claims AS c WHERE c.id = s.owner_id AND :sees(claim, c)
+            )
+            ELSE EXISTS (
+                SELECT FROM denials AS d WHERE d.id = s.owner_id AND :sees(denial, d)
+            )
+        END)"""
+
+ARTICLES = Resource(
+    type=_ARTICLE,
+    create=ArticleCreate,
+    record=Article,
+    update=ArticleUpdate,
+    filters=(
+        *reference("publisher_id", SourceId, "Who published it."),
+        condition("url", Url, "t.url = :url::text", "Has this URL."),
+        *term("status", ArticleStatus, "The status"),
+        *language(),
+        *times("published", "When it was published", "t.published_from", "t.published_until"),
+        Filter(
+            (
+                Parameter(
+                    "related_to", ArticleId, "An article it is related to, either way round."
+                ),
+                Parameter("relation_kind", ArticleRelationKind, "How it is related."),
+            ),
+            related(_ARTICLE),
+            needs="related_to",
+        ),
+        condition(
+            "source_id",
+            SourceId,
+            _SAID_IN_IT,
+            "A source in the chain of any claim or denial printed in it.",
+        ),
+    ),
+    sorts=(Sort("published", "t.published_from", nullable=True),),
+    expansions=(
+        forward("sources", _ARTICLE, RecordType.SOURCE, "its publisher and authors"),
+        forward("articles", _ARTICLE, _ARTICLE, "those it relates to"),
+        backward("claims", RecordType.CLAIM, "appearance", _ARTICLE, "the claims printed in it"),
+        backward("denials", RecordType.DENIAL, "appearance", _ARTICLE, "the denials printed in it"),
+    ),
+    searched="`headline`, `dateline`, `section` and the first 100,000 characters of `text`",
+    large=True,
+)
+
+
+class ArticleController(Controller):
+    """The operations on articles; what they do is the same for every resource."""
+
+    path = ARTICLES.path
+    opt = {"resource": ARTICLES}  # noqa: RUF012 - as Litestar declares it
+
+    @get(operation_id="listArticles")
+    async def list_articles(self, request: Request) -> Answer:
+        """List articles."""
+        return await resource.list_page(ARTICLES, request)
+
+    @post(operation_id="createArticle")
+    async def create_article(self, request: Request) -> Answer:
+        """Create an article."""
+        return await writing.create(ARTICLES, request)
+
+    @get("/by-external-id", operation_id="getArticleByExternalId")
+    async def get_article_by_external_id(self, request: Request) -> Answer:
+        """Get an article by its external id."""
+        return await resource.get_by_external_id(ARTICLES, request)
+
+    @put("/by-external-id", operation_id="upsertArticleByExternalId")
+    async def upsert_article_by_external_id(self, request: Request) -> Answer:
+        """Create or replace an article by its external id."""
+        return await writing.upsert(ARTICLES, request)
+
+    @get("/{id:str}", operation_id="getArticle")
+    async def get_article(self, request: Request) -> Answer:
+        """Get an article."""
+        return await resource.get(ARTICLES, request)
+
+    @put("/{id:str}", operation_id="replaceArticle")
+    async def replace_article(self, request: Request) -> Answer:
+        """Replace an article, or create it under an id of one's own."""
+        return await writing.replace(ARTICLES, request)
+
+    @patch("/{id:str}", operation_id="updateArticle")
+    async def update_article(self, request: Request) -> Answer:
+        """Change some of an article."""
+        return await writing.update(ARTICLES, request)
+
+    @delete("/{id:str}", operation_id="deleteArticle", status_code=200)
+    async def delete_article(self, request: Request) -> Answer:
+        """Delete an article."""
+        return await writing.delete(ARTICLES, request)
+
+    @post("/{id:str}/restore", operation_id="restoreArticle")
+    async def restore_article(self, request: Request) -> Answer:
+        """Bring back a deleted article."""
+        return await writing.restore(ARTICLES, request)
+
+    @get("/{id:str}/revisions", operation_id="listArticleRevisions")
+    async def list_article_revisions(self, request: Request) -> Answer:
+        """List the revisions of an article."""
+        return await resource.list_revisions(ARTICLES, request)
+
+    @get("/{id:str}/revisions/{version:str}", operation_id="getArticleRevision")
+    async def get_article_revision(self, request: Request) -> Answer:
+        """Get one revision of an article."""
+        return await resource.get_revision(ARTICLES, request)

@@ -1,0 +1,129 @@
+"""Denials: what can be asked of them and done to them."""
+
+from __future__ import annotations
+
+from litestar import Controller, delete, get, patch, post, put
+
+from api.core import resource
+from api.core.filters import Filter, Parameter, language, reference, term
+from api.core.relations import attributed, forward, stated
+from api.core.request import Answer, Request
+from api.core.resource import Resource, Sort
+from api.core.writing import writing
+from schemas.base import ClaimId, DenialId, SourceId
+from schemas.denials import Denial, DenialCreate, DenialUpdate
+from schemas.vocabularies import (
+    Coverage,
+    DenialFamily,
+    DenialKind,
+    DenialValidity,
+    ObservedBy,
+    RecordType,
+    ReviewStatus,
+)
+
+_DENIAL = RecordType.DENIAL
+
+# Both on the same target.
+_TARGET = """t.id IN (
+    SELECT l.owner_id FROM links AS l
+    WHERE l.owner_type = 'denial' AND l.link = 'target'
+        AND (:claim_id::uuid IS NULL OR l.claim_id = :claim_id)
+        AND (:denial_id::uuid IS NULL OR l.denial_id = :denial_id)
+        AND (:coverage::text IS NULL OR l.label = :coverage))"""
+
+DENIALS = Resource(
+    type=_DENIAL,
+    create=DenialCreate,
+    record=Denial,
+    update=DenialUpdate,
+    filters=(
+        Filter(
+            (
+                Parameter("claim_id", ClaimId, "Answers this claim."),
+                Parameter("denial_id", DenialId, "Answers this denial."),
+                Parameter("coverage", Coverage, "How plainly it reaches that target, or any."),
+            ),
+            _TARGET,
+        ),
+        *attributed(_DENIAL, "responder"),
+        *reference("scope_source_id", SourceId, "The statement that was silent."),
+        *term("kind", DenialKind, "The kind"),
+        *term("family", DenialFamily, "The family"),
+        *term("observed_by", ObservedBy, "The observer"),
+        *term("validity", DenialValidity, "The validity"),
+        *term("review_status", ReviewStatus, "The review status"),
+        *language(),
+        *stated(),
+    ),
+    sorts=(Sort("stated", "t.stated_from", nullable=True),),
+    expansions=(
+        forward("sources", _DENIAL, RecordType.SOURCE, "the responders, vehicles and scopes"),
+        forward("articles", _DENIAL, RecordType.ARTICLE, "where it is printed"),
+        forward("claims", _DENIAL, RecordType.CLAIM, "the claims it answers"),
+        forward("denials", _DENIAL, _DENIAL, "the denials it answers or gives way to"),
+    ),
+    searched="`text` and `note`",
+)
+
+
+class DenialController(Controller):
+    """The operations on denials; what they do is the same for every resource."""
+
+    path = DENIALS.path
+    opt = {"resource": DENIALS}  # noqa: RUF012 - as Litestar declares it
+
+    @get(operation_id="listDenials")
+    async def list_denials(self, request: Request) -> Answer:
+        """List denials."""
+        return await resource.list_page(DENIALS, request)
+
+    @post(operation_id="createDenial")
+    async def create_denial(self, request: Request) -> Answer:
+        """Create a denial."""
+        return await writing.create(DENIALS, request)
+
+    @get("/by-external-id", operation_id="getDenialByExternalId")
+    async def get_denial_by_external_id(self, request: Request) -> Answer:
+        """Get a denial by its external id."""
+        return await resource.get_by_external_id(DENIALS, request)
+
+    @put("/by-external-id", operation_id="upsertDenialByExternalId")
+    async def upsert_denial_by_external_id(self, request: Request) -> Answer:
+        """Create or replace a denial by its external id."""
+        return await writing.upsert(DENIALS, request)
+
+    @get("/{id:str}", operation_id="getDenial")
+    async def get_denial(self, request: Request) -> Answer:
+        """Get a denial."""
+        return await resource.get(DENIALS, request)
+
+    @put("/{id:str}", operation_id="replaceDenial")
+    async def replace_denial(self, request: Request) -> Answer:
+        """Replace a denial, or create it under an id of one's own."""
+        return await writing.replace(DENIALS, request)
+
+    @patch("/{id:str}", operation_id="updateDenial")
+    async def update_denial(self, request: Request) -> Answer:
+        """Change some of a denial."""
+        return await writing.update(DENIALS, request)
+
+    @delete("/{id:str}", operation_id="deleteDenial", status_code=200)
+    async def delete_denial(self, request: Request) -> Answer:
+        """Delete a denial."""
+        return await writing.delete(DENIALS, request)
+
+    @post("/{id:str}/restore", operation_id="restoreDenial")
+    async def restore_denial(self, request: Request) -> Answer:
+        """Bring back a deleted denial."""
+        return await writing.restore(DENIALS, request)
+
+    @get("/{id:str}/revisions", operation_id="listDenialRevisions")
+    async def list_denial_revisions(self, request: Request) -> Answer:
+        """List the revisions of a denial."""
+        return await resource.list_revisions(DENIALS, request)
+
+    @get("/{id:str}/revisions/{version:str}", operation_id="getDenialRevision")
+    async def get_denial_revision(self, request: Request) -> Answer:
+        """Get one revision of a denial."""
+        return await resource.get_revision(DENIALS, request)

@@ -1,0 +1,122 @@
+"""Sources: what can be asked of them and done to them."""
+
+from __future__ import annotations
+
+from litestar import Controller, delete, get, patch, post, put
+
+from api.core import resource
+from api.core.filters import Words, condition, reference, term
+from api.core.relations import forward, linked
+from api.core.request import Answer, Request
+from api.core.resource import Resource, Sort
+from api.core.writing import writing
+from schemas.base import Country, SourceId
+from schemas.sources import Source, SourceCreate, SourceUpdate
+from schemas.vocabularies import Confidentiality, Identification, RecordType, SourceKind
+
+_SOURCE = RecordType.SOURCE
+
+# The last code point, so that everything that starts with the words lies below.
+_STARTS = """t.id IN (
+    SELECT n.source_id FROM source_names AS n
+    WHERE n.name ~>=~ fold(:name__startswith::text)
+        AND n.name ~<~ (fold(:name__startswith::text) || chr(1114111)))"""
+
+SOURCES = Resource(
+    type=_SOURCE,
+    create=SourceCreate,
+    record=Source,
+    update=SourceUpdate,
+    filters=(
+        *term("kind", SourceKind, "The kind"),
+        *term("identification", Identification, "The identification"),
+        *term("confidentiality", Confidentiality, "The confidentiality"),
+        condition(
+            "country_code", Country, "t.country_code = :country_code::text", "Is of this country."
+        ),
+        *reference("parent_id", SourceId, "What it is part of."),
+        condition(
+            "member_id",
+            SourceId,
+            linked(_SOURCE, "member", _SOURCE, "member_id"),
+            "A source that belongs to it directly.",
+        ),
+        condition(
+            "name",
+            Words,
+            "t.id IN (SELECT n.source_id FROM source_names AS n WHERE n.name = fold(:name::text))",
+            "Any of its names; accents and case are ignored.",
+        ),
+        condition(
+            "name__startswith",
+            Words,
+            _STARTS,
+            "The start of any of its names; accents and case are ignored.",
+        ),
+    ),
+    sorts=(Sort("name", "t.name", nullable=True, key=str),),
+    expansions=(forward("sources", _SOURCE, _SOURCE, "its parent, members and organisations"),),
+    searched="`name`, `names` and `description`",
+)
+
+
+class SourceController(Controller):
+    """The operations on sources; what they do is the same for every resource."""
+
+    path = SOURCES.path
+    opt = {"resource": SOURCES}  # noqa: RUF012 - as Litestar declares it
+
+    @get(operation_id="listSources")
+    async def list_sources(self, request: Request) -> Answer:
+        """List sources."""
+        return await resource.list_page(SOURCES, request)
+
+    @post(operation_id="createSource")
+    async def create_source(self, request: Request) -> Answer:
+        """Create a source."""
+        return await writing.create(SOURCES, request)
+
+    @get("/by-external-id", operation_id="getSourceByExternalId")
+    async def get_source_by_external_id(self, request: Request) -> Answer:
+        """Get a source by its external id."""
+        return await resource.get_by_external_id(SOURCES, request)
+
+    @put("/by-external-id", operation_id="upsertSourceByExternalId")
+    async def upsert_source_by_external_id(self, request: Request) -> Answer:
+        """Create or replace a source by its external id."""
+        return await writing.upsert(SOURCES, request)
+
+    @get("/{id:str}", operation_id="getSource")
+    async def get_source(self, request: Request) -> Answer:
+        """Get a source."""
+        return await resource.get(SOURCES, request)
+
+    @put("/{id:str}", operation_id="replaceSource")
+    async def replace_source(self, request: Request) -> Answer:
+        """Replace a source, or create it under an id of one's own."""
+        return await writing.replace(SOURCES, request)
+
+    @patch("/{id:str}", operation_id="updateSource")
+    async def update_source(self, request: Request) -> Answer:
+        """Change some of a source."""
+        return await writing.update(SOURCES, request)
+
+    @delete("/{id:str}", operation_id="deleteSource", status_code=200)
+    async def delete_source(self, request: Request) -> Answer:
+        """Delete a source."""
+        return await writing.delete(SOURCES, request)
+
+    @post("/{id:str}/restore", operation_id="restoreSource")
+    async def restore_source(self, request: Request) -> Answer:
+        """Bring back a deleted source."""
+        return await writing.restore(SOURCES, request)
+
+    @get("/{id:str}/revisions", operation_id="listSourceRevisions")
+    async def list_source_revisions(self, request: Request) -> Answer:
+        """List the revisions of a source."""
+        return await resource.list_revisions(SOURCES, request)
+
+    @get("/{id:str}/revisions/{version:str}", operation_id="getSourceRevision")
+    async def get_source_revision(self, request: Request) -> Answer:
+        """Get one revision of a source."""
+        return await resource.get_revision(SOURCES, request)

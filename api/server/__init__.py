@@ -1,0 +1,1 @@
+"""The process: socket, workers, edge, logs and metrics."""

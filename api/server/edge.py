@@ -1,0 +1,261 @@
+"""The edge of the application: what holds for every request, whatever its route.
+
+A plain ASGI layer around Litestar: request ids, the log, limits on the URL and the headers, HEAD,
+OPTIONS and `Allow`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol
+from urllib.parse import quote, unquote_to_bytes
+
+from litestar.types import ASGIApp, Receive
+
+from api.core import deprecation
+from api.core.errors import (
+    HEADERS_TOO_LARGE,
+    INVALID_PATH,
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    URI_TOO_LONG,
+    Kind,
+    Problem,
+)
+from api.core.request import Answer, encoded, new_id
+
+MAX_URL_BYTES: Final = 8_192
+MAX_HEADER_BYTES: Final = 16_384
+MAX_HEADERS: Final = 100
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}\Z")
+_ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+_JSON_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+
+log = logging.getLogger("claim_records.access")
+
+
+class Routes:
+    """Which methods each path takes."""
+
+    def __init__(self, routes: Iterable[tuple[str, Iterable[str]]]) -> None:
+        """Compile paths such as `/v1/claims/{id:str}` with their methods."""
+        found: dict[str, set[str]] = {}
+        for path, methods in routes:
+            found.setdefault(path, set()).update(methods)
+        self._patterns = [
+            (
+                re.compile(re.sub(r"\\\{[a-z_]+(:str)?\\\}", "[^/]+", re.escape(path)) + r"\Z"),
+                _all(methods),
+            )
+            # a literal path comes before one with parameters, as in the router
+            for path, methods in sorted(found.items(), key=lambda item: item[0].count("{"))
+        ]
+
+    def allowed(self, path: str) -> str | None:
+        """Write the `Allow` header of a path; None for a path that there is not."""
+        for pattern, methods in self._patterns:
+            if pattern.match(path):
+                return methods
+        return None
+
+
+_PLACE = re.compile(r"\\\{[a-z_]+(:str)?\\\}")
+
+
+def _all(methods: Iterable[str]) -> str:
+    """Add what every path answers by itself."""
+    every = {*methods, "OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
+    return ", ".join(sorted(every))
+
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class HasGuards(Protocol):
+    """What knows the service's names, and the origins whose pages may ask."""
+
+    def check_host(self, headers: Headers, /) -> None:
+        """Refuse a request for another host."""
+
+    def origin_headers(self, headers: Headers, /) -> Headers:
+        """Give what an answer tells a page of another origin."""
+
+    def preflight_headers(self, headers: Headers, allowed: str, /) -> Mapping[str, str]:
+        """Give what an OPTIONS request of another origin is told."""
+
+
+class HasLimits(Protocol):
+    """What counts requests."""
+
+    def arrive(self, scope: Any, /) -> None:  # noqa: ANN401 - ASGI
+        """Count a request, and refuse one too many."""
+
+    def headers(self, scope: Any, /) -> Headers:  # noqa: ANN401 - ASGI
+        """Tell what is left."""
+
+
+class HasCounts(Protocol):
+    """What counts answers."""
+
+    def count(self, method: str, scope: Any, status: int, seconds: float, /) -> None:  # noqa: ANN401 - ASGI
+        """Count a request that has ended."""
+
+
+class Edge:
+    """The application as the server sees it."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        routes: Routes,
+        guards: HasGuards,
+        limits: HasLimits,
+        counts: HasCounts,
+    ) -> None:
+        """Stand in front of an application."""
+        self._app = app
+        self._routes = routes
+        self._guards = guards
+        self._limits = limits
+        self._counts = counts
+
+    async def __call__(self, scope: Any, receive: Receive, send: Any) -> None:  # noqa: ANN401 - ASGI
+        """Answer a request, and log that it was."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope["headers"])
+        scope.setdefault("state", {})["request_id"] = request_id
+        method = scope["method"]
+        started = time.perf_counter()
+        status = 0
+
+        async def send_on(message: Any) -> None:  # noqa: ANN401 - ASGI
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                more = (
+                    *self._limits.headers(scope),
+                    *self._guards.origin_headers(scope["headers"]),
+                    *deprecation.headers(scope),
+                )
+                message["headers"] = _complete(message["headers"], request_id, more)
+            elif method == "HEAD":
+                message["body"] = b""
+            await send(message)
+
+        try:
+            if refusal := self._refusal(scope):
+                await refusal(scope, receive, send_on)
+                return
+            if method == "HEAD":
+                # A copy: the server has to know that no body follows, whatever is answered.
+                scope = {**scope, "method": "GET"}
+                scope["state"]["head"] = True  # for answers that are long in the making
+            await self._app(scope, receive, send_on)
+        finally:
+            seconds = time.perf_counter() - started
+            self._counts.count(method, scope, status, seconds)
+            told = {"request_id": request_id, "milliseconds": round(seconds * 1000, 2)}
+            log.info("%s %s %d", method, scope["path"], status, extra=told)
+
+    def _refusal(self, scope: Any) -> Answer | None:  # noqa: ANN401 - one of Litestar's unions
+        """Answer what never reaches a route."""
+        try:
+            self._limits.arrive(scope)
+            _check_size(scope)
+            self._guards.check_host(scope["headers"])
+        except Problem as problem:
+            return problem_answer(problem, scope)
+        if scope["path"] != "/" and (scope["path"].endswith("/") or "//" in scope["path"]):
+            # Litestar's router would pass over the slashes; a resource has one URL.
+            return problem_answer(Problem(NOT_FOUND, "There is no such path."), scope)
+        if scope["method"] not in _ROUTED or scope["method"] == "OPTIONS":
+            allowed = self._routes.allowed(scope["path"])
+            if allowed is None:
+                return problem_answer(Problem(NOT_FOUND, "There is no such path."), scope)
+            if scope["method"] == "OPTIONS":
+                more = self._guards.preflight_headers(scope["headers"], allowed)
+                return Answer(status=204, headers={"allow": allowed, **more})
+            return problem_answer(not_allowed(allowed), scope)
+        return None
+
+
+_ROUTED = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+
+def not_allowed(allowed: str) -> Problem:
+    """Report a method that a path does not take."""
+    return Problem(METHOD_NOT_ALLOWED, f"This path takes {allowed}.", headers={"allow": allowed})
+
+
+def problem_answer(problem: Problem, scope: Any) -> Answer:  # noqa: ANN401 - one of Litestar's unions
+    """Answer with a problem."""
+    document = problem.document(
+        quote(scope["path"], safe="/:@!$&'()*+,;=~"), scope["state"]["request_id"]
+    )
+    return Answer(
+        encoded(document),
+        int(problem.kind.status),
+        headers={"cache-control": "no-store", **problem.headers},
+        media_type="application/problem+json",
+    )
+
+
+def bare_problem(kind: Kind) -> tuple[int, bytes]:
+    """Write a whole answer to what never became a request, and closes the connection."""
+    request_id = new_id()
+    document = encoded(Problem(kind).document(request_id=request_id))
+    headers = _complete(
+        (
+            (b"content-type", b"application/problem+json"),
+            (b"content-length", str(len(document)).encode()),
+            (b"cache-control", b"no-store"),
+            (b"connection", b"close"),
+        ),
+        request_id,
+        (),
+    )
+    status = f"HTTP/1.1 {int(kind.status)} {kind.status.phrase}".encode()
+    lines = [status, *(name + b": " + value for name, value in headers)]
+    return int(kind.status), b"\r\n".join(lines) + b"\r\n\r\n" + document
+
+
+def _check_size(scope: Any) -> None:  # noqa: ANN401 - one of Litestar's unions
+    raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+    if len(raw_path) + len(scope["query_string"]) > MAX_URL_BYTES:
+        raise Problem(URI_TOO_LONG, f"A URL has at most {MAX_URL_BYTES} bytes.")
+    headers = scope["headers"]
+    size = sum(len(name) + len(value) + 4 for name, value in headers)
+    if len(headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
+        raise Problem(
+            HEADERS_TOO_LARGE,
+            f"A request has at most {MAX_HEADERS} headers, of {MAX_HEADER_BYTES} bytes together.",
+        )
+    try:
+        path = unquote_to_bytes(raw_path).decode()
+    except UnicodeDecodeError:
+        raise Problem(INVALID_PATH, "The path is not UTF-8.") from None
+    if "\0" in path:
+        raise Problem(INVALID_PATH, "The path holds U+0000.")
+
+
+def _request_id(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    """Take the caller's request id if it is a sane one, else make one."""
+    for name, value in headers:
+        if name == b"x-request-id" and _REQUEST_ID.match(value):
+            return value.decode()
+    return new_id()
+
+
+def _complete(headers: Headers, request_id: str, more: Headers) -> list[tuple[bytes, bytes]]:
+    """Add the headers that every answer has, where the answer did not set its own."""
+    given = list(headers)
+    names = {name.lower() for name, _ in given}
+    given.append((b"x-request-id", request_id.encode()))
+    given.extend(more)
+    given.extend(header for header in (*_ALWAYS, _JSON_POLICY) if header[0] not in names)
+    return given

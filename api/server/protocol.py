@@ -1,0 +1,194 @@
+"""The server's side of a connection: HTTP, with a patience that ends.
+
+uvicorn 0.54 waits without end for the head of a request, for a byte on a silent connection and
+for an answer to be read; a server in front, which would not, is not assumed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import math
+import sys
+import termios
+from contextlib import suppress
+from typing import Any, ClassVar, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from api.core.errors import HEADERS_TOO_LARGE, MALFORMED_REQUEST, Kind
+from api.server.edge import MAX_HEADER_BYTES, MAX_URL_BYTES, bare_problem
+from api.settings import Settings
+
+_MAX_HEAD_BYTES: Final = 2 * (MAX_HEADER_BYTES + MAX_URL_BYTES)
+"""What is parsed of a head that does not end; the edge judges those that do."""
+_LEAST_READ: Final = 16_384
+"""How many bytes of an answer have to be read in the time that it may stall."""
+
+log = logging.getLogger("claim_records.access")
+
+
+class PatientProtocol(HttpToolsProtocol):
+    """One connection; whatever it waits for from the client has a deadline.
+
+    A single timer looks at the deadline, and follows it: moving it costs nothing per request.
+    """
+
+    head_seconds: ClassVar[float]
+    silent_seconds: ClassVar[float]
+    stall_seconds: ClassVar[float]
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401 - as uvicorn has it
+        """Start without a connection."""
+        super().__init__(*arguments, **more)
+        self._due = math.inf  # when the client has to have sent what is waited for
+        self._watch: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
+        self._in_head = False
+        self._head_bytes = 0
+
+    # --- what the client sends ---------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
+        """Wait for a first request."""
+        super().connection_made(transport)
+        self._allow(self.silent_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop watching."""
+        for timer in (self._watch, self._stall):
+            if timer is not None:
+                timer.cancel()
+        self._watch = self._stall = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; the head of a request has to be complete in time, however it drips."""
+        super().data_received(data)
+        if not self._in_head or self.transport.is_closing():
+            return
+        if self._head_bytes == 0:
+            self._allow(self.head_seconds)
+        self._head_bytes += len(data)
+        if self._head_bytes > _MAX_HEAD_BYTES:
+            self._refuse(HEADERS_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        """Note that a head has begun."""
+        super().on_message_begin()
+        self._in_head, self._head_bytes = True, 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; what comes behind a body (trailers) is nobody's, and has no bounds."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Hand the request on; from here on its handler minds the time."""
+        self._in_head = False
+        self._due = math.inf
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, and for what nobody read of this one."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._watch_reading()
+        elif not self._in_head and not self._answering:
+            self._allow(self.silent_seconds)
+
+    @property
+    def _answering(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle  # uvicorn's annotation leaves None out
+        return cycle is not None and not cycle.response_complete
+
+    def _allow(self, seconds: float) -> None:
+        """Set the deadline, and see that the timer does not look too late."""
+        self._due = self.loop.time() + seconds
+        if self._watch is None or self._watch.when() > self._due:
+            self._look_at(self._due)
+
+    def _look_at(self, when: float) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watch = self.loop.call_at(when, self._look)
+
+    def _look(self) -> None:
+        """Close the connection if the client is late; else look again when it could be."""
+        self._watch = None
+        now = self.loop.time()
+        if self.transport.is_closing():
+            return
+        if self._due > now:
+            self._look_at(min(self._due, now + self.silent_seconds))
+        elif self._answering or self.flow.write_paused:
+            # It waits for us, or reads.
+            self._allow(self.head_seconds)
+        else:
+            self.transport.close()
+            self._watch_reading()
+
+    # --- what the client reads ---------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        """Note that the client reads more slowly than we write."""
+        super().pause_writing()
+        self._watch_reading()
+
+    def resume_writing(self) -> None:
+        """Note that it has caught up."""
+        super().resume_writing()
+        if self._stall is not None and not self.transport.is_closing():
+            self._stall.cancel()
+            self._stall = None
+
+    def _watch_reading(self) -> None:
+        if self._stall is None:
+            left = self._unread()
+            self._stall = self.loop.call_later(self.stall_seconds, self._check_reading, left)
+
+    def _check_reading(self, before: int) -> None:
+        """Cut the connection if hardly anything was read since the last look."""
+        self._stall = None
+        if before - self._unread() < _LEAST_READ:
+            self.transport.abort()
+        else:
+            self._watch_reading()
+
+    def _unread(self) -> int:
+        """Count the bytes of answers that the client has not taken yet.
+
+        The kernel holds megabytes, and asks for more only when a third of them is gone: a client
+        that reads slowly would look like one that does not read.
+        """
+        left = self.transport.get_write_buffer_size()
+        with suppress(OSError):
+            held = bytes(4)
+            number = self.transport.get_extra_info("socket").fileno()
+            left += int.from_bytes(fcntl.ioctl(number, termios.TIOCOUTQ, held), sys.byteorder)
+        return left
+
+    # --- what is no request ------------------------------------------------------------------
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words
+        """Say what every refusal says."""
+        self._refuse(MALFORMED_REQUEST)
+
+    def _refuse(self, kind: Kind) -> None:
+        self._in_head = False
+        status, document = bare_problem(kind)
+        log.info("- - %d", status)
+        self.transport.write(document)
+        self.transport.close()
+        self._watch_reading()
+
+
+def protocol(settings: Settings) -> type[PatientProtocol]:
+    """Make the protocol that has the settings' patience."""
+    patience = {
+        "head_seconds": settings.head_seconds,
+        "silent_seconds": settings.silent_seconds,
+        "stall_seconds": settings.stall_seconds,
+    }
+    return type("PatientProtocol", (PatientProtocol,), patience)

@@ -1,0 +1,1 @@
+"""The change feed: its numbering, its pages, its live stream."""

@@ -1,0 +1,1 @@
+"""Import: many records in one request."""
