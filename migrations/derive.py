@@ -1,0 +1,453 @@
+"""Write the SQL of a record type: its table, its published document, its links, its history.
+
+A migration that creates or changes a record type calls these functions and copies nothing. They
+take the record type as it is at that migration (`migrations/record_types.py`), and whatever has
+changed in the tables that all types share (`actor`, `targets`) as an argument, whose default is
+what migration 0001 made. So the SQL of an old migration stays what it was;
+`tests/test_migrations_frozen.py` compares it with a digest.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+EMBARGO: Final = "embargoed_until"
+"""A record type with this column among `decides` is hidden until then."""
+ACTOR: Final = ("actor",)
+"""The columns that say who wrote a record, in its table and in `revisions`, as 0001 made them."""
+TARGETS: Final = ("source", "article", "claim", "denial")
+"""The types that a link can lead to: a column of `links` each, as 0001 made them."""
+LAST: Final = """
+        external_ids json NOT NULL DEFAULT '[]',
+        tags text[] NOT NULL DEFAULT '{}',
+        note text"""
+"""The columns that every record type has behind its own."""
+
+
+class Follower(NamedTuple):
+    """A table whose rows follow from a record, beside the link index."""
+
+    table: str
+    owner: str  # the column with the record's id
+    columns: tuple[str, ...]  # the columns of the record that its rows follow from
+    fill: str  # a statement that inserts the rows of the records in `new_rows AS n`
+
+
+class RecordType(NamedTuple):
+    """What one record type's table has beyond what every table has."""
+
+    type: str
+    table: str
+    columns: str  # of the table and of the document alike, in the document's order, one a line
+    computed: str  # columns that the trigger derives, published behind the others
+    kept: str  # columns that serve filters and are not published
+    derive: str  # PL/pgSQL that sets the computed columns
+    links: tuple[str, ...]  # queries over the row's columns, written as :name, for the link index
+    decides: tuple[str, ...]  # the columns that decide who may see a record
+    visibility: str  # its class by those columns, embargo aside
+    indexes: tuple[str, ...] = ()
+    follower: Follower | None = None
+    targets: tuple[str, ...] = TARGETS  # the types that its links can lead to
+
+
+# --- pieces for the definition of a record type ------------------------------------------------
+
+REVIEWED: Final = "CASE WHEN review_status = 'published' THEN 0 ELSE 1 END"
+"""The visibility of a type that has `review_status`."""
+LANGUAGE: Final = "language text NOT NULL DEFAULT 'und'"
+
+
+def link_to(link: str, target: str, column: str, targets: tuple[str, ...] = TARGETS) -> str:
+    """Select the link that one column of the row makes, if it is not null."""
+    ids = ", ".join(f":{column}" if each == target else "NULL::uuid" for each in targets)
+    return f"""
+        SELECT '{link}', NULL::integer, false, NULL::text, {ids}
+        WHERE :{column} IS NOT NULL"""
+
+
+# --- create ------------------------------------------------------------------------------------
+
+
+def create_table(record_type: RecordType, actor: tuple[str, ...] = ACTOR) -> list[str]:
+    """Create the table of a record type, and its indexes."""
+    computed = f"{record_type.computed}," if record_type.computed else ""
+    table = record_type.table
+    actors = ",\n        ".join(f"{column} text" for column in actor)
+    # When a write has to be made for the record to become public: of published ones alone.
+    lifts_at = "\n        lifts_at timestamptz," if EMBARGO in record_type.decides else ""
+    return [
+        f"""
+    CREATE TABLE {table} (
+        id uuid CONSTRAINT {table}_pkey PRIMARY KEY,
+        version integer NOT NULL,
+        created_at timestamptz NOT NULL,
+        updated_at timestamptz NOT NULL,{record_type.columns},{computed}{LAST},
+        {actors},
+        deleted_at timestamptz,
+        live_id uuid CONSTRAINT {table}_live_id_key UNIQUE,
+        visibility smallint NOT NULL,{lifts_at}
+        doc bytea NOT NULL,{record_type.kept}
+    ) WITH (toast_tuple_target = 8160)
+    """,
+        f"CREATE INDEX {table}_created_at_idx ON {table} (created_at, id) WHERE deleted_at IS NULL",
+        f"CREATE INDEX {table}_updated_at_idx ON {table} (updated_at, id) WHERE deleted_at IS NULL",
+        f"CREATE INDEX {table}_public_created_at_idx ON {table} (created_at, id)"
+        " WHERE deleted_at IS NULL AND visibility = 0",
+        f"CREATE INDEX {table}_search_idx ON {table} USING gin (search)",
+        f"CREATE INDEX {table}_tags_idx ON {table} USING gin (tags)",
+        *(
+            [f"CREATE INDEX {table}_lifts_at_idx ON {table} (lifts_at) WHERE lifts_at IS NOT NULL"]
+            if lifts_at
+            else []
+        ),
+        *record_type.indexes,
+    ]
+
+
+def create_functions(record_type: RecordType, actor: tuple[str, ...] = ACTOR) -> list[str]:
+    """Create the functions and triggers of a record type: document, links, history, outbox."""
+    table = record_type.table
+    return [
+        _visibility_function(record_type),
+        _content_type(record_type),
+        _before_function(record_type),
+        f"""
+    CREATE TRIGGER {table}_before BEFORE INSERT OR UPDATE ON {table}
+        FOR EACH ROW EXECUTE FUNCTION {table}_before()
+    """,
+        f"""
+    CREATE TRIGGER {table}_removal BEFORE DELETE OR TRUNCATE ON {table}
+        FOR EACH STATEMENT EXECUTE FUNCTION refuse_removal()
+    """,
+        _links_function(record_type),
+        *_after_functions(record_type, actor),
+        f"""
+    CREATE TRIGGER {table}_inserted AFTER INSERT ON {table}
+        REFERENCING NEW TABLE AS new_rows
+        FOR EACH STATEMENT EXECUTE FUNCTION {table}_inserted()
+    """,
+        f"""
+    CREATE TRIGGER {table}_updated AFTER UPDATE ON {table}
+        REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+        FOR EACH STATEMENT EXECUTE FUNCTION {table}_updated()
+    """,
+    ]
+
+
+def create_target(record_type: RecordType) -> list[str]:
+    """Let links lead to a record type that is new; its `targets` name it, beside the older ones."""
+    column = f"{record_type.type}_id"
+    targets = ", ".join(f"{target}_id" for target in record_type.targets)
+    return [
+        f"ALTER TABLE links ADD COLUMN {column} uuid",
+        "ALTER TABLE links DROP CONSTRAINT links_one_target_check",
+        f"""
+    ALTER TABLE links ADD CONSTRAINT links_one_target_check
+        CHECK (num_nonnulls({targets}) = 1)
+    """,
+        f"""
+    ALTER TABLE links ADD CONSTRAINT links_{column}_fkey FOREIGN KEY ({column})
+        REFERENCES {record_type.table} (live_id) DEFERRABLE INITIALLY IMMEDIATE
+    """,
+        f"CREATE INDEX links_{column}_idx ON links ({column}, owner_type, link)"
+        f" WHERE {column} IS NOT NULL",
+    ]
+
+
+# --- replace -------------------------------------------------------------------------------------
+
+
+def replace_after_functions(record_type: RecordType, actor: tuple[str, ...] = ACTOR) -> list[str]:
+    """Replace the functions that write links, external ids, history and outbox after a write."""
+    return [
+        statement.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1)
+        for statement in _after_functions(record_type, actor)
+    ]
+
+
+# --- drop ----------------------------------------------------------------------------------------
+
+
+def drop_functions(record_type: RecordType) -> list[str]:
+    """Drop what `create_functions` made, when the table is gone already."""
+    table, type_ = record_type.table, record_type.type
+    return [
+        *(f"DROP FUNCTION {table}_{when}" for when in ("before", "inserted", "updated")),
+        f"DROP FUNCTION {type_}_links",
+        f"DROP FUNCTION {type_}_visibility",
+        f"DROP TYPE {type_}_content",
+    ]
+
+
+def drop(record_type: RecordType, scope: str) -> list[str]:
+    """Drop a record type with its records, their history, and the scope that allows to write them.
+
+    The feed is numbered anew, under a new epoch: it would have holes where its changes were.
+    """
+    table, type_ = record_type.table, record_type.type
+    column = f"{type_}_id"
+    former = ", ".join(f"{target}_id" for target in record_type.targets if target != type_)
+    shared = ("external_ids", "outbox", "revisions")
+    return [
+        f"DELETE FROM links WHERE owner_type = '{type_}' OR {column} IS NOT NULL",
+        f"DROP TABLE {table} CASCADE",
+        f"ALTER TABLE links DROP COLUMN {column}",
+        f"""
+    ALTER TABLE links ADD CONSTRAINT links_one_target_check
+        CHECK (num_nonnulls({former}) = 1)
+    """,
+        *drop_functions(record_type),
+        "DELETE FROM feed",
+        "DELETE FROM feed_states",
+        *(f"DELETE FROM {each} WHERE record_type = '{type_}'" for each in shared),
+        f"DELETE FROM webhooks WHERE types = ARRAY['{type_}']",
+        f"UPDATE webhooks SET types = array_remove(types, '{type_}')",
+        f"UPDATE keys SET scopes = array_remove(scopes, '{scope}')",
+    ]
+
+
+# --- columns -------------------------------------------------------------------------------------
+
+
+def _typed(columns: str) -> dict[str, str]:
+    """Give the names in a list of column definitions, and their types."""
+    lines = (line.strip(" ,") for line in columns.splitlines())
+    return {words[0]: words[1] for line in lines if (words := line.split())}
+
+
+def _published(record_type: RecordType) -> dict[str, str]:
+    return _typed(record_type.columns) | _typed(record_type.computed) | _typed(LAST)
+
+
+# --- visibility and document -----------------------------------------------------------------------
+
+
+def _signature(record_type: RecordType) -> str:
+    """Write which columns decide about visibility, as arguments of the new row."""
+    return ", ".join(f"NEW.{name}" for name in record_type.decides)
+
+
+def _visibility_function(record_type: RecordType) -> str:
+    """Define a record's class: 0 is public, 1 for readers of drafts, 2 for confidential readers.
+
+    It is derived at the write, and no reading looks at the clock: so history, feed and lists agree.
+    """
+    types = {name: "timestamptz" if name == EMBARGO else "text" for name in record_type.decides}
+    signature = ", ".join(f"{name} {type_}" for name, type_ in types.items())
+    rule = record_type.visibility
+    if EMBARGO in record_type.decides:
+        rule = f"greatest({rule}, CASE WHEN {EMBARGO} > clock_timestamp() THEN 1 ELSE 0 END)"
+    return f"""
+    CREATE FUNCTION {record_type.type}_visibility({signature}) RETURNS smallint LANGUAGE sql AS $$
+        SELECT ({rule})::smallint
+    $$
+    """
+
+
+def _derive_visibility(record_type: RecordType) -> str:
+    """Write the lines of the trigger that set the class, and when an embargo lifts."""
+    found = f"{record_type.type}_visibility({_signature(record_type)})"
+    lifts_at = ""
+    if EMBARGO in record_type.decides:
+        unembargoed = found.replace(f"NEW.{EMBARGO}", "NULL")
+        lifts_at = f"""
+        NEW.lifts_at := CASE
+            WHEN NEW.deleted_at IS NULL AND NEW.visibility > 0 AND {unembargoed} = 0
+            THEN NEW.{EMBARGO}
+        END;"""
+    return f"""
+        NEW.visibility := {found};
+        IF TG_OP = 'UPDATE' AND NEW.deleted_at IS NOT NULL THEN
+            NEW.visibility := greatest(NEW.visibility, OLD.visibility); -- no embargo ends any more
+        END IF;{lifts_at}"""
+
+
+def _content_type(record_type: RecordType) -> str:
+    """Define the document's properties as a row type."""
+    attributes = ", ".join(
+        f"{name} {'text' if type_ == 'timestamptz' else type_}"
+        for name, type_ in _published(record_type).items()
+    )
+    return f"CREATE TYPE {record_type.type}_content AS ({attributes})"
+
+
+def _before_function(record_type: RecordType) -> str:
+    """Define the trigger function that derives version, times, class and document."""
+    table, type_ = record_type.table, record_type.type
+    values = ", ".join(
+        f"instant(NEW.{name})" if column == "timestamptz" else f"NEW.{name}"
+        for name, column in _published(record_type).items()
+    )
+    dropped = [f"DELETE FROM links WHERE owner_type = '{type_}' AND owner_id = OLD.id;"]
+    if follower := record_type.follower:
+        dropped.append(f"DELETE FROM {follower.table} WHERE {follower.owner} = OLD.id;")
+    return f"""
+    CREATE FUNCTION {table}_before() RETURNS trigger LANGUAGE plpgsql AS $$
+    DECLARE
+        content text;
+    BEGIN{record_type.derive}
+        content := row_to_json(ROW({values})::{type_}_content)::text;
+        IF TG_OP = 'INSERT' THEN
+            NEW.version := 1;
+            NEW.created_at := clock_timestamp();
+            NEW.updated_at := NEW.created_at;
+            NEW.deleted_at := NULL;
+        END IF;{_derive_visibility(record_type)}
+        IF TG_OP = 'UPDATE' THEN
+            IF NEW.id <> OLD.id THEN
+                RAISE EXCEPTION 'the id of a record does not change';
+            END IF;
+            IF (NEW.deleted_at IS NULL) = (OLD.deleted_at IS NULL)
+                AND NEW.visibility = OLD.visibility
+                AND document(OLD.id, OLD.version, OLD.created_at, OLD.updated_at, content) = OLD.doc
+            THEN
+                RETURN NULL; -- nothing changed: no version, no revision, no event
+            END IF;
+            NEW.version := OLD.version + 1;
+            NEW.created_at := OLD.created_at;
+            -- now() would let a later version carry an earlier time
+            NEW.updated_at := greatest(clock_timestamp(), OLD.updated_at + interval '1 microsecond');
+            IF NEW.deleted_at IS NOT NULL AND OLD.deleted_at IS NULL THEN
+                NEW.deleted_at := NEW.updated_at;
+                {" ".join(dropped)}
+            END IF;
+        END IF;
+        NEW.live_id := CASE WHEN NEW.deleted_at IS NULL THEN NEW.id END;
+        NEW.doc := document(NEW.id, NEW.version, NEW.created_at, NEW.updated_at, content);
+        RETURN NEW;
+    END
+    $$
+    """
+
+
+# --- what follows from a write, a statement at a time -------------------------------------------------
+
+
+def _arguments(record_type: RecordType) -> list[str]:
+    """Give the columns that the link queries read, in the order of their first mention."""
+    words = _UNION.join(record_type.links).replace("::", " ").split(":")[1:]
+    names = ["".join(c for c in word.split()[0] if c.isalnum() or c == "_") for word in words]
+    return list(dict.fromkeys(names))
+
+
+def _target_columns(record_type: RecordType) -> list[str]:
+    return [f"{target}_id" for target in record_type.targets]
+
+
+def _links_function(record_type: RecordType) -> str:
+    """Define the function that gives a row's links."""
+    arguments = _arguments(record_type)
+    types = _typed(record_type.columns) | _typed(record_type.computed)
+    signature = ", ".join(f"{name} {types[name]}" for name in arguments)
+    targets = ", ".join(f"{column} uuid" for column in _target_columns(record_type))
+    query = _UNION.join(record_type.links)
+    for position, name in enumerate(arguments, 1):
+        query = query.replace(f":{name}", f"${position}")
+    return f"""
+    CREATE FUNCTION {record_type.type}_links({signature}) RETURNS TABLE (
+        link text, hop integer, is_origin boolean, label text,
+        {targets}
+    ) LANGUAGE sql STABLE AS $${query}
+    $$
+    """
+
+
+def _after_functions(record_type: RecordType, actor: tuple[str, ...]) -> list[str]:
+    """Define the trigger functions that write links, external ids, history and outbox."""
+    table, type_ = record_type.table, record_type.type
+    arguments = _arguments(record_type)
+    given = ", ".join(f"n.{name}" for name in arguments)
+    targets = ", ".join(_target_columns(record_type))
+    their_targets = ", ".join(f"l.{column}" for column in _target_columns(record_type))
+    fill_links = f"""
+        INSERT INTO links (owner_type, owner_id, link, hop, is_origin, label,
+                           {targets})
+        SELECT '{type_}', n.id, l.link, l.hop, l.is_origin, l.label,
+               {their_targets}
+        FROM new_rows AS n
+        CROSS JOIN LATERAL {type_}_links({given}) AS l"""
+    fill_external = f"""
+        INSERT INTO external_ids (record_type, namespace, value, record_id)
+        SELECT '{type_}', e.namespace, e.value, n.id
+        FROM new_rows AS n
+        CROSS JOIN LATERAL json_to_recordset(n.external_ids) AS e(namespace text, value text)"""
+    both = "new_rows AS n JOIN old_rows AS o USING (id)"
+    return [
+        f"""
+    CREATE FUNCTION {table}_inserted() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        {fill_links.strip()};
+        {_follow_inserted(record_type)}
+        {fill_external.strip()};
+        {_history(type_, actor, "'created'", "n.doc", "NULL", "new_rows AS n")}
+        RETURN NULL;
+    END
+    $$
+    """,
+        f"""
+    CREATE FUNCTION {table}_updated() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        {_refill("links", "owner_id", arguments, fill_links, also=f"owner_type = '{type_}' AND ")}
+        {_follow_updated(record_type)}
+        {_refill("external_ids", "record_id", ["external_ids"], fill_external, kept=True)}
+        {_history(type_, actor, _OP, _DOC, "o.visibility", both)}
+        RETURN NULL;
+    END
+    $$
+    """,
+    ]
+
+
+_UNION: Final = "\n        UNION ALL"
+_OP: Final = """CASE
+                   WHEN n.deleted_at IS NOT NULL AND o.deleted_at IS NULL THEN 'deleted'
+                   WHEN n.deleted_at IS NULL AND o.deleted_at IS NOT NULL THEN 'restored'
+                   ELSE 'updated'
+               END"""
+_DOC: Final = "CASE WHEN n.deleted_at IS NULL THEN n.doc END"
+
+
+def _history(
+    type_: str, actor: tuple[str, ...], op_sql: str, doc: str, before: str, rows: str
+) -> str:
+    actors = ", ".join(actor)
+    their_actors = ", ".join(f"n.{column}" for column in actor)
+    return f"""INSERT INTO revisions
+            (record_type, record_id, version, op, at, {actors}, visibility, doc)
+        SELECT '{type_}', n.id, n.version, {op_sql}, n.updated_at, {their_actors}, n.visibility, {doc}
+        FROM {rows};
+        INSERT INTO outbox
+            (record_type, record_id, version, op, at, visibility_before, visibility_after)
+        SELECT '{type_}', n.id, n.version, {op_sql}, n.updated_at, {before}, n.visibility
+        FROM {rows}
+        ORDER BY n.updated_at;"""
+
+
+def _follow_inserted(record_type: RecordType) -> str:
+    return f"{record_type.follower.fill.strip()};" if record_type.follower else ""
+
+
+def _follow_updated(record_type: RecordType) -> str:
+    if record_type.follower is None:
+        return ""
+    table, owner, columns, fill = record_type.follower
+    return _refill(table, owner, list(columns), fill)
+
+
+def _refill(
+    table: str, owner: str, columns: list[str], fill: str, *, also: str = "", kept: bool = False
+) -> str:
+    """Derive a table's rows anew for the records whose columns changed, or that came back.
+
+    `kept` rows are those of deleted records too.
+    """
+    old = ", ".join(f"o.{name}::text" for name in columns)
+    new = ", ".join(f"n.{name}::text" for name in columns)
+    changed = f"ROW({old}) IS DISTINCT FROM ROW({new})"
+    moved = changed if kept else f"n.deleted_at IS NULL AND (o.deleted_at IS NOT NULL OR {changed})"
+    rows = f"new_rows AS n JOIN old_rows AS o USING (id) WHERE {moved}"
+    filled = fill.replace("new_rows AS n", f"(SELECT n.* FROM {rows}) AS n")
+    return f"""IF EXISTS (SELECT FROM {rows}) THEN
+            DELETE FROM {table} WHERE {also}{owner} IN (SELECT n.id FROM {rows});
+            {filled.strip()};
+        END IF;"""

@@ -1,0 +1,307 @@
+"""The record types as the migrations know them.
+
+The four below are as migration 0001 made them, and stay so. A migration that changes one derives
+the new definition from the last one (`CLAIMS_7 = CLAIMS._replace(…)`), and one that adds a record
+type adds its definition, both at the end of this file, where the next migration finds them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from migrations.derive import EMBARGO, LANGUAGE, REVIEWED, Follower, RecordType, link_to
+
+_NO_LINKS: Final = "NULL::uuid, NULL::uuid, NULL::uuid"
+
+_ATTRIBUTIONS = """
+        SELECT kind.link, hop.position, hop.is_origin, hop.role, kind.source_id,
+               NULL::uuid, NULL::uuid, NULL::uuid
+        FROM (
+            SELECT coalesce(a.position, 0) AS position, a.role,
+                   a.source_id, a.via_id, a.audience_id,
+                   coalesce(a.position, 0) = max(coalesce(a.position, 0)) OVER () AS is_origin
+            FROM json_to_recordset(:attributions) AS a(
+                position integer, role text, source_id uuid, via_id uuid, audience_id uuid
+            )
+        ) AS hop
+        CROSS JOIN LATERAL (
+            VALUES ('attribution', hop.source_id), ('via', hop.via_id),
+                   ('audience', hop.audience_id)
+        ) AS kind(link, source_id)
+        WHERE kind.source_id IS NOT NULL"""
+
+_APPEARANCES = """
+        SELECT 'appearance', NULL::integer, false, a.anchor, NULL::uuid, a.article_id,
+               NULL::uuid, NULL::uuid
+        FROM json_to_recordset(:appearances) AS a(article_id uuid, anchor text)"""
+
+_FIGURES = """
+        INSERT INTO figures (claim_id, metric, lower, upper, lower_open, upper_open)
+        SELECT n.id, q.metric,
+               CASE q.qualifier
+                   WHEN 'exact' THEN q.value WHEN 'approximately' THEN q.value
+                   WHEN 'at_most' THEN '-infinity' WHEN 'fewer_than' THEN '-infinity'
+                   WHEN 'approaching' THEN '-infinity' WHEN 'vague' THEN NULL
+                   ELSE q.lower
+               END,
+               CASE q.qualifier
+                   WHEN 'exact' THEN q.value WHEN 'approximately' THEN q.value
+                   WHEN 'at_least' THEN 'infinity' WHEN 'more_than' THEN 'infinity'
+                   WHEN 'vague' THEN NULL
+                   ELSE q.upper
+               END,
+               q.qualifier = 'more_than', q.qualifier = 'fewer_than'
+        FROM new_rows AS n
+        CROSS JOIN LATERAL json_to_recordset(n.quantities) AS q(
+            metric text, qualifier text, value float8, lower float8, upper float8
+        )"""
+
+_SOURCE_NAMES = """
+        INSERT INTO source_names (source_id, name)
+        SELECT n.id, fold(known.name)
+        FROM new_rows AS n
+        CROSS JOIN LATERAL (
+            SELECT n.name WHERE n.name IS NOT NULL
+            UNION
+            SELECT item ->> 'name' FROM json_array_elements(n.names) AS item
+        ) AS known(name)"""
+
+SOURCES = RecordType(
+    type="source",
+    table="sources",
+    columns="""
+        kind text NOT NULL,
+        identification text NOT NULL,
+        name text,
+        description text,
+        names json NOT NULL DEFAULT '[]',
+        roles json NOT NULL DEFAULT '[]',
+        parent_id uuid,
+        members json NOT NULL DEFAULT '[]',
+        group_size json,
+        country_code text,
+        url text,
+        confidentiality text NOT NULL DEFAULT 'public'""",
+    computed="""
+        merged_into_id uuid""",
+    kept="""
+        search tsvector GENERATED ALWAYS AS (
+            to_tsvector(
+                'claim_records'::regconfig,
+                coalesce(name, '') || ' ' || names_text(names) || ' ' || coalesce(description, '')
+            )
+        ) STORED""",
+    derive="",
+    links=(
+        link_to("parent", "source", "parent_id"),
+        link_to("merged_into", "source", "merged_into_id"),
+        f"""
+        SELECT 'member', NULL::integer, false, m.role, m.source_id, {_NO_LINKS}
+        FROM json_to_recordset(:members) AS m(source_id uuid, role text)""",
+        f"""
+        SELECT 'organisation', NULL::integer, false, NULL::text, r.organisation_id, {_NO_LINKS}
+        FROM json_to_recordset(:roles) AS r(organisation_id uuid)
+        WHERE r.organisation_id IS NOT NULL""",
+    ),
+    decides=("confidentiality",),
+    visibility="CASE confidentiality WHEN 'public' THEN 0 WHEN 'internal' THEN 1 ELSE 2 END",
+    indexes=(
+        "CREATE INDEX sources_kind_idx ON sources (kind, created_at, id) WHERE deleted_at IS NULL",
+        "CREATE INDEX sources_country_code_idx ON sources (country_code, created_at, id)"
+        " WHERE deleted_at IS NULL",
+        "CREATE INDEX sources_name_idx ON sources (name, id) WHERE deleted_at IS NULL",
+        "CREATE INDEX sources_name_desc_idx ON sources (name DESC NULLS LAST, id DESC)"
+        " WHERE deleted_at IS NULL",
+    ),
+    follower=Follower("source_names", "source_id", ("name", "names"), _SOURCE_NAMES),
+)
+
+ARTICLES = RecordType(
+    type="article",
+    table="articles",
+    columns=f"""
+        headline text NOT NULL,
+        url text,
+        publisher_id uuid,
+        authors json NOT NULL DEFAULT '[]',
+        {LANGUAGE},
+        published json,
+        dateline text,
+        section text,
+        text text,
+        zones json NOT NULL DEFAULT '[]',
+        status text NOT NULL DEFAULT 'usable',
+        corrections json NOT NULL DEFAULT '[]',
+        relations json NOT NULL DEFAULT '[]',
+        archived_url text,
+        embargoed_until timestamptz""",
+    computed="""
+        text_sha256 text,
+        text_length integer""",
+    # The index takes the first 100,000 characters: a tsvector ends at 1 MiB.
+    kept="""
+        published_from timestamptz GENERATED ALWAYS AS (time_from(published)) STORED,
+        published_until timestamptz GENERATED ALWAYS AS (time_until(published)) STORED,
+        search tsvector GENERATED ALWAYS AS (
+            to_tsvector(
+                'claim_records'::regconfig,
+                headline || ' ' || coalesce(dateline, '') || ' ' || coalesce(section, '') || ' '
+                || left(coalesce(text, ''), 100000)
+            )
+        ) STORED""",
+    derive="""
+    IF TG_OP = 'INSERT' OR NEW.text IS DISTINCT FROM OLD.text THEN
+        NEW.text_sha256 := encode(sha256(convert_to(NEW.text, 'UTF8')), 'hex');
+        NEW.text_length := char_length(NEW.text);
+    END IF;""",
+    links=(
+        link_to("publisher", "source", "publisher_id"),
+        f"""
+        SELECT 'author', NULL::integer, false, NULL::text, a.source_id, {_NO_LINKS}
+        FROM json_to_recordset(:authors) AS a(source_id uuid)
+        WHERE a.source_id IS NOT NULL""",
+        """
+        SELECT 'relation', NULL::integer, false, r.kind, NULL::uuid, r.article_id,
+               NULL::uuid, NULL::uuid
+        FROM json_to_recordset(:relations) AS r(article_id uuid, kind text)""",
+        """
+        SELECT 'correction', NULL::integer, false, c.kind, NULL::uuid, NULL::uuid,
+               touched.claim_id::uuid, NULL::uuid
+        FROM json_to_recordset(:corrections) AS c(kind text, claim_ids json)
+        CROSS JOIN LATERAL json_array_elements_text(c.claim_ids) AS touched(claim_id)""",
+    ),
+    decides=("status", EMBARGO),
+    # That an article was retracted is for everybody to know.
+    visibility="CASE WHEN status IN ('usable', 'retracted') THEN 0 ELSE 1 END",
+    indexes=(
+        "CREATE UNIQUE INDEX articles_url_key ON articles (url) WHERE deleted_at IS NULL",
+        "CREATE INDEX articles_published_idx ON articles (published_from, id)"
+        " WHERE deleted_at IS NULL",
+        "CREATE INDEX articles_published_desc_idx"
+        " ON articles (published_from DESC NULLS LAST, id DESC) WHERE deleted_at IS NULL",
+    ),
+)
+
+CLAIMS = RecordType(
+    type="claim",
+    table="claims",
+    columns=f"""
+        text text NOT NULL,
+        {LANGUAGE},
+        kind text,
+        speech_act text,
+        certainty text NOT NULL DEFAULT 'unspecified',
+        polarity text NOT NULL DEFAULT 'positive',
+        embedding text NOT NULL DEFAULT 'asserted',
+        parent_claim_id uuid,
+        attributions json NOT NULL DEFAULT '[]',
+        appearances json NOT NULL DEFAULT '[]',
+        quantities json NOT NULL DEFAULT '[]',
+        parties json NOT NULL DEFAULT '[]',
+        places json NOT NULL DEFAULT '[]',
+        stated json,
+        occurred json,
+        relations json NOT NULL DEFAULT '[]',
+        validity text NOT NULL DEFAULT 'standing',
+        review_status text NOT NULL DEFAULT 'draft',
+        embargoed_until timestamptz,
+        extraction json,
+        assessments json NOT NULL DEFAULT '[]'""",
+    computed="",
+    kept="""
+        stated_from timestamptz GENERATED ALWAYS AS (time_from(stated)) STORED,
+        stated_until timestamptz GENERATED ALWAYS AS (time_until(stated)) STORED,
+        occurred_from timestamptz GENERATED ALWAYS AS (time_from(occurred)) STORED,
+        occurred_until timestamptz GENERATED ALWAYS AS (time_until(occurred)) STORED,
+        search tsvector GENERATED ALWAYS AS (
+            to_tsvector('claim_records'::regconfig, text || ' ' || coalesce(note, ''))
+        ) STORED""",
+    derive="",
+    links=(
+        _ATTRIBUTIONS,
+        f"""
+        SELECT 'party', NULL::integer, false, p.role, p.source_id, {_NO_LINKS}
+        FROM json_to_recordset(:parties) AS p(role text, source_id uuid)""",
+        _APPEARANCES,
+        """
+        SELECT 'relation', NULL::integer, false, r.kind, NULL::uuid, NULL::uuid,
+               r.claim_id, NULL::uuid
+        FROM json_to_recordset(:relations) AS r(kind text, claim_id uuid)""",
+        """
+        SELECT 'parent', NULL::integer, false, NULL::text, NULL::uuid, NULL::uuid,
+               :parent_claim_id, NULL::uuid
+        WHERE :parent_claim_id IS NOT NULL""",
+    ),
+    decides=("review_status", EMBARGO),
+    visibility=REVIEWED,
+    indexes=(
+        "CREATE INDEX claims_kind_idx ON claims (kind, created_at, id) WHERE deleted_at IS NULL",
+        "CREATE INDEX claims_review_status_idx ON claims (review_status, created_at, id)"
+        " WHERE deleted_at IS NULL",
+        "CREATE INDEX claims_stated_idx ON claims (stated_from, id) WHERE deleted_at IS NULL",
+        "CREATE INDEX claims_stated_desc_idx ON claims (stated_from DESC NULLS LAST, id DESC)"
+        " WHERE deleted_at IS NULL",
+        "CREATE INDEX claims_occurred_idx ON claims (occurred_from)"
+        " WHERE deleted_at IS NULL AND occurred_from IS NOT NULL",
+    ),
+    follower=Follower("figures", "claim_id", ("quantities",), _FIGURES),
+)
+
+DENIALS = RecordType(
+    type="denial",
+    table="denials",
+    columns=f"""
+        text text NOT NULL,
+        {LANGUAGE},
+        kind text NOT NULL,
+        observed_by text NOT NULL,
+        scope_source_id uuid,
+        targets json NOT NULL,
+        attributions json NOT NULL DEFAULT '[]',
+        appearances json NOT NULL DEFAULT '[]',
+        stated json,
+        review_status text NOT NULL DEFAULT 'draft',
+        embargoed_until timestamptz,
+        extraction json,
+        validity text NOT NULL DEFAULT 'standing',
+        superseded_by_id uuid""",
+    computed="""
+        family text NOT NULL""",
+    kept="""
+        stated_from timestamptz GENERATED ALWAYS AS (time_from(stated)) STORED,
+        stated_until timestamptz GENERATED ALWAYS AS (time_until(stated)) STORED,
+        search tsvector GENERATED ALWAYS AS (
+            to_tsvector('claim_records'::regconfig, text || ' ' || coalesce(note, ''))
+        ) STORED""",
+    derive="""
+    NEW.family := denial_family(NEW.kind);""",
+    links=(
+        _ATTRIBUTIONS,
+        _APPEARANCES,
+        link_to("scope", "source", "scope_source_id"),
+        """
+        SELECT 'target', NULL::integer, false, t.coverage, NULL::uuid, t.article_id,
+               t.claim_id, t.denial_id
+        FROM json_to_recordset(:targets) AS t(
+            coverage text, article_id uuid, claim_id uuid, denial_id uuid
+        )
+        WHERE num_nonnulls(t.article_id, t.claim_id, t.denial_id) = 1""",
+        """
+        SELECT 'superseded_by', NULL::integer, false, NULL::text, NULL::uuid, NULL::uuid,
+               NULL::uuid, :superseded_by_id
+        WHERE :superseded_by_id IS NOT NULL""",
+    ),
+    decides=("review_status", EMBARGO),
+    visibility=REVIEWED,
+    indexes=(
+        "CREATE INDEX denials_kind_idx ON denials (kind, created_at, id) WHERE deleted_at IS NULL",
+        "CREATE INDEX denials_review_status_idx ON denials (review_status, created_at, id)"
+        " WHERE deleted_at IS NULL",
+        "CREATE INDEX denials_stated_idx ON denials (stated_from, id) WHERE deleted_at IS NULL",
+        "CREATE INDEX denials_stated_desc_idx ON denials (stated_from DESC NULLS LAST, id DESC)"
+        " WHERE deleted_at IS NULL",
+    ),
+)
+
+RECORD_TYPES: Final = (SOURCES, ARTICLES, CLAIMS, DENIALS)
+"""As migration 0001 made them."""
