@@ -46,7 +46,7 @@ class State(NamedTuple):
     """How far a copy is; stored with it."""
 
     source: str
-    types: str  # of the records, with commas
+    types: str  # of the records, with commas; "" for all
     reader: str  # whose key it is for, by its public id; "" without a key
     cursor: str
     generation: int  # which export: rows of an older one are not in the source any more

@@ -44,6 +44,8 @@ _FIRST_PAUSE: Final = 0.5
 _MAX_PAUSE: Final = 30.0
 _MAX_BIDDEN: Final = 3_600.0
 _USAGE: Final = 2
+_FORMERLY_ALL: Final = "source,article,claim,denial"
+"""What a copy has as its types that was made of all records before they were left unnamed."""
 _RETRIED: Final = {408, 425, 429, *range(500, 600)}
 
 log = logging.getLogger("claim_records.mirror")
@@ -124,7 +126,10 @@ def run(
 async def mirror(
     url: str, target: str, key: str | None, types: Collection[RecordType], *, once: bool = False
 ) -> None:
-    """Make a copy of an instance, and keep it; with `once`, until it is up to date."""
+    """Make a copy of an instance, and keep it; with `once`, until it is up to date.
+
+    Without types it is a copy of all records, also of types that the source gets later.
+    """
     listed = ",".join(of for of in RecordType if of in types)
     async with connected(url, key) as client, opened(target) as copy:
         reader = identity_of(key or "") or ""
@@ -168,16 +173,14 @@ class Source(NamedTuple):
 
     client: httpx.AsyncClient
     url: str
-    types: str  # of the records, with commas
+    types: str  # of the records, with commas; "" for all
     reader: str  # whose key is used, by its public id, which it keeps; "" without a key
 
     @asynccontextmanager
     async def export(self) -> AsyncIterator[Export]:
         """Begin to read an export; it is complete when its batches have ended."""
         with _passing():
-            async with self.client.stream(
-                "GET", "/v1/export", params={"types": self.types}
-            ) as answer:
+            async with self.client.stream("GET", "/v1/export", params=self._wanted()) as answer:
                 await _check(answer)
                 lines = _lines(answer)
                 first = await anext(lines, None)
@@ -191,10 +194,13 @@ class Source(NamedTuple):
         with _passing():
             answer = await self.client.get(
                 "/v1/changes",
-                params={"since": cursor, "types": self.types, "wait": str(seconds)},
+                params={"since": cursor, "wait": str(seconds), **self._wanted()},
             )
             await _check(answer)
         return _read(answer.content, Changes)
+
+    def _wanted(self) -> dict[str, str]:
+        return {"types": self.types} if self.types else {}
 
 
 async def _check(answer: httpx.Response) -> None:
@@ -314,6 +320,8 @@ class Mirror:
         if self._state is not None and self._state.source != self._source.url:
             raise MirrorError(f"This is a copy of {self._state.source}; name another target.")
         wanted = self._source.types, self._source.reader
+        if self._state is not None and (self._state.types, wanted[0]) == (_FORMERLY_ALL, ""):
+            self._state = self._state._replace(types="")
         if self._state is not None and (self._state.types, self._state.reader) != wanted:
             self._anew = True
             log.info("A new export is needed: other types, or another key, than before")
