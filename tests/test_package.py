@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -15,11 +16,12 @@ import tempfile
 import time
 import tomllib
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.mark.expression import Expression
 
 from tests.conftest import PATIENCE
 
@@ -48,6 +50,36 @@ def test_every_dependency_has_its_reason_in_the_readme() -> None:
         match = re.match(r"[a-z0-9-]+", dependency)
         assert match is not None
         assert re.search(rf"\b{match[0]}\b", reasons), dependency
+
+
+# --- the tests that the plain command leaves out ---------------------------------------------
+
+
+def _selections(command: str) -> list[str]:
+    """Give the marker expressions of the pytest commands in a text."""
+    return re.findall(r"\bpytest\b.* -m ['\"]?([a-z ]+[a-z])", command)
+
+
+def _selected(expression: str, markers: Iterable[str]) -> bool:
+    """Tell whether a marker expression selects a test that has these markers."""
+    having = set(markers)
+
+    def has(name: str, /, **_: object) -> bool:
+        return name in having
+
+    return Expression.compile(expression).evaluate(has)
+
+
+def test_the_plain_command_leaves_out_nothing_that_ci_does_not_run() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    options = project["tool"]["pytest"]["ini_options"]
+    (plain,) = _selections("pytest " + options["addopts"])
+    every = [plain, *_selections((ROOT / ".ci" / "run").read_text())]
+    known = [marker.partition(":")[0] for marker in options["markers"]]
+    assert {name for name in known if not _selected(plain, [name])} == set(known)
+    for size in range(len(known) + 1):
+        for markers in itertools.combinations(known, size):
+            assert any(_selected(each, markers) for each in every), markers
 
 
 # --- with tools from outside -----------------------------------------------------------------

@@ -75,6 +75,7 @@ async def with_schema(url: str) -> None:
     await schema.grant(url, schema.SERVICE_ROLE)
 
 
+@pytest.mark.process
 async def test_a_standby_reads_the_feed_and_asks_for_patience_where_it_lags(
     servers: tuple[str, str],
 ) -> None:
@@ -126,6 +127,7 @@ def server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
         yield found
 
 
+@pytest.mark.process
 async def test_a_database_that_falls_silent_is_not_waited_for_without_end(
     server: EmbeddedPostgres,
 ) -> None:

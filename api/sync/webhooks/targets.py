@@ -271,30 +271,23 @@ class Targets:
 
     def __init__(self, networks: Sequence[Network], most: int) -> None:
         """Be ready to send to `most` receivers at a time; `networks` may be reached besides."""
-        resolver = Resolver(most)
-        trusted = httpcore.default_ssl_context()
-        # What goes over plain HTTP stays within the networks that were listed for that.
-        self._pools = {
-            scheme: httpcore.AsyncConnectionPool(
-                ssl_context=trusted,
-                max_connections=None,
-                max_keepalive_connections=most,
-                keepalive_expiry=_KEEPALIVE_SECONDS,
-                network_backend=_Guarded(resolver, networks, only=scheme == "http"),
-            )
-            for scheme in _PORTS
-        }
+        self._resolver = Resolver(most)
+        self._networks = networks
+        self._most = most
+        self._pools: dict[str, httpcore.AsyncConnectionPool] = {}
+        self._making_pool = asyncio.Lock()
 
     async def post(
         self, url: str, headers: Sequence[tuple[bytes, bytes]], body: bytes, seconds: float
     ) -> Answered:
         """Send a message, once; raise `TimeoutError` where no answer came in time."""
         target = parsed(url)
+        pool = await self._pool(target.scheme)
         answered = None
         try:
             async with (
                 asyncio.timeout(seconds),
-                self._pools[target.scheme].stream(
+                pool.stream(
                     "POST",
                     target.url,
                     headers=headers,
@@ -311,6 +304,26 @@ class Targets:
                 raise
         assert answered is not None  # noqa: S101 - for the type checker
         return answered
+
+    async def _pool(self, scheme: str) -> httpcore.AsyncConnectionPool:
+        """Give the connections for a scheme; the first HTTPS target loads the trusted certificates.
+
+        Loading them takes a tenth of a second, which a service without webhooks does not spend.
+        """
+        async with self._making_pool:
+            if scheme not in self._pools:
+                trusted = None
+                if scheme == "https":
+                    trusted = await asyncio.to_thread(httpcore.default_ssl_context)
+                self._pools[scheme] = httpcore.AsyncConnectionPool(
+                    ssl_context=trusted,
+                    max_connections=None,
+                    max_keepalive_connections=self._most,
+                    keepalive_expiry=_KEEPALIVE_SECONDS,
+                    # Messages over plain HTTP stay within the networks listed for it.
+                    network_backend=_Guarded(self._resolver, self._networks, only=scheme == "http"),
+                )
+        return self._pools[scheme]
 
     async def close(self) -> None:
         """Disconnect."""
