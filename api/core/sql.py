@@ -1,16 +1,109 @@
-"""SQL text for any noun: pure functions of its table. Values are always parameters.
+r"""SQL text: named parameters, pieces and visibility become a query that asyncpg can run.
 
-Whoever asks fills in `:sees(type, alias)` by :meth:`api.core.caller.Caller.query`.
+A statement is text in which stand
+
+- `:name`, a parameter: a value, which never becomes part of the text;
+- `{name}`, a piece: SQL text that is decided by us and never by a client, such as a table's name;
+- `:sees(claim, t)`, the condition that the row of alias `t`, which is a claim or a revision of a
+  claim, exists for the caller.
+
+:func:`compose` fills in the pieces. :func:`render` fills in the rest for one caller::
+
+    _HEADLINES = compose(
+        "SELECT {columns} FROM articles AS t"
+        " WHERE t.language = :language::text AND t.id = ANY(:ids::uuid[]) AND :sees(article, t)",
+        columns="t.id, t.headline",
+    )
+
+    rows = await connection.fetch(*render(_HEADLINES, caller, ids=ids, language="de"))
+
+Parameters are named, so their order means nothing, and one that is mentioned twice is sent once.
+Text in string literals, quoted names, comments and casts (`::uuid`, `E'\t'`, `':q'`) stays as it
+is. An array slice between two names must be written with spaces around its colon.
+
+The same statement gives the same text for all callers who see the same, so that asyncpg prepares
+it once, and the translation is remembered: a repeated query costs a look into a dictionary.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from functools import cache
-from typing import Final, NamedTuple
+from functools import cache, lru_cache
+from typing import Any, Final, NamedTuple, TypeAlias
 
+from api.core.caller import Caller
 from schemas.base import Create, fields, is_vocabulary, shape
 from schemas.vocabularies import RecordType
+
+Query: TypeAlias = tuple[str, *tuple[Any, ...]]
+"""A text with `$1`, `$2`, … and the values of these: `connection.fetch(*query)`."""
+
+_TOKEN: Final = re.compile(
+    r"""
+      \b[eE]'(?:[^'\\]|\\.|'')*'              # a string literal with escapes
+    | '(?:[^']|'')*'                          # a string literal
+    | "[^"]*"                                 # a quoted name
+    | \$(?P<quote>[a-z_]*)\$.*?\$(?P=quote)\$  # a dollar-quoted string
+    | --[^\n]*                                # a comment
+    | /\*.*?\*/                               # a comment
+    | ::                                      # a cast
+    | (?P<number>\$[0-9]+)
+    | :sees\((?P<type>[a-z_]+),\ (?P<alias>[a-z_]+)\)
+    | :(?P<name>[a-z_][a-z0-9_]*)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_PIECE: Final = re.compile(r"\{([a-z_]+)\}")
+
+
+def compose(text: str, **pieces: str) -> str:
+    """Put pieces of SQL text where a statement has `{name}`; every name has to be given.
+
+    A piece may hold parameters and visibility itself, but no more pieces. `{}` stays as it is.
+    """
+    return _PIECE.sub(lambda place: pieces[place[1]], text)
+
+
+class Rendered(NamedTuple):
+    """A statement's text as Postgres takes it, and the names of the parameters `$1`, `$2`, …."""
+
+    text: str
+    names: tuple[str, ...]
+
+
+@lru_cache(maxsize=4_096)
+def rendered(text: str, caller: Caller | None = None) -> Rendered:
+    """Translate a statement for a caller; parameters are numbered as they are first mentioned."""
+    names: dict[str, str] = {}
+
+    def translate(token: re.Match[str]) -> str:
+        if token["number"] is not None:
+            raise ValueError(f"a parameter has a name, not a number: {token['number']}")
+        if token["type"] is not None:
+            if caller is None:
+                raise ValueError("a statement with :sees needs to know its caller")
+            return caller.sees(RecordType[token["type"].upper()], token["alias"])
+        if token["name"] is not None:
+            return names.setdefault(token["name"], f"${len(names) + 1}")
+        return token[0]
+
+    translated = _TOKEN.sub(translate, text)
+    return Rendered(translated, tuple(names))
+
+
+def render(text: str, caller: Caller | None = None, /, **values: Any) -> Query:  # noqa: ANN401
+    """Give the query of a statement with these values, for a caller.
+
+    Raises TypeError unless exactly the statement's parameters are given.
+    """
+    statement = rendered(text, caller)
+    if len(values) != len(statement.names) or not values.keys() >= set(statement.names):
+        raise TypeError(f"the statement takes {statement.names}, not {tuple(values)}")
+    return statement.text, *[values[name] for name in statement.names]
+
+
+# --- tables ----------------------------------------------------------------------------------
 
 
 class Table(NamedTuple):
