@@ -29,7 +29,7 @@ from api.access import keyring
 from api.app import at_edge, create_router
 from api.core.db import Database
 from api.settings import SettingsError, networks, read
-from api.sync.feed.feed import Head
+from api.sync.feed.numbering import Head
 from api.sync.webhooks.delivery import DELAYS, Deliverer
 from api.sync.webhooks.leases import MAX_KEPT, Leases
 from api.sync.webhooks.targets import TargetRefused, Targets, parsed, permitted

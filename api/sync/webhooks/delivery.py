@@ -28,7 +28,9 @@ from api.core.db import Database
 from api.core.errors import RESYNC_REQUIRED, Problem
 from api.settings import networks
 from api.sync.feed import positions
-from api.sync.feed.feed import Feed, Item, Position, in_utc, seen
+from api.sync.feed.following import Feed
+from api.sync.feed.stretches import Position
+from api.sync.feed.visible import VisibleChange, in_utc, visible_change
 from api.sync.webhooks.leases import MAX_PRUNED, Delivery, Endpoint, LeaseLost, Leases
 from api.sync.webhooks.signatures import message_id, signed
 from api.sync.webhooks.targets import NETWORK_ERRORS, Answered, TargetRefused, Targets
@@ -201,9 +203,9 @@ class Deliverer:
             raise
         pending = []
         for change in stretch.changes:
-            if (item := seen(change, endpoint.caller)) is not None:
+            if (visible := visible_change(change, endpoint.caller)) is not None:
                 place = Position(endpoint.position.epoch, change.seq, change.tag)
-                pending.append((item._replace(record=None), place))
+                pending.append((visible._replace(record=None), place))
         up_to_date, to = stretch.up_to_date, stretch.to
         del stretch  # its documents
         for item, place in pending:
@@ -223,9 +225,11 @@ class Deliverer:
         """Whether others may wait for a place among those delivered to at once."""
         return len(self._tasks) >= MAX_AT_ONCE
 
-    async def _attempt(self, endpoint: Endpoint, item: Item, place: Position) -> Endpoint:
+    async def _attempt(
+        self, endpoint: Endpoint, change: VisibleChange, place: Position
+    ) -> Endpoint:
         """Send a change, and write down what came of it."""
-        outcome = await self._send(endpoint, _event(endpoint, item, place), endpoint.attempts + 1)
+        outcome = await self._send(endpoint, _event(endpoint, change, place), endpoint.attempts + 1)
         delivery = outcome.delivery
         if outcome.taken:
             return await self._leases.taken(endpoint, delivery, place)
@@ -312,23 +316,23 @@ async def _cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
 # --- messages --------------------------------------------------------------------------------
 
 
-def _event(endpoint: Endpoint, item: Item, place: Position) -> Message:
+def _event(endpoint: Endpoint, change: VisibleChange, place: Position) -> Message:
     """Write the message of a change: the same id whenever it is written."""
-    name = f"{item.type}.{item.op}"
-    change = WebhookChange(
-        type=item.type,
-        id=item.id,
-        version=item.version,
-        op=item.op,
+    name = f"{change.type}.{change.op}"
+    data = WebhookChange(
+        type=change.type,
+        id=change.id,
+        version=change.version,
+        op=change.op,
         cursor=positions.written(place, endpoint.caller, endpoint.types),
-        url=f"/v1/{sql.plural(item.type)}/{item.id}",
+        url=f"/v1/{sql.plural(change.type)}/{change.id}",
     )
-    event = WebhookEvent(type=name, timestamp=in_utc(item.at), data=change)
+    event = WebhookEvent(type=name, timestamp=in_utc(change.at), data=data)
     return Message(
         message_id(str(endpoint.id), place.epoch, place.seq),
         name,
         msgspec.json.encode(event),
-        Subject(item.type.value, item.id, item.version, item.seq),
+        Subject(change.type.value, change.id, change.version, change.seq),
     )
 
 

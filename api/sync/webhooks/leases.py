@@ -18,7 +18,8 @@ import asyncpg
 from api.core.caller import Caller
 from api.core.db import Database, Row
 from api.core.errors import Problem
-from api.sync.feed.feed import Head, Position
+from api.sync.feed.numbering import Head
+from api.sync.feed.stretches import Position
 from schemas.vocabularies import PausedReason, RecordType, Scope
 
 MAX_KEPT: Final = 1_000

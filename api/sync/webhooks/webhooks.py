@@ -40,7 +40,8 @@ from api.core.resource import CURSOR, LIMIT
 from api.document import Link, Operation, refusals
 from api.settings import networks
 from api.sync.feed import positions
-from api.sync.feed.feed import Position, feed_of
+from api.sync.feed.following import feed_of
+from api.sync.feed.stretches import Position
 from api.sync.webhooks.leases import WORKS
 from api.sync.webhooks.signatures import message_id, new_secret
 from api.sync.webhooks.targets import TargetRefused, check_url
