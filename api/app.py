@@ -42,7 +42,7 @@ from api.sync.feed.stalls import StallWatch
 from api.sync.feed.stream import stream_changes
 from api.sync.importing.importing import import_records
 from api.sync.webhooks.delivery import Deliverer
-from api.sync.webhooks.webhooks import webhook_handlers
+from api.sync.webhooks.handlers import webhook_handlers
 
 NOUNS = (ArticleController, ClaimController, SourceController, DenialController)
 
