@@ -26,10 +26,7 @@ from api.core.idempotency import sweeping
 from api.core.joined import JoinedReads
 from api.core.request import Context, Request
 from api.document.about import about_handlers
-from api.records.articles import ArticleController
-from api.records.claims import ClaimController
-from api.records.denials import DenialController
-from api.records.sources import SourceController
+from api.records.nouns import CONTROLLERS, RESOURCES
 from api.server.edge import Edge, Routes, not_allowed, problem_answer
 from api.server.metrics import Metrics, Share, get_metrics
 from api.settings import Settings
@@ -43,8 +40,6 @@ from api.sync.feed.stream import stream_changes
 from api.sync.importing.importing import import_records
 from api.sync.webhooks.delivery import Deliverer
 from api.sync.webhooks.handlers import webhook_handlers
-
-NOUNS = (ArticleController, ClaimController, SourceController, DenialController)
 
 log = logging.getLogger("claim_records")
 
@@ -73,7 +68,7 @@ def create_router(
                 feed.following(),
                 numbering.watching(),
                 metrics.sampling(),
-                lifting(database),
+                lifting(database, RESOURCES.values()),
                 sweeping(database),
                 app.state["deliverer"].running(),
             ):
@@ -90,7 +85,7 @@ def create_router(
 
     router = Litestar(
         route_handlers=[
-            *NOUNS,
+            *CONTROLLERS,
             *identity_handlers,
             import_records,
             export_records,

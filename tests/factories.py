@@ -15,8 +15,8 @@ import asyncpg
 import httpx
 import msgspec
 
-from api.app import NOUNS
 from api.core.resource import Resource
+from api.records.nouns import CONTROLLERS
 from schemas.base import Part, fields, references, shape
 from schemas.vocabularies import RecordType
 
@@ -340,7 +340,7 @@ class Noun(NamedTuple):
 
 def _nouns() -> Iterator[Noun]:
     """Find the resource of each controller that the application has."""
-    for controller in NOUNS:
+    for controller in CONTROLLERS:
         of_module = vars(sys.modules[controller.__module__]).values()
         (resource,) = (found for found in of_module if isinstance(found, Resource))
         yield Noun(resource, BODIES[resource.type])

@@ -13,9 +13,9 @@ import httpx
 import msgspec
 import pytest
 
-from api.core import sql
 from api.core.caller import EVERYTHING
-from api.core.writing.writing import rows_of
+from api.core.sql import render
+from api.core.writing.store import DELETE, INSERT, UPDATE, rows_of
 from api.records.articles import ARTICLES
 from api.records.claims import CLAIMS
 from api.records.denials import DENIALS
@@ -83,14 +83,16 @@ async def insert(other: Connection, world: World, link: Link) -> str:
     of = RESOURCES[link.owner]
     record = msgspec.convert(world.body(link.owner, link.fields), of.create)
     identity = str(uuid4())
-    await other.execute(sql.insert(of.table), rows_of([(identity, None, record)]), None)
+    rows = rows_of([(identity, None, record)])
+    await other.execute(*render(of.table.compose(INSERT), rows=rows, actor=None))
     return identity
 
 
 async def remove(other: Connection, world: World, link: Link) -> None:
     """Delete the link's target, as the service would."""
-    statement = EVERYTHING.query(sql.delete(RESOURCES[link.target].table))
-    assert await other.fetchval(statement, world.id("target"), None, None) == 2
+    statement = RESOURCES[link.target].table.compose(DELETE)
+    query = render(statement, EVERYTHING, id=world.id("target"), versions=None, actor=None)
+    assert await other.fetchval(*query) == 2
 
 
 async def dangling(client: httpx.AsyncClient, other: Connection, world: World) -> list[str]:
@@ -343,7 +345,7 @@ async def test_a_change_does_not_stand_in_the_way_of_links(world: World, other: 
     record = msgspec.convert(world.body("sources", {"name": "Another name"}), SOURCES.create)
     rows = rows_of([(source["id"], 1, record)])
     async with other.transaction():
-        assert await other.fetchrow(sql.update(SOURCES.table), rows, None)
+        assert await other.fetchrow(*render(SOURCES.table.compose(UPDATE), rows=rows, actor=None))
         # The name changes; that the source is there does not.
         async with asyncio.timeout(PATIENCE):
             await world.add("claims", "c", attributions=[{"source_id": "@target"}])
@@ -362,7 +364,9 @@ async def test_who_waits_goes_on_whatever_isolation_the_database_gives(empty_url
             record = msgspec.convert(world.body("sources", {"name": "Another"}), SOURCES.create)
             async with other.transaction():
                 rows = rows_of([(source["id"], 1, record)])
-                assert await other.fetchrow(sql.update(SOURCES.table), rows, None)
+                assert await other.fetchrow(
+                    *render(SOURCES.table.compose(UPDATE), rows=rows, actor=None)
+                )
                 change = asyncio.create_task(
                     client.patch(world.at("s"), json={"note": "n"}, headers=MERGE_PATCH)
                 )

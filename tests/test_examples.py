@@ -20,13 +20,13 @@ import pytest
 
 from api import demo
 from api.document.examples import story
+from api.records.nouns import RESOURCES
 from schemas.examples import EXAMPLES, OTHERS
 from schemas.vocabularies import RecordType
 from tests.conftest import KEY, PATIENCE, allow, bearer, cloned, serving
 from tests.test_cli import serving as service
 from tests.test_openapi import (
     OPERATIONS,
-    RESOURCES,
     check,
     create_others,
     example,

@@ -17,16 +17,17 @@ from litestar import Litestar, get
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from api.app import NOUNS, create_router
+from api.app import create_router
 from api.core.db import Database
 from api.core.errors import KINDS
 from api.core.resource import Resource
 from api.document import build
 from api.document.examples import story
+from api.records.nouns import RESOURCES
 from api.settings import Settings
 from schemas.base import fields, shape
 from schemas.examples import EXAMPLES, OTHERS
-from schemas.vocabularies import VOCABULARIES, Metric, Scope
+from schemas.vocabularies import VOCABULARIES, Metric, RecordType, Scope
 
 ROUTER = create_router(Settings(), Database("", Settings()))[0]
 BUILT = build(ROUTER)
@@ -38,8 +39,6 @@ OPERATIONS: dict[str, dict[str, Any]] = {
     for path, item in DOCUMENT["paths"].items()
     for method, operation in item.items()
 }
-RESOURCES: dict[str, Resource] = {noun.opt["resource"].type: noun.opt["resource"] for noun in NOUNS}
-
 RECORDS = {of.record.__name__ for of in RESOURCES.values()}
 
 # Answers hold these only where there is something to say.
@@ -680,8 +679,8 @@ async def test_created_records_are_found_by_the_links(empty: httpx.AsyncClient) 
 
 async def test_refusals_are_as_told(empty: httpx.AsyncClient) -> None:
     await create_all(empty)
-    claim = f"/v1/claims/{EXAMPLES[RESOURCES['claim'].type].id}"
-    source = f"/v1/sources/{EXAMPLES[RESOURCES['source'].type].id}"
+    claim = f"/v1/claims/{EXAMPLES[RESOURCES[RecordType.CLAIM].type].id}"
+    source = f"/v1/sources/{EXAMPLES[RESOURCES[RecordType.SOURCE].type].id}"
     patch = {"Content-Type": "application/merge-patch+json"}
     for operation, code, answer in (
         ("listClaims", "unknown-parameter", await empty.get("/v1/claims?colour=red")),

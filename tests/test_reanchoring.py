@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.core.anchors import follow
+from api.records.reanchoring import follow
 from schemas.parts import Appearance, Span
 from schemas.vocabularies import Anchor
 

@@ -24,6 +24,7 @@ import pytest
 from api.access import keyring
 from api.access.embargoes import lift
 from api.core.db import Database
+from api.records.nouns import RESOURCES
 from schemas.vocabularies import Scope
 from tests.conftest import PATIENCE, allow, bearer, cloned, patient, serving
 from tests.world import MINIMAL, Record, faults, span
@@ -683,11 +684,11 @@ async def test_processes_that_notice_together_write_one_revision(empty_url: str)
         " FROM generate_series(1, 20)"
     )
     await database.open()
-    assert await lift(database) == 0
+    assert await lift(database, RESOURCES.values()) == 0
     await connection.execute("SET session_replication_role = replica")  # a day later
     await connection.execute("UPDATE claims SET embargoed_until = now(), lifts_at = now()")
-    assert sum(await asyncio.gather(*(lift(database) for _ in range(4)))) == 20
-    assert await lift(database) == 0
+    assert sum(await asyncio.gather(*(lift(database, RESOURCES.values()) for _ in range(4)))) == 20
+    assert await lift(database, RESOURCES.values()) == 0
     assert await connection.fetchval("SELECT count(*) FROM revisions WHERE version = 2") == 20
     await database.close()
     await connection.close()

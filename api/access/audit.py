@@ -12,12 +12,13 @@ from typing import Annotated, Any, Final
 from litestar import get
 from msgspec import Meta
 
-from api.access.listing import page
 from api.core.db import Database
 from api.core.errors import Problem
 from api.core.filters import Parameter
+from api.core.listing import list_rows
 from api.core.request import Answer, Request
-from api.core.resource import CURSOR, LIMIT, instant
+from api.core.resource import CURSOR, LIMIT
+from api.core.sql import Query, render
 from api.document import Operation, refusals
 from schemas.base import Instant
 from schemas.examples import CLAIM_ID, HEADERS, KEY_ID
@@ -33,9 +34,9 @@ log = logging.getLogger("claim_records")
 
 # --- what was refused --------------------------------------------------------------------------
 
-_REFUSED = """
+_REFUSED: Final = """
     INSERT INTO audit (key_id, scope, route, op, request_id, status)
-    VALUES ($1, $2, $3, 'refused', $4, $5)"""
+    VALUES (:key_id, :scope, :route, 'refused', :request_id, :status)"""
 
 
 class Refusals:
@@ -59,8 +60,15 @@ class Refusals:
         if not self._due(key_id or (client[0] if client else "")):
             return
         route = f"{scope['method']} {scope['path_template']}"
-        values = (key_id, needed, route, scope["state"]["request_id"], status)
-        task = asyncio.create_task(self._write(values))
+        query = render(
+            _REFUSED,
+            key_id=key_id,
+            scope=needed,
+            route=route,
+            request_id=scope["state"]["request_id"],
+            status=status,
+        )
+        task = asyncio.create_task(self._write(query))
         self._waiting.add(task)
         task.add_done_callback(self._waiting.discard)
 
@@ -74,9 +82,9 @@ class Refusals:
             self._last.popitem(last=False)
         return True
 
-    async def _write(self, values: tuple[Any, ...]) -> None:
+    async def _write(self, query: Query) -> None:
         try:
-            await self._database.fetchrow(_REFUSED, *values)
+            await self._database.fetchrow(*query)
         except Problem as problem:
             log.warning("a refusal was not written to the audit log: %s", problem)
 
@@ -87,14 +95,15 @@ class Refusals:
 
 # --- reading it --------------------------------------------------------------------------------
 
-_LIST = """
+_LIST: Final = """
     SELECT id, at, key_id, scope, route, record_type, record_id, version, op, request_id, status
     FROM audit
-    WHERE ($1::bigint IS NULL OR id < $1) AND ($3::text IS NULL OR key_id = $3)
-        AND ($4::text IS NULL OR record_id = $4)
-        AND ($5::text IS NULL OR at >= $5::text::timestamptz)
+    WHERE (:after_id::bigint IS NULL OR id < :after_id)
+        AND (:key_id::text IS NULL OR key_id = :key_id)
+        AND (:record_id::text IS NULL OR record_id = :record_id)
+        AND (:since::text IS NULL OR at >= :since::text::timestamptz)
     ORDER BY id DESC
-    LIMIT $2"""
+    LIMIT :limit"""
 _FILTERS: Final = (
     Parameter("key_id", KeyId, "By this key."),
     Parameter(
@@ -140,13 +149,4 @@ LIST_AUDIT = Operation(
 )
 async def list_audit(request: Request) -> Answer:
     """List what was done."""
-
-    def values(given: dict[str, Any]) -> list[Any]:
-        since = given.get("since")
-        return [
-            given.get("key_id"),
-            given.get("record_id"),
-            instant("since", since) if since else None,
-        ]
-
-    return await page(request, "audit", _LIST, (("id", int),), _FILTERS, values)
+    return await list_rows(request, "audit", _LIST, (("id", int),), _FILTERS)

@@ -25,20 +25,20 @@ from api.access.limits import Limits
 from api.core.caller import KEYLESS, NOBODY, PUBLIC, READER, Caller, Need, needed
 from api.core.db import Connection, Database
 from api.core.errors import FORBIDDEN, UNAUTHORIZED, UNAVAILABLE, Problem
+from api.core.sql import render
 from api.settings import Settings, reads_are_open
 from schemas.vocabularies import Scope
 
 FRESH_SECONDS: Final = 0.5
 """How long what was read of a key is believed; half of the time within which it may be revoked."""
 MAX_ENTRIES: Final = 10_000
-_AN_HOUR: Final = dt.timedelta(hours=1)
 
 _ROW = """
     SELECT scopes, hash, previous_hash, previous_until, expires_at, revoked_at, last_used_at
-    FROM keys WHERE id = $1"""
+    FROM keys WHERE id = :id"""
 _USED = """
     UPDATE keys SET last_used_at = date_trunc('hour', clock_timestamp())
-    WHERE id = $1
+    WHERE id = :id
         AND (last_used_at IS NULL OR last_used_at < date_trunc('hour', clock_timestamp()))"""
 
 
@@ -107,7 +107,7 @@ class Verifier:
 
     async def _read(self, identity: str, over: Connection | None = None) -> Entry | None:
         at = self._clock()
-        row = await (over or self._database).fetchrow(_ROW, identity)
+        row = await (over or self._database).fetchrow(*render(_ROW, id=identity))
         entry = None
         if row is not None and row["revoked_at"] is None:
             known = {scope.value: scope for scope in Scope}
@@ -130,7 +130,7 @@ class Verifier:
             return
         _keep(self._used, identity, hour)
         with suppress(Problem):  # a database that takes no writes can still be read
-            await self._database.fetchrow(_USED, identity)
+            await self._database.fetchrow(*render(_USED, id=identity))
 
 
 def _keep(entries: OrderedDict[str, Any], identity: str, entry: Any) -> None:  # noqa: ANN401

@@ -9,11 +9,11 @@ import asyncpg
 from litestar import delete, get, post
 
 from api.access.keys import read_keyed_part
-from api.access.listing import page
 from api.core.db import Connection
 from api.core.errors import NOT_FOUND, NOT_UNIQUE, Problem, invalid_record
 from api.core.filters import Parameter, read_query
 from api.core.idempotency import once
+from api.core.listing import list_rows
 from api.core.request import (
     Answer,
     Request,
@@ -26,6 +26,7 @@ from api.core.request import (
     refuse_idempotency_key,
 )
 from api.core.resource import CURSOR, LIMIT
+from api.core.sql import compose, render
 from api.document import Link, Operation, refusals
 from schemas.base import UUID_PATTERN, Fault, Id, Instant
 from schemas.examples import KEY_ID, OFFICIAL_ID, PENTAGON_ID
@@ -35,32 +36,45 @@ from schemas.vocabularies import Scope
 _READ: Final = (Scope.CONFIDENTIAL_READ,)
 _WRITE: Final = (Scope.CONFIDENTIAL_READ, Scope.SOURCES_WRITE)
 
-_LIST = """
-    SELECT id, source_id, identity_id, basis, disclosed_at, note, created_at, created_by
+_COLUMNS: Final = "id, source_id, identity_id, basis, disclosed_at, note, created_at, created_by"
+_LIST: Final = compose(
+    """
+    SELECT {columns}
     FROM source_identities
-    WHERE ($1::text IS NULL OR (created_at, id) < ($1::text::timestamptz, $2::text::uuid))
-        AND source_id = $4
+    WHERE source_id = :source_id AND (
+        :after_created_at::text IS NULL
+        OR (created_at, id) < (:after_created_at::text::timestamptz, :after_id::text::uuid)
+    )
     ORDER BY created_at DESC, id DESC
-    LIMIT $3"""
-_GET = """
-    SELECT id, source_id, identity_id, basis, disclosed_at, note, created_at, created_by
+    LIMIT :limit""",
+    columns=_COLUMNS,
+)
+_GET: Final = compose(
+    """
+    SELECT {columns}
     FROM source_identities
-    WHERE source_id = $1 AND identity_id = $2"""
-_SOURCES = """
+    WHERE source_id = :source_id AND identity_id = :identity_id""",
+    columns=_COLUMNS,
+)
+_SOURCE: Final = """
     SELECT t.id FROM sources AS t
-    WHERE t.id = ANY($1::uuid[]) AND t.deleted_at IS NULL AND :sees(source, t)"""
-# The identity is named by an id of its own in the audit log, which says nothing of the source.
-_CREATE = """
+    WHERE t.id = :id::uuid AND t.deleted_at IS NULL AND :sees(source, t)"""
+# The audit log names the identity by an id of its own, which tells nothing about the source.
+_CREATE: Final = compose(
+    r"""
     INSERT INTO source_identities (
         id, source_id, identity_id, basis, disclosed_at, note, created_by
     )
-    VALUES ($1, $2, $3, $4, $5::text::timestamptz, $6, nullif(split_part($7::text, E'\\t', 1), ''))
-    RETURNING id, source_id, identity_id, basis, disclosed_at, note, created_at, created_by,
-        audited($7::text, 'identity', id::text, 'created')"""
-_DELETE = """
-    DELETE FROM source_identities
-    WHERE source_id = $1 AND identity_id = $2
-    RETURNING audited($3::text, 'identity', id::text, 'deleted')"""
+    VALUES (
+        :id, :source_id, :identity_id, :basis, :disclosed_at::text::timestamptz, :note,
+        nullif(split_part(:actor::text, E'\t', 1), '')
+    )
+    RETURNING {columns}, audited(:actor::text, 'identity', id::text, 'created')""",
+    columns=_COLUMNS,
+)
+_DELETE: Final = """
+    DELETE FROM source_identities WHERE source_id = :source_id AND identity_id = :identity_id
+    RETURNING audited(:actor::text, 'identity', id::text, 'deleted')"""
 
 _ID: Final = Parameter("id", Id, "The source's id.")
 _IDENTITY_ID: Final = Parameter("identity_id", Id, "The source that it turned out to be.")
@@ -150,7 +164,7 @@ async def list_source_identities(request: Request) -> Answer:
     async with context(request).database.connection() as connection:
         await _require_source(connection, request, source)
     key = (("created_at", Instant), ("id", Id))
-    return await page(request, f"identities {source}", _LIST, key, values=lambda _: [source])
+    return await list_rows(request, f"identities {source}", _LIST, key, source_id=source)
 
 
 @post(
@@ -184,14 +198,16 @@ async def _write_down(
         raise invalid_record([Fault(("identity_id",), "unknown-reference", detail)])
     try:
         row = await connection.fetchrow(
-            _CREATE,
-            new_id(),
-            source,
-            sent.identity_id,
-            sent.basis,
-            sent.disclosed_at,
-            sent.note,
-            author(request).actor,
+            *render(
+                _CREATE,
+                id=new_id(),
+                source_id=source,
+                identity_id=sent.identity_id,
+                basis=sent.basis,
+                disclosed_at=sent.disclosed_at,
+                note=sent.note,
+                actor=author(request).actor,
+            )
         )
     except asyncpg.UniqueViolationError:
         raise Problem(NOT_UNIQUE, "This is written down already.") from None
@@ -227,18 +243,19 @@ async def delete_source_identity(request: Request) -> Answer:
     refuse_idempotency_key(request)
     async with context(request).database.connection() as connection:
         await _require_source(connection, request, source)
-        await _pick(connection, _DELETE, request, source, author(request).actor)
+        await _pick(connection, _DELETE, request, source, actor=author(request).actor)
     return Answer(status=204)
 
 
 async def _pick(
-    connection: Connection, query: str, request: Request, source: str, *more: object
+    connection: Connection, statement: str, request: Request, source: str, **more: object
 ) -> asyncpg.Record:
-    """Ask for the identity of a source that the path names."""
+    """Run a statement on the identity that the path names; refuse a path that names none."""
     identity: str = request.path_params["identity_id"]
     row = None
     if re.match(UUID_PATTERN, identity):
-        row = await connection.fetchrow(query, source, identity, *more)
+        query = render(statement, source_id=source, identity_id=identity, **more)
+        row = await connection.fetchrow(*query)
     if row is None:
         raise Problem(NOT_FOUND, "No such identity is written down.")
     return row
@@ -251,8 +268,8 @@ async def _require_source(connection: Connection, request: Request, identity: st
 
 async def _sees(connection: Connection, request: Request, identity: str) -> bool:
     """Tell whether a source is there, for the caller."""
-    query = caller(request).query(_SOURCES)
-    return await connection.fetchrow(query, [identity]) is not None
+    query = render(_SOURCE, caller(request), id=identity)
+    return await connection.fetchrow(*query) is not None
 
 
 identity_handlers = [

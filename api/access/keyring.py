@@ -15,6 +15,7 @@ from typing import Any, Final
 from zlib import crc32
 
 from api.core.db import Database, Row
+from api.core.sql import compose, render
 from schemas.keys import Key
 from schemas.vocabularies import Scope
 
@@ -40,7 +41,7 @@ def new_secret(identity: str) -> str:
 
 
 def written(identity: str, secret: str) -> str:
-    """Write a key, with its checksum."""
+    """Write a key of a public id and a secret, with its checksum."""
     text = f"clk_{identity}_{secret}"
     rest, digits = crc32(text.encode()), ""
     for _ in range(_CHECK_LENGTH):
@@ -67,33 +68,41 @@ def hashed(key: str) -> bytes:
 # --- the rows --------------------------------------------------------------------------------
 
 
-def query(text: str) -> str:
-    """List, for `:shown`, what may be said of a key."""
-    return text.replace(":shown", ", ".join(Key.__struct_fields__))
+PUBLISHED: Final = ", ".join(Key.__struct_fields__)
+"""The columns of a key that may be shown, which its hash is not among."""
 
-
-_CREATE = query("""
+_CREATE: Final = compose(
+    r"""
     INSERT INTO keys (id, name, scopes, hash, expires_at, created_by)
-    VALUES ($1, $2, $3, $4, $5::text::timestamptz, nullif(split_part($6::text, E'\\t', 1), ''))
-    RETURNING :shown, audited($6::text, 'key', id, 'created')""")
-# A key that was revoked counts: who withdraws the last key does not get another by a restart.
-_CREATE_FIRST = """
+    VALUES (
+        :id, :name, :scopes, :hash, :expires_at::text::timestamptz,
+        nullif(split_part(:actor::text, E'\t', 1), '')
+    )
+    RETURNING {columns}, audited(:actor::text, 'key', id, 'created')""",
+    columns=PUBLISHED,
+)
+# A revoked key counts: whoever revokes the last key does not get another one by a restart.
+_CREATE_FIRST: Final = """
     INSERT INTO keys (id, name, scopes, hash)
-    SELECT $1, 'first', $2, $3
+    SELECT :id, 'first', :scopes, :hash
     WHERE NOT EXISTS (SELECT FROM keys)
     RETURNING audited(NULL, 'key', id, 'created')"""
-_ROTATE = query("""
-    UPDATE keys SET hash = $2, previous_hash = hash,
-        previous_until = clock_timestamp() + make_interval(secs => $3)
-    WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())
-        AND scopes <@ $4
-    RETURNING :shown, audited($5::text, 'key', id, 'rotated')""")
-_REVOKE = """
+_ROTATE: Final = compose(
+    """
+    UPDATE keys SET hash = :hash, previous_hash = hash,
+        previous_until = clock_timestamp() + make_interval(secs => :overlap_seconds)
+    WHERE id = :id AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())
+        AND scopes <@ :granted
+    RETURNING {columns}, audited(:actor::text, 'key', id, 'rotated')""",
+    columns=PUBLISHED,
+)
+_REVOKE: Final = """
     UPDATE keys SET revoked_at = clock_timestamp()
-    WHERE id = $1 AND revoked_at IS NULL
-    RETURNING audited($2::text, 'key', id, 'revoked')"""
-_GET = query("SELECT :shown FROM keys WHERE id = $1")
-_LIST = query("SELECT :shown FROM keys ORDER BY created_at, id")
+    WHERE id = :id AND revoked_at IS NULL
+    RETURNING audited(:actor::text, 'key', id, 'revoked')"""
+_GET: Final = compose("SELECT {columns} FROM keys WHERE id = :id", columns=PUBLISHED)
+_LIST: Final = compose("SELECT {columns} FROM keys ORDER BY created_at, id", columns=PUBLISHED)
+_LOCK: Final = "SELECT pg_advisory_xact_lock(:number)"
 
 
 def shown(row: Row) -> dict[str, Any]:
@@ -110,9 +119,16 @@ async def create(
 ) -> tuple[str, dict[str, Any]]:
     """Keep a new key; give it, this once, and what may be said of it."""
     key = new_key()
-    row = await database.fetchrow(
-        _CREATE, identity_of(key), name, [*scopes], hashed(key), expires_at, actor
+    query = render(
+        _CREATE,
+        id=identity_of(key),
+        name=name,
+        scopes=[*scopes],
+        hash=hashed(key),
+        expires_at=expires_at,
+        actor=actor,
     )
+    row = await database.fetchrow(*query)
     assert row is not None  # noqa: S101 - for the type checker
     return key, shown(row)
 
@@ -121,8 +137,9 @@ async def create_first(database: Database) -> str | None:
     """Keep a key that may do everything, if there has never been any; give it, this once."""
     key = new_key()
     async with database.connection() as connection, connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", _FIRST)
-        row = await connection.fetchrow(_CREATE_FIRST, identity_of(key), [*Scope], hashed(key))
+        await connection.execute(*render(_LOCK, number=_FIRST))
+        values = {"id": identity_of(key), "scopes": [*Scope], "hash": hashed(key)}
+        row = await connection.fetchrow(*render(_CREATE_FIRST, **values))
     return key if row is not None else None
 
 
@@ -138,25 +155,31 @@ async def rotate(
     A secret older than the last one ends at once.
     """
     key = new_secret(identity)
-    row = await database.fetchrow(
-        _ROTATE, identity, hashed(key), float(overlap_seconds), [*granted], actor
+    query = render(
+        _ROTATE,
+        id=identity,
+        hash=hashed(key),
+        overlap_seconds=float(overlap_seconds),
+        granted=[*granted],
+        actor=actor,
     )
+    row = await database.fetchrow(*query)
     return (key, shown(row)) if row is not None else None
 
 
 async def revoke(database: Database, identity: str, actor: str | None = None) -> bool:
     """Withdraw a key; tell whether there is one. Withdrawn once more, it stays as it is."""
-    if await database.fetchrow(_REVOKE, identity, actor) is not None:
+    if await database.fetchrow(*render(_REVOKE, id=identity, actor=actor)) is not None:
         return True
     return await get(database, identity) is not None
 
 
 async def get(database: Database, identity: str) -> dict[str, Any] | None:
     """Give what may be said of a key."""
-    row = await database.fetchrow(_GET, identity)
+    row = await database.fetchrow(*render(_GET, id=identity))
     return shown(row) if row is not None else None
 
 
 async def every(database: Database) -> list[dict[str, Any]]:
     """List what may be said of each key, oldest first."""
-    return [shown(row) for row in await database.fetch(_LIST)]
+    return [shown(row) for row in await database.fetch(*render(_LIST))]

@@ -10,10 +10,10 @@ from litestar import delete, get, post
 
 from api.access import keyring
 from api.access.authentication import Verifier, forbidden
-from api.access.listing import page
 from api.core.caller import PUBLIC
 from api.core.errors import NOT_FOUND, Problem, invalid_record, unavailable
 from api.core.filters import Parameter, read_query
+from api.core.listing import list_rows
 from api.core.request import (
     JSON,
     Answer,
@@ -28,6 +28,7 @@ from api.core.request import (
     require_media_type,
 )
 from api.core.resource import CURSOR, LIMIT
+from api.core.sql import compose
 from api.core.validation import check, read_object
 from api.document import Link, Operation, refusals
 from schemas.base import Instant, Part
@@ -173,19 +174,21 @@ def _in_order(scopes: frozenset[Scope] | list[Scope]) -> list[Scope]:
     return [scope for scope in Scope if scope in scopes]
 
 
-_LIST = keyring.query(
+_LIST: Final = compose(
     """
-    SELECT :shown FROM keys
-    WHERE $1::text IS NULL OR (created_at, id) < ($1::text::timestamptz, $2::text)
+    SELECT {columns} FROM keys
+    WHERE :after_created_at::text IS NULL
+        OR (created_at, id) < (:after_created_at::text::timestamptz, :after_id::text)
     ORDER BY created_at DESC, id DESC
-    LIMIT $3"""
+    LIMIT :limit""",
+    columns=keyring.PUBLISHED,
 )
 
 
 @get("/v1/keys", operation_id="listKeys", opt={"operation": LIST_KEYS, "scopes": _KEYS})
 async def list_keys(request: Request) -> Answer:
     """List keys."""
-    return await page(request, "keys", _LIST, (("created_at", Instant), ("id", KeyId)))
+    return await list_rows(request, "keys", _LIST, (("created_at", Instant), ("id", KeyId)))
 
 
 @post("/v1/keys", operation_id="createKey", opt={"operation": CREATE_KEY, "scopes": _KEYS})

@@ -1,4 +1,4 @@
-"""Lists that are not of records: newest first, by cursor, filtered by little."""
+"""Lists whose statements have numbered parameters; :func:`api.core.listing.list_rows` follows."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 from api.core import cursor
 from api.core.filters import Parameter, read_query
+from api.core.listing import link_next, page_body
 from api.core.request import Answer, Request, context, encoded
-from api.core.resource import CURSOR, DEFAULT_LIMIT, LIMIT, link_next, page_body
+from api.core.resource import CURSOR, DEFAULT_LIMIT, LIMIT
 
 
 async def page(

@@ -21,13 +21,8 @@ from msgspec import Struct
 
 from schemas.vocabularies import RecordType, Scope
 
-WRITE: Final = {
-    RecordType.ARTICLE: Scope.ARTICLES_WRITE,
-    RecordType.CLAIM: Scope.CLAIMS_WRITE,
-    RecordType.SOURCE: Scope.SOURCES_WRITE,
-    RecordType.DENIAL: Scope.DENIALS_WRITE,
-}
-"""What it takes to write records of a type."""
+WRITE: Final = {record_type: Scope[f"{record_type.name}S_WRITE"] for record_type in RecordType}
+"""The scope that it takes to write records of a type."""
 
 
 class Visibility(IntEnum):

@@ -2,7 +2,8 @@
 
 A :class:`Filter` gives the query parameters, their validation, their entries in the OpenAPI
 document and their SQL. The SQL is a condition on the list's table `t`, with `:name` where a
-parameter's value goes, and `:sees(type, alias)` on each other record that it goes through.
+parameter's value goes, and `:sees(type, alias)` on each other record that it goes through
+(:mod:`api.core.sql`).
 """
 
 from __future__ import annotations
@@ -98,13 +99,16 @@ def times(name: str, what: str, start: str | None = None, end: str | None = None
     what += " may be" if end else " is"
     return [
         condition(
-            f"{name}__{op}", Bound, sql.replace(":x", f":{name}__{op}::text"), f"{what} {words}."
+            f"{name}__{op}",
+            Bound,
+            f"{compared} time_bound(:{name}__{op}::text, {at_end})",
+            f"{what} {words} this date or instant.",
         )
-        for op, sql, words in (
-            ("gt", f"{after} time_bound(:x, true)", "after this date or instant"),
-            ("gte", f"{after} time_bound(:x, false)", "at or after this date or instant"),
-            ("lt", f"{start} < time_bound(:x, false)", "before this date or instant"),
-            ("lte", f"{start} < time_bound(:x, true)", "at or before this date or instant"),
+        for op, compared, at_end, words in (
+            ("gt", after, "true", "after"),
+            ("gte", after, "false", "at or after"),
+            ("lt", f"{start} <", "false", "before"),
+            ("lte", f"{start} <", "true", "at or before"),
         )
     ]
 
@@ -208,7 +212,7 @@ def _value(parameter: Parameter, text: str) -> Any:  # noqa: ANN401 - of the par
     except msgspec.MsgspecError as error:
         detail = _refused(parameter, str(error))
         raise invalid_parameter(parameter.name, detail) from None
-    if parameter.type is Bound and moment(text) is None:
+    if (parameter.type is Bound or shape(parameter.type).instant) and moment(text) is None:
         raise invalid_parameter(parameter.name, f"{text} is on no calendar.")
     return value
 
@@ -224,26 +228,22 @@ def _refused(parameter: Parameter, reason: str) -> str:
 
 # --- from values to SQL ----------------------------------------------------------------------
 
-_PLACE = re.compile(r"(?<!:):([a-z_]+)\b(?!\()")
-
 
 def conditions(
-    filters: Iterable[Filter], given: Mapping[str, Any], arguments: list[Any]
-) -> list[str]:
-    """Write the conditions of the given parameters, appending their values to `arguments`."""
-    written = []
-    for declared in filters:
-        names = [p.name for p in declared.parameters if p.name in given]
+    filters: Iterable[Filter], given: Mapping[str, Any]
+) -> tuple[list[str], dict[str, Any]]:
+    """Give the conditions of the given parameters, and the value of each parameter in them."""
+    texts: list[str] = []
+    values: dict[str, Any] = {}
+    for each in filters:
+        names = [p.name for p in each.parameters if p.name in given]
         if not names:
             continue
-        if declared.needs is not None and declared.needs not in given:
-            raise invalid_parameter(names[0], f"It goes with `{declared.needs}`.")
-        places: dict[str, str] = {}
-        for parameter in declared.parameters:
-            arguments.append(_argument(parameter, given))
-            places[parameter.name] = f"${len(arguments)}"
-        written.append(_PLACE.sub(lambda place, of=places: of[place[1]], declared.sql))  # type: ignore[misc]
-    return written
+        if each.needs is not None and each.needs not in given:
+            raise invalid_parameter(names[0], f"It goes with `{each.needs}`.")
+        texts.append(each.sql)
+        values |= {p.name: _argument(p, given) for p in each.parameters}
+    return texts, values
 
 
 def _argument(parameter: Parameter, given: Mapping[str, Any]) -> Any:  # noqa: ANN401

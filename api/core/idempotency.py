@@ -25,6 +25,7 @@ from api.core.errors import (
     contended,
 )
 from api.core.request import Answer, Request, caller, context, idempotency_key
+from api.core.sql import render
 
 Work = Callable[[Connection], Awaitable[Answer]]
 """What a request asks for, on a connection; it raises where it refuses."""
@@ -39,14 +40,14 @@ log = logging.getLogger("claim_records")
 
 # A statement of its own: taken in the same one as the look, the lock would come after the snapshot,
 # in which what its last holder wrote is not there yet.
-_LOCK = "SELECT pg_try_advisory_xact_lock($1)"
+_LOCK = "SELECT pg_try_advisory_xact_lock(:number)"
 _LOOK = """
     SELECT fingerprint, status, headers, body FROM idempotency_keys
-    WHERE key_id = $1 AND key = $2
+    WHERE key_id = :key_id AND key = :key
         AND created_at > clock_timestamp() - interval '48 hours'"""
 _KEEP = """
     INSERT INTO idempotency_keys AS k (key_id, key, fingerprint, status, headers, body)
-    VALUES ($1, $2, $3, $4, $5, $6)
+    VALUES (:key_id, :key, :fingerprint, :status, :headers, :body)
     ON CONFLICT (key_id, key) DO UPDATE
     SET fingerprint = EXCLUDED.fingerprint, status = EXCLUDED.status, headers = EXCLUDED.headers,
         body = EXCLUDED.body, created_at = EXCLUDED.created_at
@@ -57,7 +58,7 @@ _SWEEP = """
         SELECT key_id, key FROM idempotency_keys
         WHERE created_at <= clock_timestamp() - interval '48 hours'
         ORDER BY created_at
-        LIMIT $1
+        LIMIT :limit
         FOR UPDATE SKIP LOCKED
     )
     DELETE FROM idempotency_keys AS k USING due
@@ -100,14 +101,15 @@ async def once(request: Request, body: bytes, work: Work) -> Answer:
 
 
 async def _in_transaction(connection: Connection, keyed: _Keyed, work: Work) -> Answer:
-    if not await connection.fetchval(_LOCK, _lock_number(keyed)):
+    if not await connection.fetchval(*render(_LOCK, number=_lock_number(keyed))):
         raise Problem(IDEMPOTENCY_IN_PROGRESS, headers={"Retry-After": _RETRY_SECONDS})
-    row = await connection.fetchrow(_LOOK, keyed.key_id, keyed.key)
+    row = await connection.fetchrow(*render(_LOOK, key_id=keyed.key_id, key=keyed.key))
     if row is not None:
         return _replayed(keyed, row)
     answer = await work(connection)
     headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in answer.headers]
-    if not await connection.fetchval(_KEEP, *keyed, answer.status, headers, answer.body):
+    kept = {"status": answer.status, "headers": headers, "body": answer.body}
+    if not await connection.fetchval(*render(_KEEP, **keyed._asdict(), **kept)):
         raise _AnotherWasFirst
     return answer
 
@@ -164,7 +166,7 @@ def _digest(*parts: bytes) -> bytes:
 
 async def sweep(database: Database) -> None:
     """Delete answers that are too old, 500 at a time."""
-    while len(await database.fetch(_SWEEP, MAX_SWEPT)) == MAX_SWEPT:
+    while len(await database.fetch(*render(_SWEEP, limit=MAX_SWEPT))) == MAX_SWEPT:
         pass
 
 

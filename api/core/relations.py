@@ -83,7 +83,7 @@ def forward(name: str, owner: RecordType, target: RecordType, description: str) 
     return Expansion(
         name,
         target,
-        f"SELECT l.{target}_id FROM links AS l WHERE l.owner_id = ANY($1::uuid[])"
+        f"SELECT l.{target}_id FROM links AS l WHERE l.owner_id = ANY(:ids::uuid[])"
         f" AND l.owner_type = '{owner}' AND l.{target}_id IS NOT NULL",
         description,
     )
@@ -96,7 +96,7 @@ def backward(
     return Expansion(
         name,
         owner,
-        f"SELECT l.owner_id FROM links AS l WHERE l.{target}_id = ANY($1::uuid[])"
+        f"SELECT l.owner_id FROM links AS l WHERE l.{target}_id = ANY(:ids::uuid[])"
         f" AND l.owner_type = '{owner}' AND l.link = '{link}'",
         description,
     )

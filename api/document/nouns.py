@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
-from api.core import sql
-from api.core.resource import CURSOR, MAX_LIMIT, Resource
+from api.core.listing import MAX_INCLUDED
+from api.core.resource import CURSOR, MAX_COUNTED, MAX_LIMIT, Resource
 from api.document.examples import Story, story
 from api.document.faces import Components, Face, Json, nullable, reference, whole
 from schemas.base import Version, fields, shape
@@ -115,7 +115,7 @@ def _add_page(noun: Noun, name: str, item: Json, included: Json) -> None:
         },
         "next_cursor": nullable(cursor)
         | {"description": "`cursor` of the next page; null on the last one."},
-        "total": nullable(whole(0, sql.MAX_COUNTED))
+        "total": nullable(whole(0, MAX_COUNTED))
         | {"description": "How many there are on all pages; null unless counted."},
         "total_is_lower_bound": {
             "description": "Whether there are more than `total`, beyond which is not counted.",
@@ -134,7 +134,7 @@ def _included(noun: Noun) -> Json:
             "description": f"By id: {expansion.description}.",
             "type": "object",
             "additionalProperties": reference(expansion.target.title()),
-            "maxProperties": sql.MAX_INCLUDED,
+            "maxProperties": MAX_INCLUDED,
         }
         for expansion in noun.of.expansions
     }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from litestar import Controller, delete, get, patch, post, put
 
-from api.core import resource
+from api.core import history, listing, reading
 from api.core.filters import Filter, Parameter, condition, language, reference, term, times
 from api.core.relations import backward, forward, related
 from api.core.request import Answer, Request
 from api.core.resource import Resource, Sort
-from api.core.writing import writing
+from api.core.writing import operations
+from api.records.reanchoring import REANCHORING
 from schemas.articles import Article, ArticleCreate, ArticleUpdate
 from schemas.base import ArticleId, SourceId, Url
 from schemas.vocabularies import ArticleRelationKind, ArticleStatus, RecordType
@@ -67,6 +68,7 @@ ARTICLES = Resource(
     ),
     searched="`headline`, `dateline`, `section` and the first 100,000 characters of `text`",
     large=True,
+    consequence=REANCHORING,
 )
 
 
@@ -79,54 +81,54 @@ class ArticleController(Controller):
     @get(operation_id="listArticles")
     async def list_articles(self, request: Request) -> Answer:
         """List articles."""
-        return await resource.list_page(ARTICLES, request)
+        return await listing.list_page(ARTICLES, request)
 
     @post(operation_id="createArticle")
     async def create_article(self, request: Request) -> Answer:
         """Create an article."""
-        return await writing.create(ARTICLES, request)
+        return await operations.create(ARTICLES, request)
 
     @get("/by-external-id", operation_id="getArticleByExternalId")
     async def get_article_by_external_id(self, request: Request) -> Answer:
         """Get an article by its external id."""
-        return await resource.get_by_external_id(ARTICLES, request)
+        return await reading.get_by_external_id(ARTICLES, request)
 
     @put("/by-external-id", operation_id="upsertArticleByExternalId")
     async def upsert_article_by_external_id(self, request: Request) -> Answer:
         """Create or replace an article by its external id."""
-        return await writing.upsert(ARTICLES, request)
+        return await operations.upsert(ARTICLES, request)
 
     @get("/{id:str}", operation_id="getArticle")
     async def get_article(self, request: Request) -> Answer:
         """Get an article."""
-        return await resource.get(ARTICLES, request)
+        return await reading.get(ARTICLES, request)
 
     @put("/{id:str}", operation_id="replaceArticle")
     async def replace_article(self, request: Request) -> Answer:
         """Replace an article, or create it under an id of one's own."""
-        return await writing.replace(ARTICLES, request)
+        return await operations.replace(ARTICLES, request)
 
     @patch("/{id:str}", operation_id="updateArticle")
     async def update_article(self, request: Request) -> Answer:
         """Change some of an article."""
-        return await writing.update(ARTICLES, request)
+        return await operations.update(ARTICLES, request)
 
     @delete("/{id:str}", operation_id="deleteArticle", status_code=200)
     async def delete_article(self, request: Request) -> Answer:
         """Delete an article."""
-        return await writing.delete(ARTICLES, request)
+        return await operations.delete(ARTICLES, request)
 
     @post("/{id:str}/restore", operation_id="restoreArticle")
     async def restore_article(self, request: Request) -> Answer:
         """Bring back a deleted article."""
-        return await writing.restore(ARTICLES, request)
+        return await operations.restore(ARTICLES, request)
 
     @get("/{id:str}/revisions", operation_id="listArticleRevisions")
     async def list_article_revisions(self, request: Request) -> Answer:
         """List the revisions of an article."""
-        return await resource.list_revisions(ARTICLES, request)
+        return await history.list_revisions(ARTICLES, request)
 
     @get("/{id:str}/revisions/{version:str}", operation_id="getArticleRevision")
     async def get_article_revision(self, request: Request) -> Answer:
         """Get one revision of an article."""
-        return await resource.get_revision(ARTICLES, request)
+        return await history.get_revision(ARTICLES, request)

@@ -7,12 +7,12 @@ from typing import Annotated
 from litestar import Controller, delete, get, patch, post, put
 from msgspec import Meta
 
-from api.core import resource
+from api.core import history, listing, reading
 from api.core.filters import Filter, Parameter, condition, language, reference, term, times
 from api.core.relations import attributed, backward, forward, linked, related, stated
 from api.core.request import Answer, Request
 from api.core.resource import Resource, Sort
-from api.core.writing import writing
+from api.core.writing import operations
 from schemas.base import ClaimId, Number, SourceId
 from schemas.claims import Claim, ClaimCreate, ClaimUpdate
 from schemas.vocabularies import (
@@ -183,54 +183,54 @@ class ClaimController(Controller):
     @get(operation_id="listClaims")
     async def list_claims(self, request: Request) -> Answer:
         """List claims."""
-        return await resource.list_page(CLAIMS, request)
+        return await listing.list_page(CLAIMS, request)
 
     @post(operation_id="createClaim")
     async def create_claim(self, request: Request) -> Answer:
         """Create a claim."""
-        return await writing.create(CLAIMS, request)
+        return await operations.create(CLAIMS, request)
 
     @get("/by-external-id", operation_id="getClaimByExternalId")
     async def get_claim_by_external_id(self, request: Request) -> Answer:
         """Get a claim by its external id."""
-        return await resource.get_by_external_id(CLAIMS, request)
+        return await reading.get_by_external_id(CLAIMS, request)
 
     @put("/by-external-id", operation_id="upsertClaimByExternalId")
     async def upsert_claim_by_external_id(self, request: Request) -> Answer:
         """Create or replace a claim by its external id."""
-        return await writing.upsert(CLAIMS, request)
+        return await operations.upsert(CLAIMS, request)
 
     @get("/{id:str}", operation_id="getClaim")
     async def get_claim(self, request: Request) -> Answer:
         """Get a claim."""
-        return await resource.get(CLAIMS, request)
+        return await reading.get(CLAIMS, request)
 
     @put("/{id:str}", operation_id="replaceClaim")
     async def replace_claim(self, request: Request) -> Answer:
         """Replace a claim, or create it under an id of one's own."""
-        return await writing.replace(CLAIMS, request)
+        return await operations.replace(CLAIMS, request)
 
     @patch("/{id:str}", operation_id="updateClaim")
     async def update_claim(self, request: Request) -> Answer:
         """Change some of a claim."""
-        return await writing.update(CLAIMS, request)
+        return await operations.update(CLAIMS, request)
 
     @delete("/{id:str}", operation_id="deleteClaim", status_code=200)
     async def delete_claim(self, request: Request) -> Answer:
         """Delete a claim."""
-        return await writing.delete(CLAIMS, request)
+        return await operations.delete(CLAIMS, request)
 
     @post("/{id:str}/restore", operation_id="restoreClaim")
     async def restore_claim(self, request: Request) -> Answer:
         """Bring back a deleted claim."""
-        return await writing.restore(CLAIMS, request)
+        return await operations.restore(CLAIMS, request)
 
     @get("/{id:str}/revisions", operation_id="listClaimRevisions")
     async def list_claim_revisions(self, request: Request) -> Answer:
         """List the revisions of a claim."""
-        return await resource.list_revisions(CLAIMS, request)
+        return await history.list_revisions(CLAIMS, request)
 
     @get("/{id:str}/revisions/{version:str}", operation_id="getClaimRevision")
     async def get_claim_revision(self, request: Request) -> Answer:
         """Get one revision of a claim."""
-        return await resource.get_revision(CLAIMS, request)
+        return await history.get_revision(CLAIMS, request)

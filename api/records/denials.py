@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from litestar import Controller, delete, get, patch, post, put
 
-from api.core import resource
+from api.core import history, listing, reading
 from api.core.filters import Filter, Parameter, language, reference, term
 from api.core.relations import attributed, forward, stated
 from api.core.request import Answer, Request
 from api.core.resource import Resource, Sort
-from api.core.writing import writing
+from api.core.writing import operations
 from schemas.base import ClaimId, DenialId, SourceId
 from schemas.denials import Denial, DenialCreate, DenialUpdate
 from schemas.vocabularies import (
@@ -76,54 +76,54 @@ class DenialController(Controller):
     @get(operation_id="listDenials")
     async def list_denials(self, request: Request) -> Answer:
         """List denials."""
-        return await resource.list_page(DENIALS, request)
+        return await listing.list_page(DENIALS, request)
 
     @post(operation_id="createDenial")
     async def create_denial(self, request: Request) -> Answer:
         """Create a denial."""
-        return await writing.create(DENIALS, request)
+        return await operations.create(DENIALS, request)
 
     @get("/by-external-id", operation_id="getDenialByExternalId")
     async def get_denial_by_external_id(self, request: Request) -> Answer:
         """Get a denial by its external id."""
-        return await resource.get_by_external_id(DENIALS, request)
+        return await reading.get_by_external_id(DENIALS, request)
 
     @put("/by-external-id", operation_id="upsertDenialByExternalId")
     async def upsert_denial_by_external_id(self, request: Request) -> Answer:
         """Create or replace a denial by its external id."""
-        return await writing.upsert(DENIALS, request)
+        return await operations.upsert(DENIALS, request)
 
     @get("/{id:str}", operation_id="getDenial")
     async def get_denial(self, request: Request) -> Answer:
         """Get a denial."""
-        return await resource.get(DENIALS, request)
+        return await reading.get(DENIALS, request)
 
     @put("/{id:str}", operation_id="replaceDenial")
     async def replace_denial(self, request: Request) -> Answer:
         """Replace a denial, or create it under an id of one's own."""
-        return await writing.replace(DENIALS, request)
+        return await operations.replace(DENIALS, request)
 
     @patch("/{id:str}", operation_id="updateDenial")
     async def update_denial(self, request: Request) -> Answer:
         """Change some of a denial."""
-        return await writing.update(DENIALS, request)
+        return await operations.update(DENIALS, request)
 
     @delete("/{id:str}", operation_id="deleteDenial", status_code=200)
     async def delete_denial(self, request: Request) -> Answer:
         """Delete a denial."""
-        return await writing.delete(DENIALS, request)
+        return await operations.delete(DENIALS, request)
 
     @post("/{id:str}/restore", operation_id="restoreDenial")
     async def restore_denial(self, request: Request) -> Answer:
         """Bring back a deleted denial."""
-        return await writing.restore(DENIALS, request)
+        return await operations.restore(DENIALS, request)
 
     @get("/{id:str}/revisions", operation_id="listDenialRevisions")
     async def list_denial_revisions(self, request: Request) -> Answer:
         """List the revisions of a denial."""
-        return await resource.list_revisions(DENIALS, request)
+        return await history.list_revisions(DENIALS, request)
 
     @get("/{id:str}/revisions/{version:str}", operation_id="getDenialRevision")
     async def get_denial_revision(self, request: Request) -> Answer:
         """Get one revision of a denial."""
-        return await resource.get_revision(DENIALS, request)
+        return await history.get_revision(DENIALS, request)

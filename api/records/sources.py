@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from litestar import Controller, delete, get, patch, post, put
 
-from api.core import resource
+from api.core import history, listing, reading
 from api.core.filters import Words, condition, reference, term
 from api.core.relations import forward, linked
 from api.core.request import Answer, Request
 from api.core.resource import Resource, Sort
-from api.core.writing import writing
+from api.core.writing import operations
 from schemas.base import Country, SourceId
 from schemas.sources import Source, SourceCreate, SourceUpdate
 from schemas.vocabularies import Confidentiality, Identification, RecordType, SourceKind
@@ -69,54 +69,54 @@ class SourceController(Controller):
     @get(operation_id="listSources")
     async def list_sources(self, request: Request) -> Answer:
         """List sources."""
-        return await resource.list_page(SOURCES, request)
+        return await listing.list_page(SOURCES, request)
 
     @post(operation_id="createSource")
     async def create_source(self, request: Request) -> Answer:
         """Create a source."""
-        return await writing.create(SOURCES, request)
+        return await operations.create(SOURCES, request)
 
     @get("/by-external-id", operation_id="getSourceByExternalId")
     async def get_source_by_external_id(self, request: Request) -> Answer:
         """Get a source by its external id."""
-        return await resource.get_by_external_id(SOURCES, request)
+        return await reading.get_by_external_id(SOURCES, request)
 
     @put("/by-external-id", operation_id="upsertSourceByExternalId")
     async def upsert_source_by_external_id(self, request: Request) -> Answer:
         """Create or replace a source by its external id."""
-        return await writing.upsert(SOURCES, request)
+        return await operations.upsert(SOURCES, request)
 
     @get("/{id:str}", operation_id="getSource")
     async def get_source(self, request: Request) -> Answer:
         """Get a source."""
-        return await resource.get(SOURCES, request)
+        return await reading.get(SOURCES, request)
 
     @put("/{id:str}", operation_id="replaceSource")
     async def replace_source(self, request: Request) -> Answer:
         """Replace a source, or create it under an id of one's own."""
-        return await writing.replace(SOURCES, request)
+        return await operations.replace(SOURCES, request)
 
     @patch("/{id:str}", operation_id="updateSource")
     async def update_source(self, request: Request) -> Answer:
         """Change some of a source."""
-        return await writing.update(SOURCES, request)
+        return await operations.update(SOURCES, request)
 
     @delete("/{id:str}", operation_id="deleteSource", status_code=200)
     async def delete_source(self, request: Request) -> Answer:
         """Delete a source."""
-        return await writing.delete(SOURCES, request)
+        return await operations.delete(SOURCES, request)
 
     @post("/{id:str}/restore", operation_id="restoreSource")
     async def restore_source(self, request: Request) -> Answer:
         """Bring back a deleted source."""
-        return await writing.restore(SOURCES, request)
+        return await operations.restore(SOURCES, request)
 
     @get("/{id:str}/revisions", operation_id="listSourceRevisions")
     async def list_source_revisions(self, request: Request) -> Answer:
         """List the revisions of a source."""
-        return await resource.list_revisions(SOURCES, request)
+        return await history.list_revisions(SOURCES, request)
 
     @get("/{id:str}/revisions/{version:str}", operation_id="getSourceRevision")
     async def get_source_revision(self, request: Request) -> Answer:
         """Get one revision of a source."""
-        return await resource.get_revision(SOURCES, request)
+        return await history.get_revision(SOURCES, request)

@@ -9,16 +9,15 @@ from html import escape
 from string import Template
 from typing import Any, Final, NamedTuple
 
-import litestar
 import msgspec
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Response
 from msgspec.structs import replace
 
-from api.core import resource
 from api.core.caller import PUBLIC, READER
 from api.core.errors import Problem
+from api.core.listing import read_page
 from api.core.request import Request, context
 from api.records.claims import CLAIMS
 from api.settings import reads_are_open
@@ -131,15 +130,9 @@ async def _answering(request: Request, found: list[Shown]) -> dict[str, Any]:
 
 
 async def _newest(request: Request) -> dict[str, Any]:
-    """Ask the list of claims itself, as somebody without a key."""
-    asked: Request = litestar.Request(
-        {
-            **request.scope,
-            "query_string": f"limit={_LOOKED_AT}&expand=sources,denials".encode(),
-            "state": {"caller": READER},
-        }
-    )
-    answer = await resource.list_page(CLAIMS, asked)
+    """Read the newest claims, with their sources and denials, as a caller without a key."""
+    query = f"limit={_LOOKED_AT}&expand=sources,denials".encode()
+    answer = await read_page(CLAIMS, context(request).database, READER, query)
     page: dict[str, Any] = msgspec.json.decode(answer.body)
     return page
 

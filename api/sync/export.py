@@ -37,9 +37,9 @@ from api.core.request import (
 from api.document import Operation, refusals
 from api.document.examples import story
 from api.records.claims import CLAIMS
+from api.records.nouns import RESOURCES
 from api.sync.feed import positions
 from api.sync.feed.following import feed_of
-from api.sync.importing.importing import RESOURCES
 from schemas.examples import AT, CLAIM_ID, CURSOR
 from schemas.exports import ExportHeader, ExportLine, ExportTotals
 from schemas.vocabularies import RecordType

@@ -1,1 +1,1 @@
-"""Writing a record: look up what is there, settle what is sent, store it."""
+"""Writing a record: look up what is stored, settle what was sent, and store it."""

@@ -20,7 +20,6 @@ from litestar import post
 from litestar.types import Receive, Send
 from litestar.types import Scope as AsgiScope
 
-from api.core import sql
 from api.core.caller import WRITE
 from api.core.db import Connection, Database
 from api.core.errors import (
@@ -54,40 +53,39 @@ from api.core.request import (
     still_admitted,
 )
 from api.core.resource import Resource
+from api.core.sql import render
 from api.core.validation import check, read_object
-from api.core.writing.writing import (
-    Current,
+from api.core.writing.look_up import Current, Found, look_up
+from api.core.writing.settle import (
     Draft,
-    Found,
     draft,
     from_elsewhere,
-    is_external_id,
-    is_own_id,
-    look_up,
     name_taken,
-    reanchor,
-    rows_of,
     settle,
-    still_referenced,
     stored,
-    text_changes,
     unknown,
     with_external_id,
 )
+from api.core.writing.store import (
+    DELETE_MANY,
+    INSERT,
+    LIVE,
+    UPDATE,
+    has_consequence,
+    is_external_id,
+    is_own_id,
+    rows_of,
+    still_referenced,
+    write_consequence,
+)
 from api.document import Operation, refusals
-from api.records.articles import ARTICLES
-from api.records.claims import CLAIMS
-from api.records.denials import DENIALS
-from api.records.sources import SOURCES
+from api.records.nouns import RESOURCES
 from api.settings import Settings
 from api.sync.importing.spool import JSON_SPACE, Spool, numbered_lines
 from schemas.base import Create, ExternalId, Fault, Reference
 from schemas.examples import HEADERS
 from schemas.imports import ImportCounts, ImportLine, ImportResult, ImportTotals
 from schemas.vocabularies import ImportOp, RecordType, Scope
-
-# What others refer to comes first.
-RESOURCES: Final = {of.type: of for of in (SOURCES, ARTICLES, CLAIMS, DENIALS)}
 
 MAX_LINES: Final = 500
 MAX_BYTES: Final = 8_388_608
@@ -730,18 +728,20 @@ async def _store(this: Run, of: Resource, changes: Sequence[Change]) -> dict[int
     """Write the records of one type: at most one INSERT and one UPDATE."""
     done: dict[int, Done] = {}
     for statement, listed in (
-        (sql.insert(of.table), [c for c in changes if c.current is None]),
-        (sql.update(of.table), [c for c in changes if c.current is not None]),
+        (INSERT, [c for c in changes if c.current is None]),
+        (UPDATE, [c for c in changes if c.current is not None]),
     ):
         if not listed:
             continue
         rows = rows_of((c.id, c.current.version if c.current else None, c.record) for c in listed)
-        written = await this.connection.fetch(statement, rows, this.author.actor)
+        query = render(of.table.compose(statement), rows=rows, actor=this.author.actor)
+        written = await this.connection.fetch(*query)
         versions = {str(row["id"]): row["version"] for row in written}
         for change in listed:
-            if change.current is not None and text_changes(of, change.current, change.record):
-                version = versions.get(change.id, change.current.version)
-                await reanchor(this.connection, this.author, change.current, change.record, version)
+            current, record = change.current, change.record
+            if current is not None and has_consequence(of, current, record):
+                version = versions.get(change.id, current.version)
+                await write_consequence(this.connection, this.author, of, current, record, version)
         for change in listed:
             if change.id not in versions:
                 raise _Moved
@@ -758,7 +758,9 @@ async def _delete(this: Run, of: Resource, leaving: Sequence[Deletion]) -> dict[
         return {}
     ids = [current.id for _, current in leaving]
     was = [current.version for _, current in leaving]
-    rows = await this.connection.fetch(sql.delete_many(of.table), ids, was, this.author.actor)
+    statement = of.table.compose(DELETE_MANY)
+    query = render(statement, ids=ids, versions=was, actor=this.author.actor)
+    rows = await this.connection.fetch(*query)
     versions = {str(row["id"]): row["version"] for row in rows}
     if len(versions) < len(leaving):
         raise _Moved
@@ -842,8 +844,9 @@ async def _missing(this: Run, references: Sequence[Reference]) -> list[Reference
     for of in RESOURCES.values():
         named = [r for r in references if r.to is of.type]
         if named:
-            query = this.author.caller.query(sql.live(of.table))
-            rows = await this.connection.fetch(query, [r.id for r in named])
+            ids = [reference.id for reference in named]
+            query = render(of.table.compose(LIVE), this.author.caller, ids=ids)
+            rows = await this.connection.fetch(*query)
             live = {str(row["id"]) for row in rows}
             missing += [r for r in named if r.id not in live]
     return missing

@@ -1,0 +1,96 @@
+"""A record's history: its revisions, as a list and one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from api.core import cursor
+from api.core.db import Row
+from api.core.errors import NOT_FOUND, Problem
+from api.core.filters import read_query
+from api.core.listing import link_next, page_body
+from api.core.request import Answer, Request, caller, context, encoded, record_id
+from api.core.resource import CURSOR, DEFAULT_LIMIT, LIMIT, Resource
+from api.core.sql import render
+from schemas.base import Version
+
+_PARAMETERS: Final = {"limit": LIMIT, "cursor": CURSOR}
+_NEWEST: Final = 2**31 - 1
+
+# Newest first. A revision is there if the caller sees the record now and could see it then. What
+# changed is read off the documents: against the last one before it that the caller could see.
+_REVISIONS: Final = r"""
+    SELECT r.version, r.op, r.at, split_part(r.actor, E'\t', 1) AS actor, r.doc, coalesce(
+        (
+            SELECT array_agg(now.key ORDER BY now.position)
+            FROM json_each_text(convert_from(r.doc, 'UTF8')::json)
+                WITH ORDINALITY AS now(key, value, position)
+            JOIN json_each_text(convert_from(was.doc, 'UTF8')::json) AS old(key, value)
+                ON old.key = now.key
+            WHERE now.value IS DISTINCT FROM old.value
+                AND now.key NOT IN ('version', 'updated_at')
+        ),
+        ARRAY[]::text[]
+    ) AS changed
+    FROM {table} AS t
+    JOIN revisions AS r ON r.record_type = '{type}' AND r.record_id = t.id
+    LEFT JOIN LATERAL (
+        SELECT p.doc FROM revisions AS p
+        WHERE p.record_type = r.record_type AND p.record_id = r.record_id
+            AND p.version < r.version AND p.doc IS NOT NULL AND :sees({type}, p)
+        ORDER BY p.version DESC
+        LIMIT 1
+    ) AS was ON true
+    WHERE t.id = :id AND :sees({type}, t) AND r.version < :below AND :sees({type}, r)
+    ORDER BY r.version DESC
+    LIMIT :limit"""
+
+
+async def list_revisions(resource: Resource, request: Request) -> Answer:
+    """Answer with a page of a record's revisions, newest first."""
+    identity = record_id(request)
+    given = read_query(request.scope["query_string"], _PARAMETERS)
+    limit = given.get("limit", DEFAULT_LIMIT)
+    of_list = cursor.fingerprint(resource.plural, identity, "revisions")
+    below = _NEWEST
+    if "cursor" in given:
+        (below,) = cursor.read(given["cursor"], of_list, tuple[Version])
+    rows = await _revisions(request, resource, identity, below, limit + 1)
+    if not rows and "cursor" not in given:
+        raise Problem(NOT_FOUND, "No record has this id.")
+    items = rows[:limit]
+    next_cursor = None
+    if len(rows) > limit:
+        next_cursor = cursor.write(of_list, [items[-1]["version"]])
+    body = page_body([_revision(row) for row in items], next_cursor)
+    return Answer(body, headers=link_next(request, next_cursor))
+
+
+async def get_revision(resource: Resource, request: Request) -> Answer:
+    """Answer with one revision of a record."""
+    identity = record_id(request)
+    read_query(request.scope["query_string"], {})
+    number: str = request.path_params["version"]
+    if not (number.isascii() and number.isdigit() and 0 < len(number) < 10) or number[0] == "0":  # noqa: PLR2004
+        raise Problem(NOT_FOUND, "A version is a whole number from 1.")
+    version = int(number)
+    rows = await _revisions(request, resource, identity, version + 1, 1)
+    if not rows or rows[0]["version"] != version:
+        raise Problem(NOT_FOUND, "The record has no such version.")
+    return Answer(_revision(rows[0]))
+
+
+async def _revisions(
+    request: Request, resource: Resource, identity: str, below: int, limit: int
+) -> Sequence[Row]:
+    """Read the newest revisions below a version."""
+    statement = resource.table.compose(_REVISIONS)
+    query = render(statement, caller(request), id=identity, below=below, limit=limit)
+    return await context(request).database.fetch(*query)
+
+
+def _revision(row: Row) -> bytes:
+    """Write a revision as JSON; `record` is the record as it was then, or null if deleted."""
+    properties = {name: row[name] for name in ("version", "op", "at", "actor", "changed")}
+    return encoded(properties)[:-1] + b',"record":' + (row["doc"] or b"null") + b"}"

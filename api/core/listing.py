@@ -1,0 +1,273 @@
+"""Lists: a page of a resource's records, or of the rows of another table, by cursor.
+
+Records leave as Postgres holds them: the bytes of their `doc`, joined, and never rebuilt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
+
+from api.core import cursor
+from api.core.caller import Caller
+from api.core.db import Database
+from api.core.errors import invalid_parameter
+from api.core.filters import Parameter, conditions, read_query
+from api.core.request import Answer, Request, caller, context, encoded
+from api.core.resource import (
+    CURSOR,
+    DEFAULT_LIMIT,
+    LIMIT,
+    MAX_COUNTED,
+    Expansion,
+    Resource,
+    Sort,
+)
+from api.core.sql import compose, plural, render
+from schemas.base import Id
+
+MAX_RANKED: Final = 10_000
+"""Ranking reads every record that matches, so no more than this are ranked."""
+MAX_INCLUDED: Final = 2_000
+"""A page brings no more related records than this, for each relation that it expands."""
+_NULL: Final = b"null"
+
+# --- a resource's records --------------------------------------------------------------------
+
+_THERE: Final = "t.deleted_at IS NULL AND :sees({type}, t)"
+_PAGE: Final = """
+    SELECT t.id, t.doc, {sort_key} AS key{total}
+    FROM {rows} AS t
+    WHERE {conditions}
+    ORDER BY {sort_key} {direction}{nulls}, t.id {direction}
+    LIMIT {limit}"""
+_RANKED: Final = "(SELECT * FROM {table} AS t WHERE {conditions} LIMIT {limit})"
+_COUNT: Final = """
+    SELECT count(*) FROM (SELECT FROM {table} AS t WHERE {conditions} LIMIT {limit}) AS counted"""
+# The members of a JSON object. Postgres joins them: to take each as a row of its own costs the
+# service more than everything else about a page.
+_INCLUDED: Final = """
+    SELECT string_agg(convert_to('"' || i.id || '":', 'UTF8') || i.doc, ',')
+    FROM (
+        SELECT t.id, t.doc FROM {table} AS t
+        WHERE t.deleted_at IS NULL AND :sees({type}, t) AND t.id IN ({ids})
+        ORDER BY t.created_at DESC, t.id DESC
+        LIMIT {limit}
+    ) AS i"""
+
+
+class Order(NamedTuple):
+    """How a list is sorted: by a key and then by id; nulls come last in both directions."""
+
+    sort: Sort
+    descending: bool
+
+    def behind(self, key: object) -> str:
+        """Write the condition of the rows behind `:cursor_key` and `:cursor_id`.
+
+        A comparison with null is null, so the nulls at the end are a case of their own.
+        """
+        than = "<" if self.descending else ">"
+        expression = self.sort.expression
+        if key is None:
+            return f"({expression} IS NULL AND t.id {than} :cursor_id::uuid)"
+        row = f"({expression}, t.id) {than} (:cursor_key, :cursor_id::uuid)"
+        return f"({row} OR {expression} IS NULL)" if self.sort.nullable else row
+
+
+class _List(NamedTuple):
+    """Which records a list has: its conditions, and the values of their parameters."""
+
+    resource: Resource
+    where: Sequence[str]
+    values: Mapping[str, Any]
+
+    def counting(self) -> str:
+        """Write the statement that counts the records, up to one more than the most counted."""
+        return self._compose(_COUNT, self.where, limit=f"{MAX_COUNTED + 1}")
+
+    def reading(self, order: Order, limit: int, behind: str | None, *, counted: bool) -> str:
+        """Write the statement that reads a page, and one row more if another page follows."""
+        rows = self.resource.plural
+        if order.sort.ranks:
+            rows = self._compose(_RANKED, self.where, limit=f"{MAX_RANKED}")
+        return self._compose(
+            _PAGE,
+            [*self.where, behind] if behind else self.where,
+            rows=rows,
+            sort_key=order.sort.expression,
+            total=f", ({self.counting()}) AS total" if counted else "",
+            direction="DESC" if order.descending else "ASC",
+            nulls=" NULLS LAST" if order.sort.nullable else "",
+            limit=f"{limit + 1}",
+        )
+
+    def _compose(self, text: str, where: Iterable[str], **pieces: str) -> str:
+        table = self.resource.table
+        there = " AND ".join([table.compose(_THERE), *where])
+        return compose(text, table=table.name, conditions=there, **pieces)
+
+
+class Page(NamedTuple):
+    """A page, as the bytes of its JSON, and the cursor of the page behind it."""
+
+    body: bytes
+    next_cursor: str | None
+
+
+async def list_page(resource: Resource, request: Request) -> Answer:
+    """Answer with a page of the records that the query string asks for."""
+    query = request.scope["query_string"]
+    page = await read_page(resource, context(request).database, caller(request), query)
+    return Answer(page.body, headers=link_next(request, page.next_cursor))
+
+
+async def read_page(
+    resource: Resource, database: Database, asker: Caller, query_string: bytes
+) -> Page:
+    """Read a page of the records that a query string asks for, as a caller sees them."""
+    given = read_query(query_string, resource.list_parameters)
+    limit = given.pop("limit", DEFAULT_LIMIT)
+    after = given.pop("cursor", None)
+    expansions = _expansions(resource, given.pop("expand", None))
+    counted = given.pop("count", None) is not None
+    of_list = cursor.fingerprint(resource.plural, given)
+    order = _order(resource, given.pop("sort", "-created_at"), given)
+
+    records = _List(resource, *conditions(resource.all_filters, given))
+    values, behind = dict(records.values), None
+    if after is not None:
+        key, identity = cursor.read(after, of_list, _position(order.sort))
+        behind = order.behind(key)
+        values |= {"cursor_id": identity} | ({} if key is None else {"cursor_key": key})
+    statement = records.reading(order, limit, behind, counted=counted)
+
+    async with database.connection() as connection:
+        rows = await connection.fetch(*render(statement, asker, **values))
+        total = rows[0]["total"] if rows and counted else None
+        if counted and not rows:
+            total = await connection.fetchval(*render(records.counting(), asker, **records.values))
+        items = rows[:limit]
+        ids = [row["id"] for row in items]
+        included = [
+            (each.name, await connection.fetchval(*_included(each, asker, ids)) if ids else b"")
+            for each in expansions
+        ]
+    next_cursor = None
+    if len(rows) > limit:
+        last = items[-1]
+        next_cursor = cursor.write(of_list, [last["key"], str(last["id"])])
+    body = page_body([row["doc"] for row in items], next_cursor, total, included)
+    return Page(body, next_cursor)
+
+
+def _included(expansion: Expansion, asker: Caller, ids: Sequence[object]) -> tuple[Any, ...]:
+    """Give the query for the records that an expansion brings to a page's ids."""
+    statement = compose(
+        _INCLUDED,
+        table=plural(expansion.target),
+        type=expansion.target,
+        ids=expansion.ids,
+        limit=f"{MAX_INCLUDED}",
+    )
+    return render(statement, asker, ids=ids)
+
+
+def _expansions(resource: Resource, text: str | None) -> list[Expansion]:
+    """Read `expand`: names with commas, each once."""
+    if text is None:
+        return []
+    known = {expansion.name: expansion for expansion in resource.expansions}
+    names = text.split(",")
+    if len(set(names)) < len(names) or not known.keys() >= set(names):
+        raise invalid_parameter("expand", f"It takes {', '.join(known)}, with commas, each once.")
+    return [known[name] for name in names]
+
+
+def _order(resource: Resource, name: str, given: Mapping[str, Any]) -> Order:
+    """Read `sort`."""
+    sort = resource.all_sorts.get(name)
+    if sort is None:
+        raise invalid_parameter("sort", f"It takes one of {', '.join(resource.all_sorts)}.")
+    if sort.ranks and "q" not in given:
+        raise invalid_parameter("sort", "`relevance` goes with `q`.")
+    return Order(sort, descending=sort.ranks or name.startswith("-"))
+
+
+def _position(sort: Sort) -> Any:  # noqa: ANN401 - a type form
+    """Give the type of a cursor's values: the sort key's, and an id."""
+    return tuple[sort.key | None if sort.nullable else sort.key, Id]  # type: ignore[misc]
+
+
+# --- the rows of another table ---------------------------------------------------------------
+
+
+async def list_rows(
+    request: Request,
+    name: str,
+    statement: str,
+    key: Sequence[tuple[str, Any]],
+    filters: Sequence[Parameter] = (),
+    **values: Any,  # noqa: ANN401 - of the statement's parameters
+) -> Answer:
+    """Answer with a page of a statement's rows.
+
+    `key` names the columns that the rows are sorted by, with the types that a cursor gives them.
+    The statement's parameters are these columns of the last row of the page before (`:after_id`
+    for a column `id`, null on the first page), `:limit`, the `filters` (null if not given), and
+    `values`.
+    """
+    parameters = {p.name: p for p in (*filters, LIMIT, CURSOR)}
+    given = read_query(request.scope["query_string"], parameters)
+    limit = given.pop("limit", DEFAULT_LIMIT)
+    cursor_text = given.pop("cursor", None)
+    of_list = cursor.fingerprint(name, given)
+    after: Sequence[Any] = [None] * len(key)
+    if cursor_text is not None:
+        after = cursor.read(cursor_text, of_list, tuple[tuple(kind for _, kind in key)])  # type: ignore[misc]
+    values |= {f"after_{column}": value for (column, _), value in zip(key, after, strict=True)}
+    values |= {parameter.name: given.get(parameter.name) for parameter in filters}
+    rows = await context(request).database.fetch(*render(statement, limit=limit + 1, **values))
+    items = rows[:limit]
+    next_cursor = None
+    if len(rows) > limit:
+        next_cursor = cursor.write(of_list, [items[-1][column] for column, _ in key])
+    body = page_body([encoded(dict(row)) for row in items], next_cursor)
+    return Answer(body, headers=link_next(request, next_cursor))
+
+
+# --- the body and the header of any page -----------------------------------------------------
+
+
+def page_body(
+    items: Sequence[bytes],
+    next_cursor: str | None,
+    total: int | None = None,
+    included: Sequence[tuple[str, bytes | None]] = (),
+) -> bytes:
+    """Write a page from the JSON of its items, and of the members of each object in `included`."""
+    is_lower_bound = total is not None and total > MAX_COUNTED
+    related = b",".join(
+        b'"%b":{%b}' % (name.encode(), members or b"") for name, members in included
+    )
+    return (
+        b'{"items":[%b],"next_cursor":%b,"total":%b,"total_is_lower_bound":%b,"included":{%b}}'
+        % (
+            b",".join(items),
+            encoded(next_cursor) if next_cursor else _NULL,
+            encoded(min(total, MAX_COUNTED)) if total is not None else _NULL,
+            encoded(is_lower_bound),
+            related,
+        )
+    )
+
+
+def link_next(request: Request, next_cursor: str | None) -> dict[str, str]:
+    """Write the Link header (RFC 8288) to the next page; no header if this page is the last."""
+    if next_cursor is None:
+        return {}
+    query = request.scope["query_string"].decode("latin-1")
+    kept = [pair for pair in query.split("&") if pair and not pair.startswith("cursor=")]
+    kept.append(urlencode({"cursor": next_cursor}))
+    return {"link": f'<{request.scope["path"]}?{"&".join(kept)}>; rel="next"'}

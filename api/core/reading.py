@@ -1,0 +1,98 @@
+"""Reading one record: by its id, by an external id, or as it was at an instant.
+
+A record is answered with the bytes of `doc` as Postgres holds them; they are never rebuilt.
+"""
+
+from __future__ import annotations
+
+from api.core.db import Row
+from api.core.errors import GONE, NOT_FOUND, Problem, invalid_parameter
+from api.core.filters import read_query
+from api.core.request import (
+    Answer,
+    Request,
+    caller,
+    context,
+    etag,
+    not_modified,
+    record_answer,
+    record_id,
+)
+from api.core.resource import AS_OF, NAMESPACE, VALUE, Resource
+from api.core.sql import render, rendered
+
+GET = """
+    SELECT t.id::text AS name, t.doc, t.version, t.deleted_at IS NOT NULL AS deleted
+    FROM {table} AS t
+    WHERE t.id = ANY(:ids::uuid[]) AND :sees({type}, t)"""
+
+_GET_BY_EXTERNAL_ID = """
+    SELECT t.id, t.doc, t.version, t.deleted_at IS NOT NULL AS deleted
+    FROM external_ids AS e JOIN {table} AS t ON t.id = e.record_id
+    WHERE e.record_type = '{type}' AND e.namespace = :namespace AND e.value = :value
+        AND :sees({type}, t)"""
+
+# Whoever asks must see the record as it is now, and must have been able to see it then.
+_GET_AS_OF = """
+    SELECT r.doc, r.version, r.doc IS NULL AS deleted
+    FROM {table} AS t
+    CROSS JOIN LATERAL (
+        SELECT p.doc, p.version, p.visibility FROM revisions AS p
+        WHERE p.record_type = '{type}' AND p.record_id = t.id
+            AND p.at <= :as_of::text::timestamptz
+        ORDER BY p.version DESC
+        LIMIT 1
+    ) AS r
+    WHERE t.id = :id AND :sees({type}, t) AND :sees({type}, r)"""
+
+
+async def get(resource: Resource, request: Request) -> Answer:
+    """Answer with a record, as it is or as it was."""
+    identity = record_id(request)
+    given = read_query(request.scope["query_string"], {"as_of": AS_OF})
+    asker, service = caller(request), context(request)
+    if "as_of" in given:
+        statement = resource.table.compose(_GET_AS_OF)
+        query = render(statement, asker, id=identity, as_of=given["as_of"])
+        row = await service.database.fetchrow(*query)
+        if row is None:
+            raise Problem(NOT_FOUND, "No record had this id then.")
+    else:
+        text = rendered(resource.table.compose(GET), asker).text
+        row = await service.reads.read(text, identity)
+    return _answer(request, identity, row)
+
+
+async def get_by_external_id(resource: Resource, request: Request) -> Answer:
+    """Answer with the record that has an external id."""
+    namespace, value = external_id(request)
+    statement = resource.table.compose(_GET_BY_EXTERNAL_ID)
+    query = render(statement, caller(request), namespace=namespace, value=value)
+    row = await context(request).database.fetchrow(*query)
+    location = f"{resource.path}/{row['id']}" if row else ""
+    return _answer(request, str(row["id"]) if row else "", row, location)
+
+
+def external_id(request: Request) -> tuple[str, str]:
+    """Read the external id in the query string: its namespace and its value."""
+    given = read_query(request.scope["query_string"], {"namespace": NAMESPACE, "value": VALUE})
+    for name in ("namespace", "value"):
+        if name not in given:
+            raise invalid_parameter(name, "It is needed.")
+    return given["namespace"], given["value"]
+
+
+def gone(identity: str, version: int) -> Problem:
+    """Report a deleted record, with the version and the ETag of its tombstone."""
+    return Problem(GONE, headers={"etag": etag(identity, version)}, version=version)
+
+
+def _answer(request: Request, identity: str, row: Row | None, location: str = "") -> Answer:
+    if row is None:
+        raise Problem(NOT_FOUND, "No record has this id.")
+    if row["deleted"]:
+        raise gone(identity, row["version"])
+    headers = {"content-location": location} if location else {}
+    if not_modified(request, tag := etag(identity, row["version"])):
+        return Answer(status=304, headers={"etag": tag, **headers})
+    return record_answer(identity, row["version"], row["doc"], headers=headers)

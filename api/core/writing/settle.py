@@ -1,0 +1,164 @@
+"""Settle what was sent: check it against what is known, and fill in what the server sets."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+import msgspec
+
+from api.core import anchors
+from api.core.errors import NOT_UNIQUE, Problem, invalid_record
+from api.core.resource import Resource
+from api.core.validation import check
+from api.core.writing.look_up import Current, Found, appearances_of
+from schemas.base import (
+    MAX_EXTERNAL_IDS,
+    Create,
+    ExternalId,
+    Fault,
+    Reference,
+    fields,
+    moment,
+    references,
+)
+from schemas.vocabularies import RecordType
+
+
+class Draft(NamedTuple):
+    """A record as a client wants it, before it is compared with the database."""
+
+    record: Create
+    claimed: Mapping[str, Any]  # the properties sent that the server sets
+    from_elsewhere: bool = False  # whether it was exported by another server
+
+
+class Settled(NamedTuple):
+    """A record as it is to be stored, and whether it is stored like that already."""
+
+    record: Create
+    unchanged: bool
+
+
+def draft(resource: Resource, document: dict[str, Any]) -> Draft:
+    """Make a record of a document that a client sent."""
+    claimed, content = split(resource, document)
+    record, faults = check(content, resource.create)
+    if record is None or faults:
+        raise invalid_record(faults)
+    return Draft(record, claimed)
+
+
+def from_elsewhere(wanted: Draft) -> Draft:
+    """Drop what another server has set in a record."""
+    record = wanted.record
+    if appearances := [
+        msgspec.structs.replace(each, article_version=None) for each in appearances_of(record)
+    ]:
+        record = msgspec.structs.replace(record, appearances=appearances)
+    return Draft(record, {}, from_elsewhere=True)
+
+
+def with_external_id(record: Create, pair: tuple[str, str]) -> None:
+    """Add an external id, a namespace and a value, to a record that does not have it."""
+    namespace, value = pair
+    if all((e.namespace, e.value) != pair for e in record.external_ids):
+        added = ExternalId(namespace=namespace, value=value)
+        record.external_ids = [*record.external_ids, added]
+    if len(record.external_ids) > MAX_EXTERNAL_IDS:
+        detail = f"With the one it is written by, the record has more than {MAX_EXTERNAL_IDS}."
+        raise invalid_record([Fault(("external_ids",), "invalid-value", detail)])
+
+
+def stored(resource: Resource, doc: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read a stored document: the properties that the server sets, and those of the client."""
+    return split(resource, msgspec.json.decode(doc))
+
+
+def split(resource: Resource, document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split a document into the properties that the server sets, and those of the client."""
+    names = read_only(resource)
+    claimed = {key: value for key, value in document.items() if key in names}
+    content = {key: value for key, value in document.items() if key not in names}
+    return claimed, content
+
+
+@cache
+def read_only(resource: Resource) -> frozenset[str]:
+    """Name the properties of a record that the server sets."""
+    written = {field.encode_name for field in fields(resource.create)}
+    return frozenset(resource.record.__struct_fields__) - written
+
+
+def settle(
+    resource: Resource,
+    identity: str,
+    wanted: Draft,
+    current: Current | None,
+    found: Found,
+    *,
+    forward: list[Reference] | None = None,
+) -> Settled:
+    """Check a draft against what is known, and fill in what the server sets inside it.
+
+    Raises one problem that lists every fault. If `forward` is given, references to unknown records
+    are appended to it, for the caller to check later, and are no faults.
+    """
+    before: Create | None = None
+    server: dict[str, Any] = {}
+    if current is not None:
+        server, content = stored(resource, current.doc)
+        before = msgspec.convert(content, resource.create)
+    faults = [
+        Fault((name,), "read-only", f"The server sets `{name}`; leave it out or as it is.")
+        for name, value in wanted.claimed.items()
+        if name not in server or not _same(server[name], value)
+    ]
+    kept = () if current is None or current.deleted else _targets(before)
+    for reference in references(wanted.record):
+        if reference.to == resource.type and reference.id == identity:
+            faults.append(Fault(reference.path, "self-reference", "A record can't name itself."))
+        elif (
+            reference.id not in found.versions[reference.to]
+            and (reference.to, reference.id) not in kept
+        ):
+            if forward is None:
+                faults.append(unknown(reference))
+            else:
+                forward.append(reference)
+    record = wanted.record
+    if appearances := [msgspec.structs.replace(each) for each in appearances_of(record)]:
+        faults += anchors.settle(
+            appearances,
+            appearances_of(before) if before else (),
+            found.versions[RecordType.ARTICLE],
+            found.texts,
+            from_elsewhere=wanted.from_elsewhere,
+        )
+        record = msgspec.structs.replace(record, appearances=appearances)
+    if faults:
+        raise invalid_record(faults)
+    return Settled(record, current is not None and not current.deleted and record == before)
+
+
+def _same(stored_value: Any, sent: Any) -> bool:  # noqa: ANN401 - JSON
+    """Compare a property that the server sets with what was sent; instants have many spellings."""
+    if stored_value == sent:
+        return True
+    both = isinstance(stored_value, str) and isinstance(sent, str) and "T" in stored_value
+    return both and moment(stored_value) is not None and moment(stored_value) == moment(sent)
+
+
+def _targets(record: Create | None) -> Collection[tuple[RecordType, str]]:
+    return {(r.to, r.id) for r in references(record)} if record is not None else ()
+
+
+def unknown(reference: Reference) -> Fault:
+    """Report a reference that names no live record."""
+    return Fault(reference.path, "unknown-reference", f"There is no {reference.to} {reference.id}.")
+
+
+def name_taken(name: str) -> Problem:
+    """Refuse to create a record whose name a record has that the caller can't see."""
+    return Problem(NOT_UNIQUE, f"Another record has this {name}.")
