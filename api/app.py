@@ -33,12 +33,13 @@ from api.settings import Settings
 from api.site.home import home_handlers
 from api.site.pages import site_handlers
 from api.sync.export import export_records
-from api.sync.feed.changes import change_handlers
-from api.sync.feed.feed import Feed
-from api.sync.feed.numbering import Numbering
+from api.sync.feed.changes import list_changes
+from api.sync.feed.following import Feed
+from api.sync.feed.stalls import StallWatch
+from api.sync.feed.stream import stream_changes
 from api.sync.importing.importing import import_records
 from api.sync.webhooks.delivery import Deliverer
-from api.sync.webhooks.webhooks import webhook_handlers
+from api.sync.webhooks.handlers import webhook_handlers
 
 log = logging.getLogger("claim_records")
 
@@ -79,7 +80,7 @@ def create_router(
     refusals, verifier, limits = Refusals(database), Verifier(database), Limits(settings)
     gate = Gate(settings, verifier, refusals, limits)
     feed = Feed(database)
-    numbering = Numbering(database, feed)
+    numbering = StallWatch(database, feed)
     metrics = Metrics(database, feed, numbering, share)
 
     router = Litestar(
@@ -88,7 +89,8 @@ def create_router(
             *identity_handlers,
             import_records,
             export_records,
-            *change_handlers,
+            list_changes,
+            stream_changes,
             *webhook_handlers,
             *key_handlers,
             list_audit,

@@ -26,8 +26,10 @@ from api.core.db import Database
 from api.embedded.binaries import find_binaries
 from api.server import schema
 from api.settings import Settings
-from api.sync.feed import changes, feed
-from api.sync.feed.feed import MAX_SCANNED, Feed, seen
+from api.sync.feed import changes
+from api.sync.feed.following import Feed
+from api.sync.feed.stretches import MAX_SCANNED
+from api.sync.feed.visible import visible_change
 from schemas.vocabularies import RecordType, Scope
 from tests.conftest import (
     PATIENCE,
@@ -446,8 +448,8 @@ async def test_who_waits_is_told_as_soon_as_there_is_a_change(
     empty_url: str, waits: asyncio.Queue[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who waits is why it is looked: left alone, the service would look after the wait is over."""
-    monkeypatch.setattr(feed, "IDLE_SECONDS", 10 * PATIENCE)
-    monkeypatch.setattr(feed, "LIVELY_SECONDS", 0)
+    monkeypatch.setattr("api.sync.feed.following.IDLE_SECONDS", 10 * PATIENCE)
+    monkeypatch.setattr("api.sync.feed.following.LIVELY_SECONDS", 0)
     async with serving(empty_url) as reading, serving(empty_url) as other:
         for writer in (reading, other):
             since = await cursor_of(reading)
@@ -1029,9 +1031,9 @@ async def test_what_one_has_read_is_not_for_those_who_ask_later(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where nobody has looked since whether the feed goes on."""
-    monkeypatch.setattr(feed, "IDLE_SECONDS", 10 * PATIENCE)
-    monkeypatch.setattr(feed, "LIVELY_SECONDS", 0)
-    monkeypatch.setattr(feed, "SHARED_SECONDS", 0)
+    monkeypatch.setattr("api.sync.feed.following.IDLE_SECONDS", 10 * PATIENCE)
+    monkeypatch.setattr("api.sync.feed.following.LIVELY_SECONDS", 0)
+    monkeypatch.setattr("api.sync.feed.following.SHARED_SECONDS", 0)
     async with owner(empty_url) as connection:
         await connection.execute(ADD, "Secret")
         await connection.execute("UPDATE claims SET review_status = 'published'")
@@ -1041,8 +1043,8 @@ async def test_what_one_has_read_is_not_for_those_who_ask_later(
             await connection.execute("UPDATE claims SET review_status = 'draft'")
             after = await found.behind(start, 10)
     assert before.to == after.to
-    (was,) = [item for each in before.changes if (item := seen(each, READER))]
-    (now,) = [item for each in after.changes if (item := seen(each, READER))]
+    (was,) = [item for each in before.changes if (item := visible_change(each, READER))]
+    (now,) = [item for each in after.changes if (item := visible_change(each, READER))]
     assert b"Secret" in (was.record or b"")
     assert now == was._replace(record=None)
 
@@ -1094,7 +1096,7 @@ async def test_numbering_that_hangs_is_given_up_and_begun_anew(
         first = await connection.fetchval(numbering)
         assert first is not None
         with monkeypatch.context() as patch:
-            patch.setattr(feed, "NUMBERING_SECONDS", 0.2)
+            patch.setattr("api.sync.feed.numbering.NUMBERING_SECONDS", 0.2)
             async with standing_still(empty_url), asyncio.timeout(PATIENCE):
                 made = await create(client, EVERY[RecordType.CLAIM])
                 assert await refused(client, since=since) == (503, "unavailable")

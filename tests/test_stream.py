@@ -24,8 +24,9 @@ from api.core.caller import EVERYTHING
 from api.core.db import Database
 from api.core.errors import Problem
 from api.settings import Settings
-from api.sync.feed.changes import HEARTBEAT_SECONDS, PIECE_BYTES, EventStream
-from api.sync.feed.feed import Feed, Stretch
+from api.sync.feed.following import Feed
+from api.sync.feed.stream import HEARTBEAT_SECONDS, PIECE_BYTES, EventStream
+from api.sync.feed.stretches import Stretch
 from schemas.vocabularies import RecordType, Scope
 from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, patient, serving
 from tests.factories import EVERY, create
@@ -444,7 +445,9 @@ async def test_more_streams_take_no_more_statements(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sequencer has a connection of its own; on the pool each change is read once."""
-    monkeypatch.setattr("api.sync.feed.feed.SHARED_SECONDS", PATIENCE)  # however slow the machine
+    monkeypatch.setattr(
+        "api.sync.feed.following.SHARED_SECONDS", PATIENCE
+    )  # however slow the machine
     settings = patient(pool_size=1, rate_per_minute=0)
     database = Database(as_service(empty_url), settings)
     router, routes = create_router(settings, database)
@@ -511,9 +514,9 @@ async def test_a_change_is_sent_because_somebody_listens(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Left alone, the service would look for changes long after the test has given up."""
-    monkeypatch.setattr("api.sync.feed.feed.IDLE_SECONDS", 10 * PATIENCE)
-    monkeypatch.setattr("api.sync.feed.feed.LIVELY_SECONDS", 0)
-    monkeypatch.setattr("api.sync.feed.changes.RECHECK_SECONDS", 10 * PATIENCE)
+    monkeypatch.setattr("api.sync.feed.following.IDLE_SECONDS", 10 * PATIENCE)
+    monkeypatch.setattr("api.sync.feed.following.LIVELY_SECONDS", 0)
+    monkeypatch.setattr("api.sync.feed.stream.RECHECK_SECONDS", 10 * PATIENCE)
     settings = patient(pool_size=2, rate_per_minute=0)
     router, routes = create_router(settings, Database(as_service(empty_url), settings))
     async with router.lifespan(), serving(empty_url) as writer:
@@ -638,5 +641,5 @@ async def test_heartbeats_are_in_time_however_rarely_the_key_is_looked_at(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert HEARTBEAT_SECONDS < 15
-    monkeypatch.setattr("api.sync.feed.changes.RECHECK_SECONDS", 10 * PATIENCE)
+    monkeypatch.setattr("api.sync.feed.stream.RECHECK_SECONDS", 10 * PATIENCE)
     await test_a_silent_stream_has_a_heartbeat(empty_url)

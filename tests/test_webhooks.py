@@ -29,10 +29,11 @@ from api.access import keyring
 from api.app import at_edge, create_router
 from api.core.db import Database
 from api.settings import SettingsError, networks, read
-from api.sync.feed.feed import Head
+from api.sync.feed.numbering import Head
+from api.sync.webhooks.addresses import TargetRefused, parse_url, permitted
 from api.sync.webhooks.delivery import DELAYS, Deliverer
 from api.sync.webhooks.leases import MAX_KEPT, Leases
-from api.sync.webhooks.targets import TargetRefused, Targets, parsed, permitted
+from api.sync.webhooks.targets import Targets
 from schemas.examples import MESSAGE_ID
 from schemas.vocabularies import Scope
 from schemas.webhooks import MAX_WEBHOOKS
@@ -992,7 +993,7 @@ async def test_a_name_that_leads_inside_is_refused_when_it_is_connected_to(
     empty_url: str, name: str
 ) -> None:
     async with receiving() as receiver:
-        port = parsed(receiver.url).port
+        port = parse_url(receiver.url).port
         async with delivering(empty_url, listed=None) as client:
             webhook = await made(client, PUBLIC_URL)
             # As if it had been taken before, or the name had led elsewhere then.
@@ -1028,7 +1029,7 @@ async def test_every_address_of_a_name_is_checked(monkeypatch: pytest.MonkeyPatc
 async def test_the_address_that_was_checked_is_the_one_connected_to(
     monkeypatch: pytest.MonkeyPatch, receiver: Receiver
 ) -> None:
-    port = parsed(receiver.url).port
+    port = parse_url(receiver.url).port
     targets = Targets([ip_network("127.0.0.0/8")], 1)
     # Asked a second time, the name would lead elsewhere.
     monkeypatch.setattr(socket, "getaddrinfo", resolving(["127.0.0.1"]))
@@ -1134,7 +1135,10 @@ async def test_a_tls_handshake_that_hangs_is_called_by_its_name(
         webhook = await made(service, f"https://127.0.0.1:{port}/")
         await claimed(service)
         log = await logged(service, webhook, 1)
-        assert "ConnectTimeout: Connecting, or the TLS handshake, had not ended" in log[-1]["error"]
+        assert (
+            "ConnectTimeout: The connection or its TLS handshake was not complete"
+            in log[-1]["error"]
+        )
         ended.set()
 
 

@@ -27,7 +27,7 @@ from api.access.authentication import FRESH_SECONDS
 from api.core.caller import READER
 from api.server import schema
 from api.sync.feed import positions
-from api.sync.feed.feed import Position
+from api.sync.feed.stretches import Position
 from schemas.vocabularies import RecordType, Scope
 from tests.conftest import allow, bearer
 from tests.factories import EVERY, MERGE_PATCH, Body, Noun, create, delete, referrer, unique

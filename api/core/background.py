@@ -37,16 +37,34 @@ async def again_and_again(
 ) -> None:
     """Do something each so many seconds, until cancelled.
 
-    The database may be away or busy, or not migrated yet: that is said once, in the words of
-    `what_waits`, and tried again.
+    The database may be away, busy or not migrated yet. Such a failure is logged, with the message
+    `what_waits`, and the work is tried again.
     """
-    failing = False
+    failures = FailureLog(what_waits)
     while True:
         await asyncio.sleep(every_seconds)
         try:
             await work()
-            failing = False
         except (Problem, *DATABASE_ERRORS) as error:
-            if not failing:
-                log.warning(what_waits, exc_info=error)
-            failing = True
+            failures.record(error)
+        else:
+            failures.clear()
+
+
+class FailureLog:
+    """Logs the first of several failures in a row, so that a loop does not fill the log."""
+
+    def __init__(self, message: str) -> None:
+        """Start without a failure; `message` says what does not work."""
+        self._message = message
+        self.failing = False
+
+    def record(self, error: Exception) -> None:
+        """Log a failure, unless the last attempt failed too."""
+        if not self.failing:
+            log.warning(self._message, exc_info=error)
+        self.failing = True
+
+    def clear(self) -> None:
+        """Remember that the last attempt succeeded."""
+        self.failing = False

@@ -20,7 +20,7 @@ from api.core.filters import Parameter, read_query
 from api.core.request import Answer, Request, context, encoded
 from api.document import Operation, refusals
 from api.server import schema
-from api.sync.feed.numbering import Numbering
+from api.sync.feed.stalls import StallWatch
 from schemas.base import Line
 from schemas.vocabularies import (
     FAMILY_OF,
@@ -82,7 +82,7 @@ async def get_readiness(request: Request) -> Answer:
     """Say whether the service can do its work: database and change feed are well."""
     read_query(request.scope["query_string"], {})
     await _check(context(request).database)
-    numbering: Numbering = request.app.state["numbering"]
+    numbering: StallWatch = request.app.state["numbering"]
     await numbering.check()
     return Answer(encoded(_READY))
 

@@ -41,8 +41,8 @@ from api.core.errors import UNAVAILABLE, Problem
 from api.core.filters import read_query
 from api.core.request import Answer, Request
 from api.document import Operation, refusals
-from api.sync.feed.feed import Feed
-from api.sync.feed.numbering import MAX_COUNTED, Numbering, Unnumbered
+from api.sync.feed.following import Feed
+from api.sync.feed.stalls import MAX_COUNTED, StallWatch, Unnumbered
 
 SAMPLE_SECONDS: Final = 1.0
 """How old the state of another process is at most."""
@@ -101,7 +101,7 @@ class Metrics:
     """What a process counts, and how it is written."""
 
     def __init__(
-        self, database: Database, feed: Feed, numbering: Numbering, share: Share | None = None
+        self, database: Database, feed: Feed, numbering: StallWatch, share: Share | None = None
     ) -> None:
         """Begin at zero, or where the process before in the same place ended."""
         self._database, self._feed, self._numbering = database, feed, numbering

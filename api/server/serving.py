@@ -36,7 +36,7 @@ from api.server import logs
 from api.server.metrics import Share, shared_directory
 from api.server.protocol import protocol
 from api.settings import Settings
-from api.sync.feed.feed import Feed
+from api.sync.feed.following import Feed
 
 STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 # After `stop_seconds`, for requests that were cut off to give their connections back.

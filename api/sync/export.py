@@ -39,7 +39,7 @@ from api.document.examples import story
 from api.records.claims import CLAIMS
 from api.records.nouns import RESOURCES
 from api.sync.feed import positions
-from api.sync.feed.feed import feed_of
+from api.sync.feed.following import feed_of
 from schemas.examples import AT, CLAIM_ID, CURSOR
 from schemas.exports import ExportHeader, ExportLine, ExportTotals
 from schemas.vocabularies import RecordType

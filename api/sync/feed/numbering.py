@@ -1,115 +1,81 @@
-"""Whether what is committed gets its number in the feed: how many changes lack one, and since when.
+"""Numbering: committed changes get their numbers in the feed, and the feed's end is known.
 
-Any process numbers for all (:mod:`api.sync.feed.feed`), so none of them knows by itself that nobody
-does. Each looks now and then, and remembers since when the oldest change has been waiting: when a
-change was written is no measure, because a large import is committed long after its first line.
+A write leaves a row in the outbox (migration 0001). The SQL function `sequence_feed` (migration
+0003) gives each row a number once its transaction is visible. Any process may call it, and the
+first one that does numbers the changes of all.
 """
 
 from __future__ import annotations
 
-import logging
-import time
-from contextlib import AbstractAsyncContextManager, suppress
-from typing import Final, NamedTuple
+from dataclasses import dataclass, field
+from typing import Final
 
-from api.core.background import again_and_again, meanwhile
-from api.core.db import Database
-from api.core.errors import Problem, unavailable
-from api.sync.feed.feed import Feed
+import asyncpg
 
-MAX_COUNTED: Final = 100_000
-_LOOKS: Final = 12
-"""How often to look in the time after which changes without a number are a stall."""
+from api.core.db import Database, Row
+from api.core.errors import unavailable
+from api.core.sql import render
 
-log = logging.getLogger("claim_records")
+NUMBERING_SECONDS: Final = 300.0
+"""How long numbering may take: enough for a hundred million changes. After that the server, or the
+network to it, is taken to be lost: a connection that went silent would otherwise never say so."""
 
-# What the next numbering would take: the condition is that of `sequence_feed` (migration 0003).
-_UNNUMBERED: Final = f"""
-    WITH state AS (
-        SELECT seq, at, snapshot FROM feed_states ORDER BY id DESC LIMIT 1
-    ), unnumbered AS (
-        (
-            SELECT id, at FROM outbox
-            WHERE xid >= (SELECT pg_snapshot_xmax(snapshot) FROM state)
-            ORDER BY xid
-            LIMIT {MAX_COUNTED}
-        )
-        UNION ALL
-        (
-            SELECT id, at FROM outbox
-            WHERE xid = ANY (ARRAY(SELECT pg_snapshot_xip(snapshot) FROM state))
-            LIMIT {MAX_COUNTED}
-        )
-    )
-    SELECT s.seq,
-        count(u.id) AS changes,
-        min(u.id) AS oldest,
-        coalesce(extract(epoch FROM clock_timestamp() - min(u.at))::float8, 0) AS seconds,
-        extract(epoch FROM clock_timestamp() - s.at)::float8 AS still_seconds
-    FROM state AS s LEFT JOIN unnumbered AS u ON true
-    GROUP BY s.seq, s.at"""  # noqa: S608 - a number of ours
+_STATE: Final = "SELECT epoch, seq, secret FROM feed_states ORDER BY id DESC LIMIT 1"
+_NUMBER: Final = "SELECT epoch, seq, secret FROM sequence_feed(:waits)"
 
 
-class Unnumbered(NamedTuple):
-    """What has no number yet, as one statement saw it."""
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of the feed: the number of its last change."""
 
-    seq: int  # the last number that was given
-    changes: int  # at most `MAX_COUNTED` for each way in which they can be late
-    oldest: int | None  # its id in the outbox
-    seconds: float  # since the oldest was written; 0 where there is none
-    still_seconds: float  # since the last number was given
+    epoch: str
+    seq: int
+    secret: bytes = field(repr=False)  # belongs to the epoch; change tags are made with it
 
 
-class Numbering:
-    """Watches the numbering, for as long as the process lives."""
+async def read_head(database: Database) -> Head:
+    """Read where the feed ends, without numbering anything."""
+    row = await database.fetchrow(*render(_STATE))
+    if row is None:
+        raise unavailable("The change feed has not been numbered yet.")
+    return Head(*row)
 
-    def __init__(self, database: Database, feed: Feed) -> None:
-        """Have seen nothing yet; :meth:`watching` looks in the background."""
+
+class Numberer:
+    """Numbers changes, on a connection of its own."""
+
+    def __init__(self, database: Database) -> None:
+        """Start without a connection; the first call of :meth:`number` connects."""
         self._database = database
-        self._feed = feed
-        self._limit = database.settings.feed_stall_seconds
-        self._oldest: int | None = None
-        self._seen_at = 0.0  # when it was first seen without a number; on the monotonic clock
+        self._connection: asyncpg.Connection[Row] | None = None
+        self.certain = True
+        """Whether the known end is the real end; false while numbering takes too long to tell."""
 
-    async def unnumbered(self) -> Unnumbered:
-        """Tell what has no number, and remember it."""
-        row = await self._database.fetchrow(_UNNUMBERED)
-        if row is None:
-            raise unavailable("The change feed has not been numbered yet.")
-        found = Unnumbered(*row)
-        if found.oldest != self._oldest:
-            self._oldest, self._seen_at = found.oldest, time.monotonic()
-        return found
+    async def number(self, *, waits: bool) -> Head:
+        """Give numbers to visible changes, and return the end of the feed.
 
-    async def check(self) -> None:
-        """Refuse if committed changes have been without a number for too long.
-
-        Asks for numbering before it says so.
+        With `waits`, wait for a process that is numbering at the same time. Where nothing can be
+        numbered now, the end is the one that was last stored.
         """
-        if not self._stalled(await self.unnumbered()):
-            return
-        with suppress(Problem):  # why numbering fails, the log says; that it does, the next look
-            await self._feed.catch_up()
-        if self._stalled(found := await self.unnumbered()):
-            raise unavailable(
-                f"The change feed stands still: {found.changes} committed changes have no number, "
-                f"the oldest for {found.seconds:.0f} s."
-            )
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._database.connect()
+        try:
+            row = await self._fetch(*render(_NUMBER, waits=waits))
+            self.certain = self.certain or waits
+        except asyncpg.LockNotAvailableError:  # another process is numbering a very large import
+            row = await self._fetch(*render(_STATE))
+            self.certain = False
+        except asyncpg.ReadOnlySQLTransactionError:  # nothing can be written, but it can be read
+            row = await self._fetch(*render(_STATE))
+        assert row is not None  # noqa: S101 - for the type checker
+        return Head(*row)
 
-    def _stalled(self, found: Unnumbered) -> bool:
-        """Tell whether nothing is numbered although something waits.
+    async def _fetch(self, query: str, *values: bool) -> Row | None:
+        assert self._connection is not None  # noqa: S101 - for the type checker
+        return await self._connection.fetchrow(query, *values, timeout=NUMBERING_SECONDS)
 
-        What was written long ago may have been committed just now: it has to have been seen here,
-        unchanged, for half the time.
-        """
-        seen_seconds = time.monotonic() - self._seen_at
-        return (
-            found.oldest is not None
-            and min(found.seconds, found.still_seconds) > self._limit
-            and seen_seconds > self._limit / 2
-        )
-
-    def watching(self) -> AbstractAsyncContextManager[None]:
-        """Look in the background."""
-        what = "the numbering of changes can't be watched"
-        return meanwhile(again_and_again(self._limit / _LOOKS, self.unnumbered, what))
+    def disconnect(self) -> None:
+        """Close the connection at once."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None

@@ -17,7 +17,8 @@ from api.core import cursor
 from api.core.caller import Caller
 from api.core.errors import CURSOR_MISMATCH, invalid_parameter
 from api.core.filters import Parameter
-from api.sync.feed.feed import Feed, Position, resync_required
+from api.sync.feed.following import Feed
+from api.sync.feed.stretches import Position, resync_required
 from schemas.base import Line
 from schemas.changes import Cursor
 from schemas.vocabularies import RecordType

@@ -1,10 +1,10 @@
-"""Webhooks, delivered: each goes through the feed behind its own place, one change after another.
+"""Delivery: sending the changes of the feed to webhooks, one change after another.
 
-Any process delivers. Each webhook that something is to be sent to is a task of its own, so a slow
-receiver delays no other; a receiver gets the next change when it has taken the one before, so the
-changes of a record come in their order. Nothing is kept in memory that matters: a process that
-stops, or is killed, leaves a webhook's place, from which the next one goes on. So a message can
-come twice, under the same id, and never not at all.
+Any process delivers. Each webhook that has something to be sent is a task of its own, so that a
+slow receiver does not delay the others. A receiver gets the next change when it has taken the one
+before, so the changes of a record come in their order. All that matters is in the database: if a
+process stops or is killed, another one goes on from the webhook's place in the feed. So a message
+can be sent twice, under the same id, but none is left out.
 """
 
 from __future__ import annotations
@@ -16,38 +16,39 @@ import random
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from email.utils import parsedate_to_datetime
 from typing import Final, NamedTuple
 
 import asyncpg
-import msgspec
 
-from api.core import sql
-from api.core.background import again_and_again, meanwhile
+from api.core.background import FailureLog, again_and_again, meanwhile
 from api.core.db import Database
 from api.core.errors import RESYNC_REQUIRED, Problem
 from api.settings import networks
 from api.sync.feed import positions
-from api.sync.feed.feed import Feed, Item, Position, in_utc, seen
+from api.sync.feed.following import Feed
+from api.sync.feed.stretches import Position
+from api.sync.feed.visible import VisibleChange, visible_change
+from api.sync.retry_after import retry_after_seconds
+from api.sync.webhooks.addresses import TargetRefused
 from api.sync.webhooks.leases import MAX_PRUNED, Delivery, Endpoint, LeaseLost, Leases
-from api.sync.webhooks.signatures import message_id, signed
-from api.sync.webhooks.targets import NETWORK_ERRORS, Answered, TargetRefused, Targets
+from api.sync.webhooks.messages import Message, change_message, test_message
+from api.sync.webhooks.signatures import signature_headers
+from api.sync.webhooks.targets import NETWORK_ERRORS, TargetAnswer, Targets
 from schemas.vocabularies import PausedReason
-from schemas.webhooks import WebhookChange, WebhookEvent, WebhookTestEvent, WebhookTestSubject
 
 DELAYS: Final = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
-"""Seconds between attempts, by the specification: ten attempts in about 75 hours."""
+"""Seconds between attempts, as Standard Webhooks recommends: ten attempts in about 75 hours."""
 MAX_RETRY_AFTER: Final = 86_400.0
 ATTEMPT_SECONDS: Final = 15.0
 LEASE_SECONDS: Final = 60.0
 MAX_AT_ONCE: Final = 100
 POLL_SECONDS: Final = 1.0
-"""How often to look for what nothing announces: tests, retries, leases that have run out."""
+"""How often to look for work that nothing announces: tests, retries, leases that have run out."""
 _PACE_SECONDS: Final = 0.05
 _TURN_SECONDS: Final = 30.0
-"""How long one webhook may have its place among those delivered to at once."""
+"""How long one webhook may keep its place among those that are delivered to at once."""
 _SLOW_SECONDS: Final = 1.0
-"""An attempt that takes longer ends its webhook's turn while others may wait for a place."""
+"""An attempt that takes longer ends its webhook's turn while other webhooks may wait."""
 _MAX_CHANGES: Final = 500
 _PRUNE_SECONDS: Final = 60.0
 _MAX_ERROR: Final = 500
@@ -58,38 +59,20 @@ _JSON: Final = (b"content-type", b"application/json")
 log = logging.getLogger("claim_records")
 
 
-class Subject(NamedTuple):
-    """The change that a message tells of; a test tells of none."""
-
-    record_type: str | None = None
-    record_id: str | None = None
-    version: int | None = None
-    seq: int | None = None
-
-
-class Message(NamedTuple):
-    """What is sent, and what of it is written down."""
-
-    id: str
-    event: str
-    body: bytes
-    subject: Subject
-
-
 class Outcome(NamedTuple):
-    """How an attempt went."""
+    """The outcome of an attempt."""
 
     delivery: Delivery
-    retry_after: float  # in seconds; 0 if nothing was said of it
+    retry_after: float  # in seconds; 0 if the receiver did not say
 
     @property
-    def taken(self) -> bool:
+    def succeeded(self) -> bool:
         """Whether the receiver has taken the message."""
         return self.delivery.error is None
 
 
 class Deliverer:
-    """What delivers in a process."""
+    """Delivers to webhooks, for as long as the process lives."""
 
     def __init__(
         self,
@@ -101,7 +84,7 @@ class Deliverer:
         lease_seconds: float = LEASE_SECONDS,
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
-        """Deliver by the settings; only tests are in more of a hurry."""
+        """Start without work; :meth:`running` delivers. Only tests change the times."""
         self._database = database
         self._feed = feed
         self._delays = delays
@@ -112,50 +95,49 @@ class Deliverer:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Deliver in the background; at the end, give back what is held."""
+        """Deliver in the background; at the end, give all leases back."""
         self._targets = Targets(networks(self._database.settings.webhook_networks), MAX_AT_ONCE)
         pruning = again_and_again(_PRUNE_SECONDS, self._prune, "old deliveries wait to be deleted")
         try:
             async with meanwhile(self._keep_delivering()), meanwhile(pruning):
                 yield
         finally:
-            await _cancelled(self._tasks)
+            await _cancel(self._tasks)
             await self._targets.close()
 
     # --- which webhooks ----------------------------------------------------------------------
 
     async def _keep_delivering(self) -> None:
-        failing = False
+        failures = FailureLog("webhooks wait to be delivered")
         while True:
             try:
                 await self._begin()
-                failing = False
             except (Problem, asyncpg.PostgresError) as error:  # away or busy, or not migrated yet
-                if not failing:
-                    log.warning("webhooks wait to be delivered", exc_info=error)
-                failing = True
+                failures.record(error)
                 await asyncio.sleep(self._poll_seconds)
+            else:
+                failures.clear()
 
     async def _begin(self) -> None:
-        """Begin to deliver to those webhooks that nobody delivers to; then wait for a reason."""
+        """Begin to deliver to webhooks that no process delivers to; then wait for more work."""
         head = self._feed.head or await self._feed.catch_up()
         await self._leases.pause_unfit()
         for endpoint in await self._leases.take(head, MAX_AT_ONCE - len(self._tasks)):
             task = asyncio.create_task(self._hold(endpoint))
             self._tasks.add(task)
-            task.add_done_callback(self._ended)
+            task.add_done_callback(self._end)
         await asyncio.sleep(_PACE_SECONDS)
         if self._full:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         await self._feed.moved(head, self._poll_seconds, eager=False)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("delivering webhooks failed", exc_info=error)
 
     async def _hold(self, endpoint: Endpoint) -> None:
-        """Deliver to a webhook, and give it back. After a bug of ours it is left to its lease."""
+        """Deliver to a webhook, then give its lease back; after a bug of ours, let it run out."""
         try:
             await self._deliver(endpoint)
         except LeaseLost:
@@ -168,7 +150,7 @@ class Deliverer:
         await self._give_back(endpoint)
 
     async def _give_back(self, endpoint: Endpoint) -> None:
-        with suppress(Problem, asyncpg.PostgresError):  # else its lease runs out
+        with suppress(Problem, asyncpg.PostgresError):  # the lease runs out instead
             await self._leases.give_back(endpoint)
 
     async def _prune(self) -> None:
@@ -179,106 +161,111 @@ class Deliverer:
     # --- which messages ----------------------------------------------------------------------
 
     async def _deliver(self, endpoint: Endpoint) -> None:
-        """Send what there is, for as long as a turn lasts."""
+        """Send what waits to be sent, for as long as a turn lasts."""
         clock = asyncio.get_running_loop().time
         until = clock() + _TURN_SECONDS
         ended = False
         while clock() < until:
             if endpoint.test_message_id is not None:
                 endpoint = await self._test(endpoint, endpoint.test_message_id)
-            if ended or not endpoint.due or _reached(self._feed, endpoint.position):
+            if ended or not endpoint.due or _at_end(self._feed, endpoint.position):
                 return
             endpoint, ended = await self._deliver_stretch(endpoint, until)
 
     async def _deliver_stretch(self, endpoint: Endpoint, until: float) -> tuple[Endpoint, bool]:
-        """Send the next changes that are for the receiver; tell whether its turn is at its end."""
+        """Send the next changes that the receiver may see; tell whether its turn has ended."""
         types = positions.filtered(endpoint.types)
         try:
             stretch = await self._feed.behind(endpoint.position, _MAX_CHANGES, types)
         except Problem as problem:
             if problem.kind is RESYNC_REQUIRED:
-                await self._leases.lost_place(endpoint)
+                await self._leases.pause_displaced(endpoint)
             raise
         pending = []
         for change in stretch.changes:
-            if (item := seen(change, endpoint.caller)) is not None:
+            if (visible := visible_change(change, endpoint.caller)) is not None:
                 place = Position(endpoint.position.epoch, change.seq, change.tag)
-                pending.append((item._replace(record=None), place))
+                pending.append((visible._replace(record=None), place))
         up_to_date, to = stretch.up_to_date, stretch.to
-        del stretch  # its documents
-        for item, place in pending:
+        del stretch  # its documents take memory, and messages do not need them
+        for visible, place in pending:
             began = time.monotonic()
-            endpoint = await self._attempt(endpoint, item, place)
+            endpoint = await self._attempt(endpoint, visible, place)
             if self._full and time.monotonic() - began > _SLOW_SECONDS:
                 return endpoint, True
             waits = endpoint.test_message_id is not None
             if waits or not endpoint.due or asyncio.get_running_loop().time() >= until:
                 return endpoint, False
         if endpoint.position != to:
-            endpoint = await self._leases.passed(endpoint, to)
+            endpoint = await self._leases.skip(endpoint, to)
         return endpoint, up_to_date
 
     @property
     def _full(self) -> bool:
-        """Whether others may wait for a place among those delivered to at once."""
+        """Whether other webhooks may wait for a place among those delivered to at once."""
         return len(self._tasks) >= MAX_AT_ONCE
 
-    async def _attempt(self, endpoint: Endpoint, item: Item, place: Position) -> Endpoint:
-        """Send a change, and write down what came of it."""
-        outcome = await self._send(endpoint, _event(endpoint, item, place), endpoint.attempts + 1)
+    async def _attempt(
+        self, endpoint: Endpoint, change: VisibleChange, place: Position
+    ) -> Endpoint:
+        """Send a change, and store the outcome."""
+        message = change_message(endpoint, change, place)
+        outcome = await self._send(endpoint, message, endpoint.attempts + 1)
         delivery = outcome.delivery
-        if outcome.taken:
-            return await self._leases.taken(endpoint, delivery, place)
+        if outcome.succeeded:
+            return await self._leases.record_success(endpoint, delivery, place)
         if delivery.status == _GONE:
-            return await self._leases.given_up(endpoint, delivery, PausedReason.GONE)
+            return await self._leases.give_up(endpoint, delivery, PausedReason.GONE)
         if endpoint.attempts >= len(self._delays):
-            return await self._leases.given_up(endpoint, delivery, PausedReason.FAILING)
+            return await self._leases.give_up(endpoint, delivery, PausedReason.FAILING)
         delay = self._delays[endpoint.attempts] * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
-        return await self._leases.failed(endpoint, delivery, max(delay, outcome.retry_after))
+        delay = max(delay, outcome.retry_after)
+        return await self._leases.record_failure(endpoint, delivery, delay)
 
     async def _test(self, endpoint: Endpoint, identity: str) -> Endpoint:
-        """Send a test, once, whatever comes of it."""
-        outcome = await self._send(endpoint, _test_event(endpoint, identity), 1)
-        return await self._leases.tested(endpoint, outcome.delivery)
+        """Send a test message once, whatever the outcome."""
+        outcome = await self._send(endpoint, test_message(endpoint, identity), 1)
+        return await self._leases.record_test(endpoint, outcome.delivery)
 
     async def _send(self, endpoint: Endpoint, message: Message, attempt: int) -> Outcome:
-        """Make an attempt, if the lease is surely ours for as long as that takes."""
+        """Make an attempt, unless the lease could run out before it ends."""
         if asyncio.get_running_loop().time() > endpoint.until:
             raise LeaseLost
         at, began = dt.datetime.now(dt.UTC), time.monotonic()
         status, retry_after = None, 0.0
         try:
-            status, said = await self._post(endpoint, message, int(at.timestamp()))
-            error = _refusal(status)
+            answer = await self._post(endpoint, message, int(at.timestamp()))
+            status, error = answer.status, _error(answer.status)
             if error is not None:
-                retry_after = _seconds(said)
+                retry_after = min(retry_after_seconds(answer.retry_after), MAX_RETRY_AFTER)
         except TimeoutError:
             error = f"No answer came within {self._attempt_seconds:g} s."
         except TargetRefused as refused:
             error = f"Nothing was sent. {refused}"
         except NETWORK_ERRORS as failure:
             error = f"{type(failure).__name__}: {failure}"[:_MAX_ERROR]
-        except Exception:  # a bug of ours: what is not counted would be sent for ever
+        except Exception:  # a bug of ours: an attempt that is not counted would be made for ever
             log.exception("a message of webhook %s could not be sent", endpoint.id)
-            error = "This service failed while sending; its own log says how."
+            error = "This service failed while sending; its log has the reason."
         milliseconds = round((time.monotonic() - began) * 1000)
         delivery = Delivery(
             message.id, message.event, *message.subject, attempt, at, milliseconds, status, error
         )
         return Outcome(delivery, retry_after)
 
-    async def _post(self, endpoint: Endpoint, message: Message, timestamp: int) -> Answered:
-        headers = [_AGENT, _JSON, *signed(endpoint.secrets, message.id, timestamp, message.body)]
+    async def _post(self, endpoint: Endpoint, message: Message, timestamp: int) -> TargetAnswer:
+        signed = signature_headers(endpoint.secrets, message.id, timestamp, message.body)
+        headers = [_AGENT, _JSON, *signed]
         return await self._targets.post(endpoint.url, headers, message.body, self._attempt_seconds)
 
 
-def _reached(feed: Feed, position: Position) -> bool:
-    """Tell whether a place is the feed's end, or one that this process has not heard of yet."""
+def _at_end(feed: Feed, position: Position) -> bool:
+    """Tell whether a place is the feed's end, or lies behind the end that this process knows."""
     head = feed.head
     return head is not None and head.epoch == position.epoch and head.seq <= position.seq
 
 
-def _refusal(status: int) -> str | None:
+def _error(status: int) -> str | None:
     """Say why an answer is no success; null if it is one."""
     match status // 100:
         case 2:
@@ -288,53 +275,9 @@ def _refusal(status: int) -> str | None:
     return "The answer's status was not 2xx."
 
 
-def _seconds(retry_after: str | None) -> float:
-    """Read a Retry-After header (RFC 9110, section 10.2.3); 0 where it says nothing."""
-    text = (retry_after or "").strip()
-    if text.isascii() and text.isdigit():
-        return min(float(text[:9]), MAX_RETRY_AFTER)
-    try:
-        at = parsedate_to_datetime(text)
-        left = (at - dt.datetime.now(dt.UTC)).total_seconds()
-    except (TypeError, ValueError, OverflowError):  # no date, or without a zone, or in no calendar
-        return 0.0
-    return min(max(left, 0.0), MAX_RETRY_AFTER)
-
-
-async def _cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
+async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
     """Cancel tasks, and wait until they have ended."""
     ending = list(tasks)
     for task in ending:
         task.cancel()
     await asyncio.gather(*ending, return_exceptions=True)
-
-
-# --- messages --------------------------------------------------------------------------------
-
-
-def _event(endpoint: Endpoint, item: Item, place: Position) -> Message:
-    """Write the message of a change: the same id whenever it is written."""
-    name = f"{item.type}.{item.op}"
-    change = WebhookChange(
-        type=item.type,
-        id=item.id,
-        version=item.version,
-        op=item.op,
-        cursor=positions.written(place, endpoint.caller, endpoint.types),
-        url=f"/v1/{sql.plural(item.type)}/{item.id}",
-    )
-    event = WebhookEvent(type=name, timestamp=in_utc(item.at), data=change)
-    return Message(
-        message_id(str(endpoint.id), place.epoch, place.seq),
-        name,
-        msgspec.json.encode(event),
-        Subject(item.type.value, item.id, item.version, item.seq),
-    )
-
-
-def _test_event(endpoint: Endpoint, identity: str) -> Message:
-    """Write the message of a test."""
-    subject = WebhookTestSubject(webhook_id=str(endpoint.id))
-    now = in_utc(dt.datetime.now(dt.UTC))
-    event = WebhookTestEvent(type="webhook.test", timestamp=now, data=subject)
-    return Message(identity, event.type, msgspec.json.encode(event), Subject())

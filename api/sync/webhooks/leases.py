@@ -1,8 +1,8 @@
-"""Webhooks as their deliverers share them: who holds which, how far each is, what was delivered.
+"""Leases: how processes share webhooks, and what they store about each delivery.
 
-A process takes a lease of each webhook that something is to be sent to. Every statement about a
-webhook names its lease, so that a process that was thought dead, and that another one has taken
-over from, changes nothing; and the place that it knows, so that it does not undo a replay.
+A process takes a lease of each webhook that has something to be sent. Each statement about a
+webhook names the lease, so that a process whose lease has passed to another process changes
+nothing. It also names the place in the feed from which was sent, so that it does not undo a replay.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import asyncpg
 from api.core.caller import Caller
 from api.core.db import Database, Row
 from api.core.errors import Problem
-from api.sync.feed.feed import Head, Position
+from api.core.sql import compose, render
+from api.sync.feed.numbering import Head
+from api.sync.feed.stretches import Position
 from schemas.vocabularies import PausedReason, RecordType, Scope
 
 MAX_KEPT: Final = 1_000
@@ -30,15 +32,15 @@ log = logging.getLogger("claim_records")
 
 
 class LeaseLost(Exception):  # noqa: N818 - it says what happened
-    """Somebody else has the webhook, or it was changed, or it is gone."""
+    """Another process holds the webhook now, or the webhook was changed or deleted."""
 
 
 class Endpoint(NamedTuple):
-    """A webhook, as it was when something was last written of it; its repr shows no secrets."""
+    """A webhook as it was when it was last written; its repr shows no secrets."""
 
     id: UUID
     lease: UUID
-    until: float  # on the loop's clock: up to when the lease is surely ours
+    until: float  # on the loop's clock: how long the lease is certain to be ours
     url: str
     types: tuple[RecordType, ...]
     secrets: tuple[str, ...]
@@ -53,7 +55,7 @@ class Endpoint(NamedTuple):
 
 
 class Delivery(NamedTuple):
-    """What is written down of an attempt, in the order of the log's columns."""
+    """An attempt to deliver, as the log has it: a field for each parameter of `_LOGGED`."""
 
     message_id: str
     event: str
@@ -70,116 +72,131 @@ class Delivery(NamedTuple):
 
 # --- statements ------------------------------------------------------------------------------
 
-WORKS: Final = "k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > clock_timestamp())"
-"""Whether the key of alias `k` works."""
+KEY_WORKS: Final = (
+    "k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > clock_timestamp())"
+)
+"""The condition that the key of alias `k` works."""
 _DUE: Final = """w.status = 'active'
             AND (w.next_attempt_at IS NULL OR w.next_attempt_at <= clock_timestamp())"""
-_TOLD: Final = """w.id, w.url, w.types, w.secret, w.epoch, w.seq, w.tag, w.attempts, w.key_id,
-        k.scopes, :due AND :works AS due,
+_ENDPOINT: Final = compose(
+    """w.id, w.url, w.types, w.secret, w.epoch, w.seq, w.tag, w.attempts, w.key_id,
+        k.scopes, {due} AND {works} AS due,
         CASE WHEN w.previous_until > clock_timestamp() THEN w.previous_secret END AS previous,
-        CASE WHEN :works THEN w.test_message_id END AS test_message_id"""
+        CASE WHEN {works} THEN w.test_message_id END AS test_message_id""",
+    due=_DUE,
+    works=KEY_WORKS,
+)
 _LOGGED: Final = """
     WITH logged AS (
         INSERT INTO webhook_deliveries (
             webhook_id, message_id, event, record_type, record_id, version, seq, attempt, at,
             milliseconds, status, error
         )
-        VALUES ($1, $4, $5, $6, $7::text::uuid, $8, $9, $10, $11, $12, $13, $14)
+        VALUES (
+            :id, :message_id, :event, :record_type, :record_id::text::uuid, :version, :seq,
+            :attempt, :at, :milliseconds, :status, :error
+        )
     )"""
+_HELD: Final = "k.id = w.key_id AND w.id = :id AND w.lease = :lease"
+_AT_PLACE: Final = "w.epoch = :from_epoch AND w.seq = :from_seq AND w.tag = :from_tag"
+_TRIED: Final = "w.attempts = :attempt - 1 AND w.url = :url"
 
 
-def _query(text: str) -> str:
-    """Fill in what the statements have in common."""
-    lease = "lease_until = clock_timestamp() + make_interval(secs => $3)"
-    filled = text.replace(":logged", _LOGGED).replace(":told", _TOLD).replace(":lease", lease)
-    return filled.replace(":due", _DUE).replace(":works", WORKS)
+def _statement(text: str) -> str:
+    """Fill in the pieces that the statements have in common."""
+    return compose(
+        text,
+        logged=_LOGGED,
+        renewed="lease_until = clock_timestamp() + make_interval(secs => :lease_seconds)",
+        held=_HELD,
+        at_place=_AT_PLACE,
+        tried=_TRIED,
+        endpoint=_ENDPOINT,
+        due=_DUE,
+        works=KEY_WORKS,
+    )
 
 
-# What a person has paused keeps its reason. The feed is the one that the table has now: a process
-# may lag behind it, and must not pause the webhooks that have been made in it.
-_PAUSE = _query("""
+# A webhook that somebody paused keeps its reason. The epoch is compared with the one in the table,
+# not with the one that this process knows: a process may be late to learn of a new feed, and must
+# not pause webhooks that were made in it.
+_PAUSE: Final = _statement("""
     UPDATE webhooks AS w
     SET status = 'paused', updated_at = clock_timestamp(), paused_reason = CASE
         WHEN k.revoked_at IS NOT NULL THEN 'key_revoked'
-        WHEN NOT (:works) THEN 'key_expired'
+        WHEN NOT ({works}) THEN 'key_expired'
         ELSE 'resync_required'
     END
     FROM keys AS k
     WHERE k.id = w.key_id AND w.status = 'active' AND (
-        w.epoch <> (SELECT epoch FROM feed_states ORDER BY id DESC LIMIT 1) OR NOT (:works)
+        w.epoch <> (SELECT epoch FROM feed_states ORDER BY id DESC LIMIT 1) OR NOT ({works})
     )
     RETURNING w.id, w.paused_reason, audited(NULL, 'webhook', w.id::text, 'paused')""")
-# Who has waited longest comes first.
-_TAKE = _query("""
+# The webhook that has waited longest comes first.
+_TAKE: Final = _statement("""
     WITH free AS MATERIALIZED (
         SELECT w.id
-        FROM webhooks AS w JOIN keys AS k ON k.id = w.key_id AND :works
+        FROM webhooks AS w JOIN keys AS k ON k.id = w.key_id AND {works}
         WHERE (w.lease IS NULL OR w.lease_until < clock_timestamp())
-            AND (w.test_message_id IS NOT NULL OR (:due AND w.epoch = $4 AND w.seq < $5))
+            AND (w.test_message_id IS NOT NULL OR ({due} AND w.epoch = :epoch AND w.seq < :seq))
         ORDER BY w.lease_until NULLS FIRST, w.id
-        LIMIT $1
+        LIMIT :limit
         FOR NO KEY UPDATE OF w SKIP LOCKED
     )
-    UPDATE webhooks AS w SET lease = $2, :lease
+    UPDATE webhooks AS w SET lease = :lease, {renewed}
     FROM free, keys AS k
     WHERE w.id = free.id AND k.id = w.key_id
-    RETURNING :told""")
-_GIVE_BACK = """
+    RETURNING {endpoint}""")
+_GIVE_BACK: Final = """
     UPDATE webhooks SET lease = NULL, lease_until = clock_timestamp()
-    WHERE id = $1 AND lease = $2
+    WHERE id = :id AND lease = :lease
     RETURNING true"""
-_PASSED = _query("""
-    UPDATE webhooks AS w SET :lease, seq = $7, tag = $8
+_SKIP: Final = _statement("""
+    UPDATE webhooks AS w SET {renewed}, seq = :to_seq, tag = :to_tag
     FROM keys AS k
-    WHERE k.id = w.key_id AND w.id = $1 AND w.lease = $2
-        AND w.epoch = $4 AND w.seq = $5 AND w.tag = $6
-    RETURNING :told""")
-_TAKEN = _query(""":logged
+    WHERE {held} AND {at_place}
+    RETURNING {endpoint}""")
+_SUCCEED: Final = _statement("""{logged}
     UPDATE webhooks AS w
-    SET :lease, seq = $18, tag = $19, attempts = 0, failing_since = NULL, next_attempt_at = NULL
+    SET {renewed}, seq = :to_seq, tag = :to_tag, attempts = 0, failing_since = NULL,
+        next_attempt_at = NULL
     FROM keys AS k
-    WHERE k.id = w.key_id AND w.id = $1 AND w.lease = $2
-        AND w.epoch = $15 AND w.seq = $16 AND w.tag = $17
-    RETURNING :told""")
-# A failure counts only against what was tried: who has resumed the webhook meanwhile, or moved it,
-# has it tried anew.
-_FAILED = _query(""":logged
+    WHERE {held} AND {at_place}
+    RETURNING {endpoint}""")
+# A failure counts only against what was tried. If somebody has resumed the webhook meanwhile, or
+# changed its URL, attempts begin anew.
+_FAIL: Final = _statement("""{logged}
     UPDATE webhooks AS w
-    SET :lease, attempts = attempts + 1, failing_since = coalesce(failing_since, $11),
-        next_attempt_at = clock_timestamp() + make_interval(secs => $18)
+    SET {renewed}, attempts = attempts + 1, failing_since = coalesce(failing_since, :at),
+        next_attempt_at = clock_timestamp() + make_interval(secs => :delay_seconds)
     FROM keys AS k
-    WHERE k.id = w.key_id AND w.id = $1 AND w.lease = $2
-        AND w.epoch = $15 AND w.seq = $16 AND w.tag = $17
-        AND w.attempts = $10 - 1 AND w.url = $19
-    RETURNING :told""")
-_GIVEN_UP = _query(""":logged
+    WHERE {held} AND {at_place} AND {tried}
+    RETURNING {endpoint}""")
+_GIVE_UP: Final = _statement("""{logged}
     UPDATE webhooks AS w
-    SET :lease, attempts = attempts + 1, failing_since = coalesce(failing_since, $11),
+    SET {renewed}, attempts = attempts + 1, failing_since = coalesce(failing_since, :at),
         next_attempt_at = NULL, status = 'paused', updated_at = clock_timestamp(),
-        paused_reason = coalesce(paused_reason, $18::text)
+        paused_reason = coalesce(paused_reason, :reason::text)
     FROM keys AS k
-    WHERE k.id = w.key_id AND w.id = $1 AND w.lease = $2
-        AND w.epoch = $15 AND w.seq = $16 AND w.tag = $17
-        AND w.attempts = $10 - 1 AND w.url = $19
-    RETURNING :told, audited(NULL, 'webhook', w.id::text, 'paused')""")
-_LOST_PLACE = _query("""
+    WHERE {held} AND {at_place} AND {tried}
+    RETURNING {endpoint}, audited(NULL, 'webhook', w.id::text, 'paused')""")
+_PAUSE_DISPLACED: Final = _statement("""
     UPDATE webhooks AS w
-    SET :lease, status = 'paused', paused_reason = coalesce(paused_reason, $7::text),
+    SET {renewed}, status = 'paused', paused_reason = coalesce(paused_reason, :reason::text),
         updated_at = clock_timestamp()
     FROM keys AS k
-    WHERE k.id = w.key_id AND w.id = $1 AND w.lease = $2
-        AND w.epoch = $4 AND w.seq = $5 AND w.tag = $6
-    RETURNING :told, audited(NULL, 'webhook', w.id::text, 'paused')""")
-_TESTED = _query(""":logged
-    UPDATE webhooks AS w SET :lease, test_message_id = NULL
+    WHERE {held} AND {at_place}
+    RETURNING {endpoint}, audited(NULL, 'webhook', w.id::text, 'paused')""")
+_RECORD_TEST: Final = _statement("""{logged}
+    UPDATE webhooks AS w SET {renewed}, test_message_id = NULL
     FROM keys AS k
-    WHERE k.id = w.key_id AND w.id = $1 AND w.lease = $2
-    RETURNING :told""")
-_FORGET = """
+    WHERE {held}
+    RETURNING {endpoint}""")
+_FORGET: Final = """
     UPDATE webhooks SET previous_secret = NULL
     WHERE previous_secret IS NOT NULL AND previous_until <= clock_timestamp()
     RETURNING true"""
-_PRUNE = """
+_PRUNE: Final = """
     WITH old AS (
         SELECT d.id
         FROM webhooks AS w CROSS JOIN LATERAL (
@@ -188,95 +205,112 @@ _PRUNE = """
                 SELECT id FROM webhook_deliveries
                 WHERE webhook_id = w.id
                 ORDER BY id DESC
-                OFFSET $1 LIMIT 1
+                OFFSET :kept LIMIT 1
             )
         ) AS d
         UNION
         SELECT id FROM webhook_deliveries WHERE at < clock_timestamp() - interval '30 days'
-        LIMIT $2
+        LIMIT :limit
     )
     DELETE FROM webhook_deliveries AS d USING old WHERE d.id = old.id
     RETURNING true"""
 
 
 class Leases:
-    """The webhooks that a process holds."""
+    """The leases that a process takes, and what it writes under them."""
 
     def __init__(self, database: Database, seconds: float, reserve: float) -> None:
-        """Hold none yet; each lasts for some seconds, and nothing begins in the last of them."""
+        """Hold no lease yet.
+
+        A lease lasts for `seconds`, and no attempt begins in its last `reserve` seconds.
+        """
         self._database = database
         self._seconds = seconds
         self._reserve = reserve
 
     async def pause_unfit(self) -> None:
-        """Pause those whose key has ended, and those whose place is in another feed."""
-        for row in await self._database.fetch(_PAUSE):
+        """Pause the webhooks whose key has ended, and those whose place is in another feed."""
+        for row in await self._database.fetch(*render(_PAUSE)):
             log.warning("webhook %s was paused: %s", row["id"], row["paused_reason"])
 
-    async def take(self, head: Head, most: int) -> list[Endpoint]:
-        """Take leases of webhooks that something is to be sent to and that nobody holds."""
+    async def take(self, head: Head, limit: int) -> list[Endpoint]:
+        """Take leases of webhooks that have something to be sent and that no process holds."""
         until, lease = self._until(), uuid4()
-        end = (head.epoch, head.seq)
-        rows = await self._database.fetch(_TAKE, most, lease, self._seconds, *end)
-        return [_endpoint(row, lease, until) for row in rows]
+        query = render(
+            _TAKE,
+            epoch=head.epoch,
+            seq=head.seq,
+            limit=limit,
+            lease=lease,
+            lease_seconds=self._seconds,
+        )
+        return [_endpoint(row, lease, until) for row in await self._database.fetch(*query)]
 
     async def give_back(self, endpoint: Endpoint) -> None:
-        """Let others have a webhook."""
-        await self._database.fetchrow(_GIVE_BACK, endpoint.id, endpoint.lease)
+        """End a lease, so that another process can take the webhook."""
+        query = render(_GIVE_BACK, id=endpoint.id, lease=endpoint.lease)
+        await self._database.fetchrow(*query)
 
-    async def passed(self, endpoint: Endpoint, to: Position) -> Endpoint:
-        """Move on behind changes that are not for the receiver."""
-        return await self._write(endpoint, _PASSED, *endpoint.position, to.seq, to.tag)
+    async def skip(self, endpoint: Endpoint, to: Position) -> Endpoint:
+        """Move behind changes that the receiver does not get."""
+        return await self._write(endpoint, _SKIP, **_moved(endpoint, to))
 
-    async def taken(self, endpoint: Endpoint, delivery: Delivery, to: Position) -> Endpoint:
-        """Move on behind a change that the receiver has taken."""
-        return await self._write(endpoint, _TAKEN, *delivery, *endpoint.position, to.seq, to.tag)
+    async def record_success(
+        self, endpoint: Endpoint, delivery: Delivery, to: Position
+    ) -> Endpoint:
+        """Log an attempt, and move behind the change that the receiver has taken."""
+        values = delivery._asdict() | _moved(endpoint, to)
+        return await self._write(endpoint, _SUCCEED, **values)
 
-    async def failed(self, endpoint: Endpoint, delivery: Delivery, seconds: float) -> Endpoint:
-        """Have the next attempt made after some seconds."""
-        values = (*delivery, *endpoint.position, seconds, endpoint.url)
-        return await self._write(endpoint, _FAILED, *values)
+    async def record_failure(
+        self, endpoint: Endpoint, delivery: Delivery, delay_seconds: float
+    ) -> Endpoint:
+        """Log an attempt, and have the next one made after some seconds."""
+        values = delivery._asdict() | _place(endpoint)
+        values |= {"delay_seconds": delay_seconds, "url": endpoint.url}
+        return await self._write(endpoint, _FAIL, **values)
 
-    async def given_up(
+    async def give_up(
         self, endpoint: Endpoint, delivery: Delivery, reason: PausedReason
     ) -> Endpoint:
-        """Make no other attempt, and say why."""
-        values = (*delivery, *endpoint.position, reason.value, endpoint.url)
-        written = await self._write(endpoint, _GIVEN_UP, *values)
+        """Log an attempt, and pause the webhook for a reason."""
+        values = delivery._asdict() | _place(endpoint)
+        values |= {"reason": reason.value, "url": endpoint.url}
+        paused = await self._write(endpoint, _GIVE_UP, **values)
         log.warning("webhook %s was paused: %s", endpoint.id, reason)
-        return written
+        return paused
 
-    async def lost_place(self, endpoint: Endpoint) -> None:
-        """Pause a webhook whose place is not in the feed any more."""
+    async def pause_displaced(self, endpoint: Endpoint) -> None:
+        """Pause a webhook whose place is no longer in the feed."""
         log.warning("webhook %s was paused: %s", endpoint.id, PausedReason.RESYNC_REQUIRED)
         reason = PausedReason.RESYNC_REQUIRED.value
-        await self._write(endpoint, _LOST_PLACE, *endpoint.position, reason)
+        await self._write(endpoint, _PAUSE_DISPLACED, **_place(endpoint), reason=reason)
 
-    async def tested(self, endpoint: Endpoint, delivery: Delivery) -> Endpoint:
-        """Write down how a test went."""
-        return await self._write(endpoint, _TESTED, *delivery)
+    async def record_test(self, endpoint: Endpoint, delivery: Delivery) -> Endpoint:
+        """Log the attempt to send a test message."""
+        return await self._write(endpoint, _RECORD_TEST, **delivery._asdict())
 
     async def forget_secrets(self) -> None:
-        """Delete the secrets that nothing is signed with any more."""
-        await self._database.fetch(_FORGET)
+        """Delete old secrets with which no message is signed any more."""
+        await self._database.fetch(*render(_FORGET))
 
     async def prune(self) -> int:
-        """Delete old deliveries; gives how many, at most 5,000."""
-        return len(await self._database.fetch(_PRUNE, MAX_KEPT, MAX_PRUNED))
+        """Delete old deliveries; give how many were deleted, at most `MAX_PRUNED`."""
+        return len(await self._database.fetch(*render(_PRUNE, kept=MAX_KEPT, limit=MAX_PRUNED)))
 
-    async def _write(self, endpoint: Endpoint, query: str, *values: Any) -> Endpoint:  # noqa: ANN401
-        """Write something of a webhook, again while the database is away; raise if it is not ours.
+    async def _write(self, endpoint: Endpoint, statement: str, **values: Any) -> Endpoint:  # noqa: ANN401
+        """Write to a webhook and renew its lease; raise `LeaseLost` if it is no longer ours.
 
-        What was delivered and can't be written down is delivered once more.
+        While the database is away, try again. A delivery that can't be logged is made once more.
         """
         lease = endpoint.lease
+        values |= {"id": endpoint.id, "lease": lease, "lease_seconds": self._seconds}
+        query = render(statement, **values)
         while True:
             until = self._until()
             try:
-                row = await self._database.fetchrow(
-                    query, endpoint.id, lease, self._seconds, *values
-                )
-            except asyncpg.ForeignKeyViolationError:  # it was deleted: there is no log any more
+                row = await self._database.fetchrow(*query)
+            except asyncpg.ForeignKeyViolationError:  # the webhook was deleted, and its log too
                 raise LeaseLost from None
             except Problem:
                 if asyncio.get_running_loop().time() > endpoint.until + self._reserve:
@@ -291,17 +325,29 @@ class Leases:
         return asyncio.get_running_loop().time() + self._seconds - self._reserve
 
 
+def _place(endpoint: Endpoint) -> dict[str, Any]:
+    """Give the parameters of the place from which was sent."""
+    epoch, seq, tag = endpoint.position
+    return {"from_epoch": epoch, "from_seq": seq, "from_tag": tag}
+
+
+def _moved(endpoint: Endpoint, to: Position) -> dict[str, Any]:
+    """Give the parameters of a move from the endpoint's place to another."""
+    return _place(endpoint) | {"to_seq": to.seq, "to_tag": to.tag}
+
+
 _KNOWN_SCOPES: Final = {scope.value: scope for scope in Scope}
 
 
 def _endpoint(row: Row, lease: UUID, until: float) -> Endpoint:
     scopes = frozenset(_KNOWN_SCOPES[name] for name in row["scopes"] if name in _KNOWN_SCOPES)
+    types = row["types"]
     return Endpoint(
         row["id"],
         lease,
         until,
         row["url"],
-        tuple(of for of in RecordType if not row["types"] or of.value in row["types"]),
+        tuple(type_ for type_ in RecordType if not types or type_.value in types),
         tuple(secret for secret in (row["secret"], row["previous"]) if secret is not None),
         Caller(row["key_id"], scopes),
         Position(row["epoch"], row["seq"], row["tag"]),

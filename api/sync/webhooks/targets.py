@@ -1,196 +1,60 @@
-"""The way to the receivers of webhooks: which addresses may be reached, and no way to others.
+"""Targets: the network to the receivers of webhooks.
 
-Whoever may create a webhook makes this service send requests to a host of their choice (SSRF). So
-a name is resolved here, every address that it has is checked, and one of those that were checked is
-connected to: a name that resolves differently the next time gains nothing. Redirects are not
-followed, and no proxy is read from the environment. Python's `is_global` is no guard: with 3.11
-NAT64, 6to4 and `::127.0.0.1` pass it.
+A host name is resolved here, every address that it has is checked, and the connection is made to
+one of the checked addresses. So a name that resolves differently the next time gains nothing.
+Redirects are not followed, and no proxy is read from the environment.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import ip_address
 from threading import Thread
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
 
 import httpcore
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+from api.sync.webhooks.addresses import (
+    DEFAULT_PORTS,
+    Address,
+    Network,
+    TargetRefused,
+    parse_url,
+    permitted,
+)
 
 _MAX_ADDRESSES: Final = 4
-"""How many addresses of a name are tried."""
+"""How many addresses of a host are tried."""
 _CONNECT_SECONDS: Final = 5.0
 _SLOW_CONNECT: Final = (
-    f"Connecting, or the TLS handshake, had not ended after {_CONNECT_SECONDS:g} s."
+    f"The connection or its TLS handshake was not complete after {_CONNECT_SECONDS:g} s."
 )
 _KEEPALIVE_SECONDS: Final = 5.0
 _MAX_READ: Final = 65_536
-"""How many bytes of an answer are read, and dropped, so that its connection can be used again."""
-
-# https://www.iana.org/assignments/iana-ipv4-special-registry, but for three networks of it that
-# are ordinary ones; and multicast.
-_SPECIAL_4: Final = tuple(
-    map(
-        IPv4Network,
-        (
-            "0.0.0.0/8",
-            "10.0.0.0/8",
-            "100.64.0.0/10",
-            "127.0.0.0/8",
-            "169.254.0.0/16",
-            "172.16.0.0/12",
-            "192.0.0.0/24",
-            "192.0.2.0/24",
-            "192.88.99.0/24",
-            "192.168.0.0/16",
-            "198.18.0.0/15",
-            "198.51.100.0/24",
-            "203.0.113.0/24",
-            "224.0.0.0/4",
-            "240.0.0.0/4",
-            "168.63.129.16/32",  # the host of a machine in Azure, in no registry
-        ),
-    )
-)
-# https://www.iana.org/assignments/iana-ipv6-special-registry within what is global unicast; the
-# rest of IPv6 is refused as a whole: ::/96 (compatible), 64:ff9b:1::/48, fc00::/7, fe80::/10 …
-_GLOBAL_6: Final = IPv6Network("2000::/3")
-_SPECIAL_6: Final = tuple(
-    map(
-        IPv6Network,
-        (
-            "2001::/23",  # Teredo, 2001::/32, among others
-            "2001:db8::/32",
-            "2002::/16",  # 6to4
-            "3fff::/20",
-        ),
-    )
-)
-# Where an IPv4 address stands in the last 32 bits, and is what is reached.
-_MAPPED: Final = IPv6Network("::ffff:0:0/96")
-_NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052; an IPv6-only host reaches IPv4 by these
-
+"""How many bytes of an answer are read and dropped, so that its connection can be used again."""
 
 NETWORK_ERRORS: Final = (
-    OSError,  # of TLS after the handshake too, which httpcore lets through; and a timeout
+    OSError,  # a timeout too, and a TLS error after the handshake, which httpcore does not wrap
     httpcore.NetworkError,
     httpcore.ProtocolError,
     httpcore.TimeoutException,
 )
-"""What the network and the receiver may do to a message."""
-
-
-class TargetRefused(Exception):  # noqa: N818 - it says what happened
-    """A URL or an address that no message is sent to."""
-
-
-def permitted(address: Address, networks: Iterable[Network], *, only: bool = False) -> bool:
-    """Tell whether an address may be reached: with `only`, by its being listed alone."""
-    plain = _plain(address)
-    if any(one in network for network in networks for one in (address, plain)):
-        return True
-    return not only and not _special(plain)
-
-
-def _plain(address: Address) -> Address:
-    """Give the IPv4 address that an IPv6 address leads to; itself, if to none."""
-    if isinstance(address, IPv6Address) and (address in _MAPPED or address in _NAT64):
-        return IPv4Address(int(address) & 0xFFFFFFFF)
-    return address
-
-
-def _special(address: Address) -> bool:
-    if isinstance(address, IPv4Address):
-        return any(address in network for network in _SPECIAL_4)
-    return address not in _GLOBAL_6 or any(address in network for network in _SPECIAL_6)
-
-
-# --- URLs ------------------------------------------------------------------------------------
-
-
-class Target(NamedTuple):
-    """A URL, taken apart once."""
-
-    scheme: str
-    host: str  # without brackets, and without a dot at its end
-    port: int
-    path: str  # with its query
-
-    @property
-    def url(self) -> httpcore.URL:
-        """Give the parts as they are, to be read by nobody again."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return httpcore.URL(
-            scheme=self.scheme.encode(),
-            host=host.encode(),
-            port=self.port,
-            target=self.path.encode(),
-        )
-
-
-_PORTS: Final = {"https": 443, "http": 80}
-_NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\Z")
-
-
-def parsed(url: str) -> Target:
-    """Take a URL apart, or say why nothing is sent to it."""
-    try:
-        parts = urlsplit(url)
-        host, port = (parts.hostname or "").removesuffix("."), parts.port
-    except ValueError:
-        raise TargetRefused("It is no URL.") from None
-    if parts.scheme not in _PORTS:
-        raise TargetRefused("Its scheme is `https`.")
-    if "@" in parts.netloc:
-        raise TargetRefused("It has no user and no password.")
-    if parts.fragment:
-        raise TargetRefused("It has no fragment.")
-    bracketed = "[" in parts.netloc
-    if port == 0 or not (_literal(host) if ":" in host else not bracketed and _NAME.match(host)):
-        raise TargetRefused("It names no host.")
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Target(parts.scheme, host, port or _PORTS[parts.scheme], path)
-
-
-def _literal(host: str) -> Address | None:
-    """Read a host that is an address, in any spelling that the system's resolver takes."""
-    with suppress(OSError, ValueError):
-        found = socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
-        return ip_address(found[0][4][0])
-    return None
-
-
-def check_url(url: str, networks: Sequence[Network]) -> None:
-    """Refuse a URL that nothing can be sent to, as far as that can be told by looking at it."""
-    target = parsed(url)
-    plain = target.scheme == "http"
-    if plain and not networks:
-        raise TargetRefused("Its scheme is `https`.")
-    address = _literal(target.host)
-    if address is not None and not permitted(address, networks, only=plain):
-        raise TargetRefused("Its address may not be reached.")
-
-
-# --- requests --------------------------------------------------------------------------------
+"""The errors that the network or the receiver may cause."""
 
 
 class Resolver:
-    """Names to addresses, in threads of its own: a name server that is slow delays no others.
+    """Resolves host names in threads of its own, so that a slow name server delays nothing else.
 
-    The loop's own threads are few, and other work waits for them. These are daemons, because
-    nothing ends a look-up before its time, and the end of the process waits for an executor's.
+    The event loop's own threads are few, and other work waits for them. These threads are daemons,
+    because a look-up can't be cancelled, and a process waits for an executor's threads at its end.
     """
 
     def __init__(self, threads: int) -> None:
-        """Have no thread yet."""
+        """Start without a thread; there are never more than `threads`."""
         self._free = asyncio.Semaphore(threads)
 
     async def addresses(self, host: str, port: int) -> list[Address]:
@@ -206,29 +70,29 @@ class Resolver:
 
         try:
             Thread(target=work, name="resolve", daemon=True).start()
-        except RuntimeError:  # the system lets us have no more
+        except RuntimeError:  # the system allows no more threads
             self._free.release()
             raise
         try:
-            found = await asyncio.wrap_future(look)
+            addresses = await asyncio.wrap_future(look)
         except (OSError, UnicodeError):
-            raise httpcore.ConnectError("The name has no address.") from None
-        return list(dict.fromkeys(found))
+            raise httpcore.ConnectError("The host name has no address.") from None
+        return list(dict.fromkeys(addresses))
 
 
 def _look_up(look: Future[list[Address]], host: str, port: int) -> None:
-    """Ask the system's resolver, and hand its answer to whoever still waits for that."""
+    """Ask the system's resolver, and pass its answer on unless nobody waits for it any more."""
     if not look.set_running_or_notify_cancel():
         return
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        look.set_result([ip_address(each[4][0]) for each in found])
-    except Exception as error:  # noqa: BLE001 - it is raised where the answer is waited for
+        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        look.set_result([ip_address(entry[4][0]) for entry in entries])
+    except Exception as error:  # noqa: BLE001 - it is raised where the answer is awaited
         look.set_exception(error)
 
 
 class _Guarded(httpcore.AsyncNetworkBackend):
-    """Connects to addresses that were checked, and to nothing else."""
+    """Connects only to addresses that were checked."""
 
     def __init__(self, resolver: Resolver, networks: Sequence[Network], *, only: bool) -> None:
         self._resolver = resolver
@@ -244,11 +108,13 @@ class _Guarded(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Connect to a host, if every address of it may be reached."""
+        """Connect to a host if every address that it has may be reached."""
         addresses = await self._resolver.addresses(host, port)
         if not all(permitted(each, self._networks, only=self._only) for each in addresses):
-            raise TargetRefused("The host has an address that may not be reached.")
-        failure: Exception = httpcore.ConnectError("The name has no address.")
+            raise TargetRefused(
+                "The host has an address that may not be reached: it is private or special."
+            )
+        failure: Exception = httpcore.ConnectError("The host name has no address.")
         for address in addresses[:_MAX_ADDRESSES]:
             try:
                 return await self._network.connect_tcp(
@@ -259,8 +125,8 @@ class _Guarded(httpcore.AsyncNetworkBackend):
         raise failure
 
 
-class Answered(NamedTuple):
-    """What a receiver said."""
+class TargetAnswer(NamedTuple):
+    """The parts of a receiver's answer that matter here."""
 
     status: int
     retry_after: str | None
@@ -269,19 +135,22 @@ class Answered(NamedTuple):
 class Targets:
     """Sends messages to receivers."""
 
-    def __init__(self, networks: Sequence[Network], most: int) -> None:
-        """Be ready to send to `most` receivers at a time; `networks` may be reached besides."""
-        self._resolver = Resolver(most)
+    def __init__(self, networks: Sequence[Network], limit: int) -> None:
+        """Prepare to send to `limit` receivers at a time.
+
+        `networks` may be reached although their addresses are special.
+        """
+        self._resolver = Resolver(limit)
         self._networks = networks
-        self._most = most
+        self._limit = limit
         self._pools: dict[str, httpcore.AsyncConnectionPool] = {}
         self._making_pool = asyncio.Lock()
 
     async def post(
         self, url: str, headers: Sequence[tuple[bytes, bytes]], body: bytes, seconds: float
-    ) -> Answered:
-        """Send a message, once; raise `TimeoutError` where no answer came in time."""
-        target = parsed(url)
+    ) -> TargetAnswer:
+        """Send a message once; raise `TimeoutError` if no answer comes in time."""
+        target = parse_url(url)
         pool = await self._pool(target.scheme)
         answered = None
         try:
@@ -295,10 +164,10 @@ class Targets:
                     extensions={"timeout": {"connect": _CONNECT_SECONDS}},
                 ) as response,
             ):
-                answered = Answered(response.status, _retry_after(response.headers))
+                answered = TargetAnswer(response.status, _retry_after(response.headers))
                 await _drop(response)
         except NETWORK_ERRORS as error:
-            if answered is None:  # else the answer is known, and its body of no interest
+            if answered is None:  # otherwise the answer is known, and its body does not matter
                 if isinstance(error, httpcore.ConnectTimeout):
                     raise httpcore.ConnectTimeout(_SLOW_CONNECT) from None
                 raise
@@ -318,7 +187,7 @@ class Targets:
                 self._pools[scheme] = httpcore.AsyncConnectionPool(
                     ssl_context=trusted,
                     max_connections=None,
-                    max_keepalive_connections=self._most,
+                    max_keepalive_connections=self._limit,
                     keepalive_expiry=_KEEPALIVE_SECONDS,
                     # Messages over plain HTTP stay within the networks listed for it.
                     network_backend=_Guarded(self._resolver, self._networks, only=scheme == "http"),
@@ -326,18 +195,18 @@ class Targets:
         return self._pools[scheme]
 
     async def close(self) -> None:
-        """Disconnect."""
+        """Close all connections."""
         for pool in self._pools.values():
             await pool.aclose()
 
 
 def _retry_after(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    found = (value for name, value in headers if name.lower() == b"retry-after")
-    return next((value.decode("latin-1") for value in found), None)
+    values = (value for name, value in headers if name.lower() == b"retry-after")
+    return next((value.decode("latin-1") for value in values), None)
 
 
 async def _drop(response: httpcore.Response) -> None:
-    """Read a body to its end, if that is near."""
+    """Read a body to its end, but not much more than `_MAX_READ` bytes of it."""
     read = 0
     async for chunk in response.aiter_stream():
         read += len(chunk)

@@ -1,0 +1,249 @@
+"""Following: how a process keeps up with the change feed.
+
+Changes are numbered in the background, forty times a second while there is work, and before each
+reading. Whoever waits for a change is woken when the feed has moved on. Readings that several
+readers ask for at the same time are made once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, NamedTuple
+
+from api.core.background import FailureLog, meanwhile
+from api.core.db import DATABASE_ERRORS, Database
+from api.core.errors import unavailable
+from api.core.request import Request
+from api.core.sql import render
+from api.sync.feed.numbering import Head, Numberer, read_head
+from api.sync.feed.stretches import (
+    Position,
+    Stretch,
+    read_position,
+    read_stretch,
+    resync_required,
+)
+from schemas.vocabularies import RecordType
+
+EAGER_SECONDS: Final = 0.025
+IDLE_SECONDS: Final = 0.25
+LIVELY_SECONDS: Final = 1.0
+"""How long after a change the next one is looked for eagerly."""
+SHARED_SECONDS: Final = 0.025
+"""How long a reading may be given to other readers: later, a record in it may have been hidden."""
+MAX_READINGS: Final = 8
+_IS_STANDBY: Final = "SELECT pg_is_in_recovery() AS is_standby"
+
+log = logging.getLogger("claim_records")
+
+
+class _Reading(NamedTuple):
+    """A stretch that is being read or was read."""
+
+    began: float  # on the loop's clock
+    task: asyncio.Task[Stretch]
+
+    def may_be_shared(self, now: float) -> bool:
+        """Tell whether a reader who asks now may have this reading.
+
+        It holds records that were visible when it was read, and such a record may have been hidden
+        since. A reading without changes stays right for as long as the head is the same.
+        """
+        if not self.task.done():
+            return True
+        if self.task.cancelled() or self.task.exception():
+            return False
+        return now - self.began < SHARED_SECONDS or not self.task.result().changes
+
+
+class Feed:
+    """The change feed, for as long as the process lives."""
+
+    def __init__(self, database: Database) -> None:
+        """Start without knowing the feed; :meth:`following` begins to look."""
+        self._database = database
+        self._numberer = Numberer(database)
+        self.head: Head | None = None
+        self.stopping = asyncio.Event()
+        self.streams = 0
+        """How many streams are open."""
+        self._wanted = asyncio.Event()
+        self._waiting: list[asyncio.Future[Head]] = []
+        self._moved = asyncio.Event()
+        self._watchers = 0
+        self._last_move = 0.0  # on the loop's clock
+        self._readings: OrderedDict[Any, _Reading] = OrderedDict()
+
+    @property
+    def certain(self) -> bool:
+        """Whether the known end is the real end; false while numbering takes too long to tell."""
+        return self._numberer.certain
+
+    # --- the end of the feed -----------------------------------------------------------------
+
+    async def catch_up(self) -> Head:
+        """Give the end of the feed, behind everything that was committed before this call.
+
+        Where numbering takes too long, because another process numbers a very large import, give
+        the end that was last stored.
+        """
+        future: asyncio.Future[Head] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        self._wanted.set()
+        try:
+            async with asyncio.timeout(self._database.settings.acquire_seconds):
+                return await future
+        except TimeoutError:
+            self._numberer.certain = False
+            head = await read_head(self._database)
+            # Other processes may have got further, and may have given out cursors from there.
+            if self.head is None or _is_behind(self.head, head):
+                self._note(head)
+            return self.head or head
+
+    async def moved(self, place: Head | Position, seconds: float, *, eager: bool = True) -> bool:
+        """Wait until the feed goes on behind a place; give false if it does not in this time.
+
+        It has also gone on if it is another feed now. False is given at once when the service
+        stops. A caller who is not `eager` may learn of a change a quarter of a second later.
+        """
+        self._watchers += eager
+        if eager:
+            self._wanted.set()
+        try:
+            async with asyncio.timeout(seconds):
+                while not self.stopping.is_set():
+                    if self.head is not None and _is_behind(place, self.head):
+                        return True
+                    await self._moved.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._watchers -= eager
+        return False
+
+    def stop(self) -> None:
+        """End all waiting, because the service is about to stop."""
+        self.stopping.set()
+        self._moved.set()
+
+    # --- reading -----------------------------------------------------------------------------
+
+    async def behind(
+        self, position: Position, limit: int, types: Collection[RecordType] = ()
+    ) -> Stretch:
+        """Read the changes behind a position, up to the end of the feed that is known now.
+
+        Raises `resync-required` if the position belongs to another feed. Readers who ask for the
+        same at the same time share one reading, so that all streams at the end of the feed cost as
+        much as one.
+        """
+        head = self.head or await self.catch_up()
+        if position.epoch != head.epoch or position.seq > head.seq:
+            if position.epoch == head.epoch and await self._is_standby():
+                raise unavailable(
+                    "This standby of the database has not received the change at this cursor yet."
+                )
+            raise resync_required(
+                "The database was restored from a copy, and this cursor belongs to the feed before."
+            )
+        key = (position, limit, frozenset(types), head)
+        now = asyncio.get_running_loop().time()
+        reading = self._readings.pop(key, None)
+        if reading is None or not reading.may_be_shared(now):
+            task = asyncio.create_task(read_stretch(self._database, head, position, limit, types))
+            task.add_done_callback(lambda done: self._forget_failed(key, done))
+            reading = _Reading(now, task)
+        self._readings[key] = reading
+        if len(self._readings) > MAX_READINGS:
+            self._readings.popitem(last=False)
+        return await asyncio.shield(reading.task)
+
+    async def position(self, seq: int) -> Position:
+        """Give the position behind a number that the feed has reached."""
+        head = self.head or await self.catch_up()
+        return await read_position(self._database, head, seq)
+
+    async def _is_standby(self) -> bool:
+        """Tell whether the database follows another one, which may have got further."""
+        row = await self._database.fetchrow(*render(_IS_STANDBY))
+        return row is not None and row["is_standby"]
+
+    def _forget_failed(self, key: Any, task: asyncio.Task[Stretch]) -> None:  # noqa: ANN401
+        if task.cancelled() or task.exception():
+            reading = self._readings.get(key)
+            if reading is not None and reading.task is task:
+                del self._readings[key]
+
+    # --- in the background -------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[None]:
+        """Keep numbering committed changes in the background."""
+        async with meanwhile(self._follow()):
+            try:
+                yield
+            finally:
+                self.stop()
+
+    async def _follow(self) -> None:
+        failures = FailureLog("the change feed is not numbered")
+        try:
+            while True:
+                await self._rest(failing=failures.failing)
+                waiting, self._waiting = self._waiting, []
+                try:
+                    head = await self._numberer.number(waits=bool(waiting) or not self.certain)
+                except DATABASE_ERRORS as error:
+                    failures.record(error)
+                    _refuse(waiting)
+                    self._numberer.disconnect()
+                    continue
+                failures.clear()
+                self._note(head)
+                for future in waiting:
+                    if not future.done():
+                        future.set_result(head)
+        finally:
+            self._numberer.disconnect()
+
+    async def _rest(self, *, failing: bool) -> None:
+        """Sleep until it is time to number again, or until somebody asks."""
+        lively = asyncio.get_running_loop().time() - self._last_move < LIVELY_SECONDS
+        eager = (lively or self._watchers) and not failing
+        with suppress(TimeoutError):
+            async with asyncio.timeout(EAGER_SECONDS if eager else IDLE_SECONDS):
+                await self._wanted.wait()
+        self._wanted.clear()
+
+    def _note(self, head: Head) -> None:
+        """Remember the end of the feed, and wake everybody who waits for it to move."""
+        if head == self.head:
+            return
+        self.head = head
+        self._readings.clear()  # they were made with the old head, which nobody asks for any more
+        self._last_move = asyncio.get_running_loop().time()
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+
+def _is_behind(place: Head | Position, head: Head) -> bool:
+    """Tell whether a place lies before the end of the feed, or in another feed."""
+    return head.epoch != place.epoch or head.seq > place.seq
+
+
+def _refuse(waiting: list[asyncio.Future[Head]]) -> None:
+    problem = unavailable("The change feed can't be numbered now.")
+    for future in waiting:
+        if not future.done():
+            future.set_exception(problem)
+
+
+def feed_of(request: Request) -> Feed:
+    """Give the feed of this process."""
+    feed: Feed = request.app.state["feed"]
+    return feed

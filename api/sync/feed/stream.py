@@ -1,0 +1,245 @@
+"""Changes as they come: `GET /v1/changes/stream`, a stream of Server-Sent Events."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing
+from itertools import chain
+from typing import Final
+
+from litestar import get
+from litestar.types import Receive, Send
+from litestar.types import Scope as AsgiScope
+
+from api.core.caller import ANYTHING
+from api.core.errors import RESYNC_REQUIRED, Problem
+from api.core.filters import read_query
+from api.core.request import (
+    Answer,
+    Request,
+    Stream,
+    caller,
+    encoded,
+    gone,
+    still_admitted,
+)
+from api.document import Operation, refusals
+from api.sync.feed import positions
+from api.sync.feed.changes import CREATED, DEFAULT_CHANGES, DELETED
+from api.sync.feed.following import feed_of
+from api.sync.feed.positions import SINCE, START, TYPES
+from api.sync.feed.stretches import Position, Stretch
+from api.sync.feed.visible import VisibleChange, visible_change
+from schemas.changes import Change, UpToDate
+from schemas.examples import CURSOR
+from schemas.vocabularies import RecordType
+
+HEARTBEAT_SECONDS: Final = 14.0
+"""How long a stream may be silent: less than the 15 s that the contract allows."""
+PIECE_BYTES: Final = 65_536
+"""How much of a stream is written at once; the next piece is written when the client took this."""
+RECHECK_SECONDS: Final = 1.0
+"""How long after its key was withdrawn a stream goes on at most."""
+EVENT_STREAM: Final = "text/event-stream"
+_PARAMETERS: Final = {parameter.name: parameter for parameter in (SINCE, TYPES)}
+_PATH: Final = "/v1/changes/stream"
+_COMMENT: Final = b":\n\n"
+_NEVER: Final = 2**63
+"""A number that no feed reaches."""
+
+STREAM_CHANGES = Operation(
+    tag="changes",
+    description="""\
+Sends the same changes as they come, as Server-Sent Events. An event is a few lines, each with a \
+name and a value, and ends with an empty line. The examples below show the `data` alone; the whole \
+stream looks like this:
+
+```
+event: change
+id: Z3Vlsb…
+data: {"seq":41,"op":"created","type":"claim","id":"147fa90f-…","version":1,"at":"…","record":{…}}
+
+event: up-to-date
+id: Z3Vlsb…
+data: {"next_cursor":"Z3Vlsb…"}
+
+:
+
+```
+
+There are three events. `change` has a change as its `data`. `up-to-date` says that the end of the \
+feed is reached for now. `resync-required` carries a problem; it has no `id`, and it is the last \
+event of its stream. A line with only a colon is a comment. It is sent when nothing else was sent \
+for 15 s.
+
+Each event's `id` is a cursor. To go on behind an event, connect again and send its `id` in \
+`Last-Event-ID`, as browsers do by themselves. The stream ends when the service stops and when the \
+key is withdrawn: connect again then.
+
+Most generated clients read an answer to its end, and a stream has no end. Use a client for \
+Server-Sent Events instead, such as httpx-sse or, where no key is needed, the `EventSource` of \
+browsers; or use `GET /v1/changes` with `wait`.""",
+    parameters=tuple(_PARAMETERS.values()),
+    header_parameters=("LastEventId",),
+    told="A stream of events, which goes on until the client or the service ends it.",
+    answer=(Change, UpToDate, "Problem"),
+    media_type=EVENT_STREAM,
+    headers=("X-Accel-Buffering",),
+    example={
+        "change": ("The data of `event: change`", CREATED),
+        "deletion": ("The same, for a record that was deleted", DELETED),
+        "up-to-date": ("The data of `event: up-to-date`", UpToDate(next_cursor=CURSOR)),
+        "resync-required": (
+            "The data of `event: resync-required`",
+            Problem(RESYNC_REQUIRED, export="/v1/export").document(_PATH),
+        ),
+    },
+    refusals=(refusals.BAD_PAGE, refusals.RESYNC_REQUIRED, refusals.UNAVAILABLE),
+)
+
+
+@get(
+    "/v1/changes/stream",
+    operation_id="streamChanges",
+    opt={"operation": STREAM_CHANGES, "reads": ANYTHING},
+)
+async def stream_changes(request: Request) -> Answer:
+    """Stream changes."""
+    given = read_query(request.scope["query_string"], _PARAMETERS)
+    feed, who, types = feed_of(request), caller(request), positions.types_of(given)
+    begin = request.headers.get("last-event-id") or given.get("since", START)
+    position = await positions.since(feed, begin, who, types)
+    # A cursor that can't be used is answered with a status, which must come before the stream.
+    await feed.behind(position, 1)
+    return EventStream(request, position, types)
+
+
+class EventStream(Stream):
+    """An answer without an end: the feed as Server-Sent Events (WHATWG HTML, section 9.2).
+
+    Nothing is stored for a client that reads slowly. It is sent the next stretch when it has taken
+    the one before, and is disconnected if it takes nothing for too long.
+    """
+
+    __slots__ = ("_heartbeat", "_position", "_request", "_types")
+
+    def __init__(
+        self,
+        request: Request,
+        position: Position,
+        types: tuple[RecordType, ...],
+        heartbeat: float = HEARTBEAT_SECONDS,
+    ) -> None:
+        """Begin behind a position."""
+        super().__init__(EVENT_STREAM, {"x-accel-buffering": "no"})
+        self._request, self._position, self._types = request, position, types
+        self._heartbeat = heartbeat
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Send events until the client leaves, the service stops, or the key is withdrawn."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        if scope["state"].get("head"):
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
+        leaving = asyncio.create_task(gone(receive))
+        feed = feed_of(self._request)
+        feed.streams += 1
+        try:
+            async with aclosing(self._pieces(leaving)) as pieces:
+                async for piece in pieces:
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            feed.streams -= 1
+            leaving.cancel()
+
+    async def _pieces(self, leaving: asyncio.Task[None]) -> AsyncGenerator[bytes, None]:
+        """Write the events of one stretch after another, and a comment where there are none."""
+        feed, position = feed_of(self._request), self._position
+        announced: Position | None = None  # where the client was last told that it is up to date
+        owed = True  # whether the client is to be told when it reaches the end
+        last = time.monotonic()
+        while not (feed.stopping.is_set() or leaving.done()) and await self._admitted():
+            stretch: Stretch | None = None
+            changes: list[tuple[Position, VisibleChange]] = []
+            try:
+                stretch = await feed.behind(position, DEFAULT_CHANGES)
+            except Problem as problem:
+                if problem.kind is RESYNC_REQUIRED:
+                    yield event("resync-required", "", encoded(problem.document(_PATH)))
+                    return
+                # Any other problem is that the database is away: the stream waits for it.
+            late, at_end = time.monotonic() - last >= self._heartbeat, False
+            if stretch is not None:
+                changes, position = self._visible_changes(stretch), stretch.to
+                owed = owed or bool(changes)
+                at_end = stretch.up_to_date and feed.certain
+                at_end = at_end and position != announced and (owed or late)
+            events = chain(
+                (self._change(place, change) for place, change in changes),
+                [self._up_to_date(position)] if at_end else [],
+                [_COMMENT] if late and not (changes or at_end) else [],
+            )
+            for piece in join_events(events):
+                if feed.stopping.is_set() or leaving.done():
+                    return
+                yield piece
+                last = time.monotonic()
+            if at_end:
+                announced, owed = position, False
+            if stretch is None or stretch.up_to_date:
+                behind = position if stretch else position._replace(seq=_NEVER)
+                left = last + self._heartbeat - time.monotonic()
+                await feed.moved(behind, min(RECHECK_SECONDS, left))
+
+    def _visible_changes(self, stretch: Stretch) -> list[tuple[Position, VisibleChange]]:
+        """Give the changes that this reader asked for and may see, each with its position."""
+        who, epoch = caller(self._request), stretch.to.epoch
+        return [
+            (Position(epoch, change.seq, change.tag), visible)
+            for change in stretch.changes
+            if change.type in self._types and (visible := visible_change(change, who))
+        ]
+
+    def _change(self, place: Position, change: VisibleChange) -> bytes:
+        return event("change", self._cursor(place), change.encoded())
+
+    def _up_to_date(self, position: Position) -> bytes:
+        cursor = self._cursor(position)
+        return event("up-to-date", cursor, encoded(UpToDate(next_cursor=cursor)))
+
+    def _cursor(self, position: Position) -> str:
+        return positions.written(position, caller(self._request), self._types)
+
+    async def _admitted(self) -> bool:
+        """Tell whether the key is still valid."""
+        try:
+            await still_admitted(self._request)
+        except Problem:
+            return False
+        return True
+
+
+def join_events(events: Iterable[bytes]) -> Iterator[bytes]:
+    """Join events into pieces of about `PIECE_BYTES`, each made only when it is asked for."""
+    joined: list[bytes] = []
+    size = 0
+    for each in events:
+        joined.append(each)
+        size += len(each)
+        if size >= PIECE_BYTES:
+            yield b"".join(joined)
+            joined, size = [], 0
+    if joined:
+        yield b"".join(joined)
+
+
+def event(name: str, identity: str, data: bytes) -> bytes:
+    """Write an event. JSON has no line breaks, so the data are one line."""
+    return b"event: %b\n%bdata: %b\n\n" % (
+        name.encode(),
+        b"id: %b\n" % identity.encode() if identity else b"",
+        data,
+    )

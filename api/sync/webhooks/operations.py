@@ -1,0 +1,212 @@
+"""Operations on webhooks, as the OpenAPI document describes them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from api.access.keys import NO_IDEMPOTENCY_KEY
+from api.core.filters import Parameter
+from api.core.request import MERGE_PATCH
+from api.core.resource import CURSOR, LIMIT
+from api.document import Link, Operation, refusals
+from schemas.base import Id
+from schemas.examples import CLAIM_ID, KEY_ID, MESSAGE_ID, WEBHOOK_ID
+from schemas.vocabularies import RecordType, WebhookStatus
+from schemas.webhooks import (
+    MAX_WEBHOOKS,
+    IssuedWebhook,
+    Webhook,
+    WebhookCreate,
+    WebhookDelivery,
+    WebhookDeliveryPage,
+    WebhookPage,
+    WebhookReplay,
+    WebhookRotate,
+    WebhookTest,
+    WebhookUpdate,
+)
+
+_ID: Final = Parameter("id", Id, "The webhook's id.")
+_EXAMPLE: Final = Webhook(
+    id=WEBHOOK_ID,
+    key_id=KEY_ID,
+    url="https://desk.example/hooks/claims",
+    description="The desk's own copy",
+    types=[RecordType.CLAIM, RecordType.DENIAL],
+    status=WebhookStatus.ACTIVE,
+    paused_reason=None,
+    seq=41,
+    attempts=0,
+    failing_since=None,
+    next_attempt_at=None,
+    previous_until=None,
+    created_at="2024-12-19T10:00:00.250000Z",
+    updated_at="2024-12-19T10:00:00.250000Z",
+)
+_SHOWN_ONCE: Final = "whsec_ (44 more characters)"
+_ISSUED: Final = IssuedWebhook(**msgspec.structs.asdict(_EXAMPLE), secret=_SHOWN_ONCE)
+_DELIVERY: Final = WebhookDelivery(
+    id=7,
+    message_id=MESSAGE_ID,
+    event="claim.updated",
+    record_type=RecordType.CLAIM,
+    record_id=CLAIM_ID,
+    version=2,
+    seq=41,
+    attempt=1,
+    at="2024-12-19T10:00:00.250000Z",
+    milliseconds=38,
+    status=204,
+    error=None,
+)
+_OF_ONE: Final = (refusals.NOT_FOUND, refusals.UNAVAILABLE)
+_OF_ENDED_KEYS: Final = (
+    " If your key also has the scope `keys`, this includes the webhooks of keys that were revoked "
+    "or have expired: their own keys can't reach them any more."
+)
+
+LIST_WEBHOOKS = Operation(
+    tag="webhooks",
+    description="Gives the webhooks of your key, newest first, without their secrets."
+    + _OF_ENDED_KEYS,
+    parameters=(LIMIT, CURSOR),
+    told="A page of webhooks.",
+    answer=(WebhookPage,),
+    headers=("Link",),
+    example=WebhookPage(
+        items=[_EXAMPLE], next_cursor=None, total=None, total_is_lower_bound=False, included={}
+    ),
+    refusals=(refusals.BAD_PAGE, refusals.UNAVAILABLE),
+)
+CREATE_WEBHOOK = Operation(
+    tag="webhooks",
+    description=f"""\
+Makes a webhook. From now on, every change that your key may see is sent to its URL. The answer \
+shows the webhook's secret, this once. A key has at most {MAX_WEBHOOKS} webhooks. They are paused \
+when the key is revoked or expires.
+
+The messages follow Standard Webhooks; `webhooks` in this document describes them. They are sent \
+one after another, in the order of the feed, and a message may be sent twice. Only a 2xx answer \
+counts as success. Otherwise the message is sent again, under the same id, after 5 s, 5 min, \
+30 min, 2 h, 5 h, 10 h, 14 h, 20 h and 24 h, or later if the answer's `Retry-After` says so. If \
+the last attempt fails too, the webhook is paused. An answer of 410 pauses it at once.
+
+{NO_IDEMPOTENCY_KEY}""",
+    body=WebhookCreate,
+    body_example=WebhookCreate(
+        url=_EXAMPLE.url, description=_EXAMPLE.description, types=_EXAMPLE.types
+    ),
+    callbacks=("recordChanged", "webhookTested"),
+    told="The webhook with its secret. Store it now.",
+    answer=(IssuedWebhook,),
+    example=_ISSUED,
+    status=201,
+    headers=("Location",),
+    links=(Link("getWebhook", {"id": "$response.body#/id"}, "The webhook's id."),),
+    refusals=(*refusals.WRITE_JSON, refusals.TOO_MANY),
+)
+GET_WEBHOOK = Operation(
+    tag="webhooks",
+    description=f"Gives a webhook of your key, without its secret.{_OF_ENDED_KEYS}",
+    path_parameters=(_ID,),
+    told="The webhook.",
+    answer=(Webhook,),
+    example=_EXAMPLE,
+    refusals=(refusals.BAD_QUERY, *_OF_ONE),
+)
+UPDATE_WEBHOOK = Operation(
+    tag="webhooks",
+    description="Changes a webhook's URL, description or types, pauses it, or resumes it. A paused "
+    "webhook keeps its place in the feed. New `types` apply to all changes behind that place.",
+    path_parameters=(_ID,),
+    body=WebhookUpdate,
+    body_type=MERGE_PATCH,
+    body_example=WebhookUpdate(paused=False),
+    told="The changed webhook.",
+    answer=(Webhook,),
+    example=_EXAMPLE,
+    refusals=(
+        *(refusal for refusal in refusals.WRITE_JSON if refusal is not refusals.NOT_JSON),
+        refusals.NOT_A_PATCH,
+        refusals.NOT_FOUND,
+    ),
+)
+DELETE_WEBHOOK = Operation(
+    tag="webhooks",
+    description=f"Deletes a webhook and the list of its deliveries.{_OF_ENDED_KEYS}",
+    path_parameters=(_ID,),
+    told="The webhook is deleted.",
+    answer=(),
+    example=None,
+    status=204,
+    refusals=(refusals.BAD_REQUEST, *_OF_ONE, refusals.STORAGE_FULL),
+)
+ROTATE_SECRET = Operation(
+    tag="webhooks",
+    description="Gives a webhook a new secret, which is shown this once. For `overlap_seconds`, a "
+    "day by default, messages are signed with the old secret too. A secret from before the old one "
+    f"is no longer used at all. {NO_IDEMPOTENCY_KEY}",
+    path_parameters=(_ID,),
+    body=WebhookRotate,
+    body_example=WebhookRotate(overlap_seconds=3_600),
+    told="The webhook with its new secret. Store it now.",
+    answer=(IssuedWebhook,),
+    example=_ISSUED,
+    refusals=(*refusals.WRITE_JSON, refusals.NOT_FOUND),
+)
+REPLAY_WEBHOOK = Operation(
+    tag="webhooks",
+    description="Moves a webhook's place in the feed, backward or forward. All changes behind the "
+    "new place are sent; a change that was sent before is sent again under the same message id. A "
+    "paused webhook stays paused.",
+    path_parameters=(_ID,),
+    body=WebhookReplay,
+    body_example=WebhookReplay(since="start"),
+    header_parameters=("IdempotencyKey",),
+    told="The webhook, at its new place in the feed.",
+    answer=(Webhook,),
+    example=_EXAMPLE,
+    headers=("Idempotency-Replayed",),
+    refusals=(
+        *refusals.WRITE_JSON_ONCE,
+        refusals.NOT_FOUND,
+        refusals.RESYNC_REQUIRED,
+    ),
+)
+TEST_WEBHOOK = Operation(
+    tag="webhooks",
+    description="Sends a test message, once, to a paused webhook too. Its result changes nothing: "
+    "a failed test does not pause the webhook. It is sent within about a second, or as soon as the "
+    "message that is being sent now has its answer; `listWebhookDeliveries` then lists it. While a "
+    "test waits to be sent, another request gives the same test.",
+    path_parameters=(_ID,),
+    told="The test will be sent; `message_id` is the message's id.",
+    answer=(WebhookTest,),
+    header_parameters=("IdempotencyKey",),
+    example=WebhookTest(message_id=MESSAGE_ID),
+    status=202,
+    headers=("Idempotency-Replayed",),
+    refusals=(
+        refusals.BAD_REQUEST,
+        *_OF_ONE,
+        refusals.STORAGE_FULL,
+        refusals.IN_PROGRESS,
+        refusals.KEY_REUSED,
+    ),
+)
+LIST_DELIVERIES = Operation(
+    tag="webhooks",
+    description="Gives the attempts to deliver messages to a webhook, newest first: at most the "
+    f"last thousand, and none older than 30 days.{_OF_ENDED_KEYS}",
+    path_parameters=(_ID,),
+    parameters=(LIMIT, CURSOR),
+    told="A page of delivery attempts.",
+    answer=(WebhookDeliveryPage,),
+    headers=("Link",),
+    example=WebhookDeliveryPage(
+        items=[_DELIVERY], next_cursor=None, total=None, total_is_lower_bound=False, included={}
+    ),
+    refusals=(refusals.BAD_PAGE, *_OF_ONE),
+)
