@@ -273,7 +273,7 @@ _CREATE = _query("""
     INSERT INTO webhooks (id, key_id, url, description, types, secret, epoch, seq, tag)
     SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
     WHERE (SELECT count(*) FROM webhooks WHERE key_id = $2) < $10
-    RETURNING :shown, audited($11::text, 'webhook', id::text, 'created')""")
+    RETURNING :shown, audited($11::text[], 'webhook', id::text, 'created')""")
 # Whoever mends the receiver, or moves it, does not wait for the next attempt.
 _UPDATE = _query("""
     UPDATE webhooks
@@ -291,23 +291,23 @@ _UPDATE = _query("""
         next_attempt_at = CASE WHEN $8 THEN NULL ELSE next_attempt_at END,
         updated_at = clock_timestamp()
     WHERE id = $1 AND key_id = $2
-    RETURNING :shown, audited($9::text, 'webhook', id::text, 'updated')""")
+    RETURNING :shown, audited($9::text[], 'webhook', id::text, 'updated')""")
 _DELETE = _query("""
     DELETE FROM webhooks WHERE id = $1 AND :reached($2, $3)
-    RETURNING audited($4::text, 'webhook', id::text, 'deleted')""")
+    RETURNING audited($4::text[], 'webhook', id::text, 'deleted')""")
 _ROTATE = _query("""
     UPDATE webhooks
     SET secret = $3, previous_secret = secret,
         previous_until = clock_timestamp() + make_interval(secs => $4),
         updated_at = clock_timestamp()
     WHERE id = $1 AND key_id = $2
-    RETURNING :shown, audited($5::text, 'webhook', id::text, 'rotated')""")
+    RETURNING :shown, audited($5::text[], 'webhook', id::text, 'rotated')""")
 _REPLAY = _query("""
     UPDATE webhooks
     SET epoch = $3, seq = $4, tag = $5, attempts = 0, failing_since = NULL, next_attempt_at = NULL,
         updated_at = clock_timestamp()
     WHERE id = $1 AND key_id = $2
-    RETURNING :shown, audited($6::text, 'webhook', id::text, 'replayed')""")
+    RETURNING :shown, audited($6::text[], 'webhook', id::text, 'replayed')""")
 _TEST = """
     UPDATE webhooks SET test_message_id = coalesce(test_message_id, $3)
     WHERE id = $1 AND key_id = $2
