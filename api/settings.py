@@ -162,10 +162,15 @@ def reads_are_open(settings: Settings) -> bool:
         return settings.host == "localhost"
 
 
+def comma_separated(text: str | None) -> list[str]:
+    """Read the items of a list with commas, without the spaces around them."""
+    return [item.strip() for item in (text or "").split(",") if item.strip()]
+
+
 def networks(listed: str | None) -> tuple[IPv4Network | IPv6Network, ...]:
     """Read a list of networks in CIDR notation."""
     try:
-        return tuple(ip_network(item.strip()) for item in (listed or "").split(",") if item.strip())
+        return tuple(map(ip_network, comma_separated(listed)))
     except ValueError as error:
         raise SettingsError(f"{variable('webhook_networks')}={listed}: {error}.") from None
 

@@ -15,6 +15,8 @@ EMBARGO: Final = "embargoed_until"
 """A record type with this column among `decides` is hidden until then."""
 ACTOR: Final = ("actor",)
 """The columns that say who wrote a record, in its table and in `revisions`, as 0001 made them."""
+ACTOR_6: Final = ("actor", "actor_scope", "actor_request_id", "actor_route")
+"""The same since 0006: the key or a name, the scope that allowed it, the request and its route."""
 TARGETS: Final = ("source", "article", "claim", "denial")
 """The types that a link can lead to: a column of `links` each, as 0001 made them."""
 LAST: Final = """

@@ -1,1 +1,1 @@
-"""What the records are: Structs, their parts, their vocabularies and their rules."""
+"""The data that clients send and get: Structs, their parts, vocabularies and rules."""

@@ -39,48 +39,56 @@ from schemas.vocabularies import (
 
 
 class Author(Part, kw_only=True):
-    """A byline, as printed."""
+    """One author in the byline, as printed."""
 
     name: Annotated[Line, Meta(description="The name as printed.")]
-    source_id: Annotated[SourceId | None, Meta(description="Who that is, if known.")] = None
-    role: Annotated[Line | None, Meta(description="“photographs by”, “in Seoul”.")] = None
+    source_id: Annotated[SourceId | None, Meta(description="The author as a source, if known.")] = (
+        None
+    )
+    role: Annotated[
+        Line | None, Meta(description="The printed role, such as “photographs by” or “in Seoul”.")
+    ] = None
 
 
 class Zone(Part, kw_only=True):
-    """A part of the text: the headline, the body, a caption."""
+    """A part of the text, such as the headline, the body or a caption."""
 
-    zone: Annotated[ZoneKind, Meta(description="What this part is.")]
-    start: Annotated[Offset, Meta(description="In Unicode code points from the text's start.")]
-    end: Annotated[Offset, Meta(description="Where the text behind it begins, likewise.")]
+    zone: Annotated[ZoneKind, Meta(description="The kind of the part.")]
+    start: Annotated[
+        Offset, Meta(description="Start offset, in Unicode code points from the start of the text.")
+    ]
+    end: Annotated[Offset, Meta(description="Exclusive end offset, in Unicode code points.")]
 
     def faults(self) -> Iterator[Fault]:
         """Refuse an empty or reversed zone."""
         if self.end <= self.start:
-            yield Fault(("end",), "out-of-order", "`end` lies behind `start`.")
+            yield Fault(("end",), "out-of-order", "`end` must be greater than `start`.")
 
 
 class Correction(Part, kw_only=True):
-    """A notice with which the publisher changed or explained the article."""
+    """A notice by which the publisher corrected or explained the article."""
 
-    kind: Annotated[CorrectionKind, Meta(description="What sort of notice.")]
-    notice: Annotated[Text, Meta(description="Its words.")]
+    kind: Annotated[CorrectionKind, Meta(description="The kind of notice.")]
+    notice: Annotated[Text, Meta(description="The words of the notice.")]
     published_at: Annotated[Bound | None, Meta(description="When it was published.")] = None
     claim_ids: Annotated[
-        list[ClaimId], Meta(max_length=200, description="The claims that it touches.")
+        list[ClaimId], Meta(max_length=200, description="The claims that the notice is about.")
     ] = []
-    effect: Annotated[CorrectionEffect | None, Meta(description="What it did to them.")] = None
+    effect: Annotated[
+        CorrectionEffect | None, Meta(description="What the notice did to these claims.")
+    ] = None
 
     def faults(self) -> Iterator[Fault]:
-        """Refuse a date that is on no calendar, and a claim named twice."""
+        """Refuse an invalid date, and a claim that is named twice."""
         yield from impossible("published_at", self.published_at)
         yield from repeated("claim_ids", self.claim_ids)
 
 
 class ArticleRelation(Part, kw_only=True):
-    """How this article comes from another one."""
+    """How this article is related to another one."""
 
     article_id: Annotated[ArticleId, Meta(description="The other article.")]
-    kind: Annotated[ArticleRelationKind, Meta(description="What this one is to it.")]
+    kind: Annotated[ArticleRelationKind, Meta(description="What this article is to the other one.")]
 
 
 class ArticleCreate(Create, kw_only=True):
@@ -89,47 +97,62 @@ class ArticleCreate(Create, kw_only=True):
     headline: Annotated[
         str, Meta(min_length=1, max_length=2_000, description="The headline as printed.")
     ]
-    url: Annotated[Url | None, Meta(description="Its identity on the web; unique.")] = None
+    url: Annotated[
+        Url | None,
+        Meta(
+            description="The address of the article on the web. No other article can have the same."
+        ),
+    ] = None
     publisher_id: Annotated[
-        SourceId | None, Meta(description="Who published it; a publisher is a source.")
+        SourceId | None, Meta(description="The publisher, which is a source.")
     ] = None
     authors: Annotated[
-        list[Author], Meta(max_length=200, description="The bylines as printed.")
+        list[Author], Meta(max_length=200, description="The authors in the byline, as printed.")
     ] = []
     language: Annotated[Language, Meta(description="BCP 47; `und` if undetermined.")] = "und"
     published: Annotated[Time | None, Meta(description="When it was published.")] = None
-    dateline: Annotated[Line | None, Meta(description="The printed place and day.")] = None
-    section: Annotated[Line | None, Meta(description="The section it ran in.")] = None
+    dateline: Annotated[
+        Line | None, Meta(description="The dateline: place and day, as printed.")
+    ] = None
+    section: Annotated[
+        Line | None, Meta(description="The section of the publication, such as “World”.")
+    ] = None
     text: Annotated[
         Annotated[str, Meta(min_length=1, max_length=4_194_304)] | None,
         Meta(
-            description="Exactly as captured, never normalised; null if it may not be stored. The "
-            "whole body has a limit in bytes as well, and a character can take up to 4 of them."
+            description="The text exactly as it was captured, never normalised; null if it may not "
+            "be stored. The request body as a whole is also limited in bytes, and a character "
+            "takes up to 4 bytes."
         ),
     ] = None
     zones: Annotated[
-        list[Zone], Meta(max_length=2_000, description="What the parts of the text are.")
+        list[Zone],
+        Meta(max_length=2_000, description="The parts of the text, such as headline and body."),
     ] = []
-    status: Annotated[ArticleStatus, Meta(description="Whether it may be used.")] = (
+    status: Annotated[ArticleStatus, Meta(description="Whether the article may be used.")] = (
         ArticleStatus.USABLE
     )
     corrections: Annotated[
-        list[Correction], Meta(max_length=200, description="The publisher's notices.")
+        list[Correction],
+        Meta(max_length=200, description="The publisher's notices about the article."),
     ] = []
     relations: Annotated[
-        list[ArticleRelation], Meta(max_length=200, description="Where its text comes from.")
+        list[ArticleRelation],
+        Meta(max_length=200, description="The other articles that this one comes from or follows."),
     ] = []
-    archived_url: Annotated[Url | None, Meta(description="A copy in a web archive.")] = None
+    archived_url: Annotated[
+        Url | None, Meta(description="The address of a copy in a web archive.")
+    ] = None
     embargoed_until: Annotated[
-        Instant | None, Meta(description="Not to be shown to the public before.")
+        Instant | None, Meta(description="The public does not see the record before this instant.")
     ] = None
 
     def __post_init__(self) -> None:
-        """Write the embargo in UTC."""
+        """Write the end of the embargo in UTC."""
         self.embargoed_until = in_utc(self.embargoed_until)
 
     def faults(self) -> Iterator[Fault]:
-        """Hold zones to the text, and lists to one mention each."""
+        """Refuse zones outside of the text, and relations that are given twice."""
         yield from Create.faults(self)
         yield from impossible("embargoed_until", self.embargoed_until)
         yield from repeated("relations", [(r.article_id, r.kind) for r in self.relations])

@@ -1,12 +1,14 @@
-"""What every record shares: scalar types, rules, references, and the three faces of a record.
+"""What all records share: scalar types, rules, references, and the three forms of a record.
 
-A noun is written once, as its ``…Create`` Struct. :func:`record` derives what a reader gets
-(every property there, the server's own included) and :func:`update` what a merge patch may say.
+A record type is declared once, as its ``…Create`` Struct. :func:`record` derives the form that
+readers get, which always has every property and also those that the server sets. :func:`update`
+derives the form of a merge patch.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from types import NoneType, UnionType
@@ -21,7 +23,7 @@ from schemas.vocabularies import RecordType, Vocabulary
 # `\Z`, not `$`: Python's `$` also matches before a final newline. The OpenAPI document says `$`.
 UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z"
 _DATE = r"[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
-# Offsets end at 14 hours, as on the map; Postgres refuses those beyond 15:59.
+# No place on earth is more than 14 hours from UTC; Postgres refuses offsets beyond 15:59.
 _CLOCK = (
     r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?"
     r"(Z|[+-](0[0-9]|1[0-3]):[0-5][0-9]|[+-]14:00)"
@@ -32,7 +34,7 @@ _UUID = "a UUID in lower case"
 
 
 def _reference(to: RecordType) -> Any:  # noqa: ANN401 - a type form, which no type describes
-    """Build the type of an id that has to name a live record."""
+    """Build the type of an id that must name a record which is not deleted."""
     return Annotated[
         str,
         Meta(
@@ -61,9 +63,9 @@ DenialId = _reference(RecordType.DENIAL)
 SourceId = _reference(RecordType.SOURCE)
 
 Line = Annotated[str, Meta(min_length=1, max_length=500)]
-"""A name, a cue, a few words."""
+"""A name or a few words."""
 Text = Annotated[str, Meta(min_length=1, max_length=10_000)]
-"""A sentence or some paragraphs."""
+"""A sentence or a few paragraphs."""
 Url = Annotated[
     str,
     Meta(
@@ -118,8 +120,10 @@ Bound = Annotated[
     ),
 ]
 """A date, or an RFC 3339 instant; kept as written."""
+MAX_DIGITS: Final = 15
+"""Every JSON reader keeps this many significant digits of a number."""
 LARGEST = 999_999_999_999_999
-"""The largest number whose 15 significant digits every JSON reader keeps."""
+"""The largest number of 15 significant digits."""
 Number = (
     Annotated[int, Meta(ge=-LARGEST, le=LARGEST)] | Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
 )
@@ -137,19 +141,19 @@ Path = tuple[str | int, ...]
 
 
 class Fault(NamedTuple):
-    """One thing wrong with a record, and where it stands."""
+    """One thing that is wrong with a record, and its place in the record."""
 
     path: Path
     code: str
     detail: str
 
     def under(self, *above: str | int) -> Fault:
-        """Give the same fault, seen from the part that holds this one."""
+        """Give the same fault with its path from an enclosing part."""
         return self._replace(path=(*above, *self.path))
 
 
 class Reference(NamedTuple):
-    """An id inside a record that has to name a live record."""
+    """An id inside a record that must name a record which is not deleted."""
 
     path: Path
     to: RecordType
@@ -160,7 +164,7 @@ class Part(Struct, kw_only=True, forbid_unknown_fields=True):
     """A JSON object inside a record, or the record itself."""
 
     def faults(self) -> Iterator[Fault]:
-        """Yield what is wrong beyond types, with paths from this part down."""
+        """Yield the rules that a well-typed part breaks, with paths that begin at this part."""
         yield from ()
 
 
@@ -171,49 +175,57 @@ class ExternalId(Part, kw_only=True):
     """The name of a record in another system; unique among records of one type."""
 
     namespace: Annotated[
-        str, Meta(min_length=1, max_length=100, description="The other system, such as `demo`.")
+        str,
+        Meta(
+            min_length=1,
+            max_length=100,
+            description="The name of the other system, such as `demo`.",
+        ),
     ]
-    value: Annotated[str, Meta(min_length=1, max_length=400, description="The id used there.")]
+    value: Annotated[
+        str, Meta(min_length=1, max_length=400, description="The id that the other system uses.")
+    ]
 
 
 class Create(Part, kw_only=True):
-    """What a client writes of any record."""
+    """The properties that a client writes in records of every type."""
 
     also_needed: ClassVar[str] = ""
-    """What a rule asks for beside the required properties, in words."""
+    """What a rule requires besides the required properties, in words."""
 
     external_ids: Annotated[
         list[ExternalId],
-        Meta(max_length=MAX_EXTERNAL_IDS, description="Names of this record in other systems."),
+        Meta(max_length=MAX_EXTERNAL_IDS, description="The ids of this record in other systems."),
     ] = []
     tags: Annotated[
         list[Annotated[str, Meta(min_length=1, max_length=100)]],
-        Meta(max_length=100, description="Free labels."),
+        Meta(max_length=100, description="Labels of your choice."),
     ] = []
     note: Annotated[
-        Text | None, Meta(description="An editor's note, for every reader of the record.")
+        Text | None, Meta(description="An editor's note. Every reader of the record can see it.")
     ] = None
 
     def faults(self) -> Iterator[Fault]:
-        """Refuse the same external id or tag twice."""
+        """Refuse an external id or a tag that is given twice."""
         yield from repeated("external_ids", [(e.namespace, e.value) for e in self.external_ids])
         yield from repeated("tags", self.tags)
 
 
 def repeated(field: str, keys: Sequence[Any]) -> Iterator[Fault]:
-    """Yield a fault for each item whose key stood in the list before."""
+    """Yield a fault for each item whose key an earlier item of the list has."""
     seen = set()
     for index, key in enumerate(keys):
         if key in seen:
-            yield Fault((field, index), "duplicate-item", "This item stands in the list already.")
+            yield Fault((field, index), "duplicate-item", "The list already has this item.")
         seen.add(key)
 
 
 def moment(bound: str, *, end: bool = False) -> dt.datetime | None:
-    """Place a bound on the time line in UTC: a date at its day's start.
+    """Give the moment in UTC at which a date's day begins, or the instant itself.
 
-    With `end` it is where the bound is over: at the day's end, or a microsecond after the instant.
-    None for what is on no calendar, such as 30 February, or in UTC before 1000 or after 2999.
+    With `end`, give the moment at which the bound is over: the end of the day, or one microsecond
+    after the instant. None if the date is not valid, such as 30 February, or if its year in UTC is
+    before 1000 or after 2999.
     """
     try:
         if "T" in bound:
@@ -233,41 +245,46 @@ _FIRST_YEAR, _LAST_YEAR = 1000, 2999
 
 
 def impossible(field: str, bound: str | None) -> Iterator[Fault]:
-    """Yield a fault for a date or an instant that is on no calendar."""
+    """Yield a fault for a date or an instant that is not valid, such as 30 February."""
     if bound is not None and moment(bound) is None:
-        yield Fault((field,), "impossible-date", f"{bound} is on no calendar.")
+        yield Fault((field,), "impossible-date", f"{bound} is not a valid date.")
 
 
 def in_utc(instant: str | None) -> str | None:
-    """Write an instant in UTC, as it is stored; one that is on no calendar stays as it is."""
+    """Write an instant in UTC, as it is stored; an invalid one stays as it is."""
     at = moment(instant) if instant is not None else None
     return at.isoformat().replace("+00:00", "Z") if at else instant
 
 
+def significant_digits(number: str) -> str:
+    """Give the significant digits of a number in JSON."""
+    return re.split("[eE]", number)[0].replace(".", "").strip("-0")
+
+
 def out_of_order(field: str, lower: float | None, upper: float | None) -> Iterator[Fault]:
-    """Yield a fault where a lower bound lies above its upper bound."""
+    """Yield a fault if a lower bound is above its upper bound."""
     if lower is not None and upper is not None and lower > upper:
-        yield Fault((field,), "out-of-order", "The lower bound is above the upper one.")
+        yield Fault((field,), "out-of-order", "The lower bound is above the upper bound.")
 
 
 # --- a record's structure, read off its types ------------------------------------------------
 
 
 class Shape(NamedTuple):
-    """What a field holds, seen through `Annotated` and `| None`."""
+    """The type of a field, without `Annotated` and `| None`."""
 
     kind: Any  # a Struct, a Vocabulary, or a builtin type
     many: bool  # a list of it
-    optional: bool  # or null
+    optional: bool  # whether it may be null
     refers_to: RecordType | None
-    filled: bool  # by the server, where a client leaves it out
+    filled: bool  # whether the server fills it in where a client leaves it out
     instant: bool
-    form: str | None  # what a string looks like, in words
+    form: str | None  # the form of a string, in words
 
 
 @cache
 def shape(annotation: Any) -> Shape:  # noqa: ANN401 - a type form, which no type describes
-    """Look through an annotation to the type that it holds."""
+    """Read the shape of a field off its annotation."""
     kind, many, optional = annotation, False, False
     notes: dict[str, Any] = {}
     while True:
@@ -327,7 +344,7 @@ def parts(part: Part, path: Path = ()) -> Iterator[tuple[Path, Part]]:
 
 
 def references(record: Part) -> Iterator[Reference]:
-    """Yield every id in a record that has to name a live record."""
+    """Yield every id in a record that must name a record which is not deleted."""
     for path, part in parts(record):
         for field, found in _followed(type(part)):
             value = getattr(part, field.name)
@@ -342,15 +359,25 @@ def references(record: Part) -> Iterator[Reference]:
 
 
 def faults(record: Part) -> list[Fault]:
-    """List everything that a well-typed record breaks of the model's rules."""
+    """List every rule of the model that a well-typed record breaks."""
     return [fault.under(*path) for path, part in parts(record) for fault in part.faults()]
 
 
-# --- the other faces of a record -------------------------------------------------------------
+# --- the other forms of a record -------------------------------------------------------------
 
 _SERVER_FIELDS = (
-    ("id", Annotated[Id, Meta(description="UUIDv7, or the UUID that its creator chose.")]),
-    ("version", Annotated[Version, Meta(description="1 at first; each change adds one.")]),
+    (
+        "id",
+        Annotated[
+            Id, Meta(description="A UUIDv7, or the UUID that the creator of the record chose.")
+        ],
+    ),
+    (
+        "version",
+        Annotated[
+            Version, Meta(description="The version: 1 at first, and 1 more with each change.")
+        ],
+    ),
     ("created_at", Annotated[Instant, Meta(description="When this record was created.")]),
     ("updated_at", Annotated[Instant, Meta(description="When this version was written.")]),
 )
@@ -360,9 +387,10 @@ _LAST = tuple(field.name for field in fields(Create))
 def record(
     name: str, create: type[Create], computed: Sequence[tuple[str, Any]] = ()
 ) -> type[Struct]:
-    """Derive what a reader gets: the server's fields, then the client's, all of them present.
+    """Derive the form that readers get, in which every property is present.
 
-    `computed` names the fields that the server derives from the record's content.
+    The properties that the server sets come first. `computed` are those that the server derives
+    from the record's content.
     """
     own = {field.name: (field.encode_name, field.type) for field in fields(create)}
     last = [own.pop(name) for name in _LAST]
@@ -376,9 +404,9 @@ def record(
 
 
 def update(name: str, create: type[Part]) -> type[Part]:
-    """Derive what a merge patch (RFC 7396) may say: any field, null to remove it.
+    """Derive the form of a merge patch (RFC 7396): any field, or null to remove it.
 
-    An object in the record is patched in turn; a list is replaced.
+    An object inside the record is patched in the same way; a list is replaced as a whole.
     """
     patch = msgspec.defstruct(
         name,

@@ -54,32 +54,42 @@ from schemas.vocabularies import (
 
 
 class Party(Part, kw_only=True):
-    """Somebody whom the claim is about."""
+    """A person, body or thing that the claim is about."""
 
-    source_id: Annotated[SourceId, Meta(description="Who it is, as a source.")]
-    role: Annotated[PartyRole, Meta(description="The part they play in what is claimed.")]
-    printed: Annotated[Line | None, Meta(description="The words that name them.")] = None
+    source_id: Annotated[SourceId, Meta(description="The party, which is a source.")]
+    role: Annotated[
+        PartyRole, Meta(description="The part that the party plays in what is claimed.")
+    ]
+    printed: Annotated[Line | None, Meta(description="The printed words that name the party.")] = (
+        None
+    )
 
 
 class Place(Part, kw_only=True):
-    """A place in the claim."""
+    """A place that the claim mentions."""
 
-    role: Annotated[PlaceRole, Meta(description="What the place is to it.")]
-    name: Annotated[Line, Meta(description="Its name as printed.")]
+    role: Annotated[PlaceRole, Meta(description="What the place has to do with the claim.")]
+    name: Annotated[Line, Meta(description="The name of the place, as printed.")]
     country_code: Annotated[Country | None, Meta(description="ISO 3166-1 alpha-2.")] = None
-    qualifier: Annotated[Line | None, Meta(description="“largely”, “near”.")] = None
+    qualifier: Annotated[
+        Line | None, Meta(description="A printed word that limits it, such as “largely” or “near”.")
+    ] = None
 
 
 class Relation(Part, kw_only=True):
-    """How this claim stands to another one."""
+    """How this claim is related to another one."""
 
     claim_id: Annotated[ClaimId, Meta(description="The other claim.")]
-    kind: Annotated[RelationKind, Meta(description="What this one is or does to it.")]
-    basis: Annotated[RelationBasis, Meta(description="Who or what says so.")] = RelationBasis.EDITOR
-    state: Annotated[RelationState, Meta(description="Whether that is settled.")] = (
+    kind: Annotated[RelationKind, Meta(description="What this claim is or does to the other one.")]
+    basis: Annotated[RelationBasis, Meta(description="Who or what says that they are related.")] = (
+        RelationBasis.EDITOR
+    )
+    state: Annotated[RelationState, Meta(description="Whether the relation has been accepted.")] = (
         RelationState.CONFIRMED
     )
-    confidence: Annotated[Confidence | None, Meta(description="How sure, from 0 to 1.")] = None
+    confidence: Annotated[Confidence | None, Meta(description="How sure it is, from 0 to 1.")] = (
+        None
+    )
     note: Annotated[Text | None, Meta(description="An editor's note.")] = None
 
     def __post_init__(self) -> None:
@@ -100,16 +110,18 @@ class Assessment(Part, kw_only=True):
     value: Annotated[Number | None, Meta(description="The rating as a number.")] = None
     best: Annotated[Number | None, Meta(description="The scale's best number.")] = None
     worst: Annotated[Number | None, Meta(description="The scale's worst number.")] = None
-    url: Annotated[Url | None, Meta(description="Where it is published.")] = None
+    url: Annotated[
+        Url | None, Meta(description="The address at which the assessment is published.")
+    ] = None
     published_at: Annotated[Bound | None, Meta(description="When it was published.")] = None
-    explanation: Annotated[Text | None, Meta(description="Its grounds.")] = None
+    explanation: Annotated[Text | None, Meta(description="The grounds of the rating.")] = None
 
     def __post_init__(self) -> None:
         """Write whole numbers without a fraction."""
         self.value, self.best, self.worst = map(whole, (self.value, self.best, self.worst))
 
     def faults(self) -> Iterator[Fault]:
-        """Refuse numbers that others would round, and a date that is on no calendar."""
+        """Refuse numbers that other readers would round, and an invalid date."""
         yield from significant(self, "value", "best", "worst")
         yield from impossible("published_at", self.published_at)
 
@@ -118,59 +130,84 @@ class ClaimCreate(Create, kw_only=True):
     """A claim: an attributed assertion. Who is credited, with what, said when."""
 
     text: Annotated[
-        Text, Meta(description="Neutral wording; the printed words are in `appearances`.")
+        Text,
+        Meta(description="The claim in neutral words. The printed words are in `appearances`."),
     ]
     language: Annotated[Language, Meta(description="BCP 47; `und` if undetermined.")] = "und"
-    kind: Annotated[ClaimKind | None, Meta(description="What sort of thing is claimed.")] = None
-    speech_act: Annotated[SpeechAct | None, Meta(description="The reporting verb's class.")] = None
+    kind: Annotated[ClaimKind | None, Meta(description="The kind of thing that is claimed.")] = None
+    speech_act: Annotated[
+        SpeechAct | None, Meta(description="The class of the reporting verb.")
+    ] = None
     certainty: Annotated[
-        Certainty, Meta(description="The claimant's own commitment, not the truth.")
+        Certainty,
+        Meta(description="How sure the claimant claims to be. It says nothing about the truth."),
     ] = Certainty.UNSPECIFIED
-    polarity: Annotated[Polarity, Meta(description="Whether it asserts or negates.")] = (
-        Polarity.POSITIVE
-    )
-    embedding: Annotated[Embedding, Meta(description="Said outright, or inside another claim.")] = (
-        Embedding.ASSERTED
-    )
+    polarity: Annotated[
+        Polarity,
+        Meta(description="Whether the claim says that something is so, or that it is not so."),
+    ] = Polarity.POSITIVE
+    embedding: Annotated[
+        Embedding, Meta(description="Whether it was said outright, or inside another claim.")
+    ] = Embedding.ASSERTED
     parent_claim_id: Annotated[
-        ClaimId | None, Meta(description="The claim that holds it; needed unless asserted.")
+        ClaimId | None,
+        Meta(
+            description="The claim that this one is part of. Required unless `embedding` is "
+            "`asserted`."
+        ),
     ] = None
     attributions: Annotated[
-        list[Attribution], Meta(max_length=50, description="The chain from reader to origin.")
+        list[Attribution],
+        Meta(max_length=50, description="The chain of sources, from the reader to the origin."),
     ] = []
     appearances: Annotated[
-        list[Appearance], Meta(max_length=200, description="Where it is printed.")
+        list[Appearance], Meta(max_length=200, description="The articles in which it is printed.")
     ] = []
-    quantities: Annotated[list[Quantity], Meta(max_length=50, description="Its figures.")] = []
-    parties: Annotated[list[Party], Meta(max_length=200, description="Whom it is about.")] = []
-    places: Annotated[list[Place], Meta(max_length=50, description="Its places.")] = []
-    stated: Annotated[Time | None, Meta(description="When it was said.")] = None
-    occurred: Annotated[Time | None, Meta(description="When it happened.")] = None
-    relations: Annotated[list[Relation], Meta(max_length=500, description="To other claims.")] = []
-    validity: Annotated[Validity, Meta(description="Whether it is still maintained.")] = (
+    quantities: Annotated[
+        list[Quantity], Meta(max_length=50, description="The figures in the claim.")
+    ] = []
+    parties: Annotated[
+        list[Party],
+        Meta(max_length=200, description="The persons, bodies or things that it is about."),
+    ] = []
+    places: Annotated[
+        list[Place], Meta(max_length=50, description="The places that it mentions.")
+    ] = []
+    stated: Annotated[Time | None, Meta(description="When the claim was made.")] = None
+    occurred: Annotated[Time | None, Meta(description="When the events of the claim happened.")] = (
+        None
+    )
+    relations: Annotated[
+        list[Relation], Meta(max_length=500, description="Relations to other claims.")
+    ] = []
+    validity: Annotated[Validity, Meta(description="Whether the claimant still maintains it.")] = (
         Validity.STANDING
     )
-    review_status: Annotated[ReviewStatus, Meta(description="The desk's workflow.")] = (
-        ReviewStatus.DRAFT
-    )
+    review_status: Annotated[
+        ReviewStatus, Meta(description="The state of the record in the desk's workflow.")
+    ] = ReviewStatus.DRAFT
     embargoed_until: Annotated[
-        Instant | None, Meta(description="Not to be shown to the public before.")
+        Instant | None, Meta(description="The public does not see the record before this instant.")
     ] = None
-    extraction: Annotated[Extraction | None, Meta(description="How the record came to be.")] = None
+    extraction: Annotated[Extraction | None, Meta(description="How the record was made.")] = None
     assessments: Annotated[
-        list[Assessment], Meta(max_length=50, description="The only place for ratings.")
+        list[Assessment],
+        Meta(
+            max_length=50,
+            description="Ratings by fact-checkers and others. Ratings belong nowhere else.",
+        ),
     ] = []
 
     def __post_init__(self) -> None:
-        """Write the embargo in UTC."""
+        """Write the end of the embargo in UTC."""
         self.embargoed_until = in_utc(self.embargoed_until)
 
     def faults(self) -> Iterator[Fault]:
-        """Ask for a parent where the claim lies inside another, and for one mention each."""
+        """Ask for a parent if the claim is inside another; refuse items that are given twice."""
         yield from Create.faults(self)
         if self.embedding is not Embedding.ASSERTED and self.parent_claim_id is None:
             yield Fault(
-                ("parent_claim_id",), "required", f"An {self.embedding} claim has a parent claim."
+                ("parent_claim_id",), "required", f"An {self.embedding} claim needs a parent claim."
             )
         yield from impossible("embargoed_until", self.embargoed_until)
         yield from repeated("relations", [(r.claim_id, r.kind) for r in self.relations])

@@ -1,4 +1,4 @@
-"""Denials: responses to claims, denials or articles, silence among them."""
+"""Denials: responses to claims, denials or articles, including silence."""
 
 from __future__ import annotations
 
@@ -41,25 +41,31 @@ _TARGETS = ("claim_id", "denial_id", "article_id", "text")
 
 
 class Target(Part, kw_only=True):
-    """What a denial answers: exactly one of a claim, a denial, an article, or words."""
+    """What a denial answers: exactly one of a claim, another denial, an article, or a text."""
 
-    claim_id: Annotated[ClaimId | None, Meta(description="A claim.")] = None
-    denial_id: Annotated[DenialId | None, Meta(description="Another denial.")] = None
-    article_id: Annotated[ArticleId | None, Meta(description="An article as a whole.")] = None
-    text: Annotated[Text | None, Meta(description="Something that has no record.")] = None
+    claim_id: Annotated[ClaimId | None, Meta(description="The claim that is answered.")] = None
+    denial_id: Annotated[DenialId | None, Meta(description="The denial that is answered.")] = None
+    article_id: Annotated[
+        ArticleId | None, Meta(description="The article that is answered as a whole.")
+    ] = None
+    text: Annotated[
+        Text | None, Meta(description="The words that are answered, if they have no record.")
+    ] = None
     coverage: Annotated[
-        Coverage, Meta(description="How plainly the response reaches this target.")
+        Coverage, Meta(description="How clear it is that the response is aimed at this target.")
     ] = Coverage.EXPLICIT
-    aspect: Annotated[Line | None, Meta(description="Which side of it is answered.")] = None
+    aspect: Annotated[
+        Line | None, Meta(description="The aspect of the target that is answered.")
+    ] = None
 
     def faults(self) -> Iterator[Fault]:
-        """Ask for exactly one target."""
+        """Refuse anything but exactly one target."""
         given = [name for name in _TARGETS if getattr(self, name) is not None]
         if len(given) != 1:
             yield Fault(
                 (),
                 "one-target",
-                f"A target has exactly one of {', '.join(_TARGETS)}; this one has "
+                f"A target takes exactly one of {', '.join(_TARGETS)}; this one has "
                 f"{' and '.join(given) or 'none'}.",
             )
 
@@ -67,43 +73,53 @@ class Target(Part, kw_only=True):
 class DenialCreate(Create, kw_only=True):
     """A denial: a response to claims, from a full denial to silence."""
 
-    text: Annotated[Text, Meta(description="What is reported of the response.")]
+    text: Annotated[Text, Meta(description="The response as it is reported.")]
     language: Annotated[Language, Meta(description="BCP 47; `und` if undetermined.")] = "und"
-    kind: Annotated[DenialKind, Meta(description="What sort of response; it sets `family`.")]
+    kind: Annotated[DenialKind, Meta(description="The kind of response. It decides `family`.")]
     observed_by: Annotated[
         ObservedBy | None,
-        Meta(description="Who says so; for silence, the paper by default.", extra=FILLED),
+        Meta(
+            description="Who says that this was the response. If left out: the article for "
+            "silence, and the responder for everything else.",
+            extra=FILLED,
+        ),
     ] = None
     scope_source_id: Annotated[
         SourceId | None,
-        Meta(description="The statement that was silent; needed for `omission`."),
+        Meta(description="The statement that does not mention the claim. Required for `omission`."),
     ] = None
     targets: Annotated[
-        list[Target], Meta(min_length=1, max_length=1_000, description="What is answered.")
+        list[Target],
+        Meta(
+            min_length=1,
+            max_length=1_000,
+            description="The claims, denials, articles or words that are answered.",
+        ),
     ]
     attributions: Annotated[
-        list[Attribution], Meta(max_length=50, description="Who responded, via whom.")
+        list[Attribution],
+        Meta(max_length=50, description="The chain of sources, from the reader to the responder."),
     ] = []
     appearances: Annotated[
-        list[Appearance], Meta(max_length=200, description="Where it is printed.")
+        list[Appearance], Meta(max_length=200, description="The articles in which it is printed.")
     ] = []
-    stated: Annotated[Time | None, Meta(description="When it was said.")] = None
-    review_status: Annotated[ReviewStatus, Meta(description="The desk's workflow.")] = (
-        ReviewStatus.DRAFT
-    )
+    stated: Annotated[Time | None, Meta(description="When the response was made.")] = None
+    review_status: Annotated[
+        ReviewStatus, Meta(description="The state of the record in the desk's workflow.")
+    ] = ReviewStatus.DRAFT
     embargoed_until: Annotated[
-        Instant | None, Meta(description="Not to be shown to the public before.")
+        Instant | None, Meta(description="The public does not see the record before this instant.")
     ] = None
-    extraction: Annotated[Extraction | None, Meta(description="How the record came to be.")] = None
-    validity: Annotated[DenialValidity, Meta(description="Whether it is still maintained.")] = (
-        DenialValidity.STANDING
-    )
+    extraction: Annotated[Extraction | None, Meta(description="How the record was made.")] = None
+    validity: Annotated[
+        DenialValidity, Meta(description="Whether the responder still maintains it.")
+    ] = DenialValidity.STANDING
     superseded_by_id: Annotated[
-        DenialId | None, Meta(description="The response that took its place.")
+        DenialId | None, Meta(description="The later response that replaces this one.")
     ] = None
 
     def __post_init__(self) -> None:
-        """Write the embargo in UTC, and fill in who observed the response."""
+        """Write the end of the embargo in UTC, and fill in who observed the response."""
         self.embargoed_until = in_utc(self.embargoed_until)
         if self.observed_by is None:
             silent = FAMILY_OF[self.kind] is DenialFamily.SILENT
@@ -112,14 +128,14 @@ class DenialCreate(Create, kw_only=True):
             )
 
     def faults(self) -> Iterator[Fault]:
-        """Bound an omission by where one looked, and name each target once."""
+        """Ask an omission for the silent statement; refuse a target that is given twice."""
         yield from Create.faults(self)
         if self.kind is DenialKind.OMISSION and self.scope_source_id is None:
             yield Fault(
                 ("scope_source_id",),
                 "required",
-                "An omission names the statement that was silent: an absence is bounded by where "
-                "one looked.",
+                "An `omission` needs `scope_source_id`, the statement that does not mention the "
+                "claim.",
             )
         yield from impossible("embargoed_until", self.embargoed_until)
         answered = [tuple(getattr(target, name) for name in _TARGETS) for target in self.targets]
@@ -129,6 +145,11 @@ class DenialCreate(Create, kw_only=True):
 Denial = record(
     "Denial",
     DenialCreate,
-    computed=[("family", Annotated[DenialFamily, Meta(description="What `kind` amounts to.")])],
+    computed=[
+        (
+            "family",
+            Annotated[DenialFamily, Meta(description="The short answer that `kind` stands for.")],
+        )
+    ],
 )
 DenialUpdate = update("DenialUpdate", DenialCreate)

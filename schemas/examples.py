@@ -1,7 +1,7 @@
-"""One small story in four records: the examples of the OpenAPI document, which really run.
+"""The examples of the OpenAPI document: one small story, with a record of each type.
 
 The ids are those of the sample records that `serve --demo` loads, and the text is the beginning of
-the sample report, so that what the document shows can be tried out on them.
+the sample report, so that every example can be tried out on them.
 """
 
 from __future__ import annotations

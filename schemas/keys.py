@@ -1,4 +1,4 @@
-"""Keys, what they did, and who an anonymous source turned out to be: what is sent and answered."""
+"""The Structs of keys, of the audit log, and of the identities of anonymous sources."""
 
 from __future__ import annotations
 
@@ -28,30 +28,37 @@ MAX_OVERLAP_SECONDS = 30 * 86_400
 
 
 class KeyCreate(Part, kw_only=True):
-    """A key to be made: for whom, and what it may do."""
+    """A key to create: its name and its scopes."""
 
-    name: Annotated[Line, Meta(description="Whose it is, or what it is for.")]
+    name: Annotated[Line, Meta(description="The owner or the purpose of the key.")]
     scopes: Annotated[
         list[Scope],
-        Meta(min_length=1, max_length=20, description="What it may do; no more than one's own."),
+        Meta(
+            min_length=1,
+            max_length=20,
+            description="The scopes of the key. It can have only scopes that your own key has.",
+        ),
     ]
-    expires_at: Annotated[Instant | None, Meta(description="From when on it is refused.")] = None
+    expires_at: Annotated[
+        Instant | None,
+        Meta(description="The key is refused from this instant on; null if it does not expire."),
+    ] = None
 
     def faults(self) -> Iterator[Fault]:
-        """Refuse a scope twice, and an instant that is on no calendar."""
+        """Refuse a scope that is given twice, and an invalid date."""
         yield from repeated("scopes", self.scopes)
         yield from impossible("expires_at", self.expires_at)
 
 
 class KeyRotate(Part, kw_only=True):
-    """How a key's secret is to be replaced."""
+    """How to replace the secret of a key."""
 
     overlap_seconds: Annotated[
         int,
         Meta(
             ge=0,
             le=MAX_OVERLAP_SECONDS,
-            description="How long the old secret works beside the new one.",
+            description="How many seconds the old secret works beside the new one.",
         ),
     ] = OVERLAP_SECONDS
 
@@ -59,26 +66,41 @@ class KeyRotate(Part, kw_only=True):
 class Key(Struct, kw_only=True):
     """A key, without its secret."""
 
-    id: Annotated[KeyId, Meta(description="Its public part: `clk_`, then this.")]
-    name: Annotated[Line, Meta(description="Whose it is, or what it is for.")]
-    scopes: Annotated[list[Scope], Meta(max_length=20, description="What it may do.")]
-    created_at: Annotated[Instant, Meta(description="When it was made.")]
+    id: Annotated[
+        KeyId, Meta(description="The public part of the key, which begins with `clk_` and this id.")
+    ]
+    name: Annotated[Line, Meta(description="The owner or the purpose of the key.")]
+    scopes: Annotated[list[Scope], Meta(max_length=20, description="The scopes of the key.")]
+    created_at: Annotated[Instant, Meta(description="When the key was created.")]
     created_by: Annotated[
-        KeyId | None, Meta(description="The key that made it; null for the command line.")
+        KeyId | None, Meta(description="The key that created it; null for the command line.")
     ]
-    expires_at: Annotated[Instant | None, Meta(description="From when on it is refused.")]
+    expires_at: Annotated[
+        Instant | None,
+        Meta(description="The key is refused from this instant on; null if it does not expire."),
+    ]
     previous_until: Annotated[
-        Instant | None, Meta(description="Until when the secret before the last rotation works.")
+        Instant | None,
+        Meta(description="The secret from before the last rotation works until this instant."),
     ]
-    revoked_at: Annotated[Instant | None, Meta(description="Since when it is refused.")]
-    last_used_at: Annotated[Instant | None, Meta(description="When it was last used, to the hour.")]
+    revoked_at: Annotated[
+        Instant | None, Meta(description="When the key was revoked; null if it was not.")
+    ]
+    last_used_at: Annotated[
+        Instant | None, Meta(description="The hour in which the key was last used.")
+    ]
 
 
 class IssuedKey(Key, kw_only=True):
-    """A key with its secret, which is shown this once."""
+    """A key with its secret, which is shown only once."""
 
     key: Annotated[
-        str, Meta(max_length=100, description="What `Authorization: Bearer …` takes; keep it now.")
+        str,
+        Meta(
+            max_length=100,
+            description="The whole key, for `Authorization: Bearer …`. Store it now: it is not "
+            "shown again.",
+        ),
     ]
 
 
@@ -87,72 +109,93 @@ class KeyPage(Page[Key], kw_only=True):
 
 
 class Me(Struct, kw_only=True):
-    """Who asks, and what they may do."""
+    """The caller and its scopes."""
 
     key_id: Annotated[KeyId | None, Meta(description="The key's id; null without a key.")]
-    name: Annotated[Line | None, Meta(description="Its name; null without a key.")]
-    scopes: Annotated[list[Scope], Meta(max_length=20, description="What it may do.")]
-    expires_at: Annotated[Instant | None, Meta(description="From when on it is refused.")]
+    name: Annotated[Line | None, Meta(description="The key's name; null without a key.")]
+    scopes: Annotated[list[Scope], Meta(max_length=20, description="The scopes of the key.")]
+    expires_at: Annotated[
+        Instant | None,
+        Meta(description="The key is refused from this instant on; null if it does not expire."),
+    ]
 
 
 class AuditEvent(Struct, kw_only=True):
-    """Something that was done, or refused."""
+    """Something that was done or refused."""
 
-    id: Annotated[int, Meta(ge=1, le=2**53 - 1, description="Higher ones were written later.")]
-    at: Annotated[Instant, Meta(description="When.")]
-    key_id: Annotated[
-        _Short | None, Meta(description="By whom; null for no key, or an unknown one.")
+    id: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=2**53 - 1,
+            description="The number of the event. Later events have higher numbers.",
+        ),
     ]
-    scope: Annotated[_Short | None, Meta(description="What allowed it, or would have.")]
-    route: Annotated[_Short | None, Meta(description="By which operation.")]
+    at: Annotated[Instant, Meta(description="When it was done or refused.")]
+    key_id: Annotated[
+        _Short | None,
+        Meta(description="The id of the key; null without a key, or if the key is not known."),
+    ]
+    scope: Annotated[
+        _Short | None, Meta(description="The scope that allowed it, or that was missing.")
+    ]
+    route: Annotated[_Short | None, Meta(description="The method and the path of the operation.")]
     record_type: Annotated[
         Audited | None,
-        Meta(description="What sort of thing changed; null for a refusal."),
+        Meta(description="The type of the thing that was changed; null for a refusal."),
     ]
-    record_id: Annotated[_Short | None, Meta(description="Which one; null for a refusal.")]
+    record_id: Annotated[
+        _Short | None, Meta(description="The id of the thing that was changed; null for a refusal.")
+    ]
     version: Annotated[
         Annotated[int, Meta(ge=1, le=2**31 - 1)] | None,
-        Meta(description="The version that it made, of a record."),
+        Meta(
+            description="The version of the record that the change made; null if it is not a "
+            "record."
+        ),
     ]
     op: Annotated[AuditOp, Meta(description="What was done.")]
     request_id: Annotated[
-        _Short | None, Meta(description="`X-Request-Id`: what the log has it under.")
+        _Short | None,
+        Meta(description="`X-Request-Id` of the request. The service's log names it too."),
     ]
     status: Annotated[
         Annotated[int, Meta(ge=400, le=599)] | None,
-        Meta(description="Of a refusal: the status of the answer."),
+        Meta(description="The status of the answer to a refused request; null for what was done."),
     ]
 
 
 class AuditPage(Page[AuditEvent], kw_only=True):
-    """A page of what was done."""
+    """A page of the audit log."""
 
 
 class SourceIdentityCreate(Part, kw_only=True):
-    """Who a source turned out to be."""
+    """The identity of an anonymous source."""
 
     identity_id: Annotated[SourceId, Meta(description="The source that it turned out to be.")]
-    basis: Annotated[Text, Meta(description="How that is known.")]
-    disclosed_at: Annotated[Instant | None, Meta(description="When it became known.")] = None
+    basis: Annotated[Text, Meta(description="How the identity is known.")]
+    disclosed_at: Annotated[Instant | None, Meta(description="When the identity became known.")] = (
+        None
+    )
     note: Annotated[Text | None, Meta(description="An editor's note.")] = None
 
     def faults(self) -> Iterator[Fault]:
-        """Refuse an instant that is on no calendar."""
+        """Refuse an invalid date."""
         yield from impossible("disclosed_at", self.disclosed_at)
 
 
 class SourceIdentity(Struct, kw_only=True):
-    """Who a source turned out to be, and how that is known."""
+    """The identity of an anonymous source, and how it is known."""
 
-    id: Annotated[Id, Meta(description="Of this entry.")]
-    source_id: Annotated[Id, Meta(description="The source that hid who it was.")]
+    id: Annotated[Id, Meta(description="The id of this entry.")]
+    source_id: Annotated[Id, Meta(description="The anonymous source.")]
     identity_id: Annotated[Id, Meta(description="The source that it turned out to be.")]
-    basis: Annotated[Text, Meta(description="How that is known.")]
-    disclosed_at: Annotated[Instant | None, Meta(description="When it became known.")]
+    basis: Annotated[Text, Meta(description="How the identity is known.")]
+    disclosed_at: Annotated[Instant | None, Meta(description="When the identity became known.")]
     note: Annotated[Text | None, Meta(description="An editor's note.")]
-    created_at: Annotated[Instant, Meta(description="When this was written down.")]
+    created_at: Annotated[Instant, Meta(description="When the entry was created.")]
     created_by: Annotated[
-        KeyId | None, Meta(description="The key that wrote it down; null for the command line.")
+        KeyId | None, Meta(description="The key that created the entry; null for the command line.")
     ]
 
 

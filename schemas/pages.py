@@ -1,4 +1,4 @@
-"""A page of a list that is not of records: of keys, of webhooks, of what was done."""
+"""A page of a list of keys, webhooks or other things that are not records."""
 
 from __future__ import annotations
 
@@ -12,14 +12,20 @@ Total = Annotated[int, Meta(ge=0, le=10_000)]
 
 
 class Page(Struct, Generic[Listed], kw_only=True):
-    """The shape that every list has; these are not counted, and bring nothing along."""
+    """A page of a list that is not counted and that includes no related records."""
 
-    items: Annotated[list[Listed], Meta(max_length=200, description="The page, newest first.")]
-    next_cursor: Annotated[
-        Cursor | None, Meta(description="`cursor` of the next page; null on the last one.")
+    items: Annotated[
+        list[Listed], Meta(max_length=200, description="The items of the page, newest first.")
     ]
-    total: Annotated[Total | None, Meta(description="Null: these lists are not counted.")]
-    total_is_lower_bound: Annotated[bool, Meta(description="False: these lists are not counted.")]
+    next_cursor: Annotated[
+        Cursor | None,
+        Meta(description="Send this as `cursor` for the next page; null on the last page."),
+    ]
+    total: Annotated[Total | None, Meta(description="Always null: these lists are not counted.")]
+    total_is_lower_bound: Annotated[
+        bool, Meta(description="Always false: these lists are not counted.")
+    ]
     included: Annotated[
-        dict[str, Any], Meta(max_length=0, description="Nothing is brought along here.")
+        dict[str, Any],
+        Meta(max_length=0, description="Always empty: these lists include no related records."),
     ]

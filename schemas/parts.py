@@ -1,4 +1,4 @@
-"""The value lists inside records: times, attributions, appearances, figures and the like."""
+"""The parts of records: times, attributions, appearances, figures and others."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from schemas.base import (
     FILLED,
+    MAX_DIGITS,
     ArticleId,
     Bound,
     Confidence,
@@ -25,6 +26,7 @@ from schemas.base import (
     impossible,
     moment,
     out_of_order,
+    significant_digits,
 )
 from schemas.vocabularies import (
     Anchor,
@@ -41,17 +43,21 @@ from schemas.vocabularies import (
 
 
 class Time(Part, kw_only=True):
-    """When something happened: the printed words, and the bounds they resolve to if known."""
+    """When something happened: the printed words, and the dates that they mean, if known."""
 
-    expression: Annotated[Line | None, Meta(description="The printed words, “on Monday”.")] = None
-    earliest: Annotated[Bound | None, Meta(description="Not before: a date or an instant.")] = None
-    latest: Annotated[Bound | None, Meta(description="Not after: a date or an instant.")] = None
+    expression: Annotated[
+        Line | None, Meta(description="The printed words, such as “on Monday”.")
+    ] = None
+    earliest: Annotated[
+        Bound | None, Meta(description="The earliest possible date or instant.")
+    ] = None
+    latest: Annotated[Bound | None, Meta(description="The latest possible date or instant.")] = None
     precision: Annotated[Precision, Meta(description="How exactly the bounds are known.")] = (
         Precision.UNKNOWN
     )
 
     def faults(self) -> Iterator[Fault]:
-        """Refuse bounds that are on no calendar or in the wrong order."""
+        """Refuse invalid dates, and bounds in the wrong order."""
         yield from impossible("earliest", self.earliest)
         yield from impossible("latest", self.latest)
         earliest = moment(self.earliest) if self.earliest else None
@@ -63,46 +69,54 @@ class Time(Part, kw_only=True):
 class Attribution(Part, kw_only=True):
     """One hop of the chain from the reader to the origin of a statement.
 
-    Position 0 is nearest the reader; equal positions are joint claimants.
+    Position 0 is nearest to the reader. Sources at the same position speak jointly.
     """
 
     position: Annotated[
-        int, Meta(ge=0, le=100, description="0 nearest the reader; higher is nearer the origin.")
+        int,
+        Meta(
+            ge=0,
+            le=100,
+            description="0 is nearest to the reader; higher numbers are nearer to the origin.",
+        ),
     ] = 0
-    source_id: Annotated[SourceId | None, Meta(description="Who is credited; null if nobody.")] = (
-        None
-    )
+    source_id: Annotated[
+        SourceId | None, Meta(description="The source that is credited; null if none is.")
+    ] = None
     via_id: Annotated[
         SourceId | None,
-        Meta(description="The vehicle (briefing, statement, platform); it is not a hop."),
+        Meta(
+            description="The vehicle of the words, such as a briefing, a statement or a platform. "
+            "A vehicle is not a hop."
+        ),
     ] = None
     audience_id: Annotated[
-        SourceId | None, Meta(description="To whom it was said, where that is reported.")
+        SourceId | None, Meta(description="The audience that it was said to, if that is reported.")
     ] = None
     role: Annotated[AttributionRole, Meta(description="The part that the source plays.")] = (
         AttributionRole.CLAIMANT
     )
     printed: Annotated[Line | None, Meta(description="The words that name the source.")] = None
-    cue: Annotated[Line | None, Meta(description="The reporting words, “claimed”.")] = None
+    cue: Annotated[Line | None, Meta(description="The reporting words, such as “claimed”.")] = None
     ground_rules: Annotated[
         GroundRules | None, Meta(description="The terms on which it was said.")
     ] = None
     resolution: Annotated[
         Resolution | None,
         Meta(
-            description="How sure the attribution is; unresolved if no source is given.",
+            description="How sure the attribution is. `unresolved` if left out without a source.",
             extra=FILLED,
         ),
     ] = None
     note: Annotated[Text | None, Meta(description="An editor's note.")] = None
 
     def __post_init__(self) -> None:
-        """Fill in the resolution, which depends on whether there is a source."""
+        """Fill in the resolution, by whether there is a source."""
         if self.resolution is None:
             self.resolution = Resolution.CERTAIN if self.source_id else Resolution.UNRESOLVED
 
     def faults(self) -> Iterator[Fault]:
-        """Refuse a hop that credits nobody and does not say why."""
+        """Refuse a hop without a source that does not say why there is none."""
         if (
             self.source_id is None
             and self.resolution is not Resolution.UNRESOLVED
@@ -111,48 +125,61 @@ class Attribution(Part, kw_only=True):
             yield Fault(
                 ("source_id",),
                 "source-needed",
-                "A hop without a source has resolution `unresolved` or role `author_voice`.",
+                "A hop without a source needs the resolution `unresolved` or the role "
+                "`author_voice`.",
             )
 
 
 class Span(Part, kw_only=True):
-    """A stretch of an article's text: offsets, and the words that stand there."""
+    """A part of an article's text: its offsets, and the words between them."""
 
-    role: Annotated[SpanRole, Meta(description="What the words are.")] = SpanRole.CONTENT
-    start: Annotated[Offset, Meta(description="In Unicode code points from the text's start.")]
-    end: Annotated[Offset, Meta(description="Where the text behind them begins, likewise.")]
+    role: Annotated[SpanRole, Meta(description="What these words do in the report.")] = (
+        SpanRole.CONTENT
+    )
+    start: Annotated[
+        Offset, Meta(description="Start offset, in Unicode code points from the start of the text.")
+    ]
+    end: Annotated[Offset, Meta(description="Exclusive end offset, in Unicode code points.")]
     exact: Annotated[str, Meta(min_length=1, max_length=20_000, description="The words.")]
-    prefix: Annotated[str, Meta(max_length=200, description="The words right before.")] = ""
-    suffix: Annotated[str, Meta(max_length=200, description="The words right after.")] = ""
+    prefix: Annotated[
+        str, Meta(max_length=200, description="The characters right before the words.")
+    ] = ""
+    suffix: Annotated[
+        str, Meta(max_length=200, description="The characters right after the words.")
+    ] = ""
 
     def faults(self) -> Iterator[Fault]:
-        """Refuse offsets that can't hold the words."""
+        """Refuse offsets whose distance is not the length of the words."""
         if self.end - self.start != len(self.exact):
             yield Fault(
                 ("end",),
                 "span-length",
-                f"`exact` has {len(self.exact)} code points, `end` - `start` is "
+                f"`exact` has {len(self.exact)} code points, but `end` - `start` is "
                 f"{self.end - self.start}.",
             )
 
 
 class Appearance(Part, kw_only=True):
-    """Where a statement is printed, and how."""
+    """An article in which a statement is printed, and how it is printed there."""
 
     article_id: Annotated[ArticleId, Meta(description="The article.")]
     article_version: Annotated[
         Version | None,
         Meta(
-            description="The version of its text that the spans stand in; else the current one.",
+            description="The version of the article whose text the offsets are of. The current one "
+            "if left out.",
             extra=FILLED,
         ),
     ] = None
-    quote_type: Annotated[QuoteType, Meta(description="In whose words it is printed.")] = (
-        QuoteType.INDIRECT
-    )
-    stance: Annotated[Stance, Meta(description="The paper's own distance to it.")] = Stance.NEUTRAL
+    quote_type: Annotated[
+        QuoteType,
+        Meta(description="Whether it is printed in the words of the source or of the article."),
+    ] = QuoteType.INDIRECT
+    stance: Annotated[
+        Stance, Meta(description="How far the article itself stands behind the statement.")
+    ] = Stance.NEUTRAL
     quote_language: Annotated[
-        Language | None, Meta(description="The language in which it was said.")
+        Language | None, Meta(description="The language in which the statement was made.")
     ] = None
     translated: Annotated[
         bool | None, Meta(description="Whether the quotation is translated; null if unknown.")
@@ -161,14 +188,15 @@ class Appearance(Part, kw_only=True):
         list[Span],
         Meta(
             max_length=100,
-            description="The words in the article's text. A statement printed in several pieces "
-            "has several `content` spans.",
+            description="The words in the article's text. A statement that is printed in several "
+            "pieces has several `content` spans.",
         ),
     ] = []
     anchor: Annotated[
         Anchor | None,
         Meta(
-            description="Set by the server: how the spans hold to the text.",
+            description="Whether the words are still in the text at these offsets. The server sets "
+            "it.",
             extra=FILLED,
             extra_json_schema={"readOnly": True},
         ),
@@ -176,11 +204,19 @@ class Appearance(Part, kw_only=True):
 
 
 class Reading(Part, kw_only=True):
-    """An editor's reading of vague words, kept apart from the printed figure."""
+    """An editor's interpretation of vague words, kept apart from the printed figure."""
 
-    lower: Annotated[Number | None, Meta(description="At least, as the editor reads it.")] = None
-    upper: Annotated[Number | None, Meta(description="At most, as the editor reads it.")] = None
-    rule: Annotated[Text, Meta(description="The rule that was followed, so others can.")]
+    lower: Annotated[
+        Number | None,
+        Meta(description="The lowest number that the editor takes the words to mean."),
+    ] = None
+    upper: Annotated[
+        Number | None,
+        Meta(description="The highest number that the editor takes the words to mean."),
+    ] = None
+    rule: Annotated[
+        Text, Meta(description="The rule behind the numbers, so that others can apply it too.")
+    ]
 
     def __post_init__(self) -> None:
         """Write whole numbers without a fraction."""
@@ -189,7 +225,7 @@ class Reading(Part, kw_only=True):
     def faults(self) -> Iterator[Fault]:
         """Refuse an empty reading and bounds in the wrong order."""
         if self.lower is None and self.upper is None:
-            yield Fault(("lower",), "required", "A reading has `lower`, `upper` or both.")
+            yield Fault(("lower",), "required", "A reading needs `lower`, `upper` or both.")
         yield from significant(self, "lower", "upper")
         yield from out_of_order("upper", self.lower, self.upper)
 
@@ -205,7 +241,7 @@ NUMBERS_OF: Final = {
     Qualifier.BETWEEN: {"lower", "upper"},
     Qualifier.VAGUE: {"term"},
 }
-"""What each qualifier needs; the other three of value, lower, upper and term stay empty."""
+"""What each qualifier needs; the others of `value`, `lower`, `upper` and `term` must be null."""
 
 
 class Quantity(Part, kw_only=True):
@@ -217,76 +253,105 @@ class Quantity(Part, kw_only=True):
             min_length=1,
             max_length=100,
             pattern=r"^[a-z][a-z0-9_]*\Z",
-            description="What is counted: a starter metric, or another in snake_case.",
+            description="What is counted: one of the vocabulary's metrics, or another in "
+            "snake_case.",
             extra={"form": "lower-case letters, digits and `_`, such as `killed`"},
             extra_json_schema={"x-vocabulary": "metric"},
         ),
     ]
     unit: Annotated[
-        str, Meta(min_length=1, max_length=100, description="Of what: `person`, `percent`, `USD`.")
+        str,
+        Meta(
+            min_length=1,
+            max_length=100,
+            description="The unit, such as `person`, `percent` or `USD`.",
+        ),
     ]
-    qualifier: Annotated[Qualifier, Meta(description="How the number is hedged.")]
-    value: Annotated[Number | None, Meta(description="For exact and approximately.")] = None
-    lower: Annotated[Number | None, Meta(description="For at_least, more_than and between.")] = None
+    qualifier: Annotated[Qualifier, Meta(description="How the printed words limit the number.")]
+    value: Annotated[
+        Number | None, Meta(description="The number, for `exact` and `approximately`.")
+    ] = None
+    lower: Annotated[
+        Number | None,
+        Meta(description="The lower number, for `at_least`, `more_than` and `between`."),
+    ] = None
     upper: Annotated[
-        Number | None, Meta(description="For at_most, fewer_than, approaching and between.")
+        Number | None,
+        Meta(
+            description="The upper number, for `at_most`, `fewer_than`, `approaching` and "
+            "`between`."
+        ),
     ] = None
-    term: Annotated[Line | None, Meta(description="For vague: “heavy”, “several”.")] = None
+    term: Annotated[
+        Line | None, Meta(description="The word, for `vague`: such as “heavy” or “several”.")
+    ] = None
     printed: Annotated[Line, Meta(description="The printed words.")]
-    population: Annotated[Line | None, Meta(description="Of whom: “North Korean soldiers”.")] = None
-    cumulative: Annotated[
-        bool | None, Meta(description="Whether it counts from a beginning; null if unknown.")
+    population: Annotated[
+        Line | None,
+        Meta(description="The people or things counted, such as “North Korean soldiers”."),
     ] = None
-    as_of: Annotated[Bound | None, Meta(description="When the figure was true.")] = None
-    reading: Annotated[Reading | None, Meta(description="How an editor reads the words.")] = None
+    cumulative: Annotated[
+        bool | None,
+        Meta(description="Whether it is a total since some beginning; null if unknown."),
+    ] = None
+    as_of: Annotated[
+        Bound | None, Meta(description="The date or instant that the figure is about.")
+    ] = None
+    reading: Annotated[Reading | None, Meta(description="How an editor interprets the words.")] = (
+        None
+    )
 
     def __post_init__(self) -> None:
         """Write whole numbers without a fraction."""
         self.value, self.lower, self.upper = map(whole, (self.value, self.lower, self.upper))
 
     def faults(self) -> Iterator[Fault]:
-        """Hold the figure to what its qualifier needs."""
+        """Refuse numbers that the qualifier does not go with, and ask for those that it needs."""
         needed = NUMBERS_OF[self.qualifier]
         for field in ("value", "lower", "upper", "term"):
             given = getattr(self, field) is not None
             if field in needed and not given:
                 yield Fault((field,), "required", f"`{self.qualifier}` needs `{field}`.")
             if given and field not in needed:
-                yield Fault((field,), "not-allowed", f"`{self.qualifier}` has no `{field}`.")
+                yield Fault((field,), "not-allowed", f"`{self.qualifier}` does not take `{field}`.")
         yield from significant(self, "value", "lower", "upper")
         yield from out_of_order("upper", self.lower, self.upper)
         yield from impossible("as_of", self.as_of)
 
 
 class Extraction(Part, kw_only=True):
-    """How a record came to be."""
+    """How a record was made."""
 
-    method: Annotated[ExtractionMethod, Meta(description="By hand or by machine.")]
-    agent: Annotated[Line, Meta(description="Who or what did it.")]
-    agent_version: Annotated[Line | None, Meta(description="Which version of it.")] = None
-    confidence: Annotated[Confidence | None, Meta(description="How sure it was, from 0 to 1.")] = (
-        None
-    )
+    method: Annotated[ExtractionMethod, Meta(description="The method, by hand or by machine.")]
+    agent: Annotated[Line, Meta(description="The person or the program that did it.")]
+    agent_version: Annotated[Line | None, Meta(description="The version of the program.")] = None
+    confidence: Annotated[
+        Confidence | None, Meta(description="How sure the person or program was, from 0 to 1.")
+    ] = None
 
     def __post_init__(self) -> None:
         """Write whole numbers without a fraction."""
         self.confidence = whole(self.confidence)
 
     def faults(self) -> Iterator[Fault]:
-        """Refuse a number that others would round."""
+        """Refuse a number that other readers would round."""
         yield from significant(self, "confidence")
 
 
 class GroupSize(Part, kw_only=True):
-    """How many belong to a group, named or not: “nine other countries”."""
+    """How many members a group has, named or not, such as “nine other countries”."""
 
-    lower: Annotated[Count | None, Meta(description="At least so many.")] = None
-    upper: Annotated[Count | None, Meta(description="At most so many.")] = None
+    lower: Annotated[Count | None, Meta(description="The lowest possible number of members.")] = (
+        None
+    )
+    upper: Annotated[Count | None, Meta(description="The highest possible number of members.")] = (
+        None
+    )
 
     def faults(self) -> Iterator[Fault]:
         """Refuse an empty size and bounds in the wrong order."""
         if self.lower is None and self.upper is None:
-            yield Fault(("lower",), "required", "A group size has `lower`, `upper` or both.")
+            yield Fault(("lower",), "required", "A group size needs `lower`, `upper` or both.")
         yield from out_of_order("upper", self.lower, self.upper)
 
 
@@ -295,14 +360,11 @@ def whole(number: float | None) -> float | None:
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
-_SIGNIFICANT = 15
-
-
 def significant(part: Part, *names: str) -> Iterator[Fault]:
     """Refuse numbers of more than 15 significant digits, which other readers would round."""
     for name in names:
         number = getattr(part, name)
-        if isinstance(number, float):
-            digits = repr(number).partition("e")[0].replace(".", "").strip("-0")
-            if len(digits) > _SIGNIFICANT:
-                yield Fault((name,), "too-precise", "At most 15 significant digits.")
+        if isinstance(number, float) and len(significant_digits(repr(number))) > MAX_DIGITS:
+            yield Fault(
+                (name,), "too-precise", f"It takes at most {MAX_DIGITS} significant digits."
+            )

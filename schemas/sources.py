@@ -1,4 +1,4 @@
-"""Sources: whoever or whatever is credited with a statement."""
+"""Sources: the people, bodies and things that statements come from."""
 
 from __future__ import annotations
 
@@ -46,26 +46,28 @@ PartialDate = Annotated[
 class Name(Part, kw_only=True):
     """Another name by which a source is known or printed."""
 
-    name: Annotated[Line, Meta(description="The name.")]
+    name: Annotated[Line, Meta(description="The other name.")]
     language: Annotated[Language, Meta(description="BCP 47; `und` if undetermined.")] = "und"
-    kind: Annotated[NameKind, Meta(description="What sort of name it is.")] = NameKind.ALIAS
+    kind: Annotated[NameKind, Meta(description="The kind of name.")] = NameKind.ALIAS
 
 
 class Role(Part, kw_only=True):
     """An office or function, and when it was held."""
 
-    title: Annotated[Line, Meta(description="“president”, “MP”.")]
+    title: Annotated[Line, Meta(description="The title, such as “president” or “MP”.")]
     organisation_id: Annotated[
-        SourceId | None, Meta(description="The organisation that it is held in.")
+        SourceId | None, Meta(description="The organisation in which it is held.")
     ] = None
     country_code: Annotated[Country | None, Meta(description="ISO 3166-1 alpha-2.")] = None
-    from_: Annotated[PartialDate | None, Meta(description="Since when.")] = field(
-        default=None, name="from"
-    )
-    until: Annotated[PartialDate | None, Meta(description="Until when.")] = None
+    from_: Annotated[
+        PartialDate | None, Meta(description="The year, month or day from which it was held.")
+    ] = field(default=None, name="from")
+    until: Annotated[
+        PartialDate | None, Meta(description="The year, month or day until which it was held.")
+    ] = None
 
     def faults(self) -> Iterator[Fault]:
-        """Refuse days that are on no calendar, and an end before the beginning."""
+        """Refuse invalid dates, and an end before the beginning."""
         for name, date in (("from", self.from_), ("until", self.until)):
             if date is not None and len(date) == len("2024-12-19"):
                 yield from impossible(name, date)
@@ -79,7 +81,9 @@ class Member(Part, kw_only=True):
     """A source that belongs to this one."""
 
     source_id: Annotated[SourceId, Meta(description="The source that belongs to it.")]
-    role: Annotated[MemberRole, Meta(description="What it is to this source.")] = MemberRole.MEMBER
+    role: Annotated[MemberRole, Meta(description="What the member is to this source.")] = (
+        MemberRole.MEMBER
+    )
 
 
 class SourceCreate(Create, kw_only=True):
@@ -87,30 +91,42 @@ class SourceCreate(Create, kw_only=True):
 
     also_needed: ClassVar[str] = "a `name` or a `description`"
 
-    kind: Annotated[SourceKind, Meta(description="What it is.")]
+    kind: Annotated[SourceKind, Meta(description="The kind of source.")]
     identification: Annotated[
         Identification | None,
         Meta(
-            description="How well it is identified; `named` if there is a name, else `described`.",
+            description="How well the article identifies it. If left out: `named` with a name, "
+            "`described` without.",
             extra=FILLED,
         ),
     ] = None
-    name: Annotated[Line | None, Meta(description="The name to print; null if unnamed.")] = None
+    name: Annotated[Line | None, Meta(description="The name to print; null if it has none.")] = None
     description: Annotated[
-        Text | None, Meta(description="“a US official”; a source has a name or a description.")
+        Text | None,
+        Meta(
+            description="A description, such as “a US official”. A source needs a name or a "
+            "description."
+        ),
     ] = None
-    names: Annotated[list[Name], Meta(max_length=100, description="Its other names.")] = []
-    roles: Annotated[list[Role], Meta(max_length=50, description="Its offices, over time.")] = []
+    names: Annotated[
+        list[Name], Meta(max_length=100, description="The other names of the source.")
+    ] = []
+    roles: Annotated[
+        list[Role], Meta(max_length=50, description="The offices that it has held.")
+    ] = []
     parent_id: Annotated[
-        SourceId | None, Meta(description="What it is part of: a ministry's state.")
+        SourceId | None,
+        Meta(description="The source that it is part of: a ministry is part of a state."),
     ] = None
-    members: Annotated[list[Member], Meta(max_length=1_000, description="Who belongs to it.")] = []
+    members: Annotated[
+        list[Member], Meta(max_length=1_000, description="The sources that belong to it.")
+    ] = []
     group_size: Annotated[
-        GroupSize | None, Meta(description="How many belong to it, named or not.")
+        GroupSize | None, Meta(description="How many members it has, named or not.")
     ] = None
     country_code: Annotated[Country | None, Meta(description="ISO 3166-1 alpha-2.")] = None
-    url: Annotated[Url | None, Meta(description="Its own page.")] = None
-    confidentiality: Annotated[Confidentiality, Meta(description="Who may know of it.")] = (
+    url: Annotated[Url | None, Meta(description="The address of its own web page.")] = None
+    confidentiality: Annotated[Confidentiality, Meta(description="Who may see the source.")] = (
         Confidentiality.PUBLIC
     )
 
@@ -120,16 +136,16 @@ class SourceCreate(Create, kw_only=True):
             self.identification = Identification.NAMED if self.name else Identification.DESCRIBED
 
     def faults(self) -> Iterator[Fault]:
-        """Ask for a name or a description, and for a name where, and only where, one belongs."""
+        """Ask for a name or a description; refuse a name that `identification` does not allow."""
         yield from Create.faults(self)
         if self.name is None and self.description is None:
-            yield Fault(("name",), "required", "A source has a `name` or a `description`.")
+            yield Fault(("name",), "required", "A source needs a `name` or a `description`.")
         if self.identification is Identification.NAMED and self.name is None:
-            yield Fault(("name",), "required", "A source identified as `named` has a `name`.")
+            yield Fault(("name",), "required", "A source that is `named` needs a `name`.")
         if self.identification is Identification.ANONYMOUS:
             for given in ("name", "names"):
                 if getattr(self, given):
-                    yield Fault((given,), "not-allowed", "An `anonymous` source has no name.")
+                    yield Fault((given,), "not-allowed", "An `anonymous` source can't have a name.")
         yield from repeated("members", [(m.source_id, m.role) for m in self.members])
 
 
@@ -142,8 +158,8 @@ Source = record(
             Annotated[
                 SourceId | None,
                 Meta(
-                    description="The record that took this one's place. Null so far: no operation "
-                    "merges sources yet."
+                    description="The record that this one was merged into. Always null for now: no "
+                    "operation merges sources yet."
                 ),
             ],
         )

@@ -24,16 +24,16 @@ class Vocabulary(StrEnum):
 
 
 class ArticleStatus(Vocabulary):
-    """May this article be used? Says how far its publisher, or the desk, still stands behind it."""
+    """May this article be used? This says how far its publisher or the desk stands behind it."""
 
     USABLE = "usable", "May be used and cited as it stands."
     WITHHELD = "withheld", "Held back for now, for example for legal or editorial review."
-    RETRACTED = "retracted", "Withdrawn by its publisher, who no longer stands by it."
+    RETRACTED = "retracted", "Withdrawn by its publisher, who no longer stands behind it."
     TAKEN_DOWN = "taken_down", "Removed from publication, for example after a legal demand."
 
 
 class ZoneKind(Vocabulary):
-    """Which part of the article's text is this? Prominence and authorship differ by part."""
+    """Which part of the article's text is this? Parts differ in prominence and authorship."""
 
     HEADLINE = "headline", "The title above the article."
     STANDFIRST = "standfirst", "The summary between headline and body; also called deck or dek."
@@ -45,11 +45,11 @@ class ZoneKind(Vocabulary):
         "boilerplate",
         "Standing text that is not reporting, such as promotion or appeals.",
     )
-    FOOTER = "footer", "Closing matter after the body, such as credits, contacts and copyright."
+    FOOTER = "footer", "Lines after the body, such as credits, contacts and copyright."
 
 
 class CorrectionKind(Vocabulary):
-    """What sort of notice did the publisher attach to the article? An update admits no error."""
+    """What kind of notice did the publisher attach to the article? An update admits no error."""
 
     CORRECTION = "correction", "Admits a factual error and puts it right."
     CLARIFICATION = "clarification", "Makes wording clearer that was not wrong but could mislead."
@@ -59,34 +59,37 @@ class CorrectionKind(Vocabulary):
 
 
 class CorrectionEffect(Vocabulary):
-    """What did the correction do to the claims that it names? Tells their users what to recheck."""
+    """What did the correction do to the claims that it names? This tells what to check again."""
 
     TEXT_CHANGED = "text_changed", "The wording of the claim was changed."
     FIGURE_CHANGED = "figure_changed", "A number, date or amount in the claim was changed."
     ATTRIBUTION_CHANGED = "attribution_changed", "The claim is now credited to another source."
-    REMOVED = "removed", "The claim no longer stands in the article."
+    REMOVED = "removed", "The claim is no longer in the article."
     ADDED = "added", "The claim was put into the article by the correction."
     UNAFFECTED = "unaffected", "The claim was checked against the correction and stays as it was."
 
 
 class ArticleRelationKind(Vocabulary):
-    """How does this article relate to the other? A copy or rewrite is no independent report."""
+    """How does this article relate to the other? Copies and rewrites are no independent reports."""
 
     SYNDICATED_COPY_OF = (
         "syndicated_copy_of",
-        "Prints the other's text, bought or shared, such as agency copy, in substance unchanged.",
+        "Prints the text of the other with no real change, such as a text from an agency.",
     )
-    REWRITE_OF = "rewrite_of", "Retells the other in new words, without reporting of its own."
+    REWRITE_OF = "rewrite_of", "Tells the other in new words, without reporting of its own."
     TRANSLATION_OF = "translation_of", "Gives the other's text in another language."
     FOLLOW_UP_TO = "follow_up_to", "Reports later developments of the story told in the other."
-    REPLACES = "replaces", "Was published in the other's stead, such as a write-through."
+    REPLACES = (
+        "replaces",
+        "Was published in place of the other, such as a newer version of agency copy.",
+    )
 
 
 # Sources
 
 
 class SourceKind(Vocabulary):
-    """What is the source: who speaks, or what carries the words? Not how well it is identified."""
+    """What is the source? Whether it is well identified is another question."""
 
     PERSON = "person", "One human being, named or not."
     ORGANISATION = "organisation", "A company, party, NGO, agency or other body outside government."
@@ -105,21 +108,21 @@ class SourceKind(Vocabulary):
     MEDIA_ITEM = "media_item", "A picture, a video or a sound recording."
     PLATFORM = "platform", "A service on which others publish, such as a social network."
     EVENT = "event", "An occasion at which words were said, such as a summit, hearing or rally."
-    UNKNOWN = "unknown", "What the source is can't be told from what is printed."
+    UNKNOWN = "unknown", "The printed text does not say what the source is."
 
 
 class Identification(Vocabulary):
-    """How well does the printed text identify the source? A separate question from its kind."""
+    """How well does the printed text identify the source? What it is, is another question."""
 
     NAMED = "named", "Given by name."
     DESCRIBED = "described", 'Given by description without a name: "a US official".'
-    ANONYMOUS = "anonymous", "Name deliberately withheld, or unknown; the record must hold no name."
-    COLLECTIVE = "collective", "Given as several together, whose members are not told apart."
+    ANONYMOUS = "anonymous", "The name is withheld or unknown; the record must not have a name."
+    COLLECTIVE = "collective", "Given as several together, without telling the members apart."
     IMPLICIT = "implicit", 'Not mentioned, but understood: "amid alarm" implies who is alarmed.'
 
 
 class NameKind(Vocabulary):
-    """What sort of name is this? All of a source's names find it."""
+    """What kind of name is this? A source is found by all of its names."""
 
     OFFICIAL = "official", "The full formal name."
     ALIAS = "alias", "Another name in use, such as a pseudonym, call sign or user name."
@@ -127,14 +130,14 @@ class NameKind(Vocabulary):
     SHORT = "short", "A shortened form, such as a surname, an abbreviation or initials."
     TRANSLITERATION = "transliteration", "The name carried over into another script by its sound."
     NATIVE_SCRIPT = "native_script", "The name in the script of its own language."
-    FORMER = "former", "A name that was once right and has been given up."
+    FORMER = "former", "A name that was used in the past."
 
 
 class MemberRole(Vocabulary):
-    """What is the listed source to the one that lists it? A group, a text or a body may list."""
+    """What is the member to the source that lists it? Groups, texts and bodies have members."""
 
     MEMBER = "member", "Belongs to the group."
-    SIGNATORY = "signatory", "Put its name to the statement or document."
+    SIGNATORY = "signatory", "Signed the statement or document."
     AUTHOR = "author", "Wrote or made it."
     PART_OF = "part_of", "Is a component of it, such as a chapter of a report."
 
@@ -147,7 +150,7 @@ class Confidentiality(Vocabulary):
     RESTRICTED = "restricted", "Only for those permitted to see confidential sources."
     PROTECTED = (
         "protected",
-        "As restricted, and the source was promised protection: exposure could do it harm.",
+        "As restricted, and the source was promised protection because exposure could harm it.",
     )
 
 
@@ -155,7 +158,7 @@ class Confidentiality(Vocabulary):
 
 
 class ClaimKind(Vocabulary):
-    """What sort of thing is claimed? Decides how the claim could be checked."""
+    """What kind of thing is claimed? This decides how the claim could be checked."""
 
     EVENT = "event", "Something happened, happens or is being done."
     STATE_OF_AFFAIRS = "state_of_affairs", "Something is, or was, the case over a time."
@@ -163,8 +166,11 @@ class ClaimKind(Vocabulary):
     IDENTITY = "identity", "Who or what someone or something is."
     CAUSAL = "causal", "One thing brings about, or prevents, another."
     ACCUSATION = "accusation", "Someone did wrong."
-    RESPONSIBILITY = "responsibility", "Someone is answerable for an act, by admission or not."
-    EVALUATION = "evaluation", "A judgement of worth; can't be checked as a fact."
+    RESPONSIBILITY = (
+        "responsibility",
+        "Someone is responsible for an act, whether they admit it or not.",
+    )
+    EVALUATION = "evaluation", "A judgement of value, which can't be checked as a fact."
     POSITION = "position", "What someone supports, opposes or condemns."
     PREDICTION = "prediction", "What will or may happen."
     INTENTION = "intention", "What someone plans or promises to do."
@@ -174,7 +180,7 @@ class ClaimKind(Vocabulary):
 
 
 class SpeechAct(Vocabulary):
-    """What was done in saying it? The class of the article's reporting verb, not a judgement."""
+    """What did the source do by saying it? The class of the reporting verb, not a judgement."""
 
     STATE = "state", "Neutral reporting: said, told, stated, added."
     CLAIM = "claim", "Says so where the article does not vouch for it: claimed, alleged."
@@ -183,34 +189,34 @@ class SpeechAct(Vocabulary):
     ACCUSE = "accuse", "Charges someone with wrongdoing: accused, charged."
     BLAME = "blame", "Holds someone to be the cause of something bad: blamed, faulted."
     CONDEMN = "condemn", "Voices strong disapproval: condemned, denounced, deplored."
-    ANNOUNCE = "announce", "Makes public what is its own to make known: announced, declared."
+    ANNOUNCE = "announce", "Makes its own decision or news public: announced, declared."
     WARN = "warn", "Tells of a danger ahead: warned, cautioned, threatened."
     PREDICT = "predict", "Says what will happen: predicted, forecast, expected."
     CITE = "cite", "Passes on what another source says: cited, quoted, referred to."
     CONFIRM = "confirm", "Says that something reported before is so: confirmed, acknowledged."
     DESCRIBE = "describe", "Characterises or recounts: described, called, depicted."
     CALL_FOR = "call_for", "Asks that something be done: called for, urged, demanded."
-    IMPLY = "imply", "Conveys without saying: implied, or contained in other words."
+    IMPLY = "imply", "Gives to understand without saying it: implied, hinted."
 
 
 class Certainty(Vocabulary):
-    """How sure does the claimant claim to be? Neither the truth nor the article's own distance."""
+    """How sure does the claimant claim to be? It says nothing about the truth."""
 
     CERTAIN = "certain", "Put forward as fact, without a hedge."
     PROBABLE = "probable", 'Hedged as likely: "probably", "is believed to", an estimate.'
     POSSIBLE = "possible", 'Hedged as no more than possible: "may", "could".'
-    UNSPECIFIED = "unspecified", "How sure the claimant is can't be told from what is printed."
+    UNSPECIFIED = "unspecified", "The printed text does not say how sure the claimant is."
 
 
 class Polarity(Vocabulary):
-    """Is it claimed that something is so, or that it is not so? Wording, not truth."""
+    """Does the claim say that something is so, or that it is not so? Its wording, not its truth."""
 
     POSITIVE = "positive", "Claims that it is so."
     NEGATIVE = "negative", "Claims that it is not so; an answer to a claim is a denial instead."
 
 
 class Embedding(Vocabulary):
-    """Is the claim made outright, or inside another, its parent? Tells what was really asserted."""
+    """Is the claim made outright, or inside another claim? The other claim is its parent."""
 
     ASSERTED = "asserted", "Put forward in its own right; needs no parent."
     EMBEDDED = (
@@ -224,27 +230,30 @@ class Embedding(Vocabulary):
 
 
 class AttributionRole(Vocabulary):
-    """What part does this source play in the chain back to the origin? A vehicle has no part."""
+    """What part does this source play in the chain to the origin? A vehicle plays none."""
 
     CLAIMANT = "claimant", "Is credited with the claim at this position."
     CO_CLAIMANT = "co_claimant", "Makes the claim jointly with others at the same position."
-    CITED = "cited", "Is relied on as their source by those nearer the reader."
+    CITED = "cited", "Is the source of those who are nearer to the reader."
     SPOKESPERSON = "spokesperson", "Speaks officially for the source that is the claimant."
-    ON_BEHALF_OF = "on_behalf_of", "Is the one for whom another speaks."
+    ON_BEHALF_OF = "on_behalf_of", "Is the source for whom another one speaks."
     AUTHOR_VOICE = "author_voice", "The article says it itself and credits nobody."
 
 
 class Resolution(Vocabulary):
-    """How surely is the printed attribution matched to this source? Doubt is recorded as such."""
+    """Does the printed attribution mean this source? Doubt is recorded, not hidden."""
 
     CERTAIN = "certain", "The text leaves no doubt who is meant."
     PROBABLE = "probable", "One reading is clearly likelier than any other."
-    AMBIGUOUS = "ambiguous", "Two or more readings are open; the source given is one of them."
-    UNRESOLVED = "unresolved", 'Who is credited can\'t be told: "were said to have suffered".'
+    AMBIGUOUS = "ambiguous", "Two or more readings are possible; the given source is one of them."
+    UNRESOLVED = (
+        "unresolved",
+        'The text does not say who is credited: "were said to have suffered".',
+    )
 
 
 class GroundRules(Vocabulary):
-    """On what terms did the source speak to the journalist? Terms differ by newsroom."""
+    """On what terms did the source speak to the journalist? Newsrooms define them differently."""
 
     ON_RECORD = "on_record", "May be quoted and named."
     BACKGROUND = "background", "May be quoted under an agreed description, but not named."
@@ -254,7 +263,7 @@ class GroundRules(Vocabulary):
 
 
 class QuoteType(Vocabulary):
-    """In what form does the article print the words? Tells whose wording the reader sees."""
+    """In what form does the article print the words? This tells whose wording it is."""
 
     DIRECT = "direct", "Word for word, in quotation marks or set as a quotation."
     INDIRECT = "indirect", 'Paraphrased and credited: "she said that".'
@@ -264,7 +273,7 @@ class QuoteType(Vocabulary):
 
 
 class Stance(Vocabulary):
-    """How far does the article itself stand behind the claim? Not the claimant's own certainty."""
+    """How far does the article itself stand behind the claim? Not how sure the claimant is."""
 
     NEUTRAL = "neutral", "Reports the claim and takes no side."
     DISTANCING = "distancing", 'Marks that it does not vouch for the claim: "allegedly".'
@@ -272,7 +281,7 @@ class Stance(Vocabulary):
 
 
 class SpanRole(Vocabulary):
-    """What do these printed words do in the report? Each marked span has one role."""
+    """What do these printed words do in the report? Each span has one role."""
 
     CONTENT = "content", "Say what is claimed; several make a discontinuous quotation."
     SOURCE = "source", "Name or describe who is credited."
@@ -284,14 +293,14 @@ class SpanRole(Vocabulary):
 
 
 class Anchor(Vocabulary):
-    """Do the spans still stand where they were found? Set by the server, never by a client."""
+    """Are the words still in the text at the given offsets? The server sets this."""
 
-    EXACT = "exact", "The words stand at these offsets."
+    EXACT = "exact", "The words are at these offsets."
     RELOCATED = (
         "relocated",
-        "The text changed; the same words, in context, stand at one place only.",
+        "The text changed; the same words with their context are at one other place only.",
     )
-    AMBIGUOUS = "ambiguous", "The text changed; the words now stand at several places."
+    AMBIGUOUS = "ambiguous", "The text changed; the words are now at several places."
     ORPHANED = "orphaned", "The text changed; the words are no longer found in their context."
     UNVERIFIED = "unverified", "No article text is stored to check the words against."
 
@@ -304,9 +313,9 @@ class Metric(Vocabulary):
     KILLED_OR_WOUNDED = "killed_or_wounded", "Dead and wounded in one figure, said to be both."
     CASUALTIES = (
         "casualties",
-        "So called in print; usually dead and wounded, at times captured or missing as well.",
+        "Called so in print: usually dead and wounded, sometimes also captured or missing.",
     )
-    LOSSES = "losses", "So called in print; people, equipment or both, not told apart."
+    LOSSES = "losses", "Called so in print: people, equipment or both, without telling them apart."
     MISSING = "missing", "People whose whereabouts are unknown."
     CAPTURED = "captured", "People taken prisoner."
     DISPLACED = "displaced", "People driven from their homes."
@@ -317,9 +326,9 @@ class Metric(Vocabulary):
 
 
 class Qualifier(Vocabulary):
-    """How do the printed words bound the figure? Decides which numbers the quantity has."""
+    """How do the printed words limit the figure? This decides which numbers it has."""
 
-    EXACT = "exact", "Given as just this number: `value`."
+    EXACT = "exact", "Exactly this number: `value`."
     AT_LEAST = "at_least", "This number or more: `lower`, included."
     MORE_THAN = "more_than", "Above this number: `lower`, excluded."
     AT_MOST = "at_most", 'A ceiling that may be reached, "up to": `upper`, included.'
@@ -343,11 +352,11 @@ class PartyRole(Vocabulary):
 
 
 class PlaceRole(Vocabulary):
-    """What has this place to do with the claim? Where it was said need not be where it happened."""
+    """What has the place to do with the claim? Words and events can have different places."""
 
     EVENT = "event", "Where it is said to happen or have happened."
-    ORIGIN = "origin", "From where a movement or transfer starts."
-    DESTINATION = "destination", "To where a movement or transfer leads."
+    ORIGIN = "origin", "Where a movement or a transfer starts."
+    DESTINATION = "destination", "Where a movement or a transfer leads."
     STATEMENT = "statement", "Where the claim was made."
     SCOPE = "scope", "The area for which the claim is meant to hold, or which it concerns."
 
@@ -360,12 +369,12 @@ class RelationKind(Vocabulary):
     GENERALISES = "generalises", "Says more loosely what the other says exactly."
     CORROBORATES = "corroborates", "Supports the other from an origin independent of it."
     CONFLICTS_WITH = "conflicts_with", "Can't be true together with the other; symmetric."
-    SUPERSEDES = "supersedes", "Takes the other's place as the claimant's later word."
+    SUPERSEDES = "supersedes", "Replaces the other as the later statement of the same claimant."
     QUALIFIES = "qualifies", "Limits the other or makes it conditional, without contradicting it."
     EXPLAINS = "explains", "Gives a reason or background for the other."
     EVIDENCE_FOR = "evidence_for", "Is put forward as grounds for believing the other."
     RESPONDS_TO = "responds_to", "Answers the other, without being recorded as its denial."
-    ABOUT = "about", "Takes the other, or the making of it, as its topic."
+    ABOUT = "about", "Is about the other claim, or about the fact that it was made."
     SAME_ORIGIN_AS = (
         "same_origin_as",
         "Goes back to the same origin, so neither supports the other; symmetric.",
@@ -374,7 +383,7 @@ class RelationKind(Vocabulary):
 
 
 class RelationBasis(Vocabulary):
-    """On whose word does the relation rest? Tells reported relations from inferred ones."""
+    """Who says that the claims are related? Some relations are reported, others inferred."""
 
     STATED_IN_TEXT = "stated_in_text", "The article or the claimant says so."
     EDITOR = "editor", "An editor judged so."
@@ -387,41 +396,44 @@ class RelationState(Vocabulary):
 
     SUGGESTED = "suggested", "Proposed and not yet judged."
     CONFIRMED = "confirmed", "Accepted."
-    REJECTED = "rejected", "Judged not to hold."
+    REJECTED = "rejected", "Judged to be wrong."
 
 
 class Validity(Vocabulary):
-    """Does the claim still stand as made? Says nothing on whether it is true."""
+    """Is the claim still maintained as it was made? It says nothing about the truth."""
 
     STANDING = "standing", "Not taken back or replaced, as far as is known."
     SUPERSEDED = "superseded", "Replaced by a later claim of the same claimant."
-    RETRACTED_BY_CLAIMANT = "retracted_by_claimant", "Taken back by the one who made it."
-    WITHDRAWN_BY_PUBLISHER = "withdrawn_by_publisher", "Taken back by the one who printed it."
-    DISOWNED = "disowned", 'The one credited says they never made it: "I never said that".'
+    RETRACTED_BY_CLAIMANT = "retracted_by_claimant", "Taken back by its claimant."
+    WITHDRAWN_BY_PUBLISHER = "withdrawn_by_publisher", "Taken back by its publisher."
+    DISOWNED = (
+        "disowned",
+        'The credited source says that it never made the claim: "I never said that".',
+    )
 
 
 class ReviewStatus(Vocabulary):
-    """Where does the record stand in the desk's workflow? Says nothing on truth."""
+    """Where is the record in the desk's workflow? It says nothing about the truth."""
 
     DRAFT = "draft", "Being written; not yet offered for review."
     IN_REVIEW = "in_review", "Waiting for, or under, an editor's review."
-    APPROVED = "approved", "Passed by an editor; not yet published."
+    APPROVED = "approved", "Accepted by an editor; not yet published."
     PUBLISHED = "published", "Released to readers, once any embargo has passed."
-    REJECTED = "rejected", "Not passed in review; may be mended and offered again."
+    REJECTED = "rejected", "Not accepted in review; it may be corrected and offered again."
     KILLED = "killed", "Stopped for good by an editor, before or after publication."
 
 
 class ExtractionMethod(Vocabulary):
-    """How was the record drawn from its material? Helps to judge how far to trust it."""
+    """How was the record made from its material? This helps to judge how far to trust it."""
 
-    MANUAL = "manual", "By a person reading."
+    MANUAL = "manual", "By a person who read the material."
     MODEL = "model", "By a statistical or language model."
     IMPORT = "import", "Taken over from another data set."
     RULE = "rule", "By fixed rules, such as patterns or a parser."
 
 
 class Precision(Vocabulary):
-    """How finely is the time known? Finest first."""
+    """How exactly is the time known? The most exact comes first."""
 
     SECOND = "second", "Known to the second."
     MINUTE = "minute", "Known to the minute."
@@ -431,31 +443,37 @@ class Precision(Vocabulary):
     MONTH = "month", "Known to the month."
     QUARTER = "quarter", "Known to the quarter of a year."
     YEAR = "year", "Known to the year."
-    UNKNOWN = "unknown", 'Not resolved, as "on Monday" in an undated text.'
+    UNKNOWN = "unknown", 'Not known, such as "on Monday" in a text without a date.'
 
 
 # Denials
 
 
 class DenialKind(Vocabulary):
-    """In what way was a claim answered, or left unanswered? Most kinds are not denials proper."""
+    """How was a claim answered, or left unanswered? Most kinds are no strict denials."""
 
     FULL_DENIAL = "full_denial", "Rejects the whole of what was claimed."
-    PARTIAL_DENIAL = "partial_denial", "Rejects a part and leaves or grants the rest."
+    PARTIAL_DENIAL = "partial_denial", "Rejects a part and leaves open or admits the rest."
     DISPUTES_FIGURES = "disputes_figures", "Rejects the numbers, not that it happened."
     DISPUTES_RESPONSIBILITY = (
         "disputes_responsibility",
-        "Rejects having done it or being answerable for it, not that it happened.",
+        "Rejects having done it or being responsible for it, not that it happened.",
     )
-    DENIES_KNOWLEDGE = "denies_knowledge", "Says they did not know of it; not that it is untrue."
-    DISOWNS_STATEMENT = "disowns_statement", "Rejects having said what they are credited with."
+    DENIES_KNOWLEDGE = (
+        "denies_knowledge",
+        "Says that they did not know of it, not that it is untrue.",
+    )
+    DISOWNS_STATEMENT = (
+        "disowns_statement",
+        "Says that they did not say the words that they are credited with.",
+    )
     NON_DENIAL_DENIAL = (
         "non_denial_denial",
         "Sounds like a denial, but on close reading does not contradict the claim.",
     )
     DISPUTES_CHARACTERISATION = (
         "disputes_characterisation",
-        "Objects to how it is described or framed, not to the facts.",
+        "Objects to the description, not to the facts.",
     )
     JUSTIFICATION = "justification", "Defends the conduct as right or needed, without denying it."
     COUNTER_ACCUSATION = "counter_accusation", "Answers by accusing the accuser or someone else."
@@ -469,33 +487,33 @@ class DenialKind(Vocabulary):
     )
     NEITHER_CONFIRMS_NOR_DENIES = (
         "neither_confirms_nor_denies",
-        "Leaves open whether it is true, in its own words or as reported; may say other things.",
+        "Leaves open whether it is true, in its own words or as reported.",
     )
     DECLINED_TO_COMMENT = (
         "declined_to_comment",
-        'Was reached and refused to say anything on the claim: "no comment".',
+        'Was reached and refused to say anything about the claim: "no comment".',
     )
     DID_NOT_RESPOND = (
         "did_not_respond",
-        "Was asked for comment and had sent no answer by publication.",
+        "Was asked for comment and had not answered when the article was published.",
     )
     COULD_NOT_BE_REACHED = (
         "could_not_be_reached",
-        "Was sought for comment but not contacted, so had no chance to answer.",
+        "Could not be contacted for comment, and so had no chance to answer.",
     )
-    OMISSION = "omission", "Made a statement, the scope, that does not mention the claim."
+    OMISSION = "omission", "Made a statement, the scope, which does not mention the claim."
     AFFIRMATION = "affirmation", "Confirms or admits what was claimed."
     APOLOGY = "apology", "Expresses regret and takes responsibility for what was claimed."
-    UNSPECIFIED = "unspecified", "A response is reported, but not in what way it answers the claim."
+    UNSPECIFIED = "unspecified", "A response is reported, but not how it answers the claim."
 
 
 class DenialFamily(Vocabulary):
-    """Did they deny it? The safe short answer, computed from the kind of denial."""
+    """Did they deny it? The short answer, which follows from the kind of denial."""
 
     DENIES = "denies", "Yes: rejects the claim, a part of it, or their own part in it."
     DEFLECTS = "deflects", "No: answers without contradicting what was claimed."
-    DECLINES = "declines", "No: responds, but will not say whether it is true."
-    SILENT = "silent", "No: the claim got no answer, which is neither denial nor admission."
+    DECLINES = "declines", "No: responds, but does not say whether it is true."
+    SILENT = "silent", "No: the claim got no answer, which is neither a denial nor an admission."
     CONCEDES = "concedes", "No: admits it."
     UNSPECIFIED = "unspecified", "Not known: the response is not described well enough to tell."
 
@@ -504,32 +522,35 @@ class ObservedBy(Vocabulary):
     """Who says that this was the response? Silence can only be observed by the article."""
 
     RESPONDER_STATEMENT = "responder_statement", "The responder said it, as quoted or paraphrased."
-    ARTICLE_OBSERVATION = "article_observation", "The article notes it, as it does any silence."
+    ARTICLE_OBSERVATION = (
+        "article_observation",
+        "The article says so. Silence is always observed by the article.",
+    )
 
 
 class Coverage(Vocabulary):
-    """How clear is it that the denial is aimed at this target? One denial may cover many claims."""
+    """How clear is it that the denial is aimed at this target? A denial can have many targets."""
 
-    EXPLICIT = "explicit", "The text says that this is what is answered."
+    EXPLICIT = "explicit", "The text says that the denial answers this target."
     INFERRED = "inferred", "Not said, but it follows from the text or its context."
     AMBIGUOUS = "ambiguous", 'The text can be read either way: "denied the accusations".'
 
 
 class DenialValidity(Vocabulary):
-    """Does the denial still stand as made? Says nothing on whether it is true."""
+    """Is the denial still maintained as it was made? It says nothing about the truth."""
 
     STANDING = "standing", "Not taken back or changed, as far as is known."
-    SUPERSEDED = "superseded", "Replaced by a later response, no weaker or stronger."
+    SUPERSEDED = "superseded", "Replaced by a later response that is neither weaker nor stronger."
     RETRACTED = "retracted", "Taken back by the responder."
-    SOFTENED = "softened", "Replaced by a weaker response, such as full denial by no comment."
-    HARDENED = "hardened", "Replaced by a stronger response, such as no comment by full denial."
+    SOFTENED = "softened", "Replaced by a weaker response, such as a full denial by “no comment”."
+    HARDENED = "hardened", "Replaced by a stronger response, such as “no comment” by a full denial."
 
 
 # Records
 
 
 class RecordType(Vocabulary):
-    """Which of the four resources is the record? Each has its own fields and path."""
+    """Of which type is the record? Each type has its own fields and its own path."""
 
     SOURCE = "source", "Who or what is credited with claims and denials, or carries them."
     ARTICLE = "article", "A published text in which claims and denials are printed."
@@ -538,14 +559,14 @@ class RecordType(Vocabulary):
 
 
 class ImportOp(Vocabulary):
-    """What is to be done with the record of an import line? Each line has one."""
+    """What should an import line do with its record? Each line has one of these."""
 
-    UPSERT = "upsert", "Create the record, or replace it as a whole where it is there already."
-    DELETE = "delete", "Delete the record, which nothing may refer to any more."
+    UPSERT = "upsert", "Create the record, or replace it as a whole if it exists."
+    DELETE = "delete", "Delete the record. No other record may refer to it."
 
 
 class RevisionOp(Vocabulary):
-    """What was done to the record to make this version? Each revision has one."""
+    """What was done to the record to make this version? Each revision has one of these."""
 
     CREATED = "created", "Written for the first time."
     UPDATED = "updated", "Changed."
@@ -559,9 +580,9 @@ class RevisionOp(Vocabulary):
 
 
 class ChangeOp(Vocabulary):
-    """What does a change mean for whoever keeps a copy? Each change of the feed has one."""
+    """What does a change mean for a copy of the records? Each change has one of these."""
 
-    CREATED = "created", "New, or visible for the reader from now on."
+    CREATED = "created", "The record is new, or the reader can see it from now on."
     UPDATED = "updated", "Changed."
     DELETED = "deleted", "Removed from use."
     RESTORED = "restored", "Brought back after deletion."
@@ -570,38 +591,41 @@ class ChangeOp(Vocabulary):
         "purged",
         "Content and history erased for good: erase the copies too. Not in use yet.",
     )
-    REMOVED = "removed", "No longer visible for the reader: remove the copy."
+    REMOVED = "removed", "The reader can no longer see the record: remove the copy."
 
 
 class Link(Vocabulary):
-    """As what does a record refer to another? Said of those that keep one from being deleted."""
+    """How does a record refer to another? Named for the records that prevent a deletion."""
 
     ATTRIBUTION = "attribution", "The source of a hop."
     VIA = "via", "The vehicle of a hop."
-    AUDIENCE = "audience", "To whom a hop was said."
+    AUDIENCE = "audience", "The audience of a hop."
     APPEARANCE = "appearance", "The article in which it is printed."
-    PARTY = "party", "Somebody whom a claim is about."
-    RELATION = "relation", "The claim or article that it is related to."
+    PARTY = "party", "A person, body or thing that a claim is about."
+    RELATION = "relation", "The claim or the article that it is related to."
     PARENT = "parent", "The claim that holds it, or the source that it is part of."
-    TARGET = "target", "What a denial answers."
+    TARGET = "target", "The claim, denial or article that a denial answers."
     SCOPE = "scope", "The statement that was silent."
-    SUPERSEDED_BY = "superseded_by", "The denial that took its place."
-    AUTHOR = "author", "Who wrote an article."
-    PUBLISHER = "publisher", "Who published an article."
+    SUPERSEDED_BY = "superseded_by", "The denial that replaced it."
+    AUTHOR = "author", "The author of an article."
+    PUBLISHER = "publisher", "The publisher of an article."
     CORRECTION = "correction", "A claim that a correction names."
     MEMBER = "member", "A member of a group."
-    ORGANISATION = "organisation", "Where somebody holds a role."
+    ORGANISATION = "organisation", "The organisation in which a source holds a role."
 
 
 # Access
 
 
 class Scope(Vocabulary):
-    """What may a key do? A route asks for one of these; without it the answer is 403."""
+    """What may a key do? Each operation needs one of these; without it the answer is 403."""
 
     READ = "read", "Read what is published and not under embargo."
-    DRAFTS_READ = "drafts:read", "Read records in every state, under embargo too."
-    CONFIDENTIAL_READ = "confidential:read", "Read restricted sources, and who hid behind them."
+    DRAFTS_READ = "drafts:read", "Read records in every state, also under embargo."
+    CONFIDENTIAL_READ = (
+        "confidential:read",
+        "Read restricted sources, and the identities of anonymous ones.",
+    )
     ARTICLES_WRITE = "articles:write", "Write articles, and read those that are not public yet."
     CLAIMS_WRITE = "claims:write", "Write claims, and read those that are not public yet."
     SOURCES_WRITE = "sources:write", "Write sources, and read the internal ones."
@@ -609,70 +633,73 @@ class Scope(Vocabulary):
     IMPORT = "import", "Write many records of the types that the key may write, in one request."
     WEBHOOKS = "webhooks", "Manage the key's own webhooks."
     KEYS = "keys", "Create, list, rotate and revoke keys."
-    AUDIT_READ = "audit:read", "Read who did what, and what was refused."
+    AUDIT_READ = (
+        "audit:read",
+        "Read the audit log: what was done, by which key, and what was refused.",
+    )
 
 
 class Audited(Vocabulary):
-    """What sort of thing was changed? Each change in the audit log is of one."""
+    """What was changed? Each change in the audit log is of one of these."""
 
     ARTICLE = "article", "A published text in which claims and denials are printed."
     CLAIM = "claim", "An attributed assertion: who is credited, with what, said when."
     SOURCE = "source", "Who or what is credited with claims and denials, or carries them."
     DENIAL = "denial", "A response to claims, including silence and admission."
-    KEY = "key", "What opens the service to somebody."
-    IDENTITY = "identity", "Who a source turned out to be."
-    WEBHOOK = "webhook", "A place that changes are sent to."
+    KEY = "key", "A key of this service."
+    IDENTITY = "identity", "The identity of an anonymous source."
+    WEBHOOK = "webhook", "A URL that changes are sent to."
 
 
 class AuditOp(Vocabulary):
-    """What was done, or tried? Each event in the audit log has one."""
+    """What was done or tried? Each event in the audit log has one of these."""
 
-    CREATED = "created", "Made."
+    CREATED = "created", "Created."
     UPDATED = "updated", "Changed."
     DELETED = "deleted", "Removed from use."
     RESTORED = "restored", "Brought back after deletion."
     ROTATED = "rotated", "Given a new secret."
     REVOKED = "revoked", "Withdrawn for good."
-    REPLAYED = "replayed", "Moved to another place in the feed."
+    REPLAYED = "replayed", "Moved to another position in the feed."
     PAUSED = "paused", "Stopped by the service; `paused_reason` says why."
-    REFUSED = "refused", "Not done: the key was wrong, or did not have the scope."
+    REFUSED = "refused", "Not done: the key was not valid, or did not have the scope."
 
 
 # Health
 
 
 class HealthStatus(Vocabulary):
-    """How is the service? Each of the questions after its health has one good answer."""
+    """How is the service? Each health check has one good answer."""
 
-    ALIVE = "alive", "It answers."
-    READY = "ready", "It can do its work."
+    ALIVE = "alive", "The service answers."
+    READY = "ready", "The service can do its work."
 
 
 # Webhooks
 
 
 class WebhookStatus(Vocabulary):
-    """Is the webhook being sent to? A paused one keeps its place in the feed."""
+    """Are changes sent to the webhook? A paused webhook keeps its position in the feed."""
 
-    ACTIVE = "active", "Changes are sent as they come."
-    PAUSED = "paused", "Nothing is sent, but tests; `paused_reason` says why."
+    ACTIVE = "active", "Changes are sent as they are made."
+    PAUSED = "paused", "Only tests are sent; `paused_reason` says why."
 
 
 class PausedReason(Vocabulary):
-    """Why is the webhook paused? Says what has to be mended before it is resumed."""
+    """Why is the webhook paused? Tells what has to be repaired before it is resumed."""
 
     REQUESTED = "requested", "Its owner paused it."
-    GONE = "gone", "The receiver answered 410: it wants no more."
-    FAILING = "failing", "The receiver took none of the attempts of about three days."
+    GONE = "gone", "The receiver answered 410, so it wants no more messages."
+    FAILING = "failing", "The receiver accepted no message for about three days."
     KEY_REVOKED = "key_revoked", "Its key was revoked."
     KEY_EXPIRED = "key_expired", "Its key has expired."
     RESYNC_REQUIRED = (
         "resync_required",
-        "The feed was restored from a backup: read all anew, replay from a new cursor, resume.",
+        "The feed was restored from a backup: export again, replay from its cursor, then resume.",
     )
 
 
-# The safe answer to "did they deny it?": a client never has to group the kinds itself.
+# The short answer to "did they deny it?", so that no client has to group the kinds itself.
 FAMILY_OF: Final[Mapping[DenialKind, DenialFamily]] = MappingProxyType(
     {
         DenialKind.FULL_DENIAL: DenialFamily.DENIES,
@@ -698,7 +725,7 @@ FAMILY_OF: Final[Mapping[DenialKind, DenialFamily]] = MappingProxyType(
     }
 )
 
-# Stored once, where they were written, and found from both ends.
+# These are stored once, where they were written, and found from both ends.
 SYMMETRIC_RELATIONS: Final = frozenset(
     {RelationKind.CONFLICTS_WITH, RelationKind.SAME_ORIGIN_AS, RelationKind.OVERLAPS}
 )

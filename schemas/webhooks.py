@@ -1,4 +1,4 @@
-"""Webhooks: what is sent to manage them, what is answered, and what their receivers get."""
+"""The Structs of webhooks: how they are managed, and the messages that receivers get."""
 
 from __future__ import annotations
 
@@ -19,29 +19,32 @@ MessageId = Annotated[str, Meta(min_length=44, max_length=44, pattern=MESSAGE_ID
 EventName = Annotated[str, Meta(max_length=50, pattern=r"^[a-z_]+\.[a-z_]+\Z")]
 _Types = Annotated[
     list[RecordType],
-    Meta(max_length=len(RecordType), description="Only changes of these types; none is all."),
+    Meta(
+        max_length=len(RecordType),
+        description="Only changes of these types are sent. An empty list means all types.",
+    ),
 ]
 _SENT_TO = Meta(
-    description="Where messages are sent by `POST`: `https`, on a public address, without user, "
-    "password and fragment. Redirects are not followed."
+    description="The URL that messages are sent to by `POST`: `https`, at a public address, "
+    "without user, password or fragment. Redirects are not followed."
 )
-_WHAT_FOR = Meta(description="Whose it is, or what it is for.")
+_WHAT_FOR = Meta(description="The owner or the purpose of the webhook.")
 
 
 class WebhookCreate(Part, kw_only=True):
-    """A webhook to be made: where changes are sent, and which."""
+    """A webhook to create: the URL, and the types of records whose changes are sent to it."""
 
     url: Annotated[Url, _SENT_TO]
     description: Annotated[Line | None, _WHAT_FOR] = None
     types: _Types = []
 
     def faults(self) -> Iterator[Fault]:
-        """Refuse a type twice."""
+        """Refuse a type that is given twice."""
         yield from repeated("types", self.types)
 
 
 class WebhookUpdate(Part, kw_only=True):
-    """A merge patch (RFC 7396) of a webhook: what is absent stays, null removes."""
+    """A merge patch (RFC 7396) of a webhook: absent properties stay, null removes a value."""
 
     url: Annotated[Url | UnsetType, _SENT_TO] = UNSET
     description: Annotated[Line | UnsetType | None, _WHAT_FOR] = UNSET
@@ -49,88 +52,95 @@ class WebhookUpdate(Part, kw_only=True):
     paused: Annotated[
         bool | UnsetType,
         Meta(
-            description="True pauses it. False resumes it: what has changed meanwhile is sent, "
-            "and at once."
+            description="True pauses the webhook. False resumes it, and the changes since then are "
+            "sent at once."
         ),
     ] = UNSET
 
     def faults(self) -> Iterator[Fault]:
-        """Refuse a type twice."""
+        """Refuse a type that is given twice."""
         yield from repeated("types", self.types or [])
 
 
 class WebhookRotate(Part, kw_only=True):
-    """How a webhook's secret is to be replaced."""
+    """How to replace the secret of a webhook."""
 
     overlap_seconds: Annotated[
         int,
         Meta(
             ge=0,
             le=MAX_OVERLAP_SECONDS,
-            description="How long messages are signed with the old secret beside the new one.",
+            description="How many seconds messages are signed with the old secret too.",
         ),
     ] = OVERLAP_SECONDS
 
 
 class WebhookReplay(Part, kw_only=True):
-    """From where a webhook is to be sent changes."""
+    """The position in the feed from which a webhook is sent changes again."""
 
     since: Annotated[
         Cursor,
         Meta(
-            description="A cursor of the change feed, such as a message's `cursor`, behind which "
-            "to start; or `start` for all there is, or `now` for what is still to come."
+            description="A cursor of the change feed, such as the `cursor` of a message: the "
+            "changes after it are sent. `start` sends all changes, `now` only future ones."
         ),
     ]
 
 
 class Webhook(Struct, kw_only=True):
-    """A place that changes are sent to, without its secret."""
+    """A URL that changes are sent to, without its secret."""
 
-    id: Annotated[Id, Meta(description="UUIDv7.")]
+    id: Annotated[Id, Meta(description="The webhook's id, a UUIDv7.")]
     key_id: Annotated[
-        KeyId, Meta(description="The key that made it; what that key may see, is sent.")
+        KeyId,
+        Meta(description="The key that created it. Only changes that this key may see are sent."),
     ]
     url: Annotated[Url, _SENT_TO]
     description: Annotated[Line | None, _WHAT_FOR]
     types: _Types
-    status: Annotated[WebhookStatus, Meta(description="Whether it is sent to.")]
+    status: Annotated[WebhookStatus, Meta(description="Whether messages are sent.")]
     paused_reason: Annotated[
-        PausedReason | None, Meta(description="Why it is paused; null while it is not.")
+        PausedReason | None, Meta(description="Why it is paused; null if it is active.")
     ]
     seq: Annotated[
         int,
         Meta(
             ge=0,
             le=2**53 - 1,
-            description="Up to which `seq` of the feed everything has been sent and taken.",
+            description="All changes up to this `seq` of the feed have been sent and accepted.",
         ),
     ]
     attempts: Annotated[
-        Count, Meta(description="How many attempts have failed since the last that was taken.")
+        Count, Meta(description="The number of failed attempts since the last one that succeeded.")
     ]
     failing_since: Annotated[
-        Instant | None, Meta(description="When the first of these was; null without any.")
+        Instant | None,
+        Meta(description="When the first of these attempts failed; null if none did."),
     ]
     next_attempt_at: Annotated[
-        Instant | None, Meta(description="Not before then is the next attempt; null: at once.")
+        Instant | None,
+        Meta(
+            description="The next attempt is not made before this instant; null if it is made at "
+            "once."
+        ),
     ]
     previous_until: Annotated[
         Instant | None,
-        Meta(description="Until when messages are signed with the secret before the last, too."),
+        Meta(description="Messages are signed with the previous secret too until this instant."),
     ]
-    created_at: Annotated[Instant, Meta(description="When it was made.")]
+    created_at: Annotated[Instant, Meta(description="When the webhook was created.")]
     updated_at: Annotated[Instant, Meta(description="When it was last changed, paused or resumed.")]
 
 
 class IssuedWebhook(Webhook, kw_only=True):
-    """A webhook with its secret, which is shown this once."""
+    """A webhook with its secret, which is shown only once."""
 
     secret: Annotated[
         str,
         Meta(
             max_length=100,
-            description="What messages are signed with: `whsec_`, then base64. Keep it now.",
+            description="The secret that signs messages: `whsec_` and base64. Store it now: it is "
+            "not shown again.",
         ),
     ]
 
@@ -140,59 +150,75 @@ class WebhookPage(Page[Webhook], kw_only=True):
 
 
 class WebhookTest(Struct, kw_only=True):
-    """A test that was asked for."""
+    """A test message that will be sent."""
 
     message_id: Annotated[
-        MessageId, Meta(description="Under which the deliveries will list it, sent or failed.")
+        MessageId, Meta(description="The message's id, under which the deliveries list it.")
     ]
 
 
 class WebhookDelivery(Struct, kw_only=True):
     """An attempt to deliver a message."""
 
-    id: Annotated[int, Meta(ge=1, le=2**53 - 1, description="Higher ones were later.")]
+    id: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=2**53 - 1,
+            description="The number of the attempt. Later attempts have higher numbers.",
+        ),
+    ]
     message_id: Annotated[
-        MessageId, Meta(description="`webhook-id`: the same at each attempt of a message.")
+        MessageId,
+        Meta(description="The header `webhook-id`. All attempts of a message have the same."),
     ]
     event: Annotated[EventName, Meta(description="The message's `type`.")]
     record_type: Annotated[
-        RecordType | None, Meta(description="What sort of record; null for a test.")
+        RecordType | None, Meta(description="The type of the record; null for a test.")
     ]
-    record_id: Annotated[Id | None, Meta(description="Which one; null for a test.")]
-    version: Annotated[Version | None, Meta(description="At which version; null for a test.")]
+    record_id: Annotated[Id | None, Meta(description="The record's id; null for a test.")]
+    version: Annotated[Version | None, Meta(description="The record's version; null for a test.")]
     seq: Annotated[
         Annotated[int, Meta(ge=1, le=2**53 - 1)] | None,
         Meta(description="The change's place in the feed; null for a test."),
     ]
     attempt: Annotated[
-        int, Meta(ge=1, le=2**31 - 1, description="1, and one more for each that failed before.")
+        int,
+        Meta(
+            ge=1,
+            le=2**31 - 1,
+            description="1 for the first attempt of a message, and 1 more for each further one.",
+        ),
     ]
-    at: Annotated[Instant, Meta(description="When it began.")]
-    milliseconds: Annotated[Count, Meta(description="How long it took.")]
+    at: Annotated[Instant, Meta(description="When the attempt began.")]
+    milliseconds: Annotated[Count, Meta(description="How many milliseconds the attempt took.")]
     status: Annotated[
         Annotated[int, Meta(ge=100, le=999)] | None,
-        Meta(description="The status of the answer, 2xx being success; null if none came."),
+        Meta(
+            description="The status of the receiver's answer, where 2xx is success; null without "
+            "one."
+        ),
     ]
-    error: Annotated[Text | None, Meta(description="Why it failed; null if it did not.")]
+    error: Annotated[Text | None, Meta(description="Why the attempt failed; null if it succeeded.")]
 
 
 class WebhookDeliveryPage(Page[WebhookDelivery], kw_only=True):
     """A page of deliveries."""
 
 
-# --- what receivers get ----------------------------------------------------------------------
+# --- messages to receivers ----------------------------------------------------------------------
 
 
 class WebhookChange(Struct, kw_only=True):
-    """What a message says of a change: where to look, not what is there."""
+    """The change that a message is about. The message does not hold the record itself."""
 
-    type: Annotated[RecordType, Meta(description="What sort of record changed.")]
+    type: Annotated[RecordType, Meta(description="The type of the record.")]
     id: Annotated[Id, Meta(description="The record's id.")]
     version: Annotated[Version, Meta(description="The version that the change made.")]
     op: Annotated[ChangeOp, Meta(description="What was done.")]
     cursor: Annotated[
         Cursor,
-        Meta(description="The change's place in the feed: what `replay` and `since` take."),
+        Meta(description="The position of the change in the feed, for `replay` and for `since`."),
     ]
     url: Annotated[
         str,
@@ -205,24 +231,24 @@ class WebhookChange(Struct, kw_only=True):
 
 
 class WebhookEvent(Struct, kw_only=True):
-    """A change of a record, told to the receiver of a webhook."""
+    """The message to a receiver about a change of a record."""
 
     type: Annotated[
         EventName, Meta(description="The record's type and the op, such as `claim.updated`.")
     ]
     timestamp: Annotated[Instant, Meta(description="When the record was changed.")]
-    data: Annotated[WebhookChange, Meta(description="Which change.")]
+    data: Annotated[WebhookChange, Meta(description="The change.")]
 
 
 class WebhookTestSubject(Struct, kw_only=True):
-    """What a test says."""
+    """The webhook that a test message is about."""
 
-    webhook_id: Annotated[Id, Meta(description="Of the webhook that was tested.")]
+    webhook_id: Annotated[Id, Meta(description="The id of the webhook.")]
 
 
 class WebhookTestEvent(Struct, kw_only=True):
-    """A test, told to the receiver of a webhook."""
+    """The message to a receiver that tests its webhook."""
 
-    type: Annotated[EventName, Meta(description="`webhook.test`.")]
-    timestamp: Annotated[Instant, Meta(description="When the test was asked for, or sent.")]
-    data: Annotated[WebhookTestSubject, Meta(description="Which webhook.")]
+    type: Annotated[EventName, Meta(description="Always `webhook.test`.")]
+    timestamp: Annotated[Instant, Meta(description="When the test was requested or sent.")]
+    data: Annotated[WebhookTestSubject, Meta(description="The webhook.")]

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 else:
     Connection = asyncpg.Connection
 
-INTERNAL = {"actor", "deleted_at", "live_id", "visibility", "lifts_at", "doc", "search"}
+INTERNAL = {
+    *("actor", "actor_scope", "actor_request_id", "actor_route"),
+    *("deleted_at", "live_id", "visibility", "lifts_at", "doc", "search"),
+}
 """Columns that are not published; besides them those that serve filters, as *_from and *_until."""
 
 

@@ -25,7 +25,8 @@ KNOWN = schema.known()
 # What makes a schema, one list each: everything is named, so the order of creation is left out.
 LISTINGS = {
     "columns": """
-        SELECT c.relname, c.relkind::text, c.reloptions, a.attnum, a.attname,
+        SELECT c.relname, c.relkind::text, c.reloptions,
+               row_number() OVER (PARTITION BY c.oid ORDER BY a.attnum), a.attname,
                format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity::text,
                a.attgenerated::text, a.attcollation::regcollation::text,
                pg_get_expr(d.adbin, d.adrelid)
@@ -151,10 +152,90 @@ async def test_the_listings_see_a_difference(bare: str) -> None:
     assert await described(bare) != there
 
 
+# --- rows that are there ---------------------------------------------------------------------
+
+_ACTORS = [
+    "abcdefghijkl\tsources:write\trequest-1\tPOST /v1/sources",
+    "abcdefghijkl\t\trequest-2\tPOST /v1/import",
+    "Anna, by psql",
+    "",
+    None,
+]
+_ADDED = ("actor_scope", "actor_request_id", "actor_route")
+
+
+async def test_what_is_kept_of_writers_becomes_columns_and_one_text_again(bare: str) -> None:
+    await schema.migrate(bare, "0005")
+    connection = await asyncpg.connect(bare)
+    try:
+        await connection.executemany(
+            "INSERT INTO sources (id, kind, identification, name, actor)"
+            " VALUES (gen_random_uuid(), 'person', 'named', $1, $2)",
+            [(f"n{number}", actor) for number, actor in enumerate(_ACTORS)],
+        )
+        await connection.execute("UPDATE sources SET note = 'changed' WHERE name IN ('n0', 'n2')")
+        await connection.execute("UPDATE sources SET deleted_at = now() WHERE name = 'n1'")
+        before = await _rows(connection)
+        assert [row["actor"] for row in before["sources"]] == _ACTORS
+
+        await schema.migrate(bare, "0006")
+        after = await _rows(connection)
+        assert after["audit"] == before["audit"]
+        assert [[row[name] for name in ("actor", *_ADDED)] for row in after["sources"]] == [
+            ["abcdefghijkl", "sources:write", "request-1", "POST /v1/sources"],
+            ["abcdefghijkl", None, "request-2", "POST /v1/import"],
+            ["Anna, by psql", None, None, None],
+            ["", None, None, None],
+            [None, None, None, None],
+        ]
+        for table in ("sources", "revisions"):
+            published = [_published(row) for row in before[table]]
+            assert [_published(row) for row in after[table]] == published
+
+        writer = ["zyxwvutsrqpo", "drafts:read", "request-3", "PATCH /v1/sources/{id}"]
+        await connection.execute(
+            "UPDATE sources SET note = 'again', actor = $1, actor_scope = $2,"
+            " actor_request_id = $3, actor_route = $4 WHERE name = 'n0'",
+            *writer,
+        )
+        await connection.fetchval("SELECT audited($1::text[], 'key', 'k', 'revoked')", writer)
+        logged = await connection.fetch(
+            "SELECT key_id, scope, request_id, route FROM audit ORDER BY id DESC LIMIT 2"
+        )
+        assert [list(row) for row in logged] == [writer, writer]
+
+        await schema.migrate(bare, "0005")
+        back = await _rows(connection)
+        assert back["sources"][0]["actor"] == "\t".join(writer)
+        assert back["sources"][1:] == before["sources"][1:]
+        assert back["revisions"][:-1] == before["revisions"]
+        assert back["audit"][:-2] == before["audit"]
+        await connection.fetchval("SELECT audited($1, 'key', 'k', 'created')", _ACTORS[0])
+        last = await connection.fetchrow("SELECT key_id, route FROM audit ORDER BY id DESC LIMIT 1")
+        assert last is not None
+        assert tuple(last) == ("abcdefghijkl", "POST /v1/sources")
+    finally:
+        await connection.close()
+
+
+def _published(row: dict[str, Any]) -> dict[str, Any]:
+    """Give what is published of a row; of its writer, that is what stands before the first tab."""
+    kept = {name: value for name, value in row.items() if name not in _ADDED}
+    return {**kept, "actor": row["actor"] and row["actor"].split("\t")[0]}
+
+
+async def _rows(connection: asyncpg.Connection[asyncpg.Record]) -> dict[str, list[dict[str, Any]]]:
+    """Read every source, revision and audit event."""
+    return {
+        table: [dict(row) for row in await connection.fetch(f"SELECT * FROM {table} ORDER BY {by}")]
+        for table, by in (("sources", "name"), ("revisions", "version, at"), ("audit", "id"))
+    }
+
+
 # --- at the same time ------------------------------------------------------------------------
 
 _MIGRATE = (
-    "import asyncio, sys; from api.core import schema; asyncio.run(schema.migrate(sys.argv[1]))"
+    "import asyncio, sys; from api.server import schema; asyncio.run(schema.migrate(sys.argv[1]))"
 )
 
 

@@ -1,1 +1,1 @@
-"""Who may do what, and see what: keys, scopes, visibility, limits, the audit log."""
+"""Access: keys, admission, limits, the audit log, embargoes and identities."""

@@ -1,4 +1,4 @@
-"""The audit log: who did what, which the database writes with each change, and what was refused."""
+"""The audit log. The database writes changes into it, and this module writes refusals."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from schemas.keys import AuditEvent, AuditPage, KeyId
 from schemas.vocabularies import Audited, AuditOp, Scope
 
 PAUSE_SECONDS: Final = 1.0
-"""How often refusals of one key, or of one address, are written down at most."""
+"""For this long after a refusal, no other refusal of the same key or address is logged."""
 MAX_REMEMBERED: Final = 10_000
 MAX_WAITING: Final = 100
 
 log = logging.getLogger("claim_records")
 
-# --- what was refused --------------------------------------------------------------------------
+# --- writing refusals --------------------------------------------------------------------------
 
 _REFUSED: Final = """
     INSERT INTO audit (key_id, scope, route, op, request_id, status)
@@ -40,17 +40,17 @@ _REFUSED: Final = """
 
 
 class Refusals:
-    """Writes down refused access, beside the requests: a refusal itself waits for no database."""
+    """Logs refusals in the background, so that the answers do not wait for the database."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
-        """Remember nobody yet."""
+        """Begin without any refusal."""
         self._database = database
         self._clock = clock
         self._last: OrderedDict[str, float] = OrderedDict()
         self._waiting: set[asyncio.Task[None]] = set()
 
     def note(self, scope: Any, problem: Problem, needed: str | None) -> None:  # noqa: ANN401 - ASGI
-        """Have a refusal written down, unless the same one was refused just now."""
+        """Log a refusal, unless one of the same key or address was logged just now."""
         status = int(problem.kind.status)
         if status not in (401, 403) or len(self._waiting) >= MAX_WAITING:
             return
@@ -72,12 +72,13 @@ class Refusals:
         self._waiting.add(task)
         task.add_done_callback(self._waiting.discard)
 
-    def _due(self, who: str) -> bool:
+    def _due(self, name: str) -> bool:
+        """Tell whether the refusal of a key or an address is to be logged."""
         now = self._clock()
-        if now - self._last.get(who, -PAUSE_SECONDS) < PAUSE_SECONDS:
+        if now - self._last.get(name, -PAUSE_SECONDS) < PAUSE_SECONDS:
             return False
-        self._last[who] = now
-        self._last.move_to_end(who)
+        self._last[name] = now
+        self._last.move_to_end(name)
         if len(self._last) > MAX_REMEMBERED:
             self._last.popitem(last=False)
         return True
@@ -89,11 +90,11 @@ class Refusals:
             log.warning("a refusal was not written to the audit log: %s", problem)
 
     async def close(self) -> None:
-        """Wait until what was refused is written."""
+        """Wait until all refusals are written."""
         await asyncio.gather(*self._waiting)
 
 
-# --- reading it --------------------------------------------------------------------------------
+# --- reading the log ------------------------------------------------------------------------
 
 _LIST: Final = """
     SELECT id, at, key_id, scope, route, record_type, record_id, version, op, request_id, status
@@ -105,13 +106,13 @@ _LIST: Final = """
     ORDER BY id DESC
     LIMIT :limit"""
 _FILTERS: Final = (
-    Parameter("key_id", KeyId, "By this key."),
+    Parameter("key_id", KeyId, "The key that did it."),
     Parameter(
         "record_id",
         Annotated[str, Meta(min_length=1, max_length=100)],
-        "Of this record, key or identity.",
+        "The record, key, identity or webhook that was changed.",
     ),
-    Parameter("since", Instant, "At this instant or later."),
+    Parameter("since", Instant, "Only events at this instant or later."),
 )
 _EXAMPLE = AuditEvent(
     id=1,
@@ -128,11 +129,11 @@ _EXAMPLE = AuditEvent(
 )
 LIST_AUDIT = Operation(
     tag="audit",
-    description="Gives what was done with every key, and what was refused, newest first. Each "
-    "change stands here if and only if it happened; of refusals at most one a second for each key, "
-    "or each address without one.",
+    description="Lists what was done with every key and what was refused, newest first. A change "
+    "is in the log if and only if it happened. Of refusals, the log has at most one a second for "
+    "each key, or for each address without a key.",
     parameters=(*_FILTERS, LIMIT, CURSOR),
-    told="A page of what was done and what was refused.",
+    told="A page of the audit log.",
     answer=(AuditPage,),
     headers=("Link",),
     example=AuditPage(

@@ -1,7 +1,8 @@
-"""Who asks: the key that a request brings, and whether that is enough for what it asks.
+"""Authentication: find the caller by the key that a request brings, and check its scopes.
 
-A key's row is believed for half a second, so that a busy client costs two statements a second and
-a revocation holds in every process within one. What can't be a key never reaches the database.
+The row of a key is trusted for half a second. So a busy client costs two statements a second, and
+a revocation takes effect in every process within a second. A text that can't be a key is never
+looked up in the database.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from api.access.limits import Limits
 from api.core.caller import KEYLESS, NOBODY, PUBLIC, READER, Caller, Need, needed
 from api.core.db import Connection, Database
 from api.core.errors import FORBIDDEN, UNAUTHORIZED, UNAVAILABLE, Problem
+from api.core.request import Actor
 from api.core.sql import render
 from api.settings import Settings, reads_are_open
 from schemas.vocabularies import Scope
 
 FRESH_SECONDS: Final = 0.5
-"""How long what was read of a key is believed; half of the time within which it may be revoked."""
+"""How long the row of a key is trusted: half of the time in which a revocation takes effect."""
 MAX_ENTRIES: Final = 10_000
 
 _ROW = """
@@ -43,9 +45,9 @@ _USED = """
 
 
 class Entry(NamedTuple):
-    """What was read of a key."""
+    """The row of a key, and when it was read."""
 
-    at: float  # when the question was asked, by the monotonic clock
+    at: float  # when it was read, by the monotonic clock
     caller: Caller
     hash: bytes
     previous_hash: bytes | None
@@ -53,7 +55,7 @@ class Entry(NamedTuple):
     expires_at: dt.datetime | None
 
     def takes(self, key: str) -> bool:
-        """Tell whether this is the key, now."""
+        """Tell whether a text is this key, and the key works now."""
         now, digest = dt.datetime.now(dt.UTC), hashed(key)
         if self.expires_at is not None and self.expires_at <= now:
             return False
@@ -65,10 +67,10 @@ class Entry(NamedTuple):
 
 
 class Verifier:
-    """The keys that a process knows."""
+    """The keys that a process has read."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
-        """Know none yet."""
+        """Begin without any key."""
         self._database = database
         self._clock = clock
         self._entries: OrderedDict[str, tuple[float, Entry | None]] = OrderedDict()
@@ -78,10 +80,10 @@ class Verifier:
     async def caller_of(
         self, key: str, identity: str, over: Connection | None = None
     ) -> Caller | None:
-        """Give who has a key; null if it is not valid.
+        """Give the caller of a key; null if the key is not valid.
 
-        `over` is the connection of one who holds one. Were it asked over a second one, all who hold
-        the pool's connections could wait for each other.
+        `over` is a connection that the request holds already. If the key were read over a second
+        one, requests that hold all connections of the pool could wait for each other forever.
         """
         at, entry = self._entries.get(identity, (-FRESH_SECONDS, None))
         if self._clock() - at >= FRESH_SECONDS:
@@ -93,7 +95,7 @@ class Verifier:
         return entry.caller
 
     def forget(self, identity: str) -> None:
-        """Ask anew for a key that was changed here."""
+        """Read a key again that this process has changed."""
         self._entries.pop(identity, None)
 
     async def _read_once(self, identity: str) -> Entry | None:
@@ -124,17 +126,17 @@ class Verifier:
         return entry
 
     async def _note_use(self, identity: str) -> None:
-        """Write down, to the hour, that a key was used."""
+        """Store the hour in which a key was used."""
         hour = dt.datetime.now(dt.UTC).replace(minute=0, second=0, microsecond=0)
         if self._used.get(identity) == hour:
             return
         _keep(self._used, identity, hour)
-        with suppress(Problem):  # a database that takes no writes can still be read
+        with suppress(Problem):  # a read-only database can still be read
             await self._database.fetchrow(*render(_USED, id=identity))
 
 
 def _keep(entries: OrderedDict[str, Any], identity: str, entry: Any) -> None:  # noqa: ANN401
-    """Remember something, and forget what was kept longest if that is too much."""
+    """Keep an entry, and drop the oldest one if there are too many."""
     entries[identity] = entry
     entries.move_to_end(identity)
     if len(entries) > MAX_ENTRIES:
@@ -142,12 +144,12 @@ def _keep(entries: OrderedDict[str, Any], identity: str, entry: Any) -> None:  #
 
 
 class Gate:
-    """What every request passes before its handler: it has to say who asks, and may ask that."""
+    """The check before every handler: the caller must be known and have the needed scopes."""
 
     def __init__(
         self, settings: Settings, verifier: Verifier, refusals: Refusals, limits: Limits
     ) -> None:
-        """Let people without a key read where the settings say so."""
+        """Let callers without a key read if the settings say so."""
         self._limits = limits
         self._without_key = READER if reads_are_open(settings) else NOBODY
         self._verifier = verifier
@@ -161,7 +163,7 @@ class Gate:
         state = scope["state"]
         need = needed(handler.opt, scope["method"])
         if scope["path"].startswith(KEYLESS):
-            state["caller"] = NOBODY  # whoever asks; a busy database must not make it wait
+            state["caller"] = NOBODY  # these answers must not wait for a busy database
             return
         try:
             state["caller"] = caller = await self._caller_for(need, connection.headers)
@@ -177,13 +179,13 @@ class Gate:
     async def admit_again(
         self, connection: ASGIConnection[Any, Any, Any, Any], over: Connection | None = None
     ) -> None:
-        """Refuse somebody who was let in some time ago, and whose key is none any more."""
+        """Refuse a caller whose key was revoked, or has expired, since it was admitted."""
         scope: Any = connection.scope
         if await self._caller(connection.headers, over) != scope["state"]["caller"]:
             raise unauthorized("The key is not valid.")
 
     async def _caller_for(self, need: Need | None, headers: Headers) -> Caller:
-        """Find out who asks; where anybody may, not knowing that is no reason to fail."""
+        """Find the caller; if it can't be looked up, go on where anybody may call."""
         try:
             return await self._caller(headers)
         except Problem as problem:
@@ -199,8 +201,8 @@ class Gate:
         identity = identity_of(key.strip())
         if len(sent) > 1 or scheme.lower() != "bearer" or identity is None:
             raise unauthorized(
-                "`Authorization` takes `Bearer` and a key of this service, which has the form "
-                "`clk_…` and a checksum; this has not."
+                "`Authorization` takes `Bearer` and a key of this service. A key begins with "
+                "`clk_` and ends with a checksum."
             )
         caller = await self._verifier.caller_of(key.strip(), identity, over)
         if caller is None:
@@ -209,9 +211,12 @@ class Gate:
 
 
 def _check(caller: Caller, need: Need | None) -> None:
-    """Refuse a caller who lacks what it takes."""
+    """Refuse a caller who does not have what an operation needs."""
     if need is None:
-        raise Problem(FORBIDDEN, "Nobody may do this: the operation does not say what it takes.")
+        raise Problem(
+            FORBIDDEN,
+            "Nobody may call this operation: it does not declare the scopes that it needs.",
+        )
     missing = need.missing(caller)
     if missing is None:
         return
@@ -226,18 +231,18 @@ def unauthorized(detail: str) -> Problem:
 
 
 def forbidden(scope: Scope) -> Problem:
-    """Say which scope the key would need."""
+    """Refuse a key that does not have a scope."""
     return Problem(FORBIDDEN, f"This takes a key with the scope `{scope}`.")
 
 
 def _scope_of(need: Need | None) -> str | None:
-    """Name the scope that stands for what an operation takes."""
+    """Name the scope to log for what an operation needs."""
     if need is None:
         return None
     return need.scopes[0] if need.scopes else (Scope.READ if need.reads else None)
 
 
-def _actor(scope: Any, caller: Caller, need: Need | None) -> str:  # noqa: ANN401 - as above
-    """Write who changes something, and why they may: what migration 0002 takes apart."""
+def _actor(scope: Any, caller: Caller, need: Need | None) -> Actor:  # noqa: ANN401 - as above
+    """Give what is kept about the caller with each of its changes."""
     route = f"{scope['method']} {scope['path_template']}"
-    return f"{caller.key_id}\t{_scope_of(need) or ''}\t{scope['state']['request_id']}\t{route}"
+    return Actor(caller.key_id, _scope_of(need), scope["state"]["request_id"], route)

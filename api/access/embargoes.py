@@ -1,8 +1,9 @@
-"""The end of embargoes: an event by itself, which the first process to notice writes down.
+"""The end of embargoes: publish records when their embargo is over.
 
-A record's class is what it was at its last write. So when an embargo ends, the record is written
-once more, as it is: that gives it a version, a revision that changes nothing of its content, and
-its place in the outbox, and from then on it is there for everybody.
+The visibility class of a record is derived when it is written. So when an embargo ends, the record
+is written once more, without a change. That gives it a new version, a revision with the same
+content and an event in the change feed, and from then on everybody can see it. The first process
+that notices the end of an embargo does it.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from typing import Final
 from api.core.background import again_and_again, meanwhile
 from api.core.db import Database
 from api.core.resource import Resource
+from api.core.sql import render
 
 EVERY_SECONDS: Final = 1.0
 log = logging.getLogger("claim_records")
 
-# Records on which another process is at work are left to it. The trigger derives the class anew.
+# Records that another process is working on are left to it. A trigger derives the new class.
 _LIFT: Final = """
     WITH due AS (
         SELECT id FROM {table}
@@ -28,15 +30,15 @@ _LIFT: Final = """
         LIMIT 500
         FOR NO KEY UPDATE SKIP LOCKED
     )
-    UPDATE {table} AS t SET actor = NULL FROM due WHERE t.id = due.id
+    UPDATE {table} AS t SET ({actor_columns}) = ROW({actor}) FROM due WHERE t.id = due.id
     RETURNING t.id"""
 
 
 async def lift(database: Database, resources: Iterable[Resource]) -> int:
-    """Write down that embargoes have ended; gives for how many records, at most 500 of a type."""
-    embargoed = [each.table for each in resources if _has_embargoes(each)]
+    """Publish at most 500 records of each type whose embargo has ended; give how many."""
+    statements = [each.table.compose(_LIFT) for each in resources if _has_embargoes(each)]
     async with database.connection() as connection:
-        lifted = [await connection.fetch(table.compose(_LIFT)) for table in embargoed]
+        lifted = [await connection.fetch(*render(each, actor=None)) for each in statements]
     return sum(map(len, lifted))
 
 
@@ -45,7 +47,7 @@ def _has_embargoes(resource: Resource) -> bool:
 
 
 def lifting(database: Database, resources: Iterable[Resource]) -> AbstractAsyncContextManager[None]:
-    """Lift the embargoes of these types of records in the background, as they end."""
+    """Publish records of these types in the background, as their embargoes end."""
     types = tuple(resources)
     work = again_and_again(
         EVERY_SECONDS, lambda: lift(database, types), "embargoes wait to be lifted"

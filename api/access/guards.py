@@ -1,8 +1,8 @@
-"""From where a browser may be sent here: the names of this service, and the pages that may ask.
+"""Guards of browsers: the host names of this service, and the origins of pages that may call it.
 
-A page on any host can point its own name at 127.0.0.1 and read what answers there (DNS
-rebinding); what it can't do is to send another name than its own. So the names are listed, and
-others are refused, whatever the address.
+Any page can point its own host name at 127.0.0.1 and read the answers from there (DNS rebinding),
+but it can't send another name than its own in `Host`. So the names of the service are listed, and
+all other names are refused, whatever the address.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from api.core.errors import INVALID_HEADER, WRONG_HOST, Problem
-from api.settings import Settings
+from api.settings import Settings, comma_separated
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -35,34 +35,38 @@ _PREFLIGHT_SECONDS: Final = "600"
 
 
 class Guards:
-    """What the settings say of names and origins."""
+    """The host names and the origins that the settings allow."""
 
     def __init__(self, settings: Settings) -> None:
-        """Read the lists."""
-        listed = _items(settings.allowed_hosts)
+        """Read the lists from the settings."""
+        listed = comma_separated((settings.allowed_hosts or "").lower())
         self._names = frozenset({*LOOPBACK, _bracketed(settings.host.lower()), *listed})
-        # No name can be pointed at the service by being an address: nothing is looked up.
+        # An address can't be pointed at the service by somebody else, as a name can.
         self._any_address = settings.host in _EVERY_ADDRESS
-        self._origins = frozenset(origin.encode() for origin in _items(settings.cors_origins))
+        self._origins = frozenset(
+            origin.encode() for origin in comma_separated((settings.cors_origins or "").lower())
+        )
         self._allows = lru_cache(maxsize=256)(self._judge)
 
     def check_host(self, headers: Headers) -> None:
-        """Refuse a request that was not sent to one of the service's names."""
+        """Refuse a request that was not sent to one of the service's host names."""
         hosts = [value for name, value in headers if name == b"host"]
         if len(hosts) != 1:
-            raise Problem(INVALID_HEADER, "A request has one `Host` header.")
+            raise Problem(INVALID_HEADER, "A request needs exactly one `Host` header.")
         allowed = self._allows(hosts[0])
         if allowed is None:
-            raise Problem(INVALID_HEADER, "`Host` takes a name or an address, and perhaps a port.")
+            raise Problem(
+                INVALID_HEADER, "`Host` takes a name or an address, and optionally a port."
+            )
         if not allowed:
             raise Problem(
                 WRONG_HOST,
-                "The service does not go by the name in `Host`. Whoever runs it lists its names "
-                "in `CLAIM_RECORDS_ALLOWED_HOSTS`.",
+                "The name in `Host` is not one of the service's names. Its operator lists them in "
+                "`CLAIM_RECORDS_ALLOWED_HOSTS`.",
             )
 
     def _judge(self, host: bytes) -> bool | None:
-        """Tell whether a `Host` is one of ours; None where it is none at all."""
+        """Tell whether a `Host` names this service; None if it is not valid."""
         found = _HOST.match(host.decode("latin-1"))
         if found is None:
             return None
@@ -74,9 +78,9 @@ class Guards:
     # --- pages of other origins (CORS, https://fetch.spec.whatwg.org/#http-cors-protocol) --------
 
     def origin_headers(self, headers: Headers) -> Sequence[tuple[bytes, bytes]]:
-        """Give the headers by which a page of a listed origin may read an answer.
+        """Give the headers that let a page of a listed origin read an answer.
 
-        Credentials are never allowed: nothing here goes by cookies, a key is sent by hand.
+        Credentials are never allowed: the service has no cookies, and a page sends a key itself.
         """
         if not self._origins:
             return ()
@@ -90,7 +94,7 @@ class Guards:
         )
 
     def preflight_headers(self, headers: Headers, allowed: str) -> dict[str, str]:
-        """Give what an OPTIONS request of a listed origin is told; `allowed` are the methods."""
+        """Give the headers of an answer to OPTIONS; `allowed` are the methods of the path."""
         asked = _first(headers, b"access-control-request-method")
         if not asked or _first(headers, b"origin") not in self._origins:
             return {}
@@ -104,12 +108,8 @@ class Guards:
 _VARY: Final = (b"vary", b"Origin")
 
 
-def _items(listed: str | None) -> list[str]:
-    return [item.strip().lower() for item in (listed or "").split(",") if item.strip()]
-
-
 def _bracketed(host: str) -> str:
-    """Write an address as a URL does."""
+    """Write an IPv6 address in brackets, as in a URL."""
     return f"[{host}]" if ":" in host else host
 
 

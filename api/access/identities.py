@@ -1,4 +1,4 @@
-"""Who an anonymous source turned out to be: kept apart from the source, for few to read."""
+"""The identities of anonymous sources, which are stored apart because few may read them."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ _CREATE: Final = compose(
     )
     VALUES (
         :id, :source_id, :identity_id, :basis, :disclosed_at::text::timestamptz, :note,
-        nullif(split_part(:actor::text, E'\t', 1), '')
+        (:actor::text[])[1]
     )
-    RETURNING {columns}, audited(:actor::text, 'identity', id::text, 'created')""",
+    RETURNING {columns}, audited(:actor::text[], 'identity', id::text, 'created')""",
     columns=_COLUMNS,
 )
 _DELETE: Final = """
     DELETE FROM source_identities WHERE source_id = :source_id AND identity_id = :identity_id
-    RETURNING audited(:actor::text, 'identity', id::text, 'deleted')"""
+    RETURNING audited(:actor::text[], 'identity', id::text, 'deleted')"""
 
 _ID: Final = Parameter("id", Id, "The source's id.")
 _IDENTITY_ID: Final = Parameter("identity_id", Id, "The source that it turned out to be.")
@@ -191,7 +191,11 @@ async def _write_down(
     connection: Connection, request: Request, source: str, sent: SourceIdentityCreate
 ) -> asyncpg.Record:
     if sent.identity_id == source:
-        fault = Fault(("identity_id",), "self-reference", "A source can't turn out to be itself.")
+        fault = Fault(
+            ("identity_id",),
+            "self-reference",
+            "A source can't be its own identity; name another source.",
+        )
         raise invalid_record([fault])
     if not await _sees(connection, request, sent.identity_id):
         detail = f"There is no source {sent.identity_id}."
@@ -210,7 +214,7 @@ async def _write_down(
             )
         )
     except asyncpg.UniqueViolationError:
-        raise Problem(NOT_UNIQUE, "This is written down already.") from None
+        raise Problem(NOT_UNIQUE, "This identity of the source exists already.") from None
     assert row is not None  # noqa: S101 - for the type checker
     return row
 
@@ -250,14 +254,14 @@ async def delete_source_identity(request: Request) -> Answer:
 async def _pick(
     connection: Connection, statement: str, request: Request, source: str, **more: object
 ) -> asyncpg.Record:
-    """Run a statement on the identity that the path names; refuse a path that names none."""
+    """Run a statement on the identity that the path names; 404 if there is none."""
     identity: str = request.path_params["identity_id"]
     row = None
     if re.match(UUID_PATTERN, identity):
         query = render(statement, source_id=source, identity_id=identity, **more)
         row = await connection.fetchrow(*query)
     if row is None:
-        raise Problem(NOT_FOUND, "No such identity is written down.")
+        raise Problem(NOT_FOUND, "The source does not have this identity.")
     return row
 
 
@@ -267,7 +271,7 @@ async def _require_source(connection: Connection, request: Request, identity: st
 
 
 async def _sees(connection: Connection, request: Request, identity: str) -> bool:
-    """Tell whether a source is there, for the caller."""
+    """Tell whether a source exists for the caller."""
     query = render(_SOURCE, caller(request), id=identity)
     return await connection.fetchrow(*query) is not None
 

@@ -1,7 +1,7 @@
-"""Keys as text and as rows: how one is made, checked, kept, replaced and withdrawn.
+"""Keys as text and as rows: create, check, rotate and revoke them.
 
-A key is `clk_`, its public id, `_`, 30 random characters and a checksum of all before it. Only the
-SHA-256 of the whole is kept; with 178 random bits nothing slower is needed.
+A key is `clk_`, its public id, `_`, 30 random characters and a checksum of everything before it.
+Only its SHA-256 is stored: 178 random bits do not need a slower hash.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Final
 from zlib import crc32
 
 from api.core.db import Database, Row
+from api.core.request import Actor
 from api.core.sql import compose, render
 from schemas.keys import Key
 from schemas.vocabularies import Scope
@@ -23,20 +24,20 @@ _BASE62: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _IDS: Final = string.ascii_lowercase + string.digits
 _ID_LENGTH, _SECRET_LENGTH, _CHECK_LENGTH = 12, 30, 6
 _KEY: Final = re.compile(r"clk_([a-z0-9]{12})_[0-9A-Za-z]{36}\Z", re.ASCII)
-_FIRST: Final = 0x6669727374  # “first”: only one process makes the first key
+_FIRST: Final = 0x6669727374  # “first”, the number of a lock: only one process makes the first key
 
 
 # --- the text --------------------------------------------------------------------------------
 
 
 def new_key() -> str:
-    """Make a key."""
+    """Make the text of a key with a new public id."""
     identity = "".join(secrets.choice(_IDS) for _ in range(_ID_LENGTH))
     return new_secret(identity)
 
 
 def new_secret(identity: str) -> str:
-    """Make a key of a public id."""
+    """Make the text of a key with a given public id."""
     return written(identity, "".join(secrets.choice(_BASE62) for _ in range(_SECRET_LENGTH)))
 
 
@@ -51,7 +52,7 @@ def written(identity: str, secret: str) -> str:
 
 
 def identity_of(key: str) -> str | None:
-    """Give the public id of a key; null for what can't be one."""
+    """Give the public id of a key; null for a text that can't be a key."""
     found = _KEY.match(key)
     if found is None:
         return None
@@ -61,7 +62,7 @@ def identity_of(key: str) -> str | None:
 
 
 def hashed(key: str) -> bytes:
-    """Give what is kept of a key."""
+    """Give the hash of a key, which is stored in its place."""
     return sha256(key.encode()).digest()
 
 
@@ -76,9 +77,9 @@ _CREATE: Final = compose(
     INSERT INTO keys (id, name, scopes, hash, expires_at, created_by)
     VALUES (
         :id, :name, :scopes, :hash, :expires_at::text::timestamptz,
-        nullif(split_part(:actor::text, E'\t', 1), '')
+        (:actor::text[])[1]
     )
-    RETURNING {columns}, audited(:actor::text, 'key', id, 'created')""",
+    RETURNING {columns}, audited(:actor::text[], 'key', id, 'created')""",
     columns=PUBLISHED,
 )
 # A revoked key counts: whoever revokes the last key does not get another one by a restart.
@@ -86,27 +87,27 @@ _CREATE_FIRST: Final = """
     INSERT INTO keys (id, name, scopes, hash)
     SELECT :id, 'first', :scopes, :hash
     WHERE NOT EXISTS (SELECT FROM keys)
-    RETURNING audited(NULL, 'key', id, 'created')"""
+    RETURNING audited(NULL::text[], 'key', id, 'created')"""
 _ROTATE: Final = compose(
     """
     UPDATE keys SET hash = :hash, previous_hash = hash,
         previous_until = clock_timestamp() + make_interval(secs => :overlap_seconds)
     WHERE id = :id AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())
         AND scopes <@ :granted
-    RETURNING {columns}, audited(:actor::text, 'key', id, 'rotated')""",
+    RETURNING {columns}, audited(:actor::text[], 'key', id, 'rotated')""",
     columns=PUBLISHED,
 )
 _REVOKE: Final = """
     UPDATE keys SET revoked_at = clock_timestamp()
     WHERE id = :id AND revoked_at IS NULL
-    RETURNING audited(:actor::text, 'key', id, 'revoked')"""
+    RETURNING audited(:actor::text[], 'key', id, 'revoked')"""
 _GET: Final = compose("SELECT {columns} FROM keys WHERE id = :id", columns=PUBLISHED)
 _LIST: Final = compose("SELECT {columns} FROM keys ORDER BY created_at, id", columns=PUBLISHED)
 _LOCK: Final = "SELECT pg_advisory_xact_lock(:number)"
 
 
 def shown(row: Row) -> dict[str, Any]:
-    """Give what may be said of a key."""
+    """Give the columns of a key that may be shown."""
     return {name: row[name] for name in Key.__struct_fields__}
 
 
@@ -115,9 +116,9 @@ async def create(
     name: str,
     scopes: Iterable[Scope],
     expires_at: str | None,
-    actor: str | None = None,
+    actor: Actor | None = None,
 ) -> tuple[str, dict[str, Any]]:
-    """Keep a new key; give it, this once, and what may be said of it."""
+    """Store a new key; give its text, which is not stored, and its shown columns."""
     key = new_key()
     query = render(
         _CREATE,
@@ -134,7 +135,7 @@ async def create(
 
 
 async def create_first(database: Database) -> str | None:
-    """Keep a key that may do everything, if there has never been any; give it, this once."""
+    """Store a key with every scope, if there has never been a key; give its text."""
     key = new_key()
     async with database.connection() as connection, connection.transaction():
         await connection.execute(*render(_LOCK, number=_FIRST))
@@ -148,11 +149,11 @@ async def rotate(
     identity: str,
     overlap_seconds: int,
     granted: Iterable[Scope],
-    actor: str | None = None,
+    actor: Actor | None = None,
 ) -> tuple[str, dict[str, Any]] | None:
-    """Give a key a new secret; null if none that works, and may no more than `granted`, is there.
+    """Give a key a new secret; null if there is no key that works and has only `granted` scopes.
 
-    A secret older than the last one ends at once.
+    The secret before the current one ends at once.
     """
     key = new_secret(identity)
     query = render(
@@ -167,19 +168,19 @@ async def rotate(
     return (key, shown(row)) if row is not None else None
 
 
-async def revoke(database: Database, identity: str, actor: str | None = None) -> bool:
-    """Withdraw a key; tell whether there is one. Withdrawn once more, it stays as it is."""
+async def revoke(database: Database, identity: str, actor: Actor | None = None) -> bool:
+    """Revoke a key, unless it is revoked already; tell whether the key exists."""
     if await database.fetchrow(*render(_REVOKE, id=identity, actor=actor)) is not None:
         return True
     return await get(database, identity) is not None
 
 
 async def get(database: Database, identity: str) -> dict[str, Any] | None:
-    """Give what may be said of a key."""
+    """Give the columns of a key that may be shown."""
     row = await database.fetchrow(*render(_GET, id=identity))
     return shown(row) if row is not None else None
 
 
 async def every(database: Database) -> list[dict[str, Any]]:
-    """List what may be said of each key, oldest first."""
+    """List the shown columns of each key, oldest first."""
     return [shown(row) for row in await database.fetch(*render(_LIST))]

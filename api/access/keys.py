@@ -1,4 +1,4 @@
-"""Keys over HTTP: made, listed, replaced and withdrawn; and who one is oneself."""
+"""The operations on keys, and the one that tells a caller about its own key."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ _ID: Final = Parameter("id", KeyId, "The key's id.")
 _KEYS: Final = (Scope.KEYS,)
 _NO_STORE: Final = {"cache-control": "no-store"}
 NO_IDEMPOTENCY_KEY: Final = (
-    "An `Idempotency-Key` is refused (400): the answer holds a secret, which is not kept to be "
-    "given again."
+    "An `Idempotency-Key` is refused (400): the answer contains a secret, which is not stored and "
+    "so can't be given again."
 )
 _EXAMPLE: Final = Key(
     id=KEY_ID,
@@ -61,7 +61,7 @@ _ISSUED: Final = IssuedKey(
 )
 LIST_KEYS = Operation(
     tag="keys",
-    description="Gives all keys, newest first, revoked ones too, without their secrets.",
+    description="Lists all keys without their secrets, newest first. Revoked keys are listed too.",
     parameters=(LIMIT, CURSOR),
     told="A page of keys.",
     answer=(KeyPage,),
@@ -73,11 +73,11 @@ LIST_KEYS = Operation(
 )
 CREATE_KEY = Operation(
     tag="keys",
-    description="Makes a key, which is shown this once: only its hash is kept. It can have no "
-    f"scope that one's own key has not. {NO_IDEMPOTENCY_KEY}",
+    description="Creates a key. The key is shown only once, because only its hash is stored. It "
+    f"can only have scopes that your own key has. {NO_IDEMPOTENCY_KEY}",
     body=KeyCreate,
     body_example=KeyCreate(name="Desk", scopes=[Scope.READ, Scope.CLAIMS_WRITE]),
-    told="The key, with its secret: keep it now.",
+    told="The key with its secret. Store it now.",
     answer=(IssuedKey,),
     example=_ISSUED,
     status=201,
@@ -87,7 +87,7 @@ CREATE_KEY = Operation(
 )
 GET_KEY = Operation(
     tag="keys",
-    description="Gives a key, without its secret.",
+    description="Gets a key without its secret.",
     path_parameters=(_ID,),
     told="The key.",
     answer=(Key,),
@@ -96,22 +96,22 @@ GET_KEY = Operation(
 )
 ROTATE_KEY = Operation(
     tag="keys",
-    description="Gives a key a new secret, which is shown this once. The old one works beside it "
-    "for `overlap_seconds`, a day unless said otherwise; one older than that ends at once. A key "
-    f"that may do more than one's own can't be rotated. {NO_IDEMPOTENCY_KEY}",
+    description="Gives a key a new secret, which is shown only once. The old secret works "
+    "beside it for `overlap_seconds`, by default a day; the one before that ends at once. A key "
+    f"with a scope that your own key does not have can't be rotated. {NO_IDEMPOTENCY_KEY}",
     path_parameters=(_ID,),
     body=KeyRotate,
     body_example=KeyRotate(overlap_seconds=3_600),
-    told="The key, with its new secret: keep it now.",
+    told="The key with its new secret. Store it now.",
     answer=(IssuedKey,),
     example=_ISSUED,
     refusals=(*refusals.WRITE_JSON, refusals.NOT_FOUND),
 )
 REVOKE_KEY = Operation(
     tag="keys",
-    description="Withdraws a key for good. Every process refuses it within a second.",
+    description="Revokes a key for ever. Every process refuses it within a second.",
     path_parameters=(_ID,),
-    told="The key is withdrawn.",
+    told="The key is revoked.",
     answer=(),
     example=None,
     status=204,
@@ -124,8 +124,8 @@ REVOKE_KEY = Operation(
 )
 GET_ME = Operation(
     tag="keys",
-    description="Tells which key the request brought, and what that may do; without a key, what "
-    "anybody may do.",
+    description="Tells which key the request brought and which scopes it has. Without a key, it "
+    "tells the scopes that everybody has.",
     told="The key that the request brought, and its scopes.",
     answer=(Me,),
     example=Me(key_id=KEY_ID, name="Desk", scopes=[Scope.READ], expires_at=None),
@@ -134,7 +134,7 @@ GET_ME = Operation(
 
 
 async def read_part(request: Request, kind: type[Sent], media_type: str = JSON) -> Sent:
-    """Read a body that is no record, of an operation that takes no Idempotency-Key."""
+    """Read a body that is not a record, for an operation without Idempotency-Key."""
     refuse_idempotency_key(request)
     sent, _ = await read_keyed_part(request, kind, media_type)
     return sent
@@ -143,7 +143,7 @@ async def read_part(request: Request, kind: type[Sent], media_type: str = JSON) 
 async def read_keyed_part(
     request: Request, kind: type[Sent], media_type: str = JSON
 ) -> tuple[Sent, bytes]:
-    """Read a body that is no record; gives its bytes too, which tell one request from another."""
+    """Read a body that is not a record; give its bytes too, which tell requests apart."""
     idempotency_key(request)  # refuse a bad one unread
     read_query(request.scope["query_string"], {})
     require_media_type(request, [media_type])
@@ -198,15 +198,15 @@ async def create_key(request: Request) -> Answer:
     for scope in sent.scopes:
         if not caller(request).may(scope):
             raise forbidden(scope)
-    key, told = await keyring.create(
+    key, shown = await keyring.create(
         context(request).database,
         sent.name,
         _in_order(sent.scopes),
         sent.expires_at,
         author(request).actor,
     )
-    headers = {"location": f"/v1/keys/{told['id']}", **_NO_STORE}
-    return Answer(encoded({**told, "key": key}), 201, headers=headers)
+    headers = {"location": f"/v1/keys/{shown['id']}", **_NO_STORE}
+    return Answer(encoded({**shown, "key": key}), 201, headers=headers)
 
 
 @get("/v1/keys/{id:str}", operation_id="getKey", opt={"operation": GET_KEY, "scopes": _KEYS})
@@ -214,10 +214,10 @@ async def get_key(request: Request) -> Answer:
     """Get a key."""
     identity = _key_id(request)
     read_query(request.scope["query_string"], {})
-    told = await keyring.get(context(request).database, identity)
-    if told is None:
+    shown = await keyring.get(context(request).database, identity)
+    if shown is None:
         raise _unknown()
-    return Answer(encoded(told))
+    return Answer(encoded(shown))
 
 
 @post(
@@ -235,14 +235,14 @@ async def rotate_key(request: Request) -> Answer:
         database, identity, sent.overlap_seconds, who.scopes, author(request).actor
     )
     if done is None:
-        told = await keyring.get(database, identity)
+        shown = await keyring.get(database, identity)
         for scope in Scope:
-            if told and scope in told["scopes"] and not who.may(scope):
+            if shown and scope in shown["scopes"] and not who.may(scope):
                 raise forbidden(scope)
-        raise Problem(NOT_FOUND, "No key that works has this id.")
+        raise Problem(NOT_FOUND, "No key has this id, or it was revoked or has expired.")
     _verifier(request).forget(identity)
-    key, told = done
-    return Answer(encoded({**told, "key": key}), headers=_NO_STORE)
+    key, shown = done
+    return Answer(encoded({**shown, "key": key}), headers=_NO_STORE)
 
 
 @delete(
@@ -269,14 +269,14 @@ async def get_me(request: Request) -> Answer:
     who = caller(request)
     if who.key_id is None and "authorization" in request.headers:
         raise unavailable("The key could not be looked up.")
-    told = None
+    shown = None
     if who.key_id is not None:
-        told = await keyring.get(context(request).database, who.key_id)
+        shown = await keyring.get(context(request).database, who.key_id)
     me = {
         "key_id": who.key_id,
-        "name": told["name"] if told else None,
+        "name": shown["name"] if shown else None,
         "scopes": _in_order(who.scopes),
-        "expires_at": told["expires_at"] if told else None,
+        "expires_at": shown["expires_at"] if shown else None,
     }
     return Answer(encoded(me))
 

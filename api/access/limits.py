@@ -1,7 +1,7 @@
-"""How often somebody may ask: a bucket of tokens for each key, or each address without one.
+"""Rate limits: a bucket of tokens for each key, and for each address without a key.
 
-All of it is arithmetic between two lines of one thread: nothing is awaited between reading a
-bucket and writing it, so no burst slips through. Each process keeps its share of the limit.
+Nothing is awaited between reading a bucket and writing it, so no burst of requests can slip
+through. Each process allows its share of the limit.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Any, Final, NamedTuple
 
-from api.core.errors import RATE_LIMITED, Problem
+from api.core.errors import RATE_LIMITED, Problem, retry_after
 from api.settings import Settings
 
 WINDOW_SECONDS: Final = 60
 MAX_BUCKETS: Final = 50_000
-"""How many are remembered, some 15 MB; who was away longest is forgotten first."""
+"""How many buckets are kept, in about 15 MB; the one unused for longest is dropped first."""
 
 
 class Standing(NamedTuple):
-    """What somebody has left."""
+    """What a caller has left."""
 
     allowed: bool
     left: int
@@ -34,7 +34,7 @@ class Limits:
     """The buckets of one process."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
-        """Take this process' share of the limit."""
+        """Compute this process' share of the limit."""
         self.on = settings.rate_per_minute > 0
         self.most = max(1, settings.rate_per_minute // settings.workers)
         self._rate = self.most / WINDOW_SECONDS
@@ -42,47 +42,47 @@ class Limits:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._policy = f'"default";q={self.most};w={WINDOW_SECONDS}'.encode()
 
-    def take(self, who: str) -> Standing:
-        """Take a token from somebody's bucket, if there is one."""
+    def take(self, name: str) -> Standing:
+        """Take a token from a caller's bucket, if it has one."""
         now = self._clock()
         most = self.most
-        tokens, at = self._buckets.get(who, (most, now))
+        tokens, at = self._buckets.get(name, (most, now))
         tokens = min(most, tokens + (now - at) * self._rate)
         if allowed := tokens >= 1:
             tokens -= 1
-        self._buckets[who] = (tokens, now)
-        self._buckets.move_to_end(who)
+        self._buckets[name] = (tokens, now)
+        self._buckets.move_to_end(name)
         if len(self._buckets) > MAX_BUCKETS:
             self._buckets.popitem(last=False)
         return Standing(allowed, int(tokens), math.ceil((most - tokens) / self._rate))
 
     def arrive(self, scope: Any) -> None:  # noqa: ANN401 - one of Litestar's unions
-        """Count a request without a key; who brings one is counted when it is seen whose it is."""
+        """Count a request without a key; one with a key is counted after the key is checked."""
         if all(name != b"authorization" for name, _ in scope["headers"]):
             self.admit(scope)
 
     def admit(self, scope: Any) -> None:  # noqa: ANN401 - as above
-        """Count a request, once, for its key or its address; refuse it if it is one too many."""
+        """Count a request for its key or its address, once; refuse it if the bucket is empty."""
         standing = self._standing(scope)
         if standing is not None and not standing.allowed:
             raise Problem(
                 RATE_LIMITED,
-                f"At most {self.most} requests in {WINDOW_SECONDS} s are answered here.",
-                headers={"Retry-After": str(math.ceil(1 / self._rate))},
+                f"The limit is {self.most} requests in {WINDOW_SECONDS} s.",
+                headers=retry_after(1 / self._rate),
             )
 
     def _standing(self, scope: Any) -> Standing | None:  # noqa: ANN401 - as above
-        """Count a request if it was not yet; None where nothing is counted."""
+        """Count a request if it is not counted yet; None if requests like it are not counted."""
         if not self.on or scope["path"].startswith(_EXEMPT):
             return None
         state = scope["state"]
         if _STATE not in state:
-            state[_STATE] = self.take(_who(scope))
-        found: Standing = state[_STATE]
-        return found
+            state[_STATE] = self.take(_bucket(scope))
+        standing: Standing = state[_STATE]
+        return standing
 
     def headers(self, scope: Any) -> tuple[tuple[bytes, bytes], ...]:  # noqa: ANN401 - as above
-        """Tell who asked what is left (draft-ietf-httpapi-ratelimit-headers)."""
+        """Give the headers that tell what is left (draft-ietf-httpapi-ratelimit-headers)."""
         standing = self._standing(scope)
         if standing is None:
             return ()
@@ -94,8 +94,8 @@ _STATE: Final = "rate"
 _EXEMPT: Final = "/health/"
 
 
-def _who(scope: Any) -> str:  # noqa: ANN401 - one of Litestar's unions
-    """Name whose bucket a request takes from."""
+def _bucket(scope: Any) -> str:  # noqa: ANN401 - one of Litestar's unions
+    """Name the bucket that a request takes from."""
     caller = scope["state"].get("caller")
     if caller is not None and caller.key_id is not None:
         return f"key {caller.key_id}"
@@ -105,8 +105,8 @@ def _who(scope: Any) -> str:  # noqa: ANN401 - one of Litestar's unions
 
 @lru_cache(maxsize=4096)
 def _network(address: str) -> str:
-    """Give an IPv4 address as it is, of an IPv6 address the network that one host gets (/64)."""
+    """Give an IPv4 address, or the /64 network of an IPv6 address, which is one host's."""
     if ":" not in address:
         return address
-    found = IPv6Address(address.partition("%")[0])
-    return str(found.ipv4_mapped or found.packed[:8].hex())
+    ipv6 = IPv6Address(address.partition("%")[0])
+    return str(ipv6.ipv4_mapped or ipv6.packed[:8].hex())

@@ -1,1 +1,1 @@
-"""What every noun stands on: requests, errors, SQL, filters, cursors, resources, OpenAPI."""
+"""What all record types share: requests, errors, SQL, filters, lists, reading and writing."""

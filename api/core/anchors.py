@@ -12,12 +12,12 @@ from schemas.parts import Appearance, Span
 from schemas.vocabularies import Anchor
 
 MAX_PLACES: Final = 5
-"""How many places are named where the words of a span do stand."""
+"""How many places are named at which the words of a span are."""
 MAX_SEARCHES: Final = 20
-"""For how many spans of a record that is searched: a text may be long, and the spans many."""
+"""For how many spans of a record the words are searched, in case of many and long texts."""
 
 Texts = Mapping[tuple[str, int], str | None]
-"""The stored text of an article's version; null where none is stored."""
+"""The stored text of each version of an article; null if none is stored."""
 
 
 def settle(
@@ -28,11 +28,12 @@ def settle(
     *,
     from_elsewhere: bool = False,
 ) -> Iterator[Fault]:
-    """Fill in each appearance's article version and anchor; yield what does not hold.
+    """Fill in the article version and the anchor of each appearance; yield the faults.
 
-    One that says what it said `before` keeps what the server filled in then. `versions` gives the
-    current version of each article, `texts` the texts that :func:`texts_needed` names. What comes
-    `from_elsewhere` may stand in an earlier text that is not here: its anchor then says so.
+    An appearance that is the same as one `before` keeps what the server filled in then. `versions`
+    has the current version of each article, and `texts` the texts that :func:`texts_needed` names.
+    An appearance `from_elsewhere` may be of an earlier text that is not stored here: then it is no
+    fault, and the anchor says so.
     """
     searches = iter(range(MAX_SEARCHES))
     for index, appearance in enumerate(appearances):
@@ -50,9 +51,9 @@ def settle(
             for fault in found:
                 yield fault.under("appearances", index)
         elif (known := _printed(appearance, before)) is not None:
-            # The caller may not see the article: nothing is held to its text, nor told of it.
+            # The caller may not see the article, so nothing is said about its text.
             if appearance.article_version not in (None, known.article_version):
-                detail = f"The record knows the article's version {known.article_version} alone."
+                detail = f"The record only has the article's version {known.article_version}."
                 yield Fault(("appearances", index, "article_version"), "unknown-reference", detail)
             appearance.article_version = known.article_version
             appearance.anchor = Anchor.UNVERIFIED
@@ -70,7 +71,7 @@ def settle(
 def texts_needed(
     appearances: Sequence[Appearance], before: Sequence[Appearance]
 ) -> tuple[set[str], set[tuple[str, int]]]:
-    """Name the articles whose current text, and the versions whose text, spans stand in."""
+    """Name the articles and the versions of articles whose texts are needed to check spans."""
     current, versions = set(), set()
     for appearance in appearances:
         if _unchanged(appearance, before) is None:
@@ -81,7 +82,7 @@ def texts_needed(
 
 
 def _unchanged(appearance: Appearance, before: Sequence[Appearance]) -> Appearance | None:
-    """Find the earlier appearance that says the same, the server's own fields aside."""
+    """Find an earlier appearance that is the same, except for the fields that the server sets."""
     for earlier in before:
         if (
             appearance.article_version in (None, earlier.article_version)
@@ -102,7 +103,7 @@ def _printed(appearance: Appearance, before: Sequence[Appearance]) -> Appearance
 def _anchor(
     appearance: Appearance, current: int, texts: Texts, searches: Iterator[int]
 ) -> Iterator[Fault]:
-    """Check one appearance's spans against the text that they say they stand in."""
+    """Check the spans of one appearance against the text of its article."""
     version = appearance.article_version or current
     appearance.article_version = version
     if (appearance.article_id, version) not in texts:
@@ -121,13 +122,13 @@ def _anchor(
 
 
 def _mismatch(span: Span, text: str, searches: Iterator[int]) -> Iterator[Fault]:
-    """Yield a fault where other words stand at a span's offsets."""
+    """Yield a fault if the text has other words at a span's offsets."""
     if span.end > len(text):
         detail = f"The text has {len(text)} code points.{_where(span.exact, text, searches)}"
         yield Fault(("end",), "outside-text", detail)
     elif text[span.start : span.end] != span.exact:
         stands = _quoted(text[span.start : span.end])
-        detail = f"There stands {stands}.{_where(span.exact, text, searches)}"
+        detail = f"The text has {stands} there.{_where(span.exact, text, searches)}"
         yield Fault(("exact",), "span-mismatch", detail)
     else:
         for field, stands in (
@@ -135,11 +136,11 @@ def _mismatch(span: Span, text: str, searches: Iterator[int]) -> Iterator[Fault]
             ("suffix", text[span.end : span.end + len(span.suffix)]),
         ):
             if getattr(span, field) != stands:
-                yield Fault((field,), "span-mismatch", f"There stands {_quoted(stands)}.")
+                yield Fault((field,), "span-mismatch", f"The text has {_quoted(stands)} there.")
 
 
 def _where(exact: str, text: str, searches: Iterator[int]) -> str:
-    """Say where words do stand in a text, if there is a search left."""
+    """Say where the words are in a text, unless enough was searched already."""
     if next(searches, None) is None:
         return ""
     places: list[str] = []
@@ -148,7 +149,7 @@ def _where(exact: str, text: str, searches: Iterator[int]) -> str:
         places.append(f"{start} to {start + len(exact)}")
         start = text.find(exact, start + 1)
     if not places:
-        return f" {_quoted(exact)} stands nowhere in the text."
+        return f" {_quoted(exact)} is nowhere in the text."
     more = ", among others" if start >= 0 else ""
     return f" {_quoted(exact)} stands at {', '.join(places)}{more}."
 

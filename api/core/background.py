@@ -1,4 +1,4 @@
-"""Work beside the requests: begun and ended with the service, and tried again when it fails."""
+"""Work in the background: it runs as long as the service, and is tried again when it fails."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ log = logging.getLogger("claim_records")
 
 @asynccontextmanager
 async def meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Do some work for as long as the block lasts; if a bug of ours ends it, say so at once."""
+    """Do some work while the block runs; if a bug ends the work, log that at once."""
     task = asyncio.create_task(work)
-    task.add_done_callback(_told)
+    task.add_done_callback(_log_end)
     try:
         yield
     finally:
@@ -27,7 +27,7 @@ async def meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             await task
 
 
-def _told(task: asyncio.Task[None]) -> None:
+def _log_end(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("work in the background has ended", exc_info=error)
 
@@ -35,7 +35,7 @@ def _told(task: asyncio.Task[None]) -> None:
 async def again_and_again(
     every_seconds: float, work: Callable[[], Awaitable[object]], what_waits: str
 ) -> None:
-    """Do something each so many seconds, until cancelled.
+    """Do some work every so many seconds, until cancelled.
 
     The database may be away, busy or not migrated yet. Such a failure is logged, with the message
     `what_waits`, and the work is tried again.

@@ -1,12 +1,12 @@
-"""Who asks, and what they may see: the one place in the code that decides it.
+"""The caller of a request and what it can see: the only place in the code that decides this.
 
-Each record has a visibility class, which the database derives as it is written (migration 0001):
-its status, its embargo, its confidentiality. A caller sees the classes that its scopes open, and
-what it does not see does not exist for it, in any way of reading.
+Each record has a visibility class. The database derives it at each write (migration 0001) from the
+record's status, its embargo and its confidentiality. A caller sees the classes that its scopes
+open; every other record does not exist for it, in any operation.
 
-Queries say whom they are for by `:sees(claim, t)`: the row of alias `t`, of a claim's table or its
-revisions, exists for the caller. :meth:`Caller.query` fills that in; a query for which that is
-forgotten is a syntax error to Postgres.
+A statement says `:sees(claim, t)` where the row of alias `t`, a claim or a revision of one, must
+exist for the caller; :func:`api.core.sql.render` fills that in. A statement that is run without
+that is a syntax error to Postgres.
 """
 
 from __future__ import annotations
@@ -26,22 +26,25 @@ WRITE: Final = {record_type: Scope[f"{record_type.name}S_WRITE"] for record_type
 
 
 class Visibility(IntEnum):
-    """The classes of records, as the database stores them."""
+    """The visibility classes of records, as the database stores them."""
 
     PUBLIC = 0
     DRAFT = 1  # in any state but published or usable, under embargo, or internal
     CONFIDENTIAL = 2  # a restricted or protected source
 
 
+CONFIDENTIAL: Final = (RecordType.SOURCE,)
+"""The types whose records can be confidential."""
 _CLASSES: Final = {
-    of: tuple(Visibility)[: 3 if of is RecordType.SOURCE else 2] for of in RecordType
+    record_type: tuple(Visibility)[: 3 if record_type in CONFIDENTIAL else 2]
+    for record_type in RecordType
 }
-"""Which classes the records of a type can have."""
+"""The classes that the records of a type can have."""
 _SEES = re.compile(r":sees\(([a-z]+), ([a-z]+)\)")
 
 
 class Caller(Struct, frozen=True, dict=True):
-    """Somebody who asks: a key, or nobody in particular."""
+    """The caller of a request: a key, or somebody without one."""
 
     key_id: str | None  # null without a key
     scopes: frozenset[Scope]
@@ -52,26 +55,27 @@ class Caller(Struct, frozen=True, dict=True):
 
     @cached_property
     def classes(self) -> dict[RecordType, tuple[int, ...]]:
-        """Which classes of records of each type exist for the caller."""
-        return {of: self._classes(of) for of in RecordType}
+        """Give the classes of each record type that exist for the caller."""
+        return {record_type: self._classes(record_type) for record_type in RecordType}
 
-    def _classes(self, of: RecordType) -> tuple[int, ...]:
-        found = []
-        if self.may(Scope.READ) or self.may(Scope.DRAFTS_READ) or self.may(WRITE[of]):
-            found.append(int(Visibility.PUBLIC))
-        if self.may(Scope.DRAFTS_READ) or self.may(WRITE[of]):
-            found.append(int(Visibility.DRAFT))
-        if self.may(Scope.CONFIDENTIAL_READ) and Visibility.CONFIDENTIAL in _CLASSES[of]:
-            found.append(int(Visibility.CONFIDENTIAL))
-        return tuple(found)
+    def _classes(self, record_type: RecordType) -> tuple[int, ...]:
+        reads_drafts = self.may(Scope.DRAFTS_READ) or self.may(WRITE[record_type])
+        classes = []
+        if self.may(Scope.READ) or reads_drafts:
+            classes.append(Visibility.PUBLIC)
+        if reads_drafts:
+            classes.append(Visibility.DRAFT)
+        if self.may(Scope.CONFIDENTIAL_READ) and record_type in CONFIDENTIAL:
+            classes.append(Visibility.CONFIDENTIAL)
+        return tuple(map(int, classes))
 
-    def sees(self, of: RecordType, alias: str = "t") -> str:
-        """Write the SQL condition that a row of a record or revision exists for the caller.
+    def sees(self, record_type: RecordType, alias: str = "t") -> str:
+        """Write the SQL condition that a record or a revision exists for the caller.
 
-        Constants, not parameters: so that an index on one class can serve it.
+        The classes are constants and not parameters, so that an index on one class can be used.
         """
-        classes = self.classes[of]
-        if len(classes) == len(_CLASSES[of]):
+        classes = self.classes[record_type]
+        if len(classes) == len(_CLASSES[record_type]):
             return "true"
         if len(classes) == 1:
             return f"{alias}.visibility = {classes[0]}"
@@ -89,39 +93,39 @@ def _written(caller: Caller, text: str) -> str:
 
 
 class Need(NamedTuple):
-    """What it takes to call an operation."""
+    """What a caller needs for an operation."""
 
     scopes: tuple[Scope, ...]  # every one of them
-    reads: tuple[RecordType, ...] = ()  # and to see some records of one of these types
+    reads: tuple[RecordType, ...] = ()  # and to see records of at least one of these types
 
     def missing(self, caller: Caller) -> Scope | None:
-        """Name a scope that a caller lacks; null if it lacks none."""
-        if self.reads and not any(caller.classes[of] for of in self.reads):
+        """Name a scope that a caller needs and does not have; null if there is none."""
+        if self.reads and not any(caller.classes[record_type] for record_type in self.reads):
             return Scope.READ
         return next((scope for scope in self.scopes if not caller.may(scope)), None)
 
 
 PUBLIC: Final[tuple[Scope, ...]] = ()
-"""What a handler declares as its `opt["scopes"]` that anybody may call."""
+"""The `opt["scopes"]` of a handler that anybody may call."""
 KEYLESS: Final = "/health/"
-"""Where nobody's key is looked at, by the start of the path."""
+"""Keys are not looked at where a path begins with this."""
 ANYTHING: Final = tuple(RecordType)
-"""What a handler declares as its `opt["reads"]` that takes to see records of whatever type."""
+"""The `opt["reads"]` of a handler for callers who see records of any type."""
 
 
 def needed(opt: Mapping[str, Any], method: str) -> Need | None:
-    """Read what it takes off a handler's `opt`; null, which is never enough, if nothing is said.
+    """Read what a caller needs off a handler's `opt`; if it says nothing, nobody may call it.
 
-    The operations of a noun go by its type: reading by what the caller sees, the rest by its write
-    scope.
+    A handler of a resource lets those read who see records of its type, and those write who have
+    the scope to write them.
     """
     if "scopes" in opt:
         return Need(tuple(opt["scopes"]))
     if "reads" in opt:
         return Need((), tuple(opt["reads"]))
     if "resource" in opt:
-        of: RecordType = opt["resource"].type
-        return Need((), (of,)) if method == "GET" else Need((WRITE[of],))
+        record_type: RecordType = opt["resource"].type
+        return Need((), (record_type,)) if method == "GET" else Need((WRITE[record_type],))
     return None
 
 
@@ -129,4 +133,4 @@ EVERYTHING: Final = Caller(key_id=None, scopes=frozenset(Scope))
 """The service itself, and the command line."""
 NOBODY: Final = Caller(key_id=None, scopes=frozenset())
 READER: Final = Caller(key_id=None, scopes=frozenset({Scope.READ}))
-"""Somebody without a key, where reading needs none."""
+"""A caller without a key, where reading needs none."""

@@ -1,4 +1,4 @@
-"""How an answer is compressed, for who asks for it (RFC 9110, section 12.5.3)."""
+"""Compress answers by the Accept-Encoding of the request (RFC 9110, section 12.5.3)."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _CODING = re.compile(
 
 
 class Encoder(Protocol):
-    """What compresses a piece at a time."""
+    """Compresses a body in pieces."""
 
     def compress(self, data: bytes, /) -> bytes:
-        """Take a piece; give what is ready so far."""
+        """Take a piece of the body; give the compressed bytes that are ready."""
         ...
 
     def flush(self) -> bytes:
-        """Give the rest."""
+        """Give the rest of the compressed bytes."""
         ...
 
 
 class _Identity:
-    """What leaves bytes as they are."""
+    """Leaves bytes as they are."""
 
     def compress(self, data: bytes, /) -> bytes:
         return data
@@ -52,25 +52,25 @@ ENCODERS: Final = {"zstd": _zstd, "gzip": _gzip, IDENTITY: _Identity}
 
 
 def preferred(accepted: Sequence[str]) -> str:
-    """Choose a coding by the values of Accept-Encoding; where none will do, none is applied."""
+    """Choose a coding by the values of Accept-Encoding; none if no coding is acceptable."""
     weights: dict[str, float] = {}
     for item in ",".join(accepted).lower().split(","):
         if found := _CODING.match(item.strip()):
             weights[found["name"]] = float(found["q"] or 1)
     others = weights.get("*", 0.0)
     weighed = {name: weights.get(name, others) for name in ENCODERS}
-    # Not to be mentioned is no offence for what needs no decoding.
+    # An identity that is not mentioned is acceptable, but the last choice.
     weighed[IDENTITY] = weights.get(IDENTITY, others if "*" in weights else 0.001)
-    best = max(weighed, key=lambda name: weighed[name])  # of equals the first
+    best = max(weighed, key=lambda name: weighed[name])  # the first of equals
     return best if weighed[best] else IDENTITY
 
 
 def compressed(content: bytes, coding: str) -> bytes:
-    """Compress what is there as a whole."""
+    """Compress a whole body."""
     encoder = ENCODERS[coding]()
     return encoder.compress(content) + encoder.flush()
 
 
 def headers(coding: str) -> dict[str, str]:
-    """Say how an answer is compressed, and that others may get it otherwise."""
+    """Give the headers that name an answer's coding, and that it varies."""
     return VARY if coding == IDENTITY else {**VARY, "content-encoding": coding}

@@ -1,4 +1,4 @@
-"""Cursors: opaque, checked, and bound to the list that they were made for."""
+"""Cursors: texts that name a position in one list, and that only this service can make."""
 
 from __future__ import annotations
 
@@ -15,24 +15,23 @@ _LIST_BYTES = 6
 
 
 def fingerprint(*parts: Any) -> bytes:  # noqa: ANN401 - whatever tells one list from another
-    """Digest what makes a list: its name, filters and sort."""
+    """Digest what tells a list from others: its name, its filters and its sort."""
     return blake2b(
         msgspec.json.encode(parts, order="deterministic"), digest_size=_LIST_BYTES
     ).digest()
 
 
 def write(of_list: bytes, values: list[Any]) -> str:
-    """Write the position behind the values of a row's sort key."""
+    """Write a cursor for the position behind a row, of which `values` are the sort key."""
     body = of_list + msgspec.json.encode(values)
     return urlsafe_b64encode(_check(body) + body).decode().rstrip("=")
 
 
 def read(cursor: str, of_list: bytes, kind: Any = list[Any], name: str = "cursor") -> Any:  # noqa: ANN401 - a type form
-    """Read a position back, as values of a type; anybody can write a cursor.
+    """Read the values of a cursor, converted to a type; a client may have changed the text.
 
-    `name` is the parameter that brought it.
-
-    Raises a problem for one that is not ours, or of another list.
+    `name` is the parameter that it came in. Raises a problem if the cursor was not made here, or
+    was made for another list.
     """
     try:
         raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
@@ -52,8 +51,8 @@ def read(cursor: str, of_list: bytes, kind: Any = list[Any], name: str = "cursor
 
 
 def not_ours(name: str) -> Problem:
-    """Refuse what is no cursor of ours."""
-    return invalid_parameter(name, "It is not one of ours.", INVALID_CURSOR)
+    """Refuse a cursor that was not made by this service."""
+    return invalid_parameter(name, "It was not made by this service.", INVALID_CURSOR)
 
 
 def _check(body: bytes) -> bytes:

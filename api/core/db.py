@@ -24,19 +24,19 @@ DATABASE_ERRORS: Final = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     OSError,
-    # A server's last words came between two statements (asyncpg 0.32: "cannot switch to state").
+    # The server shut down between two statements (asyncpg 0.32: "cannot switch to state").
     asyncpg.InternalClientError,
 )
-"""What comes of asking a database that refuses, or that goes away."""
+"""The errors of a database that refuses a statement, or that is away."""
 _GRACE_SECONDS: Final = 2
-"""How much longer than Postgres is given for a statement, its answer may take."""
+"""How much longer an answer may take than the statement timeout of Postgres."""
 _SERVER_WENT_READ_ONLY = (asyncpg.ReadOnlySQLTransactionError, asyncpg.OperatorInterventionError)
 
 
 class _Connection(asyncpg.Connection):
-    """A connection that is handed back without a round trip.
+    """A connection that is released without a round trip.
 
-    asyncpg resets a session on release; ours sets nothing in a session, only in transactions.
+    asyncpg resets the session on release. This service changes settings only in transactions.
     """
 
     def get_reset_query(self) -> str:
@@ -49,12 +49,12 @@ class Use(NamedTuple):
 
     in_use: int
     idle: int
-    size: int  # how many there may be
-    waiting: int  # who asks for a connection and has none yet
+    size: int  # the most that there may be
+    waiting: int  # how many wait for a connection
 
 
 class Database:
-    """Postgres, for as long as the process lives."""
+    """The connections of this process to Postgres."""
 
     def __init__(self, url: str, settings: Settings) -> None:
         """Remember where Postgres is; :meth:`open` connects."""
@@ -74,13 +74,13 @@ class Database:
             statement_cache_size=settings.statement_cache_size,
             max_inactive_connection_lifetime=60,
             timeout=settings.acquire_seconds,
-            # Postgres ends statements itself; this is for one that has fallen silent.
+            # Postgres ends statements itself; this is for a server that does not answer any more.
             command_timeout=settings.import_statement_seconds + _GRACE_SECONDS,
             server_settings=_session(settings, settings.statement_seconds),
         )
 
     async def connect(self) -> asyncpg.Connection[asyncpg.Record]:
-        """Connect beside the pool, for work in the background, which takes as long as it takes."""
+        """Connect outside of the pool, without a statement timeout, for work in the background."""
         return await asyncpg.connect(
             self._url,
             timeout=self.settings.acquire_seconds,
@@ -95,7 +95,7 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection; what Postgres refuses comes out as a problem."""
+        """Lend a connection; errors of Postgres become problems."""
         if self._pool is None:
             raise unavailable("The service is starting.")
         try:
@@ -127,12 +127,12 @@ class Database:
         return Use(self._pool.get_size() - idle, idle, self._pool.get_max_size(), self._waiting)
 
     async def fetchrow(self, query: str, *arguments: Any) -> asyncpg.Record | None:  # noqa: ANN401
-        """Run one statement for one row."""
+        """Run a statement, and give its first row."""
         async with self.connection() as connection:
             return await connection.fetchrow(query, *arguments, timeout=self._patience())
 
     async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:  # noqa: ANN401
-        """Run one statement for its rows."""
+        """Run a statement, and give its rows."""
         async with self.connection() as connection:
             return await connection.fetch(query, *arguments, timeout=self._patience())
 
@@ -141,12 +141,12 @@ class Database:
 
 
 def _session(settings: Settings, statement_seconds: float) -> dict[str, str]:
-    """Give what is set for a session's whole life; no seconds are no limit."""
+    """Give the settings of a session for its whole life; 0 seconds mean no limit."""
     return {
         "application_name": "claim-records",
         "jit": "off",
         "timezone": "UTC",
-        # What waits for a row or a lock goes on with what the other one has committed.
+        # A statement that waited for a row or a lock goes on with what the other one committed.
         "default_transaction_isolation": "read committed",
         "statement_timeout": _milliseconds(statement_seconds),
         "lock_timeout": _milliseconds(settings.lock_seconds),

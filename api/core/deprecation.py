@@ -1,7 +1,7 @@
-"""Saying that an operation will go: in the document, and in each of its answers.
+"""Deprecation: say in the document and in each answer that an operation will be removed.
 
-A handler declares it once, as its `opt["deprecated"]`; `Deprecation` (RFC 9745), `Sunset`
-(RFC 8594) and the document's `deprecated` follow from that.
+A handler declares it once, as its `opt["deprecated"]`. The headers `Deprecation` (RFC 9745) and
+`Sunset` (RFC 8594), and `deprecated` in the document, follow from that.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ _STATE: Final = "deprecation"
 
 
 class Deprecated(Struct, frozen=True):
-    """From when on an operation should not be used any more, from when on it is gone."""
+    """When an operation was deprecated, and when it is removed."""
 
     since: dt.date
     sunset: dt.date
-    instead: str  # what to use, in a sentence
+    instead: str  # the replacement, in a sentence
 
     @property
     def headers(self) -> tuple[tuple[bytes, bytes], ...]:
-        """Give what its answers say of it."""
+        """Give the headers of the operation's answers."""
         since, sunset = _instant(self.since), _instant(self.sunset)
         return (
             (b"deprecation", b"@%d" % int(since.timestamp())),
@@ -35,7 +35,7 @@ class Deprecated(Struct, frozen=True):
 
     @property
     def told(self) -> str:
-        """Say it in words."""
+        """Say it in a sentence for the document."""
         return f"Deprecated since {self.since}, gone from {self.sunset} on. {self.instead}"
 
 
@@ -44,7 +44,7 @@ def _instant(date: dt.date) -> dt.datetime:
 
 
 async def mark(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Have the answer to a request say that its operation is deprecated, if it is."""
+    """Note the headers for the answer to a request, if its operation is deprecated."""
     found: Deprecated | None = handler.opt.get("deprecated")
     if found is not None:
         scope: Any = connection.scope  # one of Litestar's unions
@@ -52,6 +52,6 @@ async def mark(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRout
 
 
 def headers(scope: Any) -> tuple[tuple[bytes, bytes], ...]:  # noqa: ANN401 - as above
-    """Give what was marked."""
+    """Give the headers that were noted for the answer to a request."""
     found: tuple[tuple[bytes, bytes], ...] = scope["state"].get(_STATE, ())
     return found

@@ -1,7 +1,8 @@
-"""Every answer that is not a success: RFC 9457 problems, each type said once."""
+"""Problems (RFC 9457): all answers that are not a success, with each type declared once."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
@@ -307,7 +308,7 @@ class Problem(Exception):  # noqa: N818 - the name of RFC 9457
         headers: Mapping[str, str] | None = None,
         **more: Any,  # noqa: ANN401 - JSON
     ) -> None:
-        """Describe this case in `detail`; without one the type's remedy has to do."""
+        """Describe this case in `detail`; without one, the remedy of the type is used."""
         super().__init__(detail or kind.remedy)
         self.kind = kind
         self.detail = detail or kind.remedy
@@ -316,7 +317,7 @@ class Problem(Exception):  # noqa: N818 - the name of RFC 9457
         self.more = more
 
     def document(self, instance: str = "", request_id: str = "") -> dict[str, Any]:
-        """Give the problem's members."""
+        """Give the members of the problem."""
         return {
             "type": f"/v1/problems/{self.kind.name}",
             "title": self.kind.title,
@@ -330,7 +331,7 @@ class Problem(Exception):  # noqa: N818 - the name of RFC 9457
         }
 
     def under(self, above: str) -> Problem:
-        """Give the same problem of a record that stands inside something else."""
+        """Give the same problem with pointers from an enclosing document."""
         errors = [
             {**error, "pointer": above + error["pointer"]} if "pointer" in error else error
             for error in self.errors
@@ -340,7 +341,7 @@ class Problem(Exception):  # noqa: N818 - the name of RFC 9457
 
 
 MAX_ERRORS: Final = 1_000
-"""How many faults of a body are told; more help nobody, and cost."""
+"""A problem lists no more faults of a body than this."""
 
 
 def pointer(path: Path) -> str:
@@ -349,7 +350,7 @@ def pointer(path: Path) -> str:
 
 
 def invalid_record(faults: Iterable[Fault]) -> Problem:
-    """Report everything that is wrong with a record."""
+    """Report every fault of a record."""
     found = list(faults)[:MAX_ERRORS]
     errors = [{"pointer": pointer(f.path), "code": f.code, "detail": f.detail} for f in found]
     unknown = [error for error in errors if error["code"] == "unknown-reference"]
@@ -364,19 +365,24 @@ def invalid_parameter(name: str, detail: str, kind: Kind = INVALID_PARAMETER) ->
 
 
 def summary(errors: list[dict[str, str]]) -> str:
-    """Say the first fault in words, and how many more there are."""
+    """Describe the first fault, and say how many more there are."""
     first = errors[0]
     rest = f" And {len(errors) - 1} more in `errors`." if len(errors) > 1 else ""
     return f"`{first['pointer'] or '/'}`: {first['detail']}{rest}"
 
 
+def retry_after(seconds: float) -> dict[str, str]:
+    """Write the header that asks the client to wait, in whole seconds."""
+    return {"Retry-After": str(math.ceil(seconds))}
+
+
 def unavailable(detail: str) -> Problem:
-    """Ask the client to come back in a second."""
-    return Problem(UNAVAILABLE, detail, headers={"Retry-After": "1"})
+    """Ask the client to try again in a second."""
+    return Problem(UNAVAILABLE, detail, headers=retry_after(1))
 
 
 def contended() -> Problem:
-    """Give up on a record that moves under every try."""
+    """Give up on a record that others changed during every attempt."""
     return unavailable("The record is being changed by others all the time.")
 
 
@@ -388,10 +394,10 @@ _DETAIL = re.compile(r"\)=\((?P<value>.*)\) already exists")
 
 
 def from_database(error: BaseException) -> Problem | None:  # noqa: PLR0911 - one return a cause
-    """Say in our terms what the database refused; None if that is a bug of ours.
+    """Translate an error of the database into a problem; None if the service is to blame.
 
-    What a client can cause by its input never gets this far, but for uniqueness: only the
-    database can tell, at the moment of writing.
+    Of the errors that a client's input can cause, only those of uniqueness get this far, because
+    only the database can tell them, at the moment of writing.
     """
     match error:
         case asyncpg.UniqueViolationError(constraint_name="links_symmetric_key"):

@@ -1,9 +1,9 @@
-"""What a list can be asked, declared once.
+"""Filters: the query parameters of a list, declared once.
 
-A :class:`Filter` gives the query parameters, their validation, their entries in the OpenAPI
-document and their SQL. The SQL is a condition on the list's table `t`, with `:name` where a
-parameter's value goes, and `:sees(type, alias)` on each other record that it goes through
-(:mod:`api.core.sql`).
+A :class:`Filter` gives query parameters, their validation, their entries in the OpenAPI document
+and their SQL. The SQL is a condition on the list's table `t`, in the language of
+:mod:`api.core.sql`: `:name` is the value of a parameter, and every other record that the condition
+reads needs `:sees(type, alias)`.
 """
 
 from __future__ import annotations
@@ -36,16 +36,15 @@ class Parameter(Struct, frozen=True):
     name: str
     type: Any
     description: str
-    many: bool = False  # repeats its key
-    terms: tuple[str, ...] = ()  # of which it takes several, with commas or repeating its key
+    many: bool = False  # whether its key can be repeated
+    terms: tuple[str, ...] = ()  # if several are allowed, with commas or by repeating the key
     default: Any = None
 
 
 class Filter(Struct, frozen=True):
-    """A condition that applies as soon as one of its parameters is given.
+    """A condition that applies if one of its parameters is given.
 
-    Parameters that are not given are null in the SQL; `needs` names one without which the others
-    mean nothing.
+    The other parameters are null in the SQL. `needs` names a parameter that the others require.
     """
 
     parameters: tuple[Parameter, ...]
@@ -59,26 +58,26 @@ def condition(name: str, kind: Any, sql: str, description: str, *, many: bool = 
 
 
 def term(
-    name: str, vocabulary: type[Vocabulary], what: str, *, nullable: bool = False
+    name: str, vocabulary: type[Vocabulary], noun: str, *, nullable: bool = False
 ) -> list[Filter]:
     """Declare the filters of a column that holds a term: `name`, `name__in`, `name__nin`."""
     others = f"t.{name} = ANY(:{name}__nin::text[])"
     known = "known and none" if nullable else "none"
     return [
-        condition(name, vocabulary, f"t.{name} = :{name}::text", f"{what} is this."),
+        condition(name, vocabulary, f"t.{name} = :{name}::text", f"{noun} is this term."),
         condition(
             f"{name}__in",
             vocabulary,
             f"t.{name} = ANY(:{name}__in::text[])",
-            f"{what} is one of these; repeat the key.",
+            f"{noun} is one of these terms. Repeat the key for several.",
             many=True,
         ),
-        # An index serves what a term is, not what it is not: the other terms are asked for.
+        # An index can find terms, but not exclude them: so the condition lists the other terms.
         condition(
             f"{name}__nin",
             vocabulary,
             others,
-            f"{what} is {known} of these; repeat the key.",
+            f"{noun} is {known} of these terms. Repeat the key for several.",
             many=True,
         ),
     ]
@@ -89,20 +88,20 @@ def reference(name: str, kind: Any, description: str) -> list[Filter]:  # noqa: 
     return [condition(name, kind, f"t.{name} = :{name}::uuid", description)]
 
 
-def times(name: str, what: str, start: str | None = None, end: str | None = None) -> list[Filter]:
+def times(name: str, noun: str, start: str | None = None, end: str | None = None) -> list[Filter]:
     """Declare `gt`, `gte`, `lt`, `lte` on a time, or on the range between two columns.
 
-    A date counts as its day in UTC. A range is found if some moment of it fits.
+    A date means its whole day in UTC. A range matches if any moment in it does.
     """
     start = start or f"t.{name}"
     after = f"{end} >" if end else f"{start} >="
-    what += " may be" if end else " is"
+    noun += " may be" if end else " is"
     return [
         condition(
             f"{name}__{op}",
             Bound,
             f"{compared} time_bound(:{name}__{op}::text, {at_end})",
-            f"{what} {words} this date or instant.",
+            f"{noun} {words} this date or instant.",
         )
         for op, compared, at_end, words in (
             ("gt", after, "true", "after"),
@@ -117,13 +116,21 @@ def everywhere(record_type: str) -> list[Filter]:
     """Declare the filters that every list has."""
     return [
         condition(
-            "id__in", Id, "t.id = ANY(:id__in::uuid[])", "These records; repeat the key.", many=True
+            "id__in",
+            Id,
+            "t.id = ANY(:id__in::uuid[])",
+            "The records of these ids. Repeat the key for several.",
+            many=True,
         ),
-        condition("tag", Words, "t.tags @> ARRAY[:tag::text]", "Has this tag."),
+        condition("tag", Words, "t.tags @> ARRAY[:tag::text]", "The record has this tag."),
         Filter(
             (
-                Parameter("external_namespace", Words, "The other system of an external id."),
-                Parameter("external_value", Words, "The id used there."),
+                Parameter(
+                    "external_namespace",
+                    Words,
+                    "The other system of an external id that the record has.",
+                ),
+                Parameter("external_value", Words, "The id in that system."),
             ),
             "t.id IN (SELECT e.record_id FROM external_ids AS e"
             f" WHERE e.record_type = '{record_type}' AND e.namespace = :external_namespace::text"
@@ -134,17 +141,21 @@ def everywhere(record_type: str) -> list[Filter]:
             "q",
             Words,
             "t.search @@ websearch_to_tsquery('claim_records', :q::text)",
-            "Words to search for; “quoted phrases”, `or` and `-not` work. Accents and case are"
-            " ignored.",
+            "Words to search for. “Quoted phrases”, `or` and `-` before a word that must be absent"
+            " work. Accents and case are ignored.",
         ),
-        *times("created_at", "Its creation"),
-        *times("updated_at", "Its last change"),
+        *times("created_at", "The creation"),
+        *times("updated_at", "The last change"),
     ]
 
 
 def language() -> list[Filter]:
-    """Declare the filter of the records that have a language."""
-    return [condition("language", Language, "t.language = :language::text", "Is in this language.")]
+    """Declare the filter of record types that have a language."""
+    return [
+        condition(
+            "language", Language, "t.language = :language::text", "The language of the record."
+        )
+    ]
 
 
 # --- reading a query string ------------------------------------------------------------------
@@ -153,7 +164,7 @@ _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})\Z")
 
 
 def read_query(query: bytes, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
-    """Read a query string strictly: known names, once each, with values of their types."""
+    """Read a query string strictly: known names, each given once, with values of their types."""
     given: dict[str, Any] = {}
     if not query:
         return given
@@ -165,22 +176,24 @@ def read_query(query: bytes, parameters: Mapping[str, Parameter]) -> dict[str, A
         value = _text(raw_value, name)
         parameter = parameters.get(name)
         if parameter is None:
-            detail = f"This operation has no such parameter. It has: {', '.join(parameters)}."
+            detail = f"This operation does not have it. It has: {', '.join(parameters)}."
             raise invalid_parameter(name, detail, UNKNOWN_PARAMETER)
         converted = _value(parameter, value)
         if parameter.many:
             values = given.setdefault(name, [])
             values.append(converted)
             if len(values) > MAX_VALUES:
-                raise invalid_parameter(name, f"At most {MAX_VALUES} values.")
+                raise invalid_parameter(name, f"It takes at most {MAX_VALUES} values.")
         elif name in given and parameter.terms:
             given[name] += f",{converted}"
         elif name in given:
-            raise invalid_parameter(name, "It stands there twice.", DUPLICATE_PARAMETER)
+            raise invalid_parameter(name, "It was sent twice; send it once.", DUPLICATE_PARAMETER)
         else:
             given[name] = converted
         if len(given) > MAX_PARAMETERS:
-            raise invalid_parameter(name, f"At most {MAX_PARAMETERS} different parameters.")
+            raise invalid_parameter(
+                name, f"A request takes at most {MAX_PARAMETERS} different parameters."
+            )
     return given
 
 
@@ -190,12 +203,12 @@ def _text(raw: bytes, name: str) -> str:
     except UnicodeDecodeError:
         raise invalid_parameter(name, "The query string is not UTF-8.") from None
     if "\0" in text:
-        raise invalid_parameter(name, "U+0000 is in no text that is kept here.")
+        raise invalid_parameter(name, "It contains U+0000, which no text here can have.")
     return text
 
 
 def _value(parameter: Parameter, text: str) -> Any:  # noqa: ANN401 - of the parameter's type
-    """Read one value; `15` is an integer and ` 15`, `1_5` and `15.0` are not."""
+    """Read one value. `15` is an integer, but ` 15`, `1_5` and `15.0` are not."""
     kind = shape(parameter.type).kind
     try:
         if kind is bool:
@@ -210,20 +223,21 @@ def _value(parameter: Parameter, text: str) -> Any:  # noqa: ANN401 - of the par
     except KeyError:
         raise invalid_parameter(parameter.name, "It takes `true` or `false`.") from None
     except msgspec.MsgspecError as error:
-        detail = _refused(parameter, str(error))
+        detail = _reason(parameter, str(error))
         raise invalid_parameter(parameter.name, detail) from None
     if (parameter.type is Bound or shape(parameter.type).instant) and moment(text) is None:
-        raise invalid_parameter(parameter.name, f"{text} is on no calendar.")
+        raise invalid_parameter(parameter.name, f"{text} is not a valid date.")
     return value
 
 
-def _refused(parameter: Parameter, reason: str) -> str:
-    found = shape(parameter.type)
-    if is_vocabulary(found.kind):
-        return f"It takes one of {', '.join(term.value for term in found.kind)}."
-    if parameter.type is Number and not reason.startswith("Expected `"):
+def _reason(parameter: Parameter, message: str) -> str:
+    """Say in words why a value is refused, from the message of msgspec."""
+    expected = shape(parameter.type)
+    if is_vocabulary(expected.kind):
+        return f"It takes one of {', '.join(term.value for term in expected.kind)}."
+    if parameter.type is Number and not message.startswith("Expected `"):
         return "It takes a number."
-    return reasons.told(reason, found.form)
+    return reasons.in_words(message, expected.form)
 
 
 # --- from values to SQL ----------------------------------------------------------------------
@@ -240,14 +254,14 @@ def conditions(
         if not names:
             continue
         if each.needs is not None and each.needs not in given:
-            raise invalid_parameter(names[0], f"It goes with `{each.needs}`.")
+            raise invalid_parameter(names[0], f"It can only be used together with `{each.needs}`.")
         texts.append(each.sql)
         values |= {p.name: _argument(p, given) for p in each.parameters}
     return texts, values
 
 
 def _argument(parameter: Parameter, given: Mapping[str, Any]) -> Any:  # noqa: ANN401
-    """Give what a parameter is in SQL."""
+    """Give the value of a parameter in SQL."""
     value = given.get(parameter.name)
     if parameter.name == "q" and value is not None:
         return searchable(value)
@@ -261,8 +275,8 @@ _LONE_MINUS = re.compile(r'-(?![\w"])')
 
 
 def searchable(words: str) -> str:
-    """Take out of a search what negates or quotes nothing.
+    """Remove empty quotes, and minus signs without a word, from a search.
 
-    Postgres 18 fails on some thirty minus signs without a word (“tsquery stack too small”).
+    Postgres 18 fails on about thirty minus signs without a word (“tsquery stack too small”).
     """
     return _LONE_MINUS.sub(" ", _EMPTY_QUOTES.sub(" ", words))

@@ -21,7 +21,7 @@ _NEWEST: Final = 2**31 - 1
 # Newest first. A revision is there if the caller sees the record now and could see it then. What
 # changed is read off the documents: against the last one before it that the caller could see.
 _REVISIONS: Final = r"""
-    SELECT r.version, r.op, r.at, split_part(r.actor, E'\t', 1) AS actor, r.doc, coalesce(
+    SELECT r.version, r.op, r.at, r.actor, r.doc, coalesce(
         (
             SELECT array_agg(now.key ORDER BY now.position)
             FROM json_each_text(convert_from(r.doc, 'UTF8')::json)

@@ -1,8 +1,8 @@
-"""Idempotency-Key: a request that is sent again gets the first answer, and is not done again.
+"""Idempotency-Key: a request that is sent again gets the first answer and has no further effect.
 
-The answer is stored in the work's own transaction, so that neither is ever there without the other.
-Requests with the same key are told apart by an advisory lock, which is gone with the transaction,
-however that ends; the table's primary key holds where the lock would not.
+The answer is stored in the transaction of the work, so that neither exists without the other. An
+advisory lock keeps two requests with the same key apart. It ends with the transaction, however
+that ends; if it should ever fail, the primary key of the table prevents a second answer.
 """
 
 from __future__ import annotations
@@ -23,23 +23,24 @@ from api.core.errors import (
     IDEMPOTENCY_KEY_REUSED,
     Problem,
     contended,
+    retry_after,
 )
 from api.core.request import Answer, Request, caller, context, idempotency_key
 from api.core.sql import render
 
 Work = Callable[[Connection], Awaitable[Answer]]
-"""What a request asks for, on a connection; it raises where it refuses."""
+"""Carries out a request on a connection, and gives the answer or raises a problem."""
 
 SWEEP_EVERY_SECONDS: Final = 60.0
 MAX_SWEPT: Final = 500
 _TRIES: Final = 2
-_RETRY_SECONDS: Final = "1"
+_RETRY_SECONDS: Final = 1
 _REPLAYED: Final = (b"idempotency-replayed", b"true")
 
 log = logging.getLogger("claim_records")
 
-# A statement of its own: taken in the same one as the look, the lock would come after the snapshot,
-# in which what its last holder wrote is not there yet.
+# A statement of its own. In one statement with the look, the lock would be taken after the
+# snapshot, which would not show what the last holder of the lock wrote.
 _LOCK = "SELECT pg_try_advisory_xact_lock(:number)"
 _LOOK = """
     SELECT fingerprint, status, headers, body FROM idempotency_keys
@@ -67,7 +68,7 @@ _SWEEP = """
 
 
 class _Keyed(NamedTuple):
-    """A request that can be told from others."""
+    """What tells one request from others."""
 
     key_id: str
     key: str
@@ -75,15 +76,15 @@ class _Keyed(NamedTuple):
 
 
 class _AnotherWasFirst(Exception):  # noqa: N818 - it is no error
-    """Another transaction stored an answer for the same key meanwhile."""
+    """Another transaction has stored an answer for the same key meanwhile."""
 
 
 async def once(request: Request, body: bytes, work: Work) -> Answer:
-    """Do what a request asks for, or give the answer that it got before.
+    """Carry out a request, or give the answer that the same request got before.
 
-    Without the header, `work` runs on a connection as it is, outside of any transaction. With it,
-    `work` runs in one, and what it does to go on after an error of the database takes a savepoint.
-    What it raises undoes everything, and nothing is stored.
+    Without the header, `work` runs on a connection outside of any transaction. With it, `work` runs
+    inside one, and needs a savepoint where it goes on after an error of the database. If it raises,
+    everything is undone and no answer is stored.
     """
     key = idempotency_key(request)
     database = context(request).database
@@ -102,7 +103,7 @@ async def once(request: Request, body: bytes, work: Work) -> Answer:
 
 async def _in_transaction(connection: Connection, keyed: _Keyed, work: Work) -> Answer:
     if not await connection.fetchval(*render(_LOCK, number=_lock_number(keyed))):
-        raise Problem(IDEMPOTENCY_IN_PROGRESS, headers={"Retry-After": _RETRY_SECONDS})
+        raise Problem(IDEMPOTENCY_IN_PROGRESS, headers=retry_after(_RETRY_SECONDS))
     row = await connection.fetchrow(*render(_LOOK, key_id=keyed.key_id, key=keyed.key))
     if row is not None:
         return _replayed(keyed, row)
@@ -115,7 +116,7 @@ async def _in_transaction(connection: Connection, keyed: _Keyed, work: Work) -> 
 
 
 def _replayed(keyed: _Keyed, row: asyncpg.Record) -> Answer:
-    """Give the stored answer, if it is one to this request."""
+    """Give the stored answer; refuse if it is the answer to another request."""
     if row["fingerprint"] != keyed.fingerprint:
         raise Problem(IDEMPOTENCY_KEY_REUSED)
     answer = Answer(row["body"], row["status"])
@@ -125,7 +126,7 @@ def _replayed(keyed: _Keyed, row: asyncpg.Record) -> Answer:
 
 
 def _fingerprint(request: Request, body: bytes) -> bytes:
-    """Condense what makes a request another one."""
+    """Digest everything that makes two requests different."""
     scope = request.scope
     match = ", ".join(request.headers.getall("if-match", []))
     parts = (
@@ -144,7 +145,7 @@ def _lock_number(keyed: _Keyed) -> int:
 
 
 def derived_id(key_id: str, key: str, line: int) -> str:
-    """Make the id of what a line of an import creates: a UUIDv8 (RFC 9562), always the same."""
+    """Make the id of the record that an import line creates: always the same UUIDv8 (RFC 9562)."""
     digest = _digest(b"import", key_id.encode(), key.encode(), b"%d" % line)
     bits = int.from_bytes(digest[:16])
     bits = bits & ~(0xF << 76) | (0x8 << 76)
@@ -153,7 +154,7 @@ def derived_id(key_id: str, key: str, line: int) -> str:
 
 
 def _digest(*parts: bytes) -> bytes:
-    """Hash several texts so that no two sequences of them look alike."""
+    """Hash several texts, so that no two sequences of texts give the same digest."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(b"%d:" % len(part))
@@ -161,11 +162,11 @@ def _digest(*parts: bytes) -> bytes:
     return digest.digest()
 
 
-# --- what is of no use any more --------------------------------------------------------------
+# --- old answers -----------------------------------------------------------------------------
 
 
 async def sweep(database: Database) -> None:
-    """Delete answers that are too old, 500 at a time."""
+    """Delete answers that are older than 48 hours, 500 at a time."""
     while len(await database.fetch(*render(_SWEEP, limit=MAX_SWEPT))) == MAX_SWEPT:
         pass
 

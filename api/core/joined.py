@@ -1,8 +1,8 @@
 """Concurrent reads of single records, joined into one statement.
 
-A read waits for no one: it is sent as soon as the event loop has taken in what has arrived or,
-while two statements are on their way already, with the next one. A statement is never joined once
-it is sent, so no answer is older than its request.
+A read does not wait for others to come: it is sent as soon as the event loop has taken in the
+requests that have arrived. Only if two statements are under way already, it goes with the next one.
+Nothing joins a statement that has been sent, so no answer is older than its request.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class JoinedReads:
     async def read(self, query: str, identity: str) -> Row | None:
         """Read the row that a query gives for an id, as it is at some moment from now on.
 
-        The query takes ids ($1) and gives rows with the id's text as `name`. There are as many
-        queries as there are tables and ways of seeing them.
+        The query's only parameter is a list of ids. Its rows have the text of the id as `name`.
+        There is one query for each table and each set of classes that a caller can see.
         """
         if query not in self._queries:
             self._queries[query] = _Query(self._database, query)
@@ -57,12 +57,12 @@ class _Query:
         return await answer
 
     async def _send(self) -> None:
-        """Send what waits, until nothing does."""
+        """Send the reads that wait, until none does."""
         while self._waiting:
             taken, self._waiting = self._waiting, {}
             try:
                 rows = await self._database.fetch(self._query, list(taken))
-            except Exception as error:  # noqa: BLE001 - handed to those who wait for it
+            except Exception as error:  # noqa: BLE001 - every read that waits gets it
                 for _, answer in _open(taken):
                     answer.set_exception(error)
                 continue
@@ -72,7 +72,7 @@ class _Query:
 
 
 def _open(taken: Waiting) -> Iterator[tuple[str, asyncio.Future[Row | None]]]:
-    """Yield the reads that are still waited for: a client may have gone."""
+    """Yield the reads that somebody still waits for: a client may have disconnected."""
     for identity, answers in taken.items():
         for answer in answers:
             if not answer.done():

@@ -181,7 +181,9 @@ def _expansions(resource: Resource, text: str | None) -> list[Expansion]:
     known = {expansion.name: expansion for expansion in resource.expansions}
     names = text.split(",")
     if len(set(names)) < len(names) or not known.keys() >= set(names):
-        raise invalid_parameter("expand", f"It takes {', '.join(known)}, with commas, each once.")
+        raise invalid_parameter(
+            "expand", f"It takes {', '.join(known)}, separated by commas, each once."
+        )
     return [known[name] for name in names]
 
 
@@ -191,7 +193,7 @@ def _order(resource: Resource, name: str, given: Mapping[str, Any]) -> Order:
     if sort is None:
         raise invalid_parameter("sort", f"It takes one of {', '.join(resource.all_sorts)}.")
     if sort.ranks and "q" not in given:
-        raise invalid_parameter("sort", "`relevance` goes with `q`.")
+        raise invalid_parameter("sort", "`relevance` can only be used together with `q`.")
     return Order(sort, descending=sort.ranks or name.startswith("-"))
 
 

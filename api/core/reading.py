@@ -78,7 +78,7 @@ def external_id(request: Request) -> tuple[str, str]:
     given = read_query(request.scope["query_string"], {"namespace": NAMESPACE, "value": VALUE})
     for name in ("namespace", "value"):
         if name not in given:
-            raise invalid_parameter(name, "It is needed.")
+            raise invalid_parameter(name, "It is required.")
     return given["namespace"], given["value"]
 
 

@@ -1,4 +1,4 @@
-"""Why a value is refused, in words: msgspec's messages are written for who programs in Python."""
+"""Say why a value is refused, in words that do not need msgspec or Python to be understood."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _TYPES: Final = {
 }
 
 
-def told(reason: str, form: str | None = None) -> str:
-    """Put a message of msgspec into words; `form` is what a string of the type looks like."""
+def in_words(reason: str, form: str | None = None) -> str:
+    """Put a message of msgspec into words; `form` describes a string of the type."""
     if found := _TYPE.match(reason):
         return f"It takes {_types(found['wanted'])}, not {_types(found['got'])}."
     if form is not None and reason.startswith("Expected `str`"):

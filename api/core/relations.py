@@ -1,15 +1,16 @@
-"""Conditions on the link index that several nouns share."""
+"""Filters and expansions on the link index that several record types share."""
 
 from __future__ import annotations
 
 from api.core.filters import Filter, condition, times
 from api.core.resource import Expansion
+from api.core.sql import plural
 from schemas.base import ArticleId, SourceId
 from schemas.vocabularies import RecordType
 
 _HOPS = "('attribution', 'via', 'audience')"
 
-# A source, and every group that holds it, and every group that holds those.
+# A source, every group that it belongs to, and every group that these belong to.
 WITH_GROUPS = """
     WITH RECURSIVE held(id) AS (
         SELECT :source_id::uuid
@@ -23,7 +24,7 @@ WITH_GROUPS = """
 
 
 def linked(owner: RecordType, link: str, to: RecordType, parameter: str, more: str = "") -> str:
-    """Write the condition that a record of `owner` has a link to the record of a parameter."""
+    """Write the condition that a record links to the record that a parameter names."""
     return (
         f"t.id IN (SELECT l.owner_id FROM links AS l WHERE l.{to}_id = :{parameter}::uuid"
         f" AND l.owner_type = '{owner}' AND l.link = '{link}'{more})"
@@ -31,13 +32,13 @@ def linked(owner: RecordType, link: str, to: RecordType, parameter: str, more: s
 
 
 def attributed(owner: RecordType, first: str) -> list[Filter]:
-    """Declare the filters of a statement's chain; `first` is what position 0 is called."""
+    """Declare the filters of a chain of sources; `first` is the name for position 0."""
     return [
         condition(
             f"{first}_id",
             SourceId,
             linked(owner, "attribution", RecordType.SOURCE, f"{first}_id", " AND l.hop = 0"),
-            f"The {first}: the source at position 0, nearest the reader.",
+            f"The {first}: the source at position 0, which is nearest to the reader.",
         ),
         condition(
             "source_id",
@@ -45,41 +46,44 @@ def attributed(owner: RecordType, first: str) -> list[Filter]:
             "t.id IN (SELECT l.owner_id FROM links AS l"
             f" WHERE l.owner_type = '{owner}' AND l.link IN {_HOPS}"
             f" AND l.source_id IN ({WITH_GROUPS}))",
-            "A source anywhere in the chain, vehicle and audience included, itself or through"
-            " the groups that hold it.",
+            "A source anywhere in the chain, also as a vehicle or as the audience, by itself or"
+            " through a group that it belongs to.",
         ),
         condition(
             "article_id",
             ArticleId,
             linked(owner, "appearance", RecordType.ARTICLE, "article_id"),
-            "Is printed in this article.",
+            "The article in which it is printed.",
         ),
     ]
 
 
-def related(of: RecordType) -> str:
-    """Write the condition that two records of a type are related, whichever says so.
+def related(record_type: RecordType) -> str:
+    """Write the condition that two records of a type are related, whichever of them says so.
 
-    What the other one says counts only if the caller may read it.
+    A relation that the other record states counts only if the caller can see that record.
     """
     labelled = "(:relation_kind::text IS NULL OR l.label = :relation_kind)"
     return f"""t.id IN (
     SELECT l.owner_id FROM links AS l
-    WHERE l.{of}_id = :related_to::uuid AND l.owner_type = '{of}' AND l.link = 'relation'
+    WHERE l.{record_type}_id = :related_to::uuid AND l.owner_type = '{record_type}'
+        AND l.link = 'relation'
         AND {labelled}
     UNION ALL
-    SELECT l.{of}_id FROM links AS l JOIN {of}s AS o ON o.id = l.owner_id AND :sees({of}, o)
-    WHERE l.owner_id = :related_to::uuid AND l.owner_type = '{of}' AND l.link = 'relation'
+    SELECT l.{record_type}_id FROM links AS l
+    JOIN {plural(record_type)} AS o ON o.id = l.owner_id AND :sees({record_type}, o)
+    WHERE l.owner_id = :related_to::uuid AND l.owner_type = '{record_type}'
+        AND l.link = 'relation'
         AND {labelled})"""
 
 
 def stated() -> list[Filter]:
-    """Declare the filters of when something was said."""
-    return times("stated", "When it was said", "t.stated_from", "t.stated_until")
+    """Declare the filters on the time at which something was said."""
+    return times("stated", "The time at which it was said", "t.stated_from", "t.stated_until")
 
 
 def forward(name: str, owner: RecordType, target: RecordType, description: str) -> Expansion:
-    """Declare the expansion to what the records of a page refer to."""
+    """Declare the expansion to the records that those of a page refer to."""
     return Expansion(
         name,
         target,
@@ -92,7 +96,7 @@ def forward(name: str, owner: RecordType, target: RecordType, description: str) 
 def backward(
     name: str, owner: RecordType, link: str, target: RecordType, description: str
 ) -> Expansion:
-    """Declare the expansion to the records of `owner` that refer to those of a page."""
+    """Declare the expansion to the records of a type, `owner`, that refer to those of a page."""
     return Expansion(
         name,
         owner,

@@ -1,4 +1,4 @@
-"""What handlers read from a request and how they answer: bodies, preconditions, ETags."""
+"""Requests and answers: read bodies, headers and preconditions; send bytes that are ready."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 NDJSON: Final = "application/x-ndjson"
 
 DOCUMENT_FORMAT: Final = 1
-"""Part of every ETag; a migration that changes documents without new versions raises it."""
+"""A part of every ETag. Raise it in a migration that changes documents without new versions."""
 
 
 class Context(NamedTuple):
-    """What the application hands to its handlers."""
+    """What the application gives to its handlers."""
 
     database: Database
     settings: Settings
@@ -59,16 +59,25 @@ def context(request: Request) -> Context:
 
 
 def caller(request: Request) -> Caller:
-    """Give who asks."""
+    """Give the caller of a request."""
     found: Caller = request.scope["state"]["caller"]
     return found
 
 
+class Actor(NamedTuple):
+    """What is kept about the writer of a change, in the order of the columns that hold it."""
+
+    key_id: str | None
+    scope: str | None  # that allowed the change
+    request_id: str
+    route: str
+
+
 class Author(NamedTuple):
-    """Who writes: what exists for them, and what is written down of them."""
+    """The writer of a change: what exists for them, and what is kept about them."""
 
     caller: Caller
-    actor: str | None
+    actor: Actor | None
 
 
 SERVICE: Final = Author(EVERYTHING, None)
@@ -76,12 +85,12 @@ SERVICE: Final = Author(EVERYTHING, None)
 
 
 def author(request: Request) -> Author:
-    """Give who writes."""
+    """Give the writer of a request's changes."""
     return Author(caller(request), request.scope["state"].get("actor"))
 
 
 def record_id(request: Request) -> str:
-    """Read the id in the path; only a canonical UUID can name a record."""
+    """Read the id in the path; 404 unless it is a canonical UUID."""
     identity: str = request.path_params["id"]
     if not re.match(UUID_PATTERN, identity):
         raise Problem(NOT_FOUND, "An id is a canonical lower-case UUID.")
@@ -99,13 +108,17 @@ def new_id() -> str:
 
 
 ADMITTED_SECONDS: Final = 0.5
-"""How long who was let in is taken to be so; with what a key is believed, a second."""
+"""How long an admitted caller is trusted before the key is checked again.
+
+Together with the time for which the row of a key is trusted, that makes a second.
+"""
 
 
 async def still_admitted(request: Request, over: Connection | None = None) -> None:
-    """Refuse whose key was withdrawn since the request began; where nobody can tell, go on.
+    """Refuse a caller whose key was revoked since the request began.
 
-    `over` is the connection of one who holds one; what fails on it, fails for all that it is for.
+    If the database can't tell, the request goes on. `over` is a connection that it holds already:
+    an error on that connection also ends the work that it is used for.
     """
     try:
         await request.app.state["gate"].admit_again(request, over)
@@ -118,9 +131,9 @@ async def still_admitted(request: Request, over: Connection | None = None) -> No
 
 
 def require_media_type(request: Request, expected: Collection[str]) -> None:
-    """Refuse a body that does not say that it is what the operation reads.
+    """Refuse a body whose Content-Type is not one that the operation reads.
 
-    A web page can send text/plain to any host without asking; JSON it can't.
+    A web page can send text/plain to any host without permission, but not JSON.
     """
     sent = request.headers.get("content-type", "")
     media_type, _, parameters = sent.partition(";")
@@ -135,7 +148,7 @@ def require_media_type(request: Request, expected: Collection[str]) -> None:
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem(
             UNSUPPORTED_MEDIA_TYPE,
-            "A body with `Content-Encoding` is not read.",
+            "A body with `Content-Encoding` is not accepted; send it uncompressed.",
             headers={"Accept-Encoding": "identity"},
         )
 
@@ -144,9 +157,9 @@ _CHARSETS = {"", "charset=utf-8", 'charset="utf-8"'}
 
 
 async def body_chunks(request: Request) -> AsyncIterator[bytes]:
-    """Yield a body as it comes; refuse one that pauses for too long or is cut off.
+    """Yield a body as it arrives; refuse one that pauses for too long or is cut off.
 
-    A body that was long in coming may have outlived the key that it came with.
+    While a long body arrives, its key may be revoked, so the key is checked again at the end.
     """
     began = time.monotonic()
     idle = context(request).settings.body_idle_seconds
@@ -183,14 +196,12 @@ _CLOSE = {"Connection": "close"}
 
 
 def too_large(limit: int) -> Problem:
-    """Refuse a body that is longer than it may be."""
-    return Problem(
-        BODY_TOO_LARGE, f"A body of this operation has at most {limit} bytes.", headers=_CLOSE
-    )
+    """Refuse a body that is too long."""
+    return Problem(BODY_TOO_LARGE, f"The body may have at most {limit} bytes.", headers=_CLOSE)
 
 
 IDEMPOTENCY_KEY_PATTERN: Final = r"^[!-~]([ -~]*[!-~])?\Z"
-"""Printable ASCII; HTTP takes away the spaces at both ends."""
+"""Printable ASCII without spaces at the ends, which HTTP removes."""
 MAX_IDEMPOTENCY_KEY: Final = 255
 
 
@@ -214,14 +225,14 @@ def idempotency_key(request: Request) -> str | None:
 
 
 def refuse_idempotency_key(request: Request) -> None:
-    """Refuse a header that promises what is not kept here, rather than ignore it."""
+    """Refuse Idempotency-Key where it has no effect: to ignore it would be a false promise."""
     if "idempotency-key" not in request.headers:
         return
     if request.method == "POST":
-        detail = "the answer holds a secret, which is not kept to be given again."
+        detail = "the answer contains a secret, which is not stored and can't be given again."
     else:
-        detail = f"it is taken on `POST` only; `{request.method}` is safe to repeat without it."
-    raise Problem(INVALID_HEADER, f"No `Idempotency-Key` here: {detail}")
+        detail = f"only `POST` takes it. `{request.method}` can be repeated safely without it."
+    raise Problem(INVALID_HEADER, f"Leave out `Idempotency-Key`: {detail}")
 
 
 # --- preconditions (RFC 9110, section 13) ----------------------------------------------------
@@ -237,22 +248,22 @@ _TAG = re.compile(r'(?:W/)?"[^"]*"')
 
 
 class Preconditions(NamedTuple):
-    """What a request says of the state that it expects; null where it says nothing."""
+    """The versions that a request expects; null without the header."""
 
-    if_match: tuple[str, ...] | None  # ("*",) is any
+    if_match: tuple[str, ...] | None  # ("*",) means any version
     if_none_match: tuple[str, ...] | None
 
     @property
     def to_create(self) -> bool:
-        """Whether the record must not be there."""
+        """Whether the record must not exist yet."""
         return self.if_none_match == ("*",)
 
     def match(self, identity: str, version: int) -> bool:
-        """Tell whether a record's version is one that If-Match names; weak tags never are."""
+        """Tell whether If-Match names a version of a record; weak tags never match."""
         return self.if_match == ("*",) or etag(identity, version) in (self.if_match or ())
 
     def versions(self, identity: str) -> list[int] | None:
-        """List the versions of a record that If-Match names; null for any."""
+        """List the versions of a record that If-Match names; null for any version."""
         if self.if_match == ("*",):
             return None
         own = re.compile(rf'"{identity}\.([0-9]{{1,9}})\.{DOCUMENT_FORMAT}"\Z')
@@ -265,7 +276,7 @@ def preconditions(request: Request) -> Preconditions:
 
 
 def required_match(request: Request) -> Preconditions:
-    """Read the preconditions of a write, which has to have an If-Match."""
+    """Read the preconditions of a write that needs If-Match."""
     found = preconditions(request)
     if found.if_match is None:
         raise Problem(PRECONDITION_REQUIRED)
@@ -285,7 +296,7 @@ def _tags(request: Request, name: str) -> tuple[str, ...] | None:
 
 
 def not_modified(request: Request, tag: str) -> bool:
-    """Tell whether If-None-Match names this ETag (compared weakly, as RFC 9110 has it)."""
+    """Tell whether If-None-Match names this ETag, by weak comparison (RFC 9110)."""
     if "if-none-match" not in request.headers:
         return False
     tags = _tags(request, "If-None-Match") or ()
@@ -308,7 +319,7 @@ class Answer:
         headers: Mapping[str, str] | None = None,
         media_type: str = JSON,
     ) -> None:
-        """Take the bytes as they are."""
+        """Prepare the headers; the body is sent as it is."""
         self.body = body
         self.status = status
         self.headers = [] if headers and "cache-control" in headers else [_NO_CACHE]
@@ -324,17 +335,17 @@ class Answer:
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
 
     def to_asgi_response(self, **_: object) -> Answer:
-        """Give itself: what Litestar asks of an exception handler's answer."""
+        """Give itself: Litestar calls this on the answer of an exception handler."""
         return self
 
 
 class Stream(Answer):
-    """An answer whose length nobody knows when it begins; nobody keeps it."""
+    """An answer whose length is not known when it begins, and which must not be stored."""
 
     __slots__ = ()
 
     def __init__(self, media_type: str, headers: Mapping[str, str] | None = None) -> None:
-        """Prepare its head; how the rest is sent, is for others to say."""
+        """Prepare the headers; a subclass or a caller sends the body."""
         super().__init__(
             media_type=media_type, headers={"cache-control": "no-store", **(headers or {})}
         )
@@ -342,7 +353,7 @@ class Stream(Answer):
 
 
 async def gone(receive: Receive) -> None:
-    """Wait until the client has gone."""
+    """Wait until the client disconnects."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -363,5 +374,5 @@ def record_answer(
 
 
 def encoded(value: object) -> bytes:
-    """Write a value of ours as JSON."""
+    """Write a value as JSON."""
     return msgspec.json.encode(value)

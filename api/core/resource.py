@@ -34,9 +34,9 @@ class Sort(Struct, frozen=True):
 
 
 class Counting(Vocabulary):
-    """How are the records on all pages counted? They are not counted without this parameter."""
+    """How are the records on all pages counted? Without the parameter they are not counted."""
 
-    EXACT = "exact", "One by one, which takes longer the more there are."
+    EXACT = "exact", "One by one. This takes the longer, the more records there are."
 
 
 class Expansion(Struct, frozen=True):
@@ -117,18 +117,20 @@ class Resource:
             Parameter(
                 "sort",
                 Line,
-                f"One of {sorts}; then by id. `relevance` needs `q`.",
+                f"One of {sorts}. Equal records are sorted by id. `relevance` needs `q`.",
                 default="-created_at",
             ),
             Parameter(
                 "expand",
                 Line,
-                f"Records to bring along, with commas. {expansions}.",
+                f"Related records to include, separated by commas. {expansions}.",
                 terms=tuple(e.name for e in self.expansions),
             ),
             LIMIT,
             CURSOR,
-            Parameter("count", Counting, f"`exact` fills `total`, up to {MAX_COUNTED}."),
+            Parameter(
+                "count", Counting, f"`exact` counts the records into `total`, up to {MAX_COUNTED}."
+            ),
         ]
 
 
@@ -143,13 +145,13 @@ _RELEVANCE = Sort(
 LIMIT = Parameter(
     "limit",
     Annotated[int, Meta(ge=1, le=MAX_LIMIT)],
-    "How many records a page has at most.",
+    "The highest number of records on a page.",
     default=DEFAULT_LIMIT,
 )
 CURSOR = Parameter(
     "cursor",
     Annotated[str, Meta(max_length=5_000, min_length=1)],
-    "`next_cursor` of the page before.",
+    "The `next_cursor` of the page before.",
 )
 AS_OF = Parameter("as_of", Instant, "Reads the record as it was at this instant.")
 NAMESPACE = Parameter(

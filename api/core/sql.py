@@ -106,6 +106,12 @@ def render(text: str, caller: Caller | None = None, /, **values: Any) -> Query: 
 # --- tables ----------------------------------------------------------------------------------
 
 
+ACTOR_COLUMNS: Final = "actor, actor_scope, actor_request_id, actor_route"
+"""The columns that say who has written a record: see :class:`api.core.request.Actor`."""
+ACTOR: Final = ", ".join(f"(:actor::text[])[{place}]" for place in range(1, 5))
+"""Their values, from a parameter that holds all four; null for the service itself."""
+
+
 def plural(record_type: RecordType) -> str:
     """Give the name of a record type's table, which is also its name in paths."""
     return f"{record_type}s"
@@ -128,6 +134,8 @@ class Table:
             "type": self.type,
             "columns": ", ".join(name for name, _ in self.columns),
             "values": ", ".join(f"r.{name}" for name, _ in self.columns),
+            "actor_columns": ACTOR_COLUMNS,
+            "actor": ACTOR,
             "definitions": ", ".join(f"{name} {kind}" for name, kind in self.columns),
         }
 

@@ -1,4 +1,4 @@
-"""Bytes to Structs: strict JSON, and every fault of a body at once."""
+"""From bytes to Structs: read JSON strictly, and find every fault of a body at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,18 @@ from msgspec.structs import FieldInfo
 
 from api.core import reasons
 from api.core.errors import MALFORMED_JSON, TOO_DEEP, Problem, invalid_record
-from schemas.base import Fault, Part, Path, Shape, faults, fields, is_vocabulary, shape
+from schemas.base import (
+    MAX_DIGITS,
+    Fault,
+    Part,
+    Path,
+    Shape,
+    faults,
+    fields,
+    is_vocabulary,
+    shape,
+    significant_digits,
+)
 
 DEPTH = 32
 _NUL = rb"\u0000"
@@ -27,18 +38,18 @@ Record = TypeVar("Record", bound=Part)
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """Read a body that is one JSON object; raise a problem for anything else."""
+    """Read a body that is one JSON object; raise a problem if it is anything else."""
     document = read_json(body)
     if not isinstance(document, dict):
-        raise invalid_record([Fault((), "wrong-type", "The body is one JSON object.")])
+        raise invalid_record([Fault((), "wrong-type", "The body must be one JSON object.")])
     return document
 
 
 def read_json(body: bytes) -> Any:  # noqa: ANN401 - JSON
     """Read a JSON text strictly (RFC 8259, I-JSON's rules on keys and text).
 
-    Refused are duplicate keys, which readers resolve differently; NaN and Infinity; text that
-    UTF-8 can't carry; U+0000, which Postgres can't keep; and nesting deeper than 32.
+    Refuses duplicate keys, which readers understand differently; NaN and Infinity; text that
+    UTF-8 can't encode; U+0000, which Postgres can't store; and more than 32 levels.
     """
     try:
         text = body.decode()
@@ -55,11 +66,11 @@ def read_json(body: bytes) -> Any:  # noqa: ANN401 - JSON
     except ValueError as error:  # an integer of thousands of digits
         raise invalid_record([Fault((), "invalid-value", _OUT_OF_RANGE)]) from error
     if _SURROGATE.search(body) and any(_LONE.search(text) for _, text in _texts(document)):
-        raise Problem(MALFORMED_JSON, "A \\u escape is a lone surrogate, which is no character.")
+        raise Problem(MALFORMED_JSON, "A \\u escape is a lone surrogate, which is not a character.")
     if _NUL in body:
         found = [path for path, text in _texts(document) if "\0" in text]
         if found:
-            message = "The text holds U+0000, which can't be stored; take it out."
+            message = "The text contains U+0000, which can't be stored; remove it."
             raise invalid_record(Fault(path, "invalid-text", message) for path in found)
     return document
 
@@ -68,12 +79,12 @@ _OUT_OF_RANGE = "A number is out of range."
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build an object, refusing a key that stands there twice."""
+    """Build an object; refuse a key that it has twice."""
     document = dict(pairs)
     if len(document) != len(pairs):
         counts = Counter(key for key, _ in pairs)
         twice = next(key for key, count in counts.items() if count > 1)
-        raise Problem(MALFORMED_JSON, f"The key `{twice[:100]}` stands twice in one object.")
+        raise Problem(MALFORMED_JSON, f"One object has the key `{twice[:100]}` twice.")
     return document
 
 
@@ -82,28 +93,20 @@ def _constant(word: str) -> None:
 
 
 def _float(digits: str) -> float:
-    """Read a number; refuse one of which a float keeps only a part."""
+    """Read a number; refuse one that a float would round."""
     number = float(digits)
-    written = _significant(digits)
-    lost = len(written) > _SAFE_DIGITS and written != _significant(repr(number))
-    if lost or (written and not number) or number in (float("inf"), float("-inf")):
+    sent = significant_digits(digits)
+    lost = len(sent) > MAX_DIGITS and sent != significant_digits(repr(number))
+    if lost or (sent and not number) or number in (float("inf"), float("-inf")):
         raise invalid_record([Fault((), "invalid-value", _OUT_OF_RANGE)])
     return number
-
-
-_SAFE_DIGITS = 15
-
-
-def _significant(digits: str) -> str:
-    """Give a number's significant digits."""
-    return re.split("[eE]", digits)[0].replace(".", "").strip("-0")
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
 
 
 def _too_deep(body: bytes) -> bool:
-    """Tell whether a JSON text nests too deeply, in a time that grows with its size alone."""
+    """Tell whether a JSON text has too many levels, in a time that grows with its size alone."""
     outside = b"".join(body.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2])
     brackets = left = outside.translate(_ONE_KIND, delete=_NO_BRACKETS)
     if b"[" * (DEPTH + 1) in brackets:
@@ -112,7 +115,7 @@ def _too_deep(body: bytes) -> bool:
         left = left.replace(b"[]", b"")  # the innermost
         if not left:
             return False
-    depth = 0  # too deep, or no JSON: then the brackets tell
+    depth = 0  # too deep, or not JSON: count the brackets
     for bracket in brackets:
         depth += 1 if bracket == ord("[") else -1
         if depth > DEPTH:
@@ -125,7 +128,7 @@ _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 
 
 def _texts(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:  # noqa: ANN401 - JSON
-    """Yield every string in a JSON value, keys included, with its path."""
+    """Yield every string in a JSON value, also its keys, with its path."""
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, dict):
@@ -138,7 +141,7 @@ def _texts(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:  # noqa: 
 
 
 def check(document: Any, kind: type[Record]) -> tuple[Record | None, list[Fault]]:  # noqa: ANN401
-    """Make a record of a JSON value, or list everything that keeps it from being one."""
+    """Make a record of a JSON value, or list all the faults that prevent it."""
     try:
         record = msgspec.convert(document, kind)
     except msgspec.ValidationError:
@@ -147,7 +150,7 @@ def check(document: Any, kind: type[Record]) -> tuple[Record | None, list[Fault]
 
 
 def _faults(value: Any, kind: Any, path: Path = ()) -> list[Fault]:  # noqa: ANN401 - JSON, a type
-    """List what keeps a JSON value from being of a type, going down to each fault's place."""
+    """List the faults that keep a JSON value from being of a type, each with its place."""
     try:
         converted = msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
@@ -169,7 +172,7 @@ def _faults(value: Any, kind: Any, path: Path = ()) -> list[Fault]:  # noqa: ANN
 
 
 def _broken_rules(converted: Any) -> Iterator[Fault]:  # noqa: ANN401 - of the field's type
-    """Yield what a well-typed value breaks of the rules of the parts in it."""
+    """Yield the rules that the parts in a well-typed value break."""
     if isinstance(converted, Part):
         yield from faults(converted)
     elif isinstance(converted, list):
@@ -179,20 +182,20 @@ def _broken_rules(converted: Any) -> Iterator[Fault]:  # noqa: ANN401 - of the f
 
 
 def _with_own_rules(value: dict[str, Any], struct: type[Struct], path: Path) -> list[Fault]:
-    """List the faults of an object's properties, and what the rest of it breaks of its rules.
+    """List the faults of an object's properties, and the rules that the rest of it breaks.
 
-    That something is missing is not said then: it may be what is faulty.
+    Rules about missing properties are left out then: the missing one may be a faulty one.
     """
     below = list(_object_faults(value, struct, path))
     faulty = {fault.path[len(path)] for fault in below}
     with suppress(msgspec.ValidationError):
         rest = msgspec.convert({k: v for k, v in value.items() if k not in faulty}, struct)
         own = rest.faults() if isinstance(rest, Part) else ()
-        below += [f.under(*path) for f in own if f.code in _OF_WHAT_IS_THERE]
+        below += [f.under(*path) for f in own if f.code in _ABOUT_PRESENT_PROPERTIES]
     return below
 
 
-_OF_WHAT_IS_THERE = {"duplicate-item", "impossible-date", "out-of-order", "too-precise"}
+_ABOUT_PRESENT_PROPERTIES = {"duplicate-item", "impossible-date", "out-of-order", "too-precise"}
 
 
 def _object_faults(value: dict[str, Any], struct: type[Struct], path: Path) -> Iterator[Fault]:
@@ -202,7 +205,7 @@ def _object_faults(value: dict[str, Any], struct: type[Struct], path: Path) -> I
         if key in known:
             yield from _faults(item, known[key].type, (*path, key))
         else:
-            yield Fault((*path, key), "unknown-field", f"`{key}` is not known here.")
+            yield Fault((*path, key), "unknown-field", f"There is no property `{key}` here.")
     for name, field in known.items():
         if field.required and name not in value:
             yield Fault((*path, name), "required", f"`{name}` is needed.")
@@ -222,15 +225,15 @@ def _item(kind: Any) -> Any:  # noqa: ANN401 - type forms
 
 
 def _fault(found: Shape, value: Any, path: Path, reason: str) -> Fault:  # noqa: ANN401 - JSON
-    """Say in words what is wrong with one value."""
+    """Report in words what is wrong with one value."""
     reason = reason.partition(" - at `")[0]
     if is_vocabulary(found.kind) and isinstance(value, str):
         terms = ", ".join(term.value for term in found.kind)
         return Fault(path, "unknown-term", f"`{value[:100]}` is not one of {terms}.")
     if "got `" in reason and not reason.startswith("Expected `str` matching"):
         code = "required" if value is None else "wrong-type"
-        return Fault(path, code, reasons.told(reason))
-    return Fault(path, "invalid-value", reasons.told(reason, found.form))
+        return Fault(path, code, reasons.in_words(reason))
+    return Fault(path, "invalid-value", reasons.in_words(reason, found.form))
 
 
 def merge_patch(target: Any, patch: Any) -> Any:  # noqa: ANN401 - JSON

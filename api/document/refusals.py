@@ -281,10 +281,10 @@ _INSTANCES = {
 """What was asked for where a problem is shown; elsewhere it is the list of claims."""
 
 _OF_PARAMETERS = (
-    invalid_parameter("colour", "This operation has no such parameter.", errors.UNKNOWN_PARAMETER),
-    invalid_parameter("limit", "It stands there twice.", errors.DUPLICATE_PARAMETER),
+    invalid_parameter("colour", "This operation does not have it.", errors.UNKNOWN_PARAMETER),
+    invalid_parameter("limit", "It was sent twice; send it once.", errors.DUPLICATE_PARAMETER),
     invalid_parameter("limit", "At most 200."),
-    invalid_parameter("cursor", "It is not one of ours.", errors.INVALID_CURSOR),
+    invalid_parameter("cursor", "It was not made by this service.", errors.INVALID_CURSOR),
     invalid_parameter("cursor", "It belongs to another list.", errors.CURSOR_MISMATCH),
 )
 _OF_RECORDS = (

@@ -1,1 +1,1 @@
-"""The four records: what can be asked of each, and what can be done to it."""
+"""The record types: how each can be listed, and its operations."""

@@ -1,4 +1,4 @@
-"""Articles: what can be asked of them and done to them."""
+"""Articles: their filters and their operations."""
 
 from __future__ import annotations
 
@@ -37,17 +37,19 @@ ARTICLES = Resource(
     record=Article,
     update=ArticleUpdate,
     filters=(
-        *reference("publisher_id", SourceId, "Who published it."),
-        condition("url", Url, "t.url = :url::text", "Has this URL."),
+        *reference("publisher_id", SourceId, "The publisher."),
+        condition("url", Url, "t.url = :url::text", "The URL of the article."),
         *term("status", ArticleStatus, "The status"),
         *language(),
-        *times("published", "When it was published", "t.published_from", "t.published_until"),
+        *times("published", "The publication", "t.published_from", "t.published_until"),
         Filter(
             (
                 Parameter(
-                    "related_to", ArticleId, "An article it is related to, either way round."
+                    "related_to",
+                    ArticleId,
+                    "An article that it is related to, whichever of the two says so.",
                 ),
-                Parameter("relation_kind", ArticleRelationKind, "How it is related."),
+                Parameter("relation_kind", ArticleRelationKind, "The kind of relation."),
             ),
             related(_ARTICLE),
             needs="related_to",
@@ -56,13 +58,13 @@ ARTICLES = Resource(
             "source_id",
             SourceId,
             _SAID_IN_IT,
-            "A source in the chain of any claim or denial printed in it.",
+            "A source in the chain of a claim or a denial that is printed in it.",
         ),
     ),
     sorts=(Sort("published", "t.published_from", nullable=True),),
     expansions=(
         forward("sources", _ARTICLE, RecordType.SOURCE, "its publisher and authors"),
-        forward("articles", _ARTICLE, _ARTICLE, "those it relates to"),
+        forward("articles", _ARTICLE, _ARTICLE, "the articles that it relates to"),
         backward("claims", RecordType.CLAIM, "appearance", _ARTICLE, "the claims printed in it"),
         backward("denials", RecordType.DENIAL, "appearance", _ARTICLE, "the denials printed in it"),
     ),
@@ -73,7 +75,7 @@ ARTICLES = Resource(
 
 
 class ArticleController(Controller):
-    """The operations on articles; what they do is the same for every resource."""
+    """The operations on articles; each does the same for every record type."""
 
     path = ARTICLES.path
     opt = {"resource": ARTICLES}  # noqa: RUF012 - as Litestar declares it

@@ -1,4 +1,4 @@
-"""Claims: what can be asked of them and done to them."""
+"""Claims: their filters and their operations."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _METRIC = Annotated[
     str, Meta(min_length=1, max_length=500, extra_json_schema={"x-vocabulary": "metric"})
 ]
 
-# A figure of this metric whose range meets the one asked for; vague figures have no range.
+# A figure of the metric whose range overlaps the given one; vague figures have no range.
 _FIGURE = """t.id IN (
     SELECT f.claim_id FROM figures AS f
     WHERE f.metric = :metric::text
@@ -81,12 +81,12 @@ CLAIMS = Resource(
             "via_id",
             SourceId,
             linked(_CLAIM, "via", RecordType.SOURCE, "via_id"),
-            "The vehicle: a briefing, a statement, a platform.",
+            "The vehicle, such as a briefing, a statement or a platform.",
         ),
         Filter(
             (
-                Parameter("party_id", SourceId, "Somebody whom the claim is about."),
-                Parameter("party_role", PartyRole, "The part that they play."),
+                Parameter("party_id", SourceId, "A party that the claim is about."),
+                Parameter("party_role", PartyRole, "The role of that party."),
             ),
             linked(
                 _CLAIM,
@@ -99,31 +99,35 @@ CLAIMS = Resource(
         ),
         Filter(
             (
-                Parameter("related_to", ClaimId, "A claim that it is related to, from either end."),
-                Parameter("relation_kind", RelationKind, "How it is related."),
+                Parameter(
+                    "related_to",
+                    ClaimId,
+                    "A claim that it is related to, whichever of the two says so.",
+                ),
+                Parameter("relation_kind", RelationKind, "The kind of relation."),
             ),
             related(_CLAIM),
             needs="related_to",
         ),
-        *reference("parent_claim_id", ClaimId, "The claim that holds it."),
+        *reference("parent_claim_id", ClaimId, "The claim that it is part of."),
         condition(
             "attributed",
             bool,
             f"{_SOURCED} = :attributed::boolean",
-            "`false`: no source is known at any hop. `true`: some source is.",
+            "`true`: the chain has a source. `false`: it has none.",
         ),
         Filter(
             (
-                Parameter("metric", _METRIC, "Has a figure of this metric."),
+                Parameter("metric", _METRIC, "The claim has a figure of this metric."),
                 Parameter(
                     "quantity_from",
                     Number,
-                    "Of which this or more is possible: its range goes that far.",
+                    "The figure may be this number or more.",
                 ),
                 Parameter(
                     "quantity_to",
                     Number,
-                    "Of which this or less is possible: its range begins there.",
+                    "The figure may be this number or less.",
                 ),
             ),
             _FIGURE,
@@ -132,10 +136,18 @@ CLAIMS = Resource(
         Filter(
             (
                 Parameter(
-                    "response_family", DenialFamily, "Has a standing response of this family."
+                    "response_family",
+                    DenialFamily,
+                    "The claim has a standing response of this family.",
                 ),
-                Parameter("response_kind", DenialKind, "Has a standing response of this kind."),
-                Parameter("response_coverage", Coverage, "Whose coverage of the claim is this."),
+                Parameter(
+                    "response_kind", DenialKind, "The claim has a standing response of this kind."
+                ),
+                Parameter(
+                    "response_coverage",
+                    Coverage,
+                    "How clear it is that this response is aimed at the claim.",
+                ),
             ),
             _RESPONSE,
         ),
@@ -143,14 +155,14 @@ CLAIMS = Resource(
             "without_response_family",
             DenialFamily,
             _NO_RESPONSE,
-            "Has no standing response of this family.",
+            "The claim has no standing response of this family.",
         ),
         condition(
             "anchor",
             Anchor,
             "t.id IN (SELECT l.owner_id FROM links AS l WHERE l.owner_type = 'claim'"
             " AND l.link = 'appearance' AND l.label = :anchor::text)",
-            "Has an appearance whose spans hold to the text like this.",
+            "The claim has an appearance with this anchor.",
         ),
         *term("kind", ClaimKind, "The kind", nullable=True),
         *term("speech_act", SpeechAct, "The speech act", nullable=True),
@@ -161,13 +173,13 @@ CLAIMS = Resource(
         *term("review_status", ReviewStatus, "The review status"),
         *language(),
         *stated(),
-        *times("occurred", "When it happened", "t.occurred_from", "t.occurred_until"),
+        *times("occurred", "The time at which it happened", "t.occurred_from", "t.occurred_until"),
     ),
     sorts=(Sort("stated", "t.stated_from", nullable=True),),
     expansions=(
-        forward("sources", _CLAIM, RecordType.SOURCE, "those in the chain, and the parties"),
-        forward("articles", _CLAIM, RecordType.ARTICLE, "where it is printed"),
-        forward("claims", _CLAIM, _CLAIM, "those it relates to, and its parent"),
+        forward("sources", _CLAIM, RecordType.SOURCE, "the sources in the chain, and the parties"),
+        forward("articles", _CLAIM, RecordType.ARTICLE, "the articles in which it is printed"),
+        forward("claims", _CLAIM, _CLAIM, "the claims that it relates to, and its parent"),
         backward("denials", RecordType.DENIAL, "target", _CLAIM, "the responses to it"),
     ),
     searched="`text` and `note`",
@@ -175,7 +187,7 @@ CLAIMS = Resource(
 
 
 class ClaimController(Controller):
-    """The operations on claims; what they do is the same for every resource."""
+    """The operations on claims; each does the same for every record type."""
 
     path = CLAIMS.path
     opt = {"resource": CLAIMS}  # noqa: RUF012 - as Litestar declares it

@@ -1,4 +1,4 @@
-"""Denials: what can be asked of them and done to them."""
+"""Denials: their filters and their operations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from schemas.vocabularies import (
 
 _DENIAL = RecordType.DENIAL
 
-# Both on the same target.
+# All three conditions are on the same target.
 _TARGET = """t.id IN (
     SELECT l.owner_id FROM links AS l
     WHERE l.owner_type = 'denial' AND l.link = 'target'
@@ -40,14 +40,18 @@ DENIALS = Resource(
     filters=(
         Filter(
             (
-                Parameter("claim_id", ClaimId, "Answers this claim."),
-                Parameter("denial_id", DenialId, "Answers this denial."),
-                Parameter("coverage", Coverage, "How plainly it reaches that target, or any."),
+                Parameter("claim_id", ClaimId, "The claim that it answers."),
+                Parameter("denial_id", DenialId, "The denial that it answers."),
+                Parameter(
+                    "coverage",
+                    Coverage,
+                    "How clear it is that it is aimed at that target, or at any.",
+                ),
             ),
             _TARGET,
         ),
         *attributed(_DENIAL, "responder"),
-        *reference("scope_source_id", SourceId, "The statement that was silent."),
+        *reference("scope_source_id", SourceId, "The statement that does not mention the claim."),
         *term("kind", DenialKind, "The kind"),
         *term("family", DenialFamily, "The family"),
         *term("observed_by", ObservedBy, "The observer"),
@@ -58,17 +62,17 @@ DENIALS = Resource(
     ),
     sorts=(Sort("stated", "t.stated_from", nullable=True),),
     expansions=(
-        forward("sources", _DENIAL, RecordType.SOURCE, "the responders, vehicles and scopes"),
-        forward("articles", _DENIAL, RecordType.ARTICLE, "where it is printed"),
-        forward("claims", _DENIAL, RecordType.CLAIM, "the claims it answers"),
-        forward("denials", _DENIAL, _DENIAL, "the denials it answers or gives way to"),
+        forward("sources", _DENIAL, RecordType.SOURCE, "the sources in the chain, and the scope"),
+        forward("articles", _DENIAL, RecordType.ARTICLE, "the articles in which it is printed"),
+        forward("claims", _DENIAL, RecordType.CLAIM, "the claims that it answers"),
+        forward("denials", _DENIAL, _DENIAL, "the denials that it answers, or that replace it"),
     ),
     searched="`text` and `note`",
 )
 
 
 class DenialController(Controller):
-    """The operations on denials; what they do is the same for every resource."""
+    """The operations on denials; each does the same for every record type."""
 
     path = DENIALS.path
     opt = {"resource": DENIALS}  # noqa: RUF012 - as Litestar declares it

@@ -14,7 +14,7 @@ import msgspec
 from api.core.db import Connection
 from api.core.request import Author
 from api.core.resource import Consequence
-from api.core.sql import compose, plural, render
+from api.core.sql import ACTOR, ACTOR_COLUMNS, compose, plural, render
 from schemas.base import Create
 from schemas.parts import Appearance, Span
 from schemas.vocabularies import Anchor, RecordType
@@ -37,7 +37,7 @@ _APPEARANCES: Final = """
     LIMIT 500
     FOR NO KEY UPDATE OF t"""
 _MOVE: Final = """
-    UPDATE {table} AS t SET appearances = r.appearances, actor = :actor
+    UPDATE {table} AS t SET (appearances, {actor_columns}) = ROW(r.appearances, {actor})
     FROM json_to_recordset(:rows::json) AS r(id uuid, appearances json)
     WHERE t.id = r.id"""
 
@@ -69,7 +69,12 @@ async def _reanchor(
     """
     old, new = _text(doc), getattr(article, "text", None)
     for record_type in PRINTED:
-        pieces = {"table": plural(record_type), "type": record_type}
+        pieces = {
+            "table": plural(record_type),
+            "type": record_type,
+            "actor_columns": ACTOR_COLUMNS,
+            "actor": ACTOR,
+        }
         read, write = (compose(statement, **pieces) for statement in (_APPEARANCES, _MOVE))
         after: Any = _BEFORE_ALL
         while rows := await connection.fetch(*render(read, article_id=article_id, after_id=after)):

@@ -1,4 +1,4 @@
-"""Sources: what can be asked of them and done to them."""
+"""Sources: their filters and their operations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from schemas.vocabularies import Confidentiality, Identification, RecordType, So
 
 _SOURCE = RecordType.SOURCE
 
-# The last code point, so that everything that starts with the words lies below.
+# 1114111 is the last code point: every name that starts with the words comes before it.
 _STARTS = """t.id IN (
     SELECT n.source_id FROM source_names AS n
     WHERE n.name ~>=~ fold(:name__startswith::text)
@@ -32,26 +32,29 @@ SOURCES = Resource(
         *term("identification", Identification, "The identification"),
         *term("confidentiality", Confidentiality, "The confidentiality"),
         condition(
-            "country_code", Country, "t.country_code = :country_code::text", "Is of this country."
+            "country_code",
+            Country,
+            "t.country_code = :country_code::text",
+            "The country of the source.",
         ),
-        *reference("parent_id", SourceId, "What it is part of."),
+        *reference("parent_id", SourceId, "The source that it is part of."),
         condition(
             "member_id",
             SourceId,
             linked(_SOURCE, "member", _SOURCE, "member_id"),
-            "A source that belongs to it directly.",
+            "A direct member.",
         ),
         condition(
             "name",
             Words,
             "t.id IN (SELECT n.source_id FROM source_names AS n WHERE n.name = fold(:name::text))",
-            "Any of its names; accents and case are ignored.",
+            "Any of its names. Accents and case are ignored.",
         ),
         condition(
             "name__startswith",
             Words,
             _STARTS,
-            "The start of any of its names; accents and case are ignored.",
+            "The start of any of its names. Accents and case are ignored.",
         ),
     ),
     sorts=(Sort("name", "t.name", nullable=True, key=str),),
@@ -61,7 +64,7 @@ SOURCES = Resource(
 
 
 class SourceController(Controller):
-    """The operations on sources; what they do is the same for every resource."""
+    """The operations on sources; each does the same for every record type."""
 
     path = SOURCES.path
     opt = {"resource": SOURCES}  # noqa: RUF012 - as Litestar declares it

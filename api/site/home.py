@@ -19,6 +19,7 @@ from api.core.caller import PUBLIC, READER
 from api.core.errors import Problem
 from api.core.listing import read_page
 from api.core.request import Request, context
+from api.core.sql import render
 from api.records.claims import CLAIMS
 from api.settings import reads_are_open
 from api.site.pages import PAGES, Asset, not_changed, page_headers
@@ -36,10 +37,10 @@ _PRINTED: Final = """
     FROM articles AS t
     LEFT JOIN sources AS p
         ON p.id = t.publisher_id AND p.deleted_at IS NULL AND :sees(source, p)
-    WHERE t.id = $1::text::uuid AND t.deleted_at IS NULL AND :sees(article, t)"""
+    WHERE t.id = :id::text::uuid AND t.deleted_at IS NULL AND :sees(article, t)"""
 _NAMED: Final = """
     SELECT t.id::text AS id, t.name, t.description FROM sources AS t
-    WHERE t.id = ANY($1::text[]::uuid[]) AND t.deleted_at IS NULL AND :sees(source, t)"""
+    WHERE t.id = ANY(:ids::text[]::uuid[]) AND t.deleted_at IS NULL AND :sees(source, t)"""
 
 _REFUSED: Final = re.compile(r'(<a) href="/v1/(?!vocabularies|problems)[^"]*"')
 
@@ -125,7 +126,8 @@ async def _answering(request: Request, found: list[Shown]) -> dict[str, Any]:
         for each in denial["attributions"]
         for part in ("source_id", "via_id")
     }
-    rows = await context(request).database.fetch(READER.query(_NAMED), list(ids - {None}))
+    query = render(_NAMED, READER, ids=list(ids - {None}))
+    rows = await context(request).database.fetch(*query)
     return {row["id"]: dict(row) for row in rows}
 
 
@@ -143,7 +145,8 @@ async def _printed(request: Request, shown: Shown) -> Printed | None:
     if not appearances:
         return None
     identity = appearances[0]["article_id"]
-    row = await context(request).database.fetchrow(READER.query(_PRINTED), identity)
+    query = render(_PRINTED, READER, id=identity)
+    row = await context(request).database.fetchrow(*query)
     return None if row is None else Printed(*row)
 
 

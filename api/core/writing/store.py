@@ -19,34 +19,34 @@ from schemas.base import Create
 from schemas.vocabularies import RecordType
 
 INSERT: Final = """
-    INSERT INTO {table} (id, actor, {columns})
-    SELECT r.id, :actor, {values}
+    INSERT INTO {table} (id, {actor_columns}, {columns})
+    SELECT r.id, {actor}, {values}
     FROM json_to_recordset(:rows::json) AS r(id uuid, {definitions})
     RETURNING id, version, doc"""
 
 # Only records that are still at the version given. A deleted record comes back.
 UPDATE: Final = """
     UPDATE {table} AS t
-    SET (actor, deleted_at, {columns}) = ROW(:actor, NULL, {values})
+    SET ({actor_columns}, deleted_at, {columns}) = ROW({actor}, NULL, {values})
     FROM json_to_recordset(:rows::json) AS r(id uuid, version integer, {definitions})
     WHERE t.id = r.id AND t.version = r.version
     RETURNING t.id, t.version, t.doc"""
 
 # `:versions` are those that the record may be at; null means any.
 DELETE: Final = """
-    UPDATE {table} AS t SET deleted_at = clock_timestamp(), actor = :actor
+    UPDATE {table} AS t SET (deleted_at, {actor_columns}) = ROW(clock_timestamp(), {actor})
     WHERE t.id = :id AND t.deleted_at IS NULL AND :sees({type}, t)
         AND (:versions::integer[] IS NULL OR t.version = ANY(:versions))
     RETURNING t.version"""
 
 DELETE_MANY: Final = """
-    UPDATE {table} AS t SET deleted_at = clock_timestamp(), actor = :actor
+    UPDATE {table} AS t SET (deleted_at, {actor_columns}) = ROW(clock_timestamp(), {actor})
     FROM unnest(:ids::uuid[], :versions::integer[]) AS r(id, version)
     WHERE t.id = r.id AND t.version = r.version AND t.deleted_at IS NULL
     RETURNING t.id, t.version"""
 
 RESTORE: Final = """
-    UPDATE {table} AS t SET deleted_at = NULL, actor = :actor
+    UPDATE {table} AS t SET (deleted_at, {actor_columns}) = ROW(NULL::timestamptz, {actor})
     WHERE t.id = :id AND t.deleted_at IS NOT NULL AND :sees({type}, t)
         AND (:versions::integer[] IS NULL OR t.version = ANY(:versions))
     RETURNING t.version, t.doc"""

@@ -113,7 +113,7 @@ _CREATE: Final = _statement("""
     INSERT INTO webhooks (id, key_id, url, description, types, secret, epoch, seq, tag)
     SELECT :id, :key_id, :url, :description, :types, :secret, :epoch, :seq, :tag
     WHERE (SELECT count(*) FROM webhooks WHERE key_id = :key_id) < :limit
-    RETURNING {columns}, audited(:actor::text, 'webhook', id::text, 'created')""")
+    RETURNING {columns}, audited(:actor::text[], 'webhook', id::text, 'created')""")
 # With `anew`, the next attempt is made at once: the receiver was repaired or has moved.
 _UPDATE: Final = _statement("""
     UPDATE webhooks
@@ -135,23 +135,23 @@ _UPDATE: Final = _statement("""
         next_attempt_at = CASE WHEN :anew THEN NULL ELSE next_attempt_at END,
         updated_at = clock_timestamp()
     WHERE id = :id AND key_id = :key_id
-    RETURNING {columns}, audited(:actor::text, 'webhook', id::text, 'updated')""")
+    RETURNING {columns}, audited(:actor::text[], 'webhook', id::text, 'updated')""")
 _DELETE: Final = _statement("""
     DELETE FROM webhooks WHERE id = :id AND {reachable}
-    RETURNING audited(:actor::text, 'webhook', id::text, 'deleted')""")
+    RETURNING audited(:actor::text[], 'webhook', id::text, 'deleted')""")
 _ROTATE: Final = _statement("""
     UPDATE webhooks
     SET secret = :secret, previous_secret = secret,
         previous_until = clock_timestamp() + make_interval(secs => :overlap_seconds),
         updated_at = clock_timestamp()
     WHERE id = :id AND key_id = :key_id
-    RETURNING {columns}, audited(:actor::text, 'webhook', id::text, 'rotated')""")
+    RETURNING {columns}, audited(:actor::text[], 'webhook', id::text, 'rotated')""")
 _REPLAY: Final = _statement("""
     UPDATE webhooks
     SET epoch = :epoch, seq = :seq, tag = :tag, attempts = 0, failing_since = NULL,
         next_attempt_at = NULL, updated_at = clock_timestamp()
     WHERE id = :id AND key_id = :key_id
-    RETURNING {columns}, audited(:actor::text, 'webhook', id::text, 'replayed')""")
+    RETURNING {columns}, audited(:actor::text[], 'webhook', id::text, 'replayed')""")
 _TEST: Final = """
     UPDATE webhooks SET test_message_id = coalesce(test_message_id, :message_id)
     WHERE id = :id AND key_id = :key_id
