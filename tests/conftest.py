@@ -9,7 +9,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Container, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -185,6 +185,14 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 def template(pytestconfig: pytest.Config) -> str:
     """Where the migrated, empty database is that others are cloned from."""
     return pytestconfig.stash[_TEMPLATE]
+
+
+def swept(values: Iterable[Any], tried: Container[Any]) -> list[Any]:
+    """Give the parameters of a sweep, of which the plain run tries those named."""
+    return [
+        value if value in tried else pytest.param(value, marks=pytest.mark.sweep)
+        for value in values
+    ]
 
 
 KEY = keyring.written(KEY_ID, "0" * 30)

@@ -154,10 +154,11 @@ async def test_the_listings_see_a_difference(bare: str) -> None:
 # --- at the same time ------------------------------------------------------------------------
 
 _MIGRATE = (
-    "import asyncio, sys; from api.core import schema; asyncio.run(schema.migrate(sys.argv[1]))"
+    "import asyncio, sys; from api.server import schema; asyncio.run(schema.migrate(sys.argv[1]))"
 )
 
 
+@pytest.mark.process
 async def test_processes_that_migrate_at_once_all_succeed(bare: str, template: str) -> None:
     processes = [
         await asyncio.create_subprocess_exec(
