@@ -1,6 +1,6 @@
-"""One Postgres for a run, one database for each test worker, cloned from a migrated template.
+"""One Postgres for a run, and one database for each test worker, cloned from a migrated template.
 
-`DATABASE_URL` names a server of one's own instead, whose role may create databases.
+With `DATABASE_URL` the tests use that server instead; its role must be allowed to create databases.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Container, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +31,7 @@ from schemas.vocabularies import Scope
 from tests.factories import EVERY, Ids, Noun, prerequisites
 
 PATIENCE: Final = 120
-"""Seconds after which a test gives up; nothing waits for them to pass, however slow the machine."""
+"""Seconds after which a test gives up. No test waits for all of them unless it fails."""
 
 THROWAWAY: Final = {
     "max_connections": "300",
@@ -48,7 +48,7 @@ _CLEANUP = pytest.StashKey[list[Callable[[], None]]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start Postgres in the process that hands out the tests, and make the template."""
+    """Start Postgres and make the template, once, in the process that distributes the tests."""
     config.stash[_CLEANUP] = cleanup = []
     if hasattr(config, "workerinput"):
         config.stash[_TEMPLATE] = config.workerinput["template"]
@@ -88,18 +88,18 @@ def _keep_bytecode(directory: Path) -> None:
 
 
 def pytest_configure_node(node: object) -> None:
-    """Tell a worker where the template is."""
+    """Give a worker the URL of the template."""
     node.workerinput["template"] = node.config.stash[_TEMPLATE]  # type: ignore[attr-defined]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop what was started."""
+    """Stop Postgres and remove its files."""
     for clean in config.stash.get(_CLEANUP, []):
         clean()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what the tests of the corpus measured."""
+    """Print the measurements that tests recorded with `record_property`."""
     passed_and_failed = [
         *terminalreporter.getreports("passed"),
         *terminalreporter.getreports("failed"),
@@ -122,7 +122,7 @@ def in_database(url: str, name: str) -> str:
 
 
 def as_service(url: str) -> str:
-    """Give the URL for a session that may do what the service's role may, and no more."""
+    """Give the URL for a session with the permissions of the service's role."""
     mark = "&" if "?" in url else "?"
     return f"{url}{mark}role={schema.SERVICE_ROLE}"
 
@@ -137,7 +137,10 @@ async def _execute(url: str, *statements: str) -> None:
 
 
 async def _execute_alone(url: str, statement: str) -> None:
-    """Execute what needs a database that nobody uses; Postgres waits 5 s for those who leave."""
+    """Execute a statement that needs a database without sessions, until the last one has ended.
+
+    Postgres itself waits 5 s for them.
+    """
     async with asyncio.timeout(PATIENCE):
         while True:
             with suppress(asyncpg.ObjectInUseError):
@@ -162,7 +165,7 @@ async def _drop(url: str) -> None:
 
 @asynccontextmanager
 async def cloned(template: str) -> AsyncIterator[str]:
-    """Make a database of a template, for as long as it is needed."""
+    """Clone a template into a database, which is dropped at the end of the block."""
     name = f"test_{uuid4().hex}"
     source = urlsplit(template).path.removeprefix("/")
     server = in_database(template, "postgres")
@@ -183,21 +186,29 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 @pytest.fixture(scope="session")
 def template(pytestconfig: pytest.Config) -> str:
-    """Where the migrated, empty database is that others are cloned from."""
+    """Give the URL of the migrated, empty database from which the others are cloned."""
     return pytestconfig.stash[_TEMPLATE]
 
 
+def swept(values: Iterable[Any], tried: Container[Any]) -> list[Any]:
+    """Give the parameters of a sweep, of which the plain run tries those named."""
+    return [
+        value if value in tried else pytest.param(value, marks=pytest.mark.sweep)
+        for value in values
+    ]
+
+
 KEY = keyring.written(KEY_ID, "0" * 30)
-"""A key that may do everything, in every database that is served."""
+"""A key with all scopes, which exists in every database that `serving` serves."""
 
 
 def bearer(key: str) -> dict[str, str]:
-    """Give the header that brings a key."""
+    """Give the header that authenticates with a key."""
     return {"authorization": f"Bearer {key}"}
 
 
 async def allow(url: str, key: str = KEY, scopes: Iterable[Scope] = Scope) -> str:
-    """Put a key into a database, past the service, if it is not there."""
+    """Insert a key into a database directly, not through the service, unless it exists."""
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(
@@ -226,17 +237,17 @@ PATIENT: Final = dict.fromkeys(
     ),
     PATIENCE,
 )
-"""Settings by which the service refuses or ends nothing because a machine is slow."""
+"""Settings under which the service refuses or ends nothing only because the machine is slow."""
 
 
 def patient(**more: Any) -> Settings:
-    """Give settings that are patient but for those named."""
+    """Give the patient settings, with those named instead of their own."""
     return Settings(**{**PATIENT, **more})
 
 
 @asynccontextmanager
 async def serving(url: str, settings: Settings | None = None) -> AsyncIterator[httpx.AsyncClient]:
-    """Run the application in process on a database, and give a client that may do everything."""
+    """Run the application in this process on a database, and give a client with all scopes."""
     async with serving_as_it_is(url, settings) as client:
         await allow(url)
         yield client
@@ -246,7 +257,7 @@ async def serving(url: str, settings: Settings | None = None) -> AsyncIterator[h
 async def serving_as_it_is(
     url: str, settings: Settings | None = None
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """Run the application in process on a database that may take no writes."""
+    """Do the same on a database that may be read-only: insert no key."""
     settings = settings or patient(pool_size=5, rate_per_minute=10_000_000)
     router, routes = create_router(settings, Database(as_service(url), settings))
     async with router.lifespan():
@@ -266,28 +277,28 @@ async def database_url(template: str) -> AsyncIterator[str]:
 
 @pytest.fixture(scope="session")
 async def client(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Serve this worker's database, which other tests write to too, and give a client."""
+    """Serve this worker's database, to which other tests write too, and give a client."""
     async with serving(database_url) as found:
         yield found
 
 
 @pytest.fixture
 async def empty_url(template: str) -> AsyncIterator[str]:
-    """Make a database of this test's own."""
+    """Make a database for one test."""
     async with cloned(template) as url:
         yield url
 
 
 @pytest.fixture
 async def empty(empty_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Serve a database of this test's own, and give a client."""
+    """Serve a database for one test, and give a client."""
     async with serving(empty_url) as found:
         yield found
 
 
 @pytest.fixture(scope="session")
 async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-    """Connect to this worker's database, to look behind the service."""
+    """Connect to this worker's database directly, not through the service."""
     found = await asyncpg.connect(database_url)
     try:
         yield found
@@ -303,6 +314,6 @@ async def ids(client: httpx.AsyncClient) -> Ids:
 
 @pytest.fixture(params=list(EVERY.values()), ids=list(EVERY))
 def noun(request: pytest.FixtureRequest) -> Noun:
-    """Take each noun in turn."""
+    """Give each record type in turn."""
     found: Noun = request.param
     return found

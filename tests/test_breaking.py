@@ -13,6 +13,7 @@ import pytest
 
 from schemas.vocabularies import RecordType
 from tests.breaking import breaks
+from tests.conftest import swept
 
 HERE = Path(__file__).parent.parent / "openapi"
 RELEASED: dict[str, Any] = json.loads((HERE / "released.json").read_text())
@@ -388,7 +389,7 @@ def test_a_document_breaks_nothing_of_its_own() -> None:
     assert breaks(CURRENT, CURRENT) == []
 
 
-@pytest.mark.parametrize("path", CURRENT["paths"])
+@pytest.mark.parametrize("path", swept(CURRENT["paths"], tried=["/v1/claims", "/v1/claims/{id}"]))
 def test_no_path_of_the_real_document_can_go(path: str) -> None:
     less = CURRENT | {"paths": {k: v for k, v in CURRENT["paths"].items() if k != path}}
     assert breaks(CURRENT, less) == [f"{path}: is gone"]

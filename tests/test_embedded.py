@@ -153,6 +153,7 @@ def kept(server: EmbeddedPostgres) -> Any:
 
 
 @pytest.mark.parametrize("binaries", binaries_here(), ids=lambda path: f"pg{major_version(path)}")
+@pytest.mark.process
 def test_data_outlives_a_restart(tmp_path: Path, binaries: Path) -> None:
     data_dir = tmp_path / "below" / "data"
     said: list[str] = []
@@ -207,6 +208,7 @@ def test_stop_may_come_twice_and_before_start(data_dir: Path) -> None:
     server.stop()
 
 
+@pytest.mark.process
 def test_a_fork_does_not_stop_its_parents_server(data_dir: Path) -> None:
     forks = "import os; child = os.fork() or sys.exit(); os.waitpid(child, 0); print(child)"
     fork = HOLD.replace("    sys.stdin", f"    {forks}; sys.stdout.flush()\n    sys.stdin")
@@ -240,6 +242,7 @@ def test_starting_off_the_main_thread_is_refused(tmp_path: Path) -> None:
 
 if LINUX:
 
+    @pytest.mark.process
     def test_the_server_stops_when_its_parent_is_killed(data_dir: Path) -> None:
         with script(HOLD, data_dir) as process:
             url = said_url(process)
@@ -252,6 +255,7 @@ if LINUX:
             assert kept(server) == "changed"
 
 
+@pytest.mark.process
 def test_a_start_right_after_a_kill_waits_for_the_orphan(data_dir: Path) -> None:
     with script(HOLD, data_dir) as process:
         url = said_url(process)
@@ -263,6 +267,7 @@ def test_a_start_right_after_a_kill_waits_for_the_orphan(data_dir: Path) -> None
         assert kept(server) == "changed"
 
 
+@pytest.mark.process
 def test_what_a_crash_left_does_not_hinder_the_next_start(data_dir: Path) -> None:
     with script(HOLD, data_dir) as process:
         url = said_url(process)
@@ -281,6 +286,7 @@ def test_what_a_crash_left_does_not_hinder_the_next_start(data_dir: Path) -> Non
         stranger.kill()
 
 
+@pytest.mark.process
 def test_a_lock_that_outlives_its_holder_for_a_moment_is_waited_for(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,6 +311,7 @@ time.sleep(0.3)
 @pytest.mark.parametrize(
     "does", ["", f'"{find_binaries()}/initdb" "$@" && '], ids=["first", "last"]
 )
+@pytest.mark.process
 def test_an_interrupted_first_start_begins_anew(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, does: str
 ) -> None:
@@ -334,12 +341,14 @@ def test_a_failed_first_start_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == [".data.lock"]
 
 
+@pytest.mark.process
 def test_an_empty_directory_is_filled(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     with EmbeddedPostgres(tmp_path / "data", fsync=False) as server:
         assert query(server.url(), "SELECT 1") == 1
 
 
+@pytest.mark.process
 def test_a_second_server_on_the_same_directory_is_refused(data_dir: Path) -> None:
     with EmbeddedPostgres(data_dir, fsync=False) as server:
         in_use = f"in use by process {os.getpid()}"
@@ -415,6 +424,7 @@ def test_the_log_is_cut_at_a_start(data_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["with space/data", "a,b'\"%&?ü/data", "long" * 30 + "/data"])
+@pytest.mark.process
 def test_any_path_gets_a_socket_clients_can_name(made: Path, tmp_path: Path, name: str) -> None:
     data_dir = tmp_path / name
     data_dir.parent.mkdir()
@@ -430,6 +440,7 @@ def test_any_path_gets_a_socket_clients_can_name(made: Path, tmp_path: Path, nam
     assert sockets.exists() == (sockets == data_dir)
 
 
+@pytest.mark.process
 def test_a_socket_directory_left_by_a_kill_is_removed(made: Path, tmp_path: Path) -> None:
     data_dir = tmp_path / ("long" * 30) / "data"
     data_dir.parent.mkdir()
@@ -502,6 +513,7 @@ def process_status(pid: int) -> dict[str, list[str]]:
 
 if not ROOT or LINUX:
 
+    @pytest.mark.process
     def test_an_ordinary_user_needs_nothing_special() -> None:
         home = Path(tempfile.mkdtemp(prefix="home-"))
         try:
@@ -518,6 +530,7 @@ if not ROOT or LINUX:
 
 if ROOT:
 
+    @pytest.mark.process
     def test_root_may_serve_what_an_ordinary_user_made(data_dir: Path) -> None:
         subprocess.run(["chown", "-R", f"{ORDINARY}:{ORDINARY}", data_dir], check=True)
         with EmbeddedPostgres(data_dir, fsync=False) as server:
@@ -532,6 +545,7 @@ if ROOT:
 
 if ROOT and LINUX:
 
+    @pytest.mark.process
     def test_a_user_without_a_passwd_entry_is_told_so() -> None:
         home = Path(tempfile.mkdtemp(prefix="home-"))
         os.chown(home, UNLISTED, UNLISTED)
@@ -556,6 +570,7 @@ os.execv(sys.executable, [sys.executable, "-c", {HOLD!r}, *sys.argv[1:]])
 """
 
     @pytest.mark.parametrize("source", [HOLD, DOCKER], ids=["full", "docker"])
+    @pytest.mark.process
     def test_root_is_dropped_and_a_closed_home_stays_closed(tmp_path: Path, source: str) -> None:
         home = tmp_path / "home"
         home.mkdir(mode=0o700)

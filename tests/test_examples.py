@@ -254,6 +254,7 @@ def address(template: str, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(("name", "block"), blocks("python"))
+@pytest.mark.process
 def test_a_program_in_a_guide_runs(address: str, name: str, block: str) -> None:
     created = httpx.post(
         f"{address}/v1/claims", json={"text": "x"}, headers=bearer(KEY), timeout=PATIENCE

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import asyncpg
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.app import at_edge, create_router
@@ -342,6 +343,7 @@ def _scraped(service: test_cli.Service) -> Samples:
     return read(answer.text)
 
 
+@pytest.mark.process
 def test_the_counts_of_all_processes_add_up_and_outlive_them(
     tmp_path: Path,
     url: str,  # noqa: F811

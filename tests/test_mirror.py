@@ -637,6 +637,7 @@ def test_a_copy_of_another_source_is_left_alone(source: Source, file: Target, li
         ("http://127.0.0.1:9/", "no/such/place.db", 3),
     ],
 )
+@pytest.mark.process
 def test_what_cannot_be_is_refused_in_a_line(
     tmp_path: Path, address: str, to: str, code: int
 ) -> None:

@@ -1254,6 +1254,7 @@ async def test_who_manages_keys_finishes_the_webhooks_of_keys_that_have_ended(
     assert by_keys[0]["key_id"] == keyring.identity_of(KEY) != by_keys[1]["key_id"]
 
 
+@pytest.mark.process
 def test_a_name_server_that_hangs_does_not_hold_up_the_end_of_a_process() -> None:
     script = """
 import asyncio, socket, threading
