@@ -19,7 +19,6 @@ from typing import Final, NamedTuple
 import httpcore
 
 from api.sync.webhooks.addresses import (
-    DEFAULT_PORTS,
     Address,
     Network,
     TargetRefused,
@@ -140,30 +139,23 @@ class Targets:
 
         `networks` may be reached although their addresses are special.
         """
-        resolver = Resolver(limit)
-        trusted = httpcore.default_ssl_context()
-        # Plain HTTP is only for the networks that the operator listed.
-        self._pools = {
-            scheme: httpcore.AsyncConnectionPool(
-                ssl_context=trusted,
-                max_connections=None,
-                max_keepalive_connections=limit,
-                keepalive_expiry=_KEEPALIVE_SECONDS,
-                network_backend=_Guarded(resolver, networks, only=scheme == "http"),
-            )
-            for scheme in DEFAULT_PORTS
-        }
+        self._resolver = Resolver(limit)
+        self._networks = networks
+        self._limit = limit
+        self._pools: dict[str, httpcore.AsyncConnectionPool] = {}
+        self._making_pool = asyncio.Lock()
 
     async def post(
         self, url: str, headers: Sequence[tuple[bytes, bytes]], body: bytes, seconds: float
     ) -> TargetAnswer:
         """Send a message once; raise `TimeoutError` if no answer comes in time."""
         target = parse_url(url)
-        answered = None
+        pool = await self._pool(target.scheme)
+        answer = None
         try:
             async with (
                 asyncio.timeout(seconds),
-                self._pools[target.scheme].stream(
+                pool.stream(
                     "POST",
                     target.url,
                     headers=headers,
@@ -171,15 +163,35 @@ class Targets:
                     extensions={"timeout": {"connect": _CONNECT_SECONDS}},
                 ) as response,
             ):
-                answered = TargetAnswer(response.status, _retry_after(response.headers))
+                answer = TargetAnswer(response.status, _retry_after(response.headers))
                 await _drop(response)
         except NETWORK_ERRORS as error:
-            if answered is None:  # otherwise the answer is known, and its body does not matter
+            if answer is None:  # otherwise the answer is known, and its body does not matter
                 if isinstance(error, httpcore.ConnectTimeout):
                     raise httpcore.ConnectTimeout(_SLOW_CONNECT) from None
                 raise
-        assert answered is not None  # noqa: S101 - for the type checker
-        return answered
+        assert answer is not None  # noqa: S101 - for the type checker
+        return answer
+
+    async def _pool(self, scheme: str) -> httpcore.AsyncConnectionPool:
+        """Give the connections for a scheme; the first HTTPS target loads the trusted certificates.
+
+        Loading them takes a tenth of a second, which a service without webhooks does not spend.
+        """
+        async with self._making_pool:
+            if scheme not in self._pools:
+                trusted = None
+                if scheme == "https":
+                    trusted = await asyncio.to_thread(httpcore.default_ssl_context)
+                self._pools[scheme] = httpcore.AsyncConnectionPool(
+                    ssl_context=trusted,
+                    max_connections=None,
+                    max_keepalive_connections=self._limit,
+                    keepalive_expiry=_KEEPALIVE_SECONDS,
+                    # Messages over plain HTTP stay within the networks listed for it.
+                    network_backend=_Guarded(self._resolver, self._networks, only=scheme == "http"),
+                )
+        return self._pools[scheme]
 
     async def close(self) -> None:
         """Close all connections."""
