@@ -386,9 +386,9 @@ def mirror(source: str, target: str, types: str | None, *, once: bool) -> None:
 
 
 def _types(listed: str | None) -> list[RecordType]:
-    """Read types with commas."""
+    """Read types with commas; none where none are named."""
     known = {of.value: of for of in RecordType}
-    names = listed.split(",") if listed else list(known)
+    names = listed.split(",") if listed else []
     if not known.keys() >= set(names):
         raise click.UsageError(f"`--types` takes {', '.join(known)}, with commas.")
     return [known[name] for name in names]

@@ -420,6 +420,21 @@ def test_only_the_types_that_are_wanted_are_copied(source: Source, file: Target)
     assert file.state()[1] == 3
 
 
+def test_a_copy_of_all_records_names_no_types(source: Source, file: Target) -> None:
+    """So it goes on when the source gets another type; as do copies that still name all four."""
+    some_records(source)
+    assert once(source.address, file)[0] == 0
+    assert file.query("SELECT types FROM mirror_state") == [("",)]
+    with closing(sqlite3.connect(file.name)) as connection:
+        connection.execute("UPDATE mirror_state SET types = 'source,article,claim,denial'")
+        connection.commit()
+    source.add()
+    code, log = once(source.address, file)
+    assert (code, file.rows()) == (0, source.rows())
+    assert "A new export is needed" not in log
+    assert file.query("SELECT types, generation FROM mirror_state") == [("", 1)]
+
+
 # --- killed, cut off, away -----------------------------------------------------------------------
 
 

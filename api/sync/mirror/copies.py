@@ -38,7 +38,7 @@ class State(NamedTuple):
     """How far a copy is; it is stored with the copy."""
 
     source: str
-    types: str  # the record types, separated by commas
+    types: str  # the record types, separated by commas; "" for all
     reader: str  # the public id of the key that it was made with; "" without a key
     cursor: str
     generation: int  # the number of the export: rows of an older one are gone from the source

@@ -91,16 +91,14 @@ class Source(NamedTuple):
 
     client: httpx.AsyncClient
     url: str
-    types: str  # the record types, separated by commas
+    types: str  # the record types, separated by commas; "" for all
     reader: str  # the public id of the key, which stays when its secret changes; "" without a key
 
     @asynccontextmanager
     async def export(self) -> AsyncIterator[Export]:
         """Begin to read an export; it is complete when its batches have ended."""
         with _network_errors_are_transient():
-            async with self.client.stream(
-                "GET", "/v1/export", params={"types": self.types}
-            ) as answer:
+            async with self.client.stream("GET", "/v1/export", params=self._wanted()) as answer:
                 await _check(answer)
                 lines = _lines(answer)
                 first = await anext(lines, None)
@@ -114,10 +112,13 @@ class Source(NamedTuple):
         with _network_errors_are_transient():
             answer = await self.client.get(
                 "/v1/changes",
-                params={"since": cursor, "types": self.types, "wait": str(wait_seconds)},
+                params={"since": cursor, "wait": str(wait_seconds), **self._wanted()},
             )
             await _check(answer)
         return _decode(answer.content, SourceChanges)
+
+    def _wanted(self) -> dict[str, str]:
+        return {"types": self.types} if self.types else {}
 
 
 async def _check(answer: httpx.Response) -> None:

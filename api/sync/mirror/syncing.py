@@ -35,6 +35,9 @@ _FIRST_PAUSE: Final = 0.5
 _MAX_PAUSE: Final = 30.0
 _MAX_RETRY_AFTER: Final = 3_600.0
 
+_FORMERLY_ALL: Final = "source,article,claim,denial"
+"""The types that older copies of all records name; newer copies of all records name none."""
+
 log = logging.getLogger("claim_records.mirror")
 
 
@@ -66,7 +69,10 @@ def run(
 async def mirror(
     url: str, target: str, key: str | None, types: Collection[RecordType], *, once: bool = False
 ) -> None:
-    """Make a copy of an instance, and keep it up to date; with `once`, until it is up to date."""
+    """Make a copy of an instance, and keep it up to date; with `once`, until it is up to date.
+
+    Without types it is a copy of all records, and of those of types that the source gets later.
+    """
     names = ",".join(record_type for record_type in RecordType if record_type in types)
     async with connect(url, key) as client, open_copy(target) as copy:
         reader = identity_of(key or "") or ""
@@ -99,6 +105,8 @@ class Mirror:
         if self._state is not None and self._state.source != self._source.url:
             raise MirrorError(f"This is a copy of {self._state.source}; name another target.")
         wanted = self._source.types, self._source.reader
+        if self._state is not None and (self._state.types, wanted[0]) == (_FORMERLY_ALL, ""):
+            self._state = self._state._replace(types="")
         if self._state is not None and (self._state.types, self._state.reader) != wanted:
             self._anew = True
             log.info("A new export is needed: the types or the key are not those of the last run")
