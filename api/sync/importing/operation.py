@@ -43,11 +43,10 @@ _REFUSED: Final = invalid_record([Fault(("data", "text"), "required", "`text` is
 IMPORT_RECORDS = Operation(
     tag="import",
     description="""\
-Takes any number of lines and writes a record for each. A line is a JSON object, as the schema \
-says; its `data` replaces the whole record, as `PUT` does. The answer has a line for each line \
-sent, in the same order, and a last line with the totals: an answer without it was cut off. A line \
-that is refused has a problem. The other lines are written all the same, unless the import is \
-`atomic`.
+Takes any number of lines. Each line is a JSON object that names one record to write or to delete. \
+Its `data` replaces the whole record, as `PUT` does. The answer has a line for each line sent, in \
+the same order, and a last line with the totals: an answer without it was cut off. A line that is \
+refused has a problem. The other lines are written all the same, unless the import is `atomic`.
 
 If each line names its record by `id` or `external_id`, you can send the same lines again, and \
 nothing changes. With an `Idempotency-Key` this also holds for lines that name no record: your API \
