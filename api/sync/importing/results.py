@@ -19,9 +19,9 @@ from schemas.vocabularies import RecordType
 class Done(NamedTuple):
     """The result of a line, and the field of the totals that counts it.
 
-    An atomic run checks the other two at its end: references to records that were not known when
-    the line was applied, and the id of the record that the line deleted, to which others may still
-    refer.
+    The other two fields are for an atomic run, which checks them at its end: references to records
+    that were not known when the line was applied, and the id of the record that the line deleted,
+    to which others may still refer.
     """
 
     counted_as: str

@@ -246,8 +246,8 @@ async def _place(request: Request, since: str) -> Position:
     """Find a place in the feed; raise `resync-required` for a place in another feed."""
     feed = feed_of(request)
     try:
-        # No types are checked: if the cursor's reader saw less, nothing is missed, because all
-        # changes behind it are sent anew.
+        # No types are named, so that any cursor is taken. All changes behind it are sent anew, and
+        # the receiver misses nothing.
         place = await positions.since(feed, since, caller(request), ())
     except Problem as problem:
         if problem.kind not in (INVALID_CURSOR, CURSOR_MISMATCH):
