@@ -37,7 +37,7 @@ from api.sync.feed.changes import list_changes
 from api.sync.feed.following import Feed
 from api.sync.feed.stalls import StallWatch
 from api.sync.feed.stream import stream_changes
-from api.sync.importing.importing import import_records
+from api.sync.importing.operation import import_records
 from api.sync.webhooks.delivery import Deliverer
 from api.sync.webhooks.handlers import webhook_handlers
 

@@ -371,14 +371,15 @@ def mirror(source: str, target: str, types: str | None, *, once: bool) -> None:
     `GET` gives it, byte for byte. Others may read it meanwhile, and only read.
     """
     _begin()
-    from api.sync import copies  # noqa: PLC0415 - the HTTP client, which nothing else here needs
-    from api.sync import mirror as mirroring  # noqa: PLC0415 - as above
+    # They import the HTTP client, which nothing else here needs.
+    from api.sync.mirror import syncing  # noqa: PLC0415
+    from api.sync.mirror.errors import MirrorError  # noqa: PLC0415
 
     key = os.environ.get("MIRROR_KEY", "").strip() or None
     wanted = _types(types)
     try:
-        stopped = mirroring.run(source, target, key, wanted, once=once)
-    except copies.MirrorError as error:
+        stopped = syncing.run(source, target, key, wanted, once=once)
+    except MirrorError as error:
         raise Refused(str(error), error.code) from error
     if stopped and once:
         sys.exit(128 + stopped)

@@ -47,7 +47,7 @@ from api.core.db import Database  # noqa: E402
 from api.embedded import EmbeddedPostgres  # noqa: E402
 from api.server import schema  # noqa: E402
 from api.settings import Settings  # noqa: E402
-from api.sync.importing.importing import load  # noqa: E402
+from api.sync.importing.runs import load  # noqa: E402
 from schemas.vocabularies import Scope  # noqa: E402
 
 PROCESSES: Final = 4

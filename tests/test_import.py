@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from api.access import authentication, keyring
-from api.sync.importing import importing
+from api.sync.importing import batches
 from tests.conftest import PATIENCE, allow, bearer, patient, serving
 from tests.test_concurrency import blocked
 
@@ -363,7 +363,7 @@ async def ended_while_a_line_waits(
 async def test_when_its_key_ends_the_rest_of_an_import_is_refused(
     empty: httpx.AsyncClient, empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importing, "MAX_LINES", 1)
+    monkeypatch.setattr(batches, "MAX_LINES", 1)
     monkeypatch.setattr(authentication, "FRESH_SECONDS", 0)
     first, held, third, fourth = (new() for _ in range(4))
     await send(empty, [source(held)])
@@ -385,7 +385,7 @@ async def test_when_its_key_ends_the_rest_of_an_import_is_refused(
 async def test_when_its_key_ends_an_atomic_import_is_refused_as_a_whole(
     empty: httpx.AsyncClient, empty_url: str, monkeypatch: pytest.MonkeyPatch, behind: int
 ) -> None:
-    monkeypatch.setattr(importing, "MAX_LINES", 1)
+    monkeypatch.setattr(batches, "MAX_LINES", 1)
     monkeypatch.setattr(authentication, "FRESH_SECONDS", 0)
     first, held, third = (new() for _ in range(3))
     await send(empty, [source(held)])
@@ -419,7 +419,7 @@ async def test_an_import_whose_key_ends_while_it_is_sent_writes_nothing(
 async def test_a_batch_is_written_by_multi_row_statements(
     empty: httpx.AsyncClient, empty_url: str
 ) -> None:
-    count = importing.MAX_LINES
+    count = batches.MAX_LINES
     shared = new()
     lines = [source(shared)] + [
         claim(new(), attributions=[{"source_id": shared}]) for _ in range(count - 1)
@@ -476,7 +476,7 @@ from uuid import UUID
 from api.core.db import Database
 from api.settings import Settings
 from api.access import authentication, keyring
-from api.sync.importing import importing
+from api.sync.importing import runs
 from tests.conftest import PATIENCE, allow, bearer, patient, serving
 from tests.test_concurrency import blocked
 
@@ -496,7 +496,7 @@ async def main(url, *counts):
     await database.open()
     peaks = []
     for count in counts:
-        totals = await importing.load(database, lines(int(count)))
+        totals = await runs.load(database, lines(int(count)))
         assert totals.totals.created == int(count), totals
         peaks.append(most())
     await database.close()

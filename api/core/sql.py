@@ -164,29 +164,3 @@ def _column_type(annotation: object) -> str:
     if column.kind is str:
         return "text[]"
     return "text" if is_vocabulary(column.kind) else "json"
-
-
-# --- export ----------------------------------------------------------------------------------
-
-
-@cache
-def exported(of: Table) -> str:
-    """Read records behind a time of creation ($1) and an id ($2): $3 at most, of $4 bytes or so.
-
-    The first one always. Bytes are summed up without reading the documents.
-    """
-    return f"""
-        SELECT q.id::text AS id, q.version, q.created_at, q.doc
-        FROM (
-            SELECT p.*, sum(octet_length(p.doc)) OVER (ORDER BY p.created_at, p.id)
-                        - octet_length(p.doc) AS bytes
-            FROM (
-                SELECT t.id, t.version, t.created_at, t.doc FROM {of.name} AS t
-                WHERE t.deleted_at IS NULL AND :sees({of.type}, t)
-                    AND (t.created_at, t.id) > ($1, $2)
-                ORDER BY t.created_at, t.id
-                LIMIT $3
-            ) AS p
-        ) AS q
-        WHERE q.bytes < $4
-        ORDER BY q.created_at, q.id"""

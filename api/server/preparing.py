@@ -21,7 +21,7 @@ from api.embedded import as_role
 from api.server import schema
 from api.server.serving import DATABASE, USAGE, Refused
 from api.settings import Settings, masked
-from api.sync.importing.importing import load
+from api.sync.importing.runs import load
 from schemas.vocabularies import Scope
 
 Result = TypeVar("Result")

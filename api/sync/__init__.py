@@ -1,1 +1,1 @@
-"""How records move in bulk: import, and later export, the change feed, webhooks."""
+"""Records on the move: the change feed, webhooks, import, export and the mirror."""

@@ -1,8 +1,9 @@
-"""Export: everything that a reader may see, as lines that import takes back.
+"""Export: every record that a reader may see, as lines that can be imported.
 
 The cursor of the change feed is taken before the first record is read, and no transaction spans
-the pages. So what was written meanwhile may be in the export or not, but is always in the feed
-behind the cursor: export, then feed is a copy without a gap. In memory is one page at a time.
+the pages. A change that is committed during the export may be in it or not, but it is always in the
+feed behind the cursor. So an export and then the feed give a copy without a gap. Only one page at a
+time is in memory.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from typing import Any, Final
 
 import msgspec
@@ -18,7 +19,7 @@ from litestar import get
 from litestar.types import Receive, Send
 from litestar.types import Scope as AsgiScope
 
-from api.core import codings, sql
+from api.core import codings
 from api.core.caller import ANYTHING
 from api.core.db import Database, Row
 from api.core.errors import UNAVAILABLE, Problem
@@ -34,6 +35,8 @@ from api.core.request import (
     gone,
     still_admitted,
 )
+from api.core.resource import Resource
+from api.core.sql import Query, render
 from api.document import Operation, refusals
 from api.document.examples import story
 from api.records.claims import CLAIMS
@@ -46,29 +49,46 @@ from schemas.vocabularies import RecordType
 
 MAX_RECORDS: Final = 500
 MAX_BYTES: Final = 1_048_576
-"""How long a page is; one record is always on it, even where it is longer."""
+"""About how many bytes of records a page has; it always has at least one record."""
 TYPES: Final = msgspec.structs.replace(
     positions.TYPES,
-    description="Only records of these types, with commas. The cursor of the first line goes on "
-    "with them, or with fewer.",
+    description="Only records of these types, separated by commas. The cursor in the first line "
+    "can be used for these types or fewer.",
 )
 _TRIES: Final = 3
 _PAUSE_SECONDS: Final = 1.0
 _START: Final = (dt.datetime.min.replace(tzinfo=dt.UTC), "00000000-0000-0000-0000-000000000000")
+# A page of records behind a time of creation and an id: at most `limit` records and about `bytes`
+# bytes, but always the first record. Bytes are summed up without reading the documents.
+_PAGE: Final = """
+        SELECT q.id::text AS id, q.version, q.created_at, q.doc
+        FROM (
+            SELECT p.*, sum(octet_length(p.doc)) OVER (ORDER BY p.created_at, p.id)
+                        - octet_length(p.doc) AS bytes
+            FROM (
+                SELECT t.id, t.version, t.created_at, t.doc FROM {table} AS t
+                WHERE t.deleted_at IS NULL AND :sees({type}, t)
+                    AND (t.created_at, t.id) > (:created_at, :id)
+                ORDER BY t.created_at, t.id
+                LIMIT :limit
+            ) AS p
+        ) AS q
+        WHERE q.bytes < :bytes
+        ORDER BY q.created_at, q.id"""
 
 log = logging.getLogger("claim_records")
 
 EXPORT_RECORDS = Operation(
     tag="export",
     description="""\
-Gives every record that the caller may see, a line each: sources, articles, claims, denials, each \
-in the order of creation. The first line has a cursor of the change feed, taken before the first \
-record was read: go on from there, and nothing is missed that happens meanwhile. The last line has \
-the number of records: an export without it was cut off, as one is whose key is withdrawn. \
-`POST /v1/import` takes the lines as they are. With `Accept-Encoding: zstd` or `gzip` the answer \
-is several times smaller.""",
+Gives every record that the caller may see, one on each line: first all sources, then articles, \
+claims and denials, each type in the order of creation. The first line has a cursor of the change \
+feed, taken before the first record was read: follow the feed from there, and you miss no change \
+that was made during the export. The last line has the number of records. An export without that \
+line was cut off; this also happens when the key is withdrawn. `POST /v1/import` takes the lines \
+as they are. With `Accept-Encoding: zstd` or `gzip`, the answer is several times smaller.""",
     parameters=(TYPES,),
-    told="A line of JSON each: the cursor, the records, the count.",
+    told="JSON lines: the cursor, the records, the count.",
     answer=(ExportHeader, ExportLine, ExportTotals),
     media_type=NDJSON,
     headers=("Content-Encoding", "Vary"),
@@ -97,10 +117,10 @@ async def export_records(request: Request) -> Answer:
     at = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     head = await feed.catch_up()
     cursor = positions.written(await feed.position(head.seq), who, types)
-    wanted = [of for of in RESOURCES if of in types]
+    wanted = [record_type for record_type in RESOURCES if record_type in types]
     header = ExportHeader(cursor=cursor, at=at, types=wanted)
     chunks = _chunks(request, header)
-    # What is wrong from the start is told as a status.
+    # If the database is away, the answer is a status, which must come before the first line.
     first = await anext(chunks)
     coding = codings.preferred(request.headers.getall("accept-encoding", []))
     return StreamedAnswer(first, chunks, coding, feed.stopping)
@@ -110,16 +130,16 @@ async def export_records(request: Request) -> Answer:
 
 
 async def _chunks(request: Request, header: ExportHeader) -> AsyncGenerator[bytes, None]:
-    """Write the lines, a page at a time."""
+    """Write the lines of one page after another."""
     lines = [encoded(header) + b"\n"]
     count = 0
-    for of in header.types:
-        async for rows in _pages(request, of):
+    for record_type in header.types:
+        async for rows in _pages(request, RESOURCES[record_type]):
             count += len(rows)
-            kind = of.encode()
+            type_name = record_type.encode()
             lines += [
                 b'{"type":"%b","id":"%b","version":%d,"data":%b}\n'
-                % (kind, row["id"].encode(), row["version"], row["doc"])
+                % (type_name, row["id"].encode(), row["version"], row["doc"])
                 for row in rows
             ]
             yield b"".join(lines)
@@ -128,36 +148,44 @@ async def _chunks(request: Request, header: ExportHeader) -> AsyncGenerator[byte
     yield b"".join(lines)
 
 
-async def _pages(request: Request, of: RecordType) -> AsyncIterator[list[Row]]:
-    """Read the records of a type, a page at a time, for as long as the key is one."""
-    query = caller(request).query(sql.exported(RESOURCES[of].table))
-    behind: Sequence[Any] = _START
+async def _pages(request: Request, resource: Resource) -> AsyncIterator[list[Row]]:
+    """Read the records of a type, a page at a time, for as long as the key is valid."""
+    statement = resource.table.compose(_PAGE)
+    created_at, identity = _START
     while True:
-        rows = await _page(context(request).database, query, behind)
-        await still_admitted(request)  # behind the reading, which may have had to wait
+        query = render(
+            statement,
+            caller(request),
+            created_at=created_at,
+            id=identity,
+            limit=MAX_RECORDS,
+            bytes=MAX_BYTES,
+        )
+        rows = await _read_page(context(request).database, query)
+        await still_admitted(request)  # after the reading, which may have had to wait
         if not rows:
             return
         yield rows
-        behind = rows[-1]["created_at"], rows[-1]["id"]
+        created_at, identity = rows[-1]["created_at"], rows[-1]["id"]
 
 
-async def _page(database: Database, query: str, behind: Sequence[Any]) -> list[Row]:
-    """Read a page; where the database is busy, try again: what was sent would be lost."""
+async def _read_page(database: Database, query: Query) -> list[Row]:
+    """Read a page, and try again if the database is busy: the pages already sent would be lost."""
     for _ in range(_TRIES - 1):
         try:
-            return await database.fetch(query, *behind, MAX_RECORDS, MAX_BYTES)
+            return await database.fetch(*query)
         except Problem as problem:
             if problem.kind is not UNAVAILABLE:
                 raise
         await asyncio.sleep(_PAUSE_SECONDS)
-    return await database.fetch(query, *behind, MAX_RECORDS, MAX_BYTES)
+    return await database.fetch(*query)
 
 
 # --- the answer ----------------------------------------------------------------------------------
 
 
 class StreamedAnswer(Stream):
-    """An answer that is written while it is read; where it is cut off, its end is missing."""
+    """An answer that is sent while it is made; if it is cut off, its last line is missing."""
 
     __slots__ = ("_chunks", "_coding", "_first", "_stopping")
 
@@ -168,13 +196,13 @@ class StreamedAnswer(Stream):
         coding: str,
         stopping: asyncio.Event,
     ) -> None:
-        """Take the first chunk, which is there already, and what gives the others."""
+        """Take the first chunk, which was read already, and the source of the others."""
         super().__init__(NDJSON, codings.headers(coding))
         self._first, self._chunks = first, others
         self._coding, self._stopping = coding, stopping
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        """Send it, until the client goes or the service stops."""
+        """Send the answer, until the client leaves or the service stops."""
         work: list[Coroutine[Any, Any, object]] = [
             self._send(send, bodiless=scope["state"].get("head", False)),
             gone(receive),
@@ -189,7 +217,7 @@ class StreamedAnswer(Stream):
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._chunks.aclose()
         if not sending.cancelled() and (error := sending.exception()):
-            # Returning without the end has the server cut the connection, which tells the client.
+            # Returning without an end makes the server cut the connection: so the client knows.
             log.error("an export was cut off", exc_info=error, extra=_request_id(scope))
 
     async def _send(self, send: Send, *, bodiless: bool) -> None:

@@ -8,7 +8,6 @@ readers ask for at the same time are made once.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
@@ -37,8 +36,6 @@ SHARED_SECONDS: Final = 0.025
 """How long a reading may be given to other readers: later, a record in it may have been hidden."""
 MAX_READINGS: Final = 8
 _IS_STANDBY: Final = "SELECT pg_is_in_recovery() AS is_standby"
-
-log = logging.getLogger("claim_records")
 
 
 class _Reading(NamedTuple):
@@ -89,7 +86,7 @@ class Feed:
         """Give the end of the feed, behind everything that was committed before this call.
 
         Where numbering takes too long, because another process numbers a very large import, give
-        the end that was last stored.
+        the end that was stored last.
         """
         future: asyncio.Future[Head] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
@@ -146,10 +143,12 @@ class Feed:
         if position.epoch != head.epoch or position.seq > head.seq:
             if position.epoch == head.epoch and await self._is_standby():
                 raise unavailable(
-                    "This standby of the database has not received the change at this cursor yet."
+                    "This cursor lies behind the last change that this standby of the database "
+                    "has received. Try again soon."
                 )
             raise resync_required(
-                "The database was restored from a copy, and this cursor belongs to the feed before."
+                "This cursor belongs to an earlier feed: the database was restored from a copy. "
+                "Export again, and go on from that export's cursor."
             )
         key = (position, limit, frozenset(types), head)
         now = asyncio.get_running_loop().time()

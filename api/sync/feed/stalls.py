@@ -8,7 +8,6 @@ because a large import is committed long after its first line was written.
 
 from __future__ import annotations
 
-import logging
 import time
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Final, NamedTuple
@@ -22,8 +21,6 @@ from api.sync.feed.following import Feed
 MAX_COUNTED: Final = 100_000
 _LOOKS: Final = 12
 """How often to look during the time after which unnumbered changes count as a stall."""
-
-log = logging.getLogger("claim_records")
 
 # These are the changes that the next numbering would take: the condition is the one that
 # `sequence_feed` has (migration 0003).

@@ -72,7 +72,8 @@ async def read_stretch(
         first = changes.pop(0) if changes else None
         if first is None or (first.seq, first.tag) != (position.seq, position.tag):
             raise resync_required(
-                "The feed was set back to an earlier time, and this cursor lies after that time."
+                "The feed was set back to a time before this cursor. Export again, and go on from "
+                "that export's cursor."
             )
     to = position
     if changes:

@@ -1,4 +1,4 @@
-"""Spools: files of lines that are kept on disk, because there may be any number of them."""
+"""Spools: temporary files of lines, because there may be any number of lines."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 CHUNK: Final = 65_536
-JSON_SPACE: Final = b" \t\r\n"  # bytes.strip() by itself takes more
+JSON_SPACE: Final = b" \t\r\n"  # bytes.strip() without an argument strips more
 
 
 class Spool:
-    """A temporary file of JSON lines; it is gone when it is closed."""
+    """A temporary file of JSON lines, which is removed when it is closed."""
 
     def __init__(self) -> None:
         """Open an empty file."""
@@ -25,14 +25,14 @@ class Spool:
         self.file.write(self._encoder.encode(value) + b"\n")
 
     def __iter__(self) -> Iterator[Any]:
-        """Give the values back in the order in which they were added."""
+        """Give the values in the order in which they were added."""
         self.file.seek(0)
         decode = msgspec.json.Decoder().decode
         for line in self.file:
             yield decode(line)
 
     def chunks(self) -> Iterator[bytes]:
-        """Give the file's bytes, a piece at a time."""
+        """Give the file's bytes in pieces."""
         self.file.seek(0)
         while chunk := self.file.read(CHUNK):
             yield chunk
@@ -43,7 +43,10 @@ class Spool:
 
 
 def numbered_lines(file: BinaryIO, limit: int) -> Iterator[tuple[int, bytes | None]]:
-    """Give a file's lines with their numbers from 1, blank ones left out; null for one too long."""
+    """Give a file's lines with their numbers, from 1.
+
+    Blank lines are counted but not given. For a line of more than `limit` bytes, null is given.
+    """
     file.seek(0)
     number = 0
     while line := file.readline(limit + 2):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from litestar import delete, get, patch, post
 from msgspec import UNSET
 
 from api.access.authentication import forbidden
 from api.access.keys import read_keyed_part, read_part
-from api.access.listing import page
 from api.core.db import Connection, Row
 from api.core.errors import (
     CURSOR_MISMATCH,
@@ -22,6 +21,7 @@ from api.core.errors import (
 )
 from api.core.filters import read_query
 from api.core.idempotency import once
+from api.core.listing import list_rows
 from api.core.request import (
     MERGE_PATCH,
     Answer,
@@ -34,13 +34,13 @@ from api.core.request import (
     record_id,
     refuse_idempotency_key,
 )
-from api.core.sql import compose, render
+from api.core.sql import render
 from api.settings import networks
 from api.sync.feed import positions
 from api.sync.feed.following import feed_of
 from api.sync.feed.stretches import Position
+from api.sync.webhooks import statements
 from api.sync.webhooks.addresses import TargetRefused, check_url
-from api.sync.webhooks.leases import KEY_WORKS
 from api.sync.webhooks.operations import (
     CREATE_WEBHOOK,
     DELETE_WEBHOOK,
@@ -68,120 +68,15 @@ _SCOPES: Final = (Scope.WEBHOOKS,)
 _NO_STORE: Final = {"cache-control": "no-store"}
 
 
-# --- statements ------------------------------------------------------------------------------
-
-_COLUMNS: Final = ", ".join(Webhook.__struct_fields__)
-"""What may be shown of a webhook."""
-
-
-def _reachable(key_id: str, manages_keys: str) -> str:
-    """Write the condition that a webhook belongs to a key, or that the key may manage it.
-
-    A key that manages keys reaches the webhooks of keys that have ended. Otherwise nobody could see
-    or delete those.
-    """
-    ended = f"EXISTS (SELECT FROM keys AS k WHERE k.id = key_id AND NOT ({KEY_WORKS}))"
-    return f"(key_id = {key_id} OR {manages_keys}::boolean AND {ended})"
+def _own(request: Request) -> dict[str, str | None]:
+    """Give the parameters that name a webhook of the caller's key: another key's does not exist."""
+    return {"id": record_id(request), "key_id": caller(request).key_id}
 
 
-def _statement(text: str) -> str:
-    return compose(text, columns=_COLUMNS, reachable=_reachable(":key_id", ":manages_keys"))
-
-
-# `page` numbers its parameters: the cursor's two values, the limit, then these two.
-_LIST: Final = compose(
-    """
-    SELECT {columns} FROM webhooks
-    WHERE ($1::text IS NULL OR (created_at, id) < ($1::text::timestamptz, $2::text::uuid))
-        AND {reachable}
-    ORDER BY created_at DESC, id DESC
-    LIMIT $3""",
-    columns=_COLUMNS,
-    reachable=_reachable("$4", "$5"),
-)
-_LIST_DELIVERIES: Final = """
-    SELECT id, message_id, event, record_type, record_id, version, seq, attempt, at, milliseconds,
-           status, error
-    FROM webhook_deliveries
-    WHERE webhook_id = $3 AND ($1::bigint IS NULL OR id < $1)
-    ORDER BY id DESC
-    LIMIT $2"""
-_GET: Final = _statement("SELECT {columns} FROM webhooks WHERE id = :id AND {reachable}")
-# Without the lock, two requests at once would both count the webhooks that were there before.
-_LOCK_KEY: Final = "SELECT FROM keys WHERE id = :key_id FOR NO KEY UPDATE"
-_CREATE: Final = _statement("""
-    INSERT INTO webhooks (id, key_id, url, description, types, secret, epoch, seq, tag)
-    SELECT :id, :key_id, :url, :description, :types, :secret, :epoch, :seq, :tag
-    WHERE (SELECT count(*) FROM webhooks WHERE key_id = :key_id) < :limit
-    RETURNING {columns}, audited(:actor::text[], 'webhook', id::text, 'created')""")
-# With `anew`, the next attempt is made at once: the receiver was repaired or has moved.
-_UPDATE: Final = _statement("""
-    UPDATE webhooks
-    SET url = coalesce(:url, url),
-        description = CASE WHEN :describes THEN :description ELSE description END,
-        types = coalesce(:types, types),
-        status = CASE :paused::boolean
-            WHEN true THEN 'paused'
-            WHEN false THEN 'active'
-            ELSE status
-        END,
-        paused_reason = CASE :paused::boolean
-            WHEN true THEN coalesce(paused_reason, 'requested')
-            WHEN false THEN NULL
-            ELSE paused_reason
-        END,
-        attempts = CASE WHEN :anew THEN 0 ELSE attempts END,
-        failing_since = CASE WHEN :anew THEN NULL ELSE failing_since END,
-        next_attempt_at = CASE WHEN :anew THEN NULL ELSE next_attempt_at END,
-        updated_at = clock_timestamp()
-    WHERE id = :id AND key_id = :key_id
-    RETURNING {columns}, audited(:actor::text[], 'webhook', id::text, 'updated')""")
-_DELETE: Final = _statement("""
-    DELETE FROM webhooks WHERE id = :id AND {reachable}
-    RETURNING audited(:actor::text[], 'webhook', id::text, 'deleted')""")
-_ROTATE: Final = _statement("""
-    UPDATE webhooks
-    SET secret = :secret, previous_secret = secret,
-        previous_until = clock_timestamp() + make_interval(secs => :overlap_seconds),
-        updated_at = clock_timestamp()
-    WHERE id = :id AND key_id = :key_id
-    RETURNING {columns}, audited(:actor::text[], 'webhook', id::text, 'rotated')""")
-_REPLAY: Final = _statement("""
-    UPDATE webhooks
-    SET epoch = :epoch, seq = :seq, tag = :tag, attempts = 0, failing_since = NULL,
-        next_attempt_at = NULL, updated_at = clock_timestamp()
-    WHERE id = :id AND key_id = :key_id
-    RETURNING {columns}, audited(:actor::text[], 'webhook', id::text, 'replayed')""")
-_TEST: Final = """
-    UPDATE webhooks SET test_message_id = coalesce(test_message_id, :message_id)
-    WHERE id = :id AND key_id = :key_id
-    RETURNING test_message_id"""
-
-
-# --- handlers --------------------------------------------------------------------------------
-
-
-class _Own(NamedTuple):
-    """A webhook by its id, and the key that it must belong to: another key's does not exist."""
-
-    id: str
-    key_id: str | None
-
-
-class _Reachable(NamedTuple):
-    """A webhook by its id, and the key by which it must be reachable."""
-
-    id: str
-    key_id: str | None
-    manages_keys: bool
-
-
-def _own(request: Request) -> _Own:
-    return _Own(record_id(request), caller(request).key_id)
-
-
-def _reached_by(request: Request) -> _Reachable:
-    return _Reachable(*_own(request), caller(request).may(Scope.KEYS))
+def _reach(request: Request) -> dict[str, Any]:
+    """Give the parameters that tell which webhooks the caller may see and delete."""
+    who = caller(request)
+    return {"key_id": who.key_id, "manages_keys": who.may(Scope.KEYS)}
 
 
 def _shown(row: Row | None) -> dict[str, Any]:
@@ -207,10 +102,9 @@ def _check_target(request: Request, url: str) -> None:
 )
 async def list_webhooks(request: Request) -> Answer:
     """List webhooks."""
-    who = caller(request)
-    sort_key = (("created_at", Instant), ("id", Id))
-    reach = [who.key_id, who.may(Scope.KEYS)]
-    return await page(request, f"webhooks {who.key_id}", _LIST, sort_key, values=lambda _: reach)
+    reach = _reach(request)
+    name, sort_key = f"webhooks {reach['key_id']}", (("created_at", Instant), ("id", Id))
+    return await list_rows(request, name, statements.LIST, sort_key, **reach)
 
 
 @post(
@@ -227,7 +121,7 @@ async def create_webhook(request: Request) -> Answer:
         raise forbidden(Scope.READ)
     place = await positions.since(feed_of(request), positions.NOW, who, ())
     query = render(
-        _CREATE,
+        statements.CREATE,
         id=new_id(),
         key_id=who.key_id,
         url=sent.url,
@@ -239,7 +133,7 @@ async def create_webhook(request: Request) -> Answer:
         **place._asdict(),
     )
     async with context(request).database.connection() as connection, connection.transaction():
-        await connection.execute(*render(_LOCK_KEY, key_id=who.key_id))
+        await connection.execute(*render(statements.LOCK_KEY, key_id=who.key_id))
         row = await connection.fetchrow(*query)
     if row is None:
         raise Problem(TOO_MANY, f"A key has at most {MAX_WEBHOOKS} webhooks.")
@@ -254,7 +148,7 @@ async def create_webhook(request: Request) -> Answer:
 )
 async def get_webhook(request: Request) -> Answer:
     """Get a webhook."""
-    query = render(_GET, **_reached_by(request)._asdict())
+    query = render(statements.GET, id=record_id(request), **_reach(request))
     read_query(request.scope["query_string"], {})
     return Answer(encoded(_shown(await context(request).database.fetchrow(*query))))
 
@@ -272,8 +166,8 @@ async def update_webhook(request: Request) -> Answer:
     if url is not None:
         _check_target(request, url)
     query = render(
-        _UPDATE,
-        **own._asdict(),
+        statements.UPDATE,
+        **own,
         url=url,
         describes=sent.description is not UNSET,
         description=None if sent.description is UNSET else sent.description,
@@ -298,7 +192,8 @@ def _names(types: Sequence[RecordType]) -> list[str]:
 )
 async def delete_webhook(request: Request) -> Answer:
     """Delete a webhook."""
-    query = render(_DELETE, **_reached_by(request)._asdict(), actor=author(request).actor)
+    identity, actor = record_id(request), author(request).actor
+    query = render(statements.DELETE, id=identity, actor=actor, **_reach(request))
     read_query(request.scope["query_string"], {})
     refuse_idempotency_key(request)
     if not await context(request).database.fetchrow(*query):
@@ -318,8 +213,8 @@ async def rotate_webhook_secret(request: Request) -> Answer:
     sent = await read_part(request, WebhookRotate)
     secret = new_secret()
     query = render(
-        _ROTATE,
-        **own._asdict(),
+        statements.ROTATE,
+        **own,
         secret=secret,
         overlap_seconds=float(sent.overlap_seconds),
         actor=author(request).actor,
@@ -339,7 +234,7 @@ async def replay_webhook(request: Request) -> Answer:
     own = _own(request)
     sent, body = await read_keyed_part(request, WebhookReplay)
     place = await _place(request, sent.since)
-    query = render(_REPLAY, **own._asdict(), **place._asdict(), actor=author(request).actor)
+    query = render(statements.REPLAY, **own, **place._asdict(), actor=author(request).actor)
 
     async def work(connection: Connection) -> Answer:
         return Answer(encoded(_shown(await connection.fetchrow(*query))))
@@ -351,8 +246,8 @@ async def _place(request: Request, since: str) -> Position:
     """Find a place in the feed; raise `resync-required` for a place in another feed."""
     feed = feed_of(request)
     try:
-        # No types are checked: if the cursor's reader saw less, nothing is missed, because all
-        # changes behind it are sent anew.
+        # No types are named, so that any cursor is taken. All changes behind it are sent anew, and
+        # the receiver misses nothing.
         place = await positions.since(feed, since, caller(request), ())
     except Problem as problem:
         if problem.kind not in (INVALID_CURSOR, CURSOR_MISMATCH):
@@ -373,7 +268,7 @@ async def test_webhook(request: Request) -> Answer:
     """Have a test sent."""
     own = _own(request)
     read_query(request.scope["query_string"], {})
-    query = render(_TEST, **own._asdict(), message_id=message_id("test", new_id()))
+    query = render(statements.TEST, **own, message_id=message_id("test", new_id()))
 
     async def work(connection: Connection) -> Answer:
         row = await connection.fetchrow(*query)
@@ -391,10 +286,12 @@ async def test_webhook(request: Request) -> Answer:
 )
 async def list_webhook_deliveries(request: Request) -> Answer:
     """List what was delivered."""
-    webhook = _reached_by(request)
-    _shown(await context(request).database.fetchrow(*render(_GET, **webhook._asdict())))
-    name, sort_key = f"deliveries {webhook.id}", (("id", int),)
-    return await page(request, name, _LIST_DELIVERIES, sort_key, values=lambda _: [webhook.id])
+    identity = record_id(request)
+    query = render(statements.GET, id=identity, **_reach(request))
+    _shown(await context(request).database.fetchrow(*query))
+    name, sort_key = f"deliveries {identity}", (("id", int),)
+    statement = statements.LIST_DELIVERIES
+    return await list_rows(request, name, statement, sort_key, webhook_id=identity)
 
 
 webhook_handlers = [

@@ -2,7 +2,8 @@
 
 A process takes a lease of each webhook that has something to be sent. Each statement about a
 webhook names the lease, so that a process whose lease has passed to another process changes
-nothing. It also names the place in the feed from which was sent, so that it does not undo a replay.
+nothing. It also names the webhook's place in the feed, as the process knows it, so that it does not
+undo a replay.
 """
 
 from __future__ import annotations
@@ -326,7 +327,7 @@ class Leases:
 
 
 def _place(endpoint: Endpoint) -> dict[str, Any]:
-    """Give the parameters of the place from which was sent."""
+    """Give the parameters of the webhook's place in the feed, as this process knows it."""
     epoch, seq, tag = endpoint.position
     return {"from_epoch": epoch, "from_seq": seq, "from_tag": tag}
 

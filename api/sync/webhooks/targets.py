@@ -19,7 +19,6 @@ from typing import Final, NamedTuple
 import httpcore
 
 from api.sync.webhooks.addresses import (
-    DEFAULT_PORTS,
     Address,
     Network,
     TargetRefused,
@@ -152,7 +151,7 @@ class Targets:
         """Send a message once; raise `TimeoutError` if no answer comes in time."""
         target = parse_url(url)
         pool = await self._pool(target.scheme)
-        answered = None
+        answer = None
         try:
             async with (
                 asyncio.timeout(seconds),
@@ -164,15 +163,15 @@ class Targets:
                     extensions={"timeout": {"connect": _CONNECT_SECONDS}},
                 ) as response,
             ):
-                answered = TargetAnswer(response.status, _retry_after(response.headers))
+                answer = TargetAnswer(response.status, _retry_after(response.headers))
                 await _drop(response)
         except NETWORK_ERRORS as error:
-            if answered is None:  # otherwise the answer is known, and its body does not matter
+            if answer is None:  # otherwise the answer is known, and its body does not matter
                 if isinstance(error, httpcore.ConnectTimeout):
                     raise httpcore.ConnectTimeout(_SLOW_CONNECT) from None
                 raise
-        assert answered is not None  # noqa: S101 - for the type checker
-        return answered
+        assert answer is not None  # noqa: S101 - for the type checker
+        return answer
 
     async def _pool(self, scheme: str) -> httpcore.AsyncConnectionPool:
         """Give the connections for a scheme; the first HTTPS target loads the trusted certificates.

@@ -1,7 +1,7 @@
-"""Where a mirror keeps its copy: in a Postgres, or in an SQLite file.
+"""Copies: where a mirror keeps its records, in a Postgres database or in an SQLite file.
 
-The cursor stands beside the records and changes in the same transactions, so each change is applied
-exactly once, wherever the process is killed.
+The cursor is stored beside the records and written in the same transactions, so that each change is
+applied exactly once, even if the process is killed.
 """
 
 from __future__ import annotations
@@ -19,42 +19,34 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import asyncpg
 
-_FAILED: Final = 1
-_DATABASE: Final = 3
+from api.core.sql import render, rendered
+from api.sync.mirror.errors import NO_DATABASE, USAGE, MirrorError
+
 PATIENCE: Final = 2.0
-"""How many seconds one who was killed may take to let go of the copy."""
+"""How many seconds a mirror that was killed may take to release the copy."""
 _PAUSE: Final = 0.05
 
 
-class MirrorError(Exception):
-    """The mirror cannot go on; says why in a sentence, and with which exit code."""
-
-    def __init__(self, message: str, code: int = _FAILED) -> None:
-        """Say why."""
-        super().__init__(message)
-        self.code = code
-
-
 class Phase(StrEnum):
-    """What a mirror is at."""
+    """What a mirror is doing."""
 
     COPYING = "copying"
     FOLLOWING = "following"
 
 
 class State(NamedTuple):
-    """How far a copy is; stored with it."""
+    """How far a copy is; it is stored with the copy."""
 
     source: str
-    types: str  # of the records, with commas; "" for all
-    reader: str  # whose key it is for, by its public id; "" without a key
+    types: str  # the record types, separated by commas; "" for all
+    reader: str  # the public id of the key that it was made with; "" without a key
     cursor: str
-    generation: int  # which export: rows of an older one are not in the source any more
+    generation: int  # the number of the export: rows of an older one are gone from the source
     phase: Phase
 
 
 class Row(NamedTuple):
-    """A record as it is to be kept; to be dropped, if `doc` is null."""
+    """A record to keep, or to drop if `doc` is null."""
 
     type: str
     id: str
@@ -63,19 +55,19 @@ class Row(NamedTuple):
 
 
 class Copy(Protocol):
-    """A copy that nobody else writes to. Each call is one transaction."""
+    """A copy that no other mirror writes to. Each call is one transaction."""
 
     async def state(self) -> State | None:
-        """Read how far the copy is; null for a new one."""
+        """Read how far the copy is; null for a new copy."""
 
     async def begin(self, state: State) -> None:
-        """Begin with an export."""
+        """Begin to copy an export."""
 
     async def keep(self, rows: Sequence[Row], generation: int) -> None:
-        """Keep records of an export."""
+        """Store records of an export."""
 
     async def finish(self, state: State) -> None:
-        """Drop what is of an older generation, and follow from now on."""
+        """Drop records of older generations, and store that the export is complete."""
 
     async def apply(self, rows: Sequence[Row], state: State) -> None:
         """Apply changes, and store the cursor behind them."""
@@ -104,22 +96,23 @@ _TABLES: Final = (
     )
     """,
 )
+# SQLite takes the named parameters as they are.
 _STATE: Final = "SELECT source, types, reader, cursor, generation, phase FROM mirror_state"
 _STORE: Final = """
     INSERT INTO mirror_state (one, source, types, reader, cursor, generation, phase)
-    VALUES (1, $1, $2, $3, $4, $5, $6)
+    VALUES (1, :source, :types, :reader, :cursor, :generation, :phase)
     ON CONFLICT (one) DO UPDATE
     SET source = excluded.source, types = excluded.types, reader = excluded.reader,
         cursor = excluded.cursor, generation = excluded.generation, phase = excluded.phase"""
-# Of an older generation a higher version counts for nothing: the source may have been restored.
+# A higher version of an older generation is replaced too: the source may have been restored.
 _KEEP: Final = """
     INSERT INTO mirror_records AS r (type, id, version, doc, generation)
-    VALUES ($1, $2, $3, $4, $5)
+    VALUES (:type, :id, :version, :doc, :generation)
     ON CONFLICT (type, id) DO UPDATE
     SET version = excluded.version, doc = excluded.doc, generation = excluded.generation
     WHERE r.generation < excluded.generation OR r.version < excluded.version"""
-_DROP: Final = "DELETE FROM mirror_records WHERE type = $1 AND id = $2 AND version <= $3"
-_SWEEP: Final = "DELETE FROM mirror_records WHERE generation < $1"
+_DROP: Final = "DELETE FROM mirror_records WHERE type = :type AND id = :id AND version <= :version"
+_SWEEP: Final = "DELETE FROM mirror_records WHERE generation < :generation"
 
 
 def _state(row: Sequence[Any] | None) -> State | None:
@@ -129,50 +122,56 @@ def _state(row: Sequence[Any] | None) -> State | None:
     return State(source, types, reader, cursor, generation, Phase(phase))
 
 
-def _last(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """Leave of each record's changes the last one; tell what to keep from what to drop."""
+def _last_changes(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """Take the last change of each record; give the rows to keep and the rows to drop."""
     last = {(row.type, row.id): row for row in rows}
     kept = [row for row in last.values() if row.doc is not None]
     return kept, [row for row in last.values() if row.doc is None]
 
 
+def _of_generation(rows: Sequence[Row], generation: int) -> list[dict[str, Any]]:
+    """Give the parameters with which rows of a generation are stored."""
+    return [row._asdict() | {"generation": generation} for row in rows]
+
+
 @asynccontextmanager
-async def opened(target: str) -> AsyncIterator[Copy]:
-    """Open a copy by its Postgres URL or its path, for nobody else to write to."""
+async def open_copy(target: str) -> AsyncIterator[Copy]:
+    """Open the copy at a Postgres URL or a path, and lock it against other mirrors."""
     if re.match(r"postgres(ql)?://", target):
-        with _told(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        with _errors_named(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             async with _in_postgres(target) as copy:
                 yield copy
         return
     if "://" in target:
-        raise MirrorError("A copy goes to postgresql://… or into a file.", 2)
-    with _told(sqlite3.Error, OSError):
+        raise MirrorError("The target must be a postgresql:// URL or the path of a file.", USAGE)
+    with _errors_named(sqlite3.Error, OSError):
         async with _in_file(Path(target)) as copy:
             yield copy
 
 
 @contextmanager
-def _told(*errors: type[Exception]) -> Iterator[None]:
-    """Say in a sentence that the copy is out of reach."""
+def _errors_named(*errors: type[Exception]) -> Iterator[None]:
+    """Turn errors of the target into a sentence."""
     try:
         yield
     except errors as error:
         kind = type(error).__name__
-        raise MirrorError(f"The copy cannot be written: {kind}: {error}", _DATABASE) from error
+        raise MirrorError(f"The copy cannot be written: {kind}: {error}", NO_DATABASE) from error
 
 
-async def _hold(locked: Callable[[], Awaitable[bool]], what: str) -> None:
-    """Take the lock on a copy; refuse to write to one that another holds."""
+async def _lock(try_lock: Callable[[], Awaitable[bool]], name: str) -> None:
+    """Take the lock of a copy; raise an error if another mirror holds it."""
     deadline = asyncio.get_running_loop().time() + PATIENCE
-    while not await locked():
+    while not await try_lock():
         if asyncio.get_running_loop().time() > deadline:
-            raise MirrorError(f"Another mirror writes to {what}; stop that one first.")
+            raise MirrorError(f"Another mirror writes to {name}; stop that mirror first.")
         await asyncio.sleep(_PAUSE)
 
 
 # --- Postgres ------------------------------------------------------------------------------------
 
-_MAKING: Final = 0x6D6972726F72  # so that two who make the tables at once do so one by one
+# Two mirrors that make the tables at once take turns.
+_LOCK_TABLES: Final = "SELECT pg_advisory_xact_lock(120299659095922)"
 _LOCK: Final = "SELECT pg_try_advisory_lock(1835627378, 'mirror_state'::regclass::oid::integer)"
 
 
@@ -183,21 +182,21 @@ async def _in_postgres(url: str) -> AsyncIterator[Copy]:
     )
     try:
         async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", _MAKING)
+            await connection.execute(_LOCK_TABLES)
             for statement in _TABLES:
                 await connection.execute(statement)
 
-        async def locked() -> bool:
+        async def try_lock() -> bool:
             return bool(await connection.fetchval(_LOCK))
 
-        await _hold(locked, "this database")
+        await _lock(try_lock, "this database")
         yield PostgresCopy(connection)
     finally:
         await connection.close()
 
 
 class PostgresCopy:
-    """A copy in a Postgres; the session holds a lock on it."""
+    """A copy in a Postgres database, locked by the session."""
 
     def __init__(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
         """Take a connection that holds the lock."""
@@ -205,31 +204,35 @@ class PostgresCopy:
 
     async def state(self) -> State | None:
         """Read how far the copy is."""
-        row = await self._connection.fetchrow(_STATE)
+        row = await self._connection.fetchrow(*render(_STATE))
         return _state(None if row is None else tuple(row))
 
     async def begin(self, state: State) -> None:
-        """Begin with an export."""
-        await self._connection.execute(_STORE, *state)
+        """Begin to copy an export."""
+        await self._connection.execute(*render(_STORE, **state._asdict()))
 
     async def keep(self, rows: Sequence[Row], generation: int) -> None:
-        """Keep records of an export."""
+        """Store records of an export."""
         async with self._connection.transaction():
-            await self._connection.executemany(_KEEP, [(*row, generation) for row in rows])
+            await self._execute_many(_KEEP, _of_generation(rows, generation))
 
     async def finish(self, state: State) -> None:
-        """Drop what is of an older generation, and follow from now on."""
+        """Drop records of older generations, and store that the export is complete."""
         async with self._connection.transaction():
-            await self._connection.execute(_SWEEP, state.generation)
-            await self._connection.execute(_STORE, *state)
+            await self._connection.execute(*render(_SWEEP, generation=state.generation))
+            await self._connection.execute(*render(_STORE, **state._asdict()))
 
     async def apply(self, rows: Sequence[Row], state: State) -> None:
         """Apply changes, and store the cursor behind them."""
-        kept, dropped = _last(rows)
+        kept, dropped = _last_changes(rows)
         async with self._connection.transaction():
-            await self._connection.executemany(_KEEP, [(*row, state.generation) for row in kept])
-            await self._connection.executemany(_DROP, [row[:3] for row in dropped])
-            await self._connection.execute(_STORE, *state)
+            await self._execute_many(_KEEP, _of_generation(kept, state.generation))
+            await self._execute_many(_DROP, [row._asdict() for row in dropped])
+            await self._connection.execute(*render(_STORE, **state._asdict()))
+
+    async def _execute_many(self, statement: str, rows: Sequence[dict[str, Any]]) -> None:
+        text, names = rendered(statement)
+        await self._connection.executemany(text, [[row[name] for name in names] for row in rows])
 
 
 # --- SQLite --------------------------------------------------------------------------------------
@@ -239,11 +242,11 @@ class PostgresCopy:
 async def _in_file(path: Path) -> AsyncIterator[Copy]:
     lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        await _hold(lambda: _flocked(lock), str(path))
+        await _lock(lambda: _try_flock(lock), str(path))
         connection = sqlite3.connect(path, timeout=60, isolation_level=None)
         try:
-            # Others read while it is written. A power failure may take the last transactions,
-            # whole ones: they are then applied again, from the cursor that is left.
+            # Others may read while it is written. A power failure may undo the last transactions,
+            # each as a whole: they are applied again, from the cursor that is left.
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             for statement in _TABLES:
@@ -252,10 +255,10 @@ async def _in_file(path: Path) -> AsyncIterator[Copy]:
         finally:
             connection.close()
     finally:
-        os.close(lock)  # the file stays: were it removed, two could hold it
+        os.close(lock)  # the file stays: if it were removed, two mirrors could hold it
 
 
-async def _flocked(descriptor: int) -> bool:
+async def _try_flock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -263,13 +266,8 @@ async def _flocked(descriptor: int) -> bool:
     return True
 
 
-def _numbered(statement: str) -> str:
-    """Write a statement's parameters as SQLite numbers them."""
-    return re.sub(r"\$(\d)", r"?\1", statement)
-
-
 class FileCopy:
-    """A copy in an SQLite file; a lock is held on a file beside it."""
+    """A copy in an SQLite file, locked by a file beside it."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Take an open file."""
@@ -286,25 +284,25 @@ class FileCopy:
         return _state(self._connection.execute(_STATE).fetchone())
 
     async def begin(self, state: State) -> None:
-        """Begin with an export."""
+        """Begin to copy an export."""
         with self._transaction() as connection:
-            connection.execute(_numbered(_STORE), state)
+            connection.execute(_STORE, state._asdict())
 
     async def keep(self, rows: Sequence[Row], generation: int) -> None:
-        """Keep records of an export."""
+        """Store records of an export."""
         with self._transaction() as connection:
-            connection.executemany(_numbered(_KEEP), [(*row, generation) for row in rows])
+            connection.executemany(_KEEP, _of_generation(rows, generation))
 
     async def finish(self, state: State) -> None:
-        """Drop what is of an older generation, and follow from now on."""
+        """Drop records of older generations, and store that the export is complete."""
         with self._transaction() as connection:
-            connection.execute(_numbered(_SWEEP), (state.generation,))
-            connection.execute(_numbered(_STORE), state)
+            connection.execute(_SWEEP, {"generation": state.generation})
+            connection.execute(_STORE, state._asdict())
 
     async def apply(self, rows: Sequence[Row], state: State) -> None:
         """Apply changes, and store the cursor behind them."""
-        kept, dropped = _last(rows)
+        kept, dropped = _last_changes(rows)
         with self._transaction() as connection:
-            connection.executemany(_numbered(_KEEP), [(*row, state.generation) for row in kept])
-            connection.executemany(_numbered(_DROP), [row[:3] for row in dropped])
-            connection.execute(_numbered(_STORE), state)
+            connection.executemany(_KEEP, _of_generation(kept, state.generation))
+            connection.executemany(_DROP, [row._asdict() for row in dropped])
+            connection.execute(_STORE, state._asdict())

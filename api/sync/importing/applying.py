@@ -1,0 +1,186 @@
+"""Applying: batches of lines are written, each in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import asyncpg
+
+from api.core.errors import Problem, contended, from_database, unavailable
+from api.core.resource import Resource
+from api.core.sql import render
+from api.core.writing.store import (
+    DELETE_MANY,
+    INSERT,
+    UPDATE,
+    has_consequence,
+    is_external_id,
+    is_own_id,
+    rows_of,
+    still_referenced,
+    write_consequence,
+)
+from api.records.nouns import RESOURCES
+from api.sync.importing.batches import NumberedLine, gather_batches
+from api.sync.importing.lines import Entry
+from api.sync.importing.results import Done, refusal, success
+from api.sync.importing.settling import (
+    PendingDeletion,
+    PendingWrite,
+    find_current,
+    look_up_batch,
+    settle_line,
+)
+from api.sync.importing.spool import Spool
+from api.sync.importing.state import ImportRun
+from schemas.vocabularies import ImportOp, RecordType
+
+_TRIES: Final = 5
+
+
+class _Moved(Exception):  # noqa: N818 - it is no error
+    """A record changed between the look-up and the write."""
+
+
+_RETRIED: Final = (
+    asyncpg.UniqueViolationError,
+    asyncpg.ForeignKeyViolationError,
+    asyncpg.DeadlockDetectedError,
+    _Moved,
+)
+
+
+async def apply_lines(run: ImportRun, lines: Iterable[NumberedLine]) -> None:
+    """Read lines, apply them in batches, and keep their results."""
+    run.results.append(results := Spool())
+    async for batch in gather_batches(run, lines):
+        for done in await _apply(run, batch):
+            results.add((done.counted_as, done.result))
+            if run.atomic and (done.forward or done.deleted):
+                references = [(r.path, r.to, r.id) for r in done.forward]
+                run.put_off.add((done.result, references, done.deleted))
+
+
+async def _apply(run: ImportRun, batch: Sequence[Entry]) -> list[Done]:
+    """Write a batch in one transaction; if that fails, write line by line."""
+    if (problem := await run.find_withdrawal()) is not None:
+        return [refusal(entry, problem) for entry in batch]
+    for _ in range(_TRIES):
+        try:
+            async with run.batch_transaction(deletes=_deletes(batch)):
+                return await _write(run, batch)
+        except _RETRIED as error:
+            if len(batch) > 1:
+                return [done for entry in batch for done in await _apply(run, [entry])]
+            if isinstance(error, asyncpg.UniqueViolationError):
+                if _record_was_created(error, batch[0]):
+                    continue
+                return [refusal(batch[0], from_database(error) or unavailable(""))]
+            deletes = isinstance(error, asyncpg.ForeignKeyViolationError) and _deletes(batch)
+            if deletes and (problem := await _find_referrers(run, batch[0])):
+                return [refusal(batch[0], problem)]
+    return [refusal(batch[0], contended())]
+
+
+def _record_was_created(error: asyncpg.UniqueViolationError, entry: Entry) -> bool:
+    """Tell whether another writer created the line's record: the next look-up finds it."""
+    line = entry.line
+    if line is None:
+        return False
+    if line.id is not None:
+        return is_own_id(error, RESOURCES[line.type])
+    name = line.external_id
+    return name is not None and is_external_id(error, (name.namespace, name.value))
+
+
+def _deletes(batch: Sequence[Entry]) -> bool:
+    return any(e.line is not None and e.line.op is ImportOp.DELETE for e in batch)
+
+
+async def _write(run: ImportRun, batch: Sequence[Entry]) -> list[Done]:
+    """Look up, settle and store a batch; give the results in the order of the lines."""
+    found_by_type = await look_up_batch(run, batch)
+    done: dict[int, Done] = {}
+    writes: dict[RecordType, list[PendingWrite]] = {each: [] for each in RESOURCES}
+    deletions: dict[RecordType, list[PendingDeletion]] = {each: [] for each in RESOURCES}
+    for entry in batch:
+        settled = settle_line(run, entry, found_by_type)
+        if isinstance(settled, Done):
+            done[entry.number] = settled
+        elif isinstance(settled, PendingWrite):
+            writes[entry.known_line.type].append(settled)
+        else:
+            deletions[entry.known_line.type].append(settled)
+    for record_type, listed in writes.items():
+        done |= await _store(run, RESOURCES[record_type], listed)
+    for record_type, ending in deletions.items():
+        done |= await _delete(run, RESOURCES[record_type], ending)
+    return [done[entry.number] for entry in batch]
+
+
+async def _store(
+    run: ImportRun, resource: Resource, writes: Sequence[PendingWrite]
+) -> dict[int, Done]:
+    """Write the records of one type, with at most one INSERT and one UPDATE."""
+    return {
+        **await _execute(run, resource, INSERT, [w for w in writes if w.current is None]),
+        **await _execute(run, resource, UPDATE, [w for w in writes if w.current is not None]),
+    }
+
+
+async def _execute(
+    run: ImportRun, resource: Resource, statement: str, writes: Sequence[PendingWrite]
+) -> dict[int, Done]:
+    """Write records of one type with one statement, and what follows from them."""
+    if not writes:
+        return {}
+    rows = rows_of((w.id, w.current.version if w.current else None, w.record) for w in writes)
+    query = render(resource.table.compose(statement), rows=rows, actor=run.author.actor)
+    versions = {str(row["id"]): row["version"] for row in await run.connection.fetch(*query)}
+    for _, identity, current, record, _ in writes:
+        if current is not None and has_consequence(resource, current, record):
+            version = versions.get(identity, current.version)
+            await write_consequence(run.connection, run.author, resource, current, record, version)
+    if len(versions) < len(writes):
+        raise _Moved
+    done = {}
+    for write in writes:
+        counted_as, status = ("created", 201) if write.current is None else ("updated", 200)
+        result = success(write.entry, counted_as, status, write.id, versions[write.id])
+        done[write.entry.number] = result._replace(forward=write.forward)
+    return done
+
+
+async def _delete(
+    run: ImportRun, resource: Resource, deletions: Sequence[PendingDeletion]
+) -> dict[int, Done]:
+    """Delete records of one type."""
+    if not deletions:
+        return {}
+    query = render(
+        resource.table.compose(DELETE_MANY),
+        ids=[current.id for _, current in deletions],
+        versions=[current.version for _, current in deletions],
+        actor=run.author.actor,
+    )
+    versions = {str(row["id"]): row["version"] for row in await run.connection.fetch(*query)}
+    if len(versions) < len(deletions):
+        raise _Moved
+    return {
+        entry.number: success(entry, "deleted", 200, current.id, versions[current.id])._replace(
+            deleted=current.id
+        )
+        for entry, current in deletions
+    }
+
+
+async def _find_referrers(run: ImportRun, entry: Entry) -> Problem | None:
+    """Give the problem that names who refers to the record that a line deletes."""
+    line = entry.known_line
+    resource = RESOURCES[line.type]
+    found_by_type = await look_up_batch(run, [entry])
+    current = find_current(resource, line, found_by_type[line.type])
+    if current is None:
+        return None
+    return await still_referenced(run.connection, run.author, resource, current.id)

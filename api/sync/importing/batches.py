@@ -1,0 +1,100 @@
+"""Batches: lines are gathered so that a few statements write many records."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from api.records.nouns import RESOURCES
+from api.sync.importing.lines import Entry, read_line, record_names
+from api.sync.importing.spool import JSON_SPACE, Spool
+from api.sync.importing.state import ImportRun
+from schemas.vocabularies import ImportOp, RecordType
+
+NumberedLine = tuple[int, bytes | None]
+"""A line's number, from 1, and its bytes; null for a line that is too long."""
+
+MAX_LINES: Final = 500
+MAX_BYTES: Final = 8_388_608
+_BREATHE_EVERY: Final = 25
+"""After how many lines other work of the process gets its turn."""
+
+
+async def gather_batches(
+    run: ImportRun, lines: Iterable[NumberedLine]
+) -> AsyncIterator[list[Entry]]:
+    """Gather lines that can be written together: with the same op, and no record twice."""
+    batch: list[Entry] = []
+    names: set[tuple[str, ...]] = set()
+    size = 0
+    op = ImportOp.UPSERT
+    for number, raw in lines:
+        entry = read_line(run, number, raw)
+        if entry is None:
+            continue
+        own_names = record_names(entry.line)
+        other_op = entry.line is not None and entry.line.op is not op
+        full = len(batch) >= MAX_LINES or size >= MAX_BYTES
+        if batch and (full or other_op or not names.isdisjoint(own_names)):
+            yield batch
+            batch, names, size = [], set(), 0
+        batch.append(entry)
+        names.update(own_names)
+        size += entry.size
+        op = entry.line.op if entry.line is not None else op
+        if number % _BREATHE_EVERY == 0:
+            await asyncio.sleep(0)
+    if batch:
+        yield batch
+
+
+class LinesByType:
+    """Lines in a file for each record type, in the order in which types can be written.
+
+    A line without a known type comes first; it is refused when it is read in full.
+    """
+
+    def __init__(self) -> None:
+        """Start with empty files."""
+        self._spools: dict[RecordType | None, Spool] = {
+            record_type: Spool() for record_type in (None, *RESOURCES)
+        }
+
+    async def sort(self, lines: Iterable[NumberedLine]) -> None:
+        """Put each line into the file of its type."""
+        for count, (number, raw) in enumerate(lines):
+            record_type = None if raw is None else _type_of(raw)
+            text = b"" if raw is None else raw.strip(JSON_SPACE)
+            self._spools[record_type].file.write(b"%d %b\n" % (number, text))
+            if count % 1_000 == 0:
+                await asyncio.sleep(0)
+
+    def __iter__(self) -> Iterator[Iterator[NumberedLine]]:
+        """Give the lines of one type after another."""
+        return (_numbered_lines(spool) for spool in self._spools.values())
+
+    def close(self) -> None:
+        """Remove the files."""
+        for spool in self._spools.values():
+            spool.close()
+
+
+class _Typed(msgspec.Struct):
+    type: RecordType
+
+
+def _type_of(raw: bytes) -> RecordType | None:
+    try:
+        return msgspec.json.decode(raw, type=_Typed).type
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _numbered_lines(spool: Spool) -> Iterator[NumberedLine]:
+    spool.file.seek(0)
+    for line in spool.file:
+        number, _, raw = line.partition(b" ")
+        yield int(number), raw if raw.strip(JSON_SPACE) else None

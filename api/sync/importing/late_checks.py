@@ -1,0 +1,68 @@
+"""Late checks: what an atomic run can check only after its last line was applied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from api.core.errors import Problem, invalid_record
+from api.core.sql import render
+from api.core.writing.settle import unknown
+from api.core.writing.store import LIVE, still_referenced
+from api.records.nouns import RESOURCES
+from api.sync.importing.results import numbered_refusal
+from api.sync.importing.spool import Spool
+from api.sync.importing.state import ImportRun
+from schemas.base import Reference
+from schemas.vocabularies import RecordType
+
+
+async def check_put_off(run: ImportRun) -> bool:
+    """Check what was put off; tell whether any line of the atomic run is refused.
+
+    A line that is refused here gets a second result, which replaces its first one.
+    """
+    last = 0
+    for result, forward, deleted in run.put_off:
+        number, record_type = result["line"], RecordType[result["type"].upper()]
+        problem = await _find_problem(run, record_type, forward, deleted)
+        if problem is not None:
+            if number < last or not run.late_results:
+                run.late_results.append(Spool())
+            last = number
+            done = numbered_refusal(number, record_type, result["id"], problem)
+            run.late_results[-1].add((done.counted_as, done.result))
+    return bool(run.late_results) or any(
+        counted_as == "refused" for spool in run.results for counted_as, _ in spool
+    )
+
+
+async def _find_problem(
+    run: ImportRun, record_type: RecordType, forward: Sequence[Any], deleted: str | None
+) -> Problem | None:
+    """Find what is wrong with a line now that all lines are applied; null if nothing is."""
+    if forward:
+        references = [
+            Reference(tuple(path), RecordType[to.upper()], identity)
+            for path, to, identity in forward
+        ]
+        if missing := await _missing(run, references):
+            return invalid_record(unknown(reference) for reference in missing).under("/data")
+    elif deleted:
+        resource = RESOURCES[record_type]
+        return await still_referenced(run.connection, run.author, resource, deleted)
+    return None
+
+
+async def _missing(run: ImportRun, references: Sequence[Reference]) -> list[Reference]:
+    """List the references that name no live record that the caller sees."""
+    missing = []
+    for resource in RESOURCES.values():
+        named = [reference for reference in references if reference.to is resource.type]
+        if named:
+            ids = [reference.id for reference in named]
+            query = render(resource.table.compose(LIVE), run.author.caller, ids=ids)
+            rows = await run.connection.fetch(*query)
+            live = {str(row["id"]) for row in rows}
+            missing += [reference for reference in named if reference.id not in live]
+    return missing

@@ -1,0 +1,164 @@
+"""Import over HTTP: `POST /v1/import` writes many records, one for each line of JSON."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from litestar import post
+from litestar.types import Receive, Send
+from litestar.types import Scope as AsgiScope
+
+from api.core.errors import invalid_record
+from api.core.filters import Parameter, read_query
+from api.core.idempotency import derived_id
+from api.core.request import (
+    NDJSON,
+    Answer,
+    Request,
+    Stream,
+    author,
+    body_chunks,
+    context,
+    idempotency_key,
+    require_media_type,
+    still_admitted,
+)
+from api.document import Operation, refusals
+from api.sync.importing.runs import run_import
+from api.sync.importing.spool import Spool
+from schemas.base import ExternalId, Fault
+from schemas.examples import HEADERS
+from schemas.imports import ImportCounts, ImportLine, ImportResult, ImportTotals
+from schemas.vocabularies import RecordType, Scope
+
+ATOMIC = Parameter(
+    "atomic", bool, "Write all lines or none. Lines may then refer to later lines.", default=False
+)
+DRY_RUN = Parameter("dry_run", bool, "Check everything, and keep nothing.", default=False)
+_PARAMETERS = {parameter.name: parameter for parameter in (ATOMIC, DRY_RUN)}
+
+_REFUSED: Final = invalid_record([Fault(("data", "text"), "required", "`text` is needed.")])
+
+IMPORT_RECORDS = Operation(
+    tag="import",
+    description="""\
+Takes any number of lines. Each line is a JSON object that names one record to write or to delete. \
+Its `data` replaces the whole record, as `PUT` does. The answer has a line for each line sent, in \
+the same order, and a last line with the totals: an answer without it was cut off. A line that is \
+refused has a problem. The other lines are written all the same, unless the import is `atomic`.
+
+If each line names its record by `id` or `external_id`, you can send the same lines again, and \
+nothing changes. With an `Idempotency-Key` this also holds for lines that name no record: your API \
+key, the `Idempotency-Key` and the line's number then decide the record's id, and a line whose \
+record exists already leaves it as it is. So use an `Idempotency-Key` for one file only, and send \
+that file again unchanged: the lines of another file under the same key would be taken for the \
+lines of the first one.
+
+You can import the lines of an export as they are; its first and its last line get no result.
+
+If your key is withdrawn during the import, the records written so far stay, and each line after \
+that is refused with 401. An `atomic` import is then refused as a whole.""",
+    parameters=(ATOMIC, DRY_RUN),
+    header_parameters=("IdempotencyKeyOfLines",),
+    body=ImportLine,
+    body_type=NDJSON,
+    body_example=ImportLine(
+        type=RecordType.SOURCE,
+        external_id=ExternalId(namespace="example", value="nis"),
+        data={"kind": "government_body", "name": "National Intelligence Service"},
+    ),
+    told="JSON lines: a result for each line that was sent, then the totals.",
+    answer=(ImportResult, ImportTotals),
+    media_type=NDJSON,
+    example={
+        "result": (
+            "The result of a line",
+            ImportResult(
+                line=1,
+                status=201,
+                type=RecordType.SOURCE,
+                id="01938f7a-4c00-7000-8000-000000000001",
+                version=1,
+                changed=True,
+            ),
+        ),
+        "refused": (
+            "The result of a line that was refused",
+            ImportResult(
+                line=2,
+                status=422,
+                type=RecordType.CLAIM,
+                problem=_REFUSED.document("/v1/import", HEADERS["X-Request-Id"]),
+            ),
+        ),
+        "totals": (
+            "The last line",
+            ImportTotals(
+                totals=ImportCounts(lines=2, created=1, refused=1),
+                atomic=False,
+                dry_run=False,
+                committed=True,
+            ),
+        ),
+    },
+    refusals=(
+        refusals.BAD_LINES,
+        refusals.NOT_LINES,
+        refusals.REQUEST_TIMEOUT,
+        refusals.UNAVAILABLE,
+        refusals.STORAGE_FULL,
+    ),
+)
+
+
+@post(
+    "/v1/import",
+    operation_id="importRecords",
+    opt={"operation": IMPORT_RECORDS, "scopes": (Scope.IMPORT,)},
+    status_code=200,
+)
+async def import_records(request: Request) -> Answer:
+    """Write many records, one a line."""
+    key = idempotency_key(request)
+    given = read_query(request.scope["query_string"], _PARAMETERS)
+    require_media_type(request, [NDJSON])
+    who = author(request)
+    body = Spool()
+    try:
+        async for chunk in body_chunks(request):
+            body.file.write(chunk)
+        answer = await run_import(
+            context(request).database,
+            who,
+            body.file,
+            line_ids=None if key is None else partial(derived_id, who.caller.key_id or "", key),
+            check_admission=partial(still_admitted, request),
+            **given,
+        )
+    finally:
+        body.close()
+    return SpooledAnswer(answer)
+
+
+class SpooledAnswer(Stream):
+    """An answer that is in a file, because it may have any length."""
+
+    __slots__ = ("_spool",)
+
+    def __init__(self, spool: Spool) -> None:
+        """Take over a spool; it is closed when it was sent."""
+        super().__init__(NDJSON)
+        self._spool = spool
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Send the answer a piece at a time."""
+        try:
+            await send(
+                {"type": "http.response.start", "status": self.status, "headers": self.headers}
+            )
+            for chunk in self._spool.chunks():
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._spool.close()

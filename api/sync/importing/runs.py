@@ -1,0 +1,93 @@
+"""Runs: an import from its first line to its totals.
+
+The lines are in a file, and so are the results: an answer that is written while its request is
+still being read would block ordinary clients. No memory grows with the number of lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import closing, suppress
+from typing import BinaryIO
+
+import asyncpg
+import msgspec
+
+from api.core.db import Database
+from api.core.request import SERVICE, Author
+from api.sync.importing.applying import apply_lines
+from api.sync.importing.batches import LinesByType, NumberedLine
+from api.sync.importing.late_checks import check_put_off
+from api.sync.importing.results import write_answer
+from api.sync.importing.spool import Spool, numbered_lines
+from api.sync.importing.state import AdmissionCheck, ImportRun, LineIds
+from schemas.imports import ImportTotals
+
+
+async def load(database: Database, lines: Iterable[bytes], *, atomic: bool = False) -> ImportTotals:
+    """Write many records as the service itself, and give the totals."""
+    with closing(Spool()) as body:
+        for line in lines:
+            body.file.write(line.rstrip(b"\n") + b"\n")
+        with closing(await run_import(database, SERVICE, body.file, atomic=atomic)) as answer:
+            *_, totals = answer
+    return msgspec.convert(totals, ImportTotals)
+
+
+async def run_import(
+    database: Database,
+    author: Author,
+    body: BinaryIO,
+    *,
+    atomic: bool = False,
+    dry_run: bool = False,
+    line_ids: LineIds | None = None,
+    check_admission: AdmissionCheck | None = None,
+) -> Spool:
+    """Apply a file of lines, and give the file of results, with the totals last."""
+    limit = database.settings.article_body_bytes
+    async with database.connection() as connection:
+        run = ImportRun(
+            connection, author, database.settings, atomic, dry_run, line_ids, check_admission
+        )
+        try:
+            lines = numbered_lines(body, limit)
+            if atomic or dry_run:
+                committed = await _run_in_one_transaction(run, lines)
+            else:
+                await apply_lines(run, lines)
+                committed = True
+            return await write_answer(run, committed=committed)
+        finally:
+            run.close()
+
+
+async def _run_in_one_transaction(run: ImportRun, lines: Iterable[NumberedLine]) -> bool:
+    """Apply lines, and commit them all or none; tell which."""
+    transaction = run.connection.transaction()
+    await transaction.start()
+    committed = False
+    try:
+        await run.prepare()
+        if run.atomic:
+            await _apply_by_type(run, lines)
+            run.refused = await check_put_off(run)
+            await run.find_withdrawal()
+            committed = not run.refused and not run.dry_run
+        else:
+            await apply_lines(run, lines)
+        if committed:
+            await transaction.commit()
+    finally:
+        if not committed:
+            with suppress(asyncpg.InterfaceError):  # the commit itself failed
+                await transaction.rollback()
+    return committed
+
+
+async def _apply_by_type(run: ImportRun, lines: Iterable[NumberedLine]) -> None:
+    """Apply the lines of one record type after another, so that lines may refer to later lines."""
+    with closing(LinesByType()) as by_type:
+        await by_type.sort(lines)
+        for lines_of_type in by_type:
+            await apply_lines(run, lines_of_type)

@@ -1,0 +1,171 @@
+"""Settling: each line of a batch is compared with the database before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from api.core.errors import NOT_FOUND, PRECONDITION_FAILED, Problem, unavailable
+from api.core.request import etag, new_id
+from api.core.resource import Resource
+from api.core.writing.look_up import Current, Found, look_up
+from api.core.writing.settle import name_taken, settle, stored
+from api.records.nouns import RESOURCES
+from api.sync.importing.lines import Entry
+from api.sync.importing.results import Done, refusal, unchanged
+from api.sync.importing.state import ImportRun
+from schemas.base import Create, Reference
+from schemas.imports import ImportLine
+from schemas.vocabularies import ImportOp, RecordType
+
+
+class PendingWrite(NamedTuple):
+    """A record that a line asks to store."""
+
+    entry: Entry
+    id: str
+    current: Current | None
+    record: Create
+    forward: list[Reference]  # to records that are not known yet; checked at an atomic run's end
+
+
+class PendingDeletion(NamedTuple):
+    """A record that a line asks to delete."""
+
+    entry: Entry
+    current: Current
+
+
+Settled = Done | PendingWrite | PendingDeletion
+
+
+async def look_up_batch(run: ImportRun, batch: Sequence[Entry]) -> dict[RecordType, Found]:
+    """Look up what the lines of a batch name and refer to, with one statement a record type.
+
+    What is known about referred records is shared by all types, because a line may refer to a
+    record that an earlier line of the batch writes.
+    """
+    found_by_type: dict[RecordType, Found] = {}
+    shared = Found()
+    for record_type, resource in RESOURCES.items():
+        entries = [e for e in batch if e.line is not None and e.line.type is record_type]
+        found = Found()
+        if entries:
+            lines = [entry.known_line for entry in entries]
+            found = await look_up(
+                run.connection,
+                run.author,
+                resource,
+                [entry.draft.record for entry in entries if entry.draft is not None],
+                ids=[line.id for line in lines if line.id],
+                external=[
+                    (line.external_id.namespace, line.external_id.value)
+                    for line in lines
+                    if line.external_id is not None
+                ],
+            )
+        for target, versions in found.versions.items():
+            shared.versions[target].update(versions)
+        shared.texts.update(found.texts)
+        found_by_type[record_type] = Found(
+            found.current, found.hidden, shared.versions, shared.texts
+        )
+    return found_by_type
+
+
+def settle_line(run: ImportRun, entry: Entry, found_by_type: dict[RecordType, Found]) -> Settled:
+    """Find out what a line changes; if it changes nothing or is refused, give its result."""
+    if entry.line is None or entry.problem is not None:
+        return refusal(entry, entry.problem or unavailable(""))
+    resource, found = RESOURCES[entry.line.type], found_by_type[entry.line.type]
+    if entry.id_is_ours and (done := _created_before(entry, found)):
+        return done
+    try:
+        current = find_current(resource, entry.line, found)
+        if entry.draft is not None:
+            return _settle_write(run, resource, entry, current, found)
+        return _settle_deletion(entry, current)
+    except Problem as problem:
+        return refusal(entry, problem)
+
+
+def find_current(resource: Resource, line: ImportLine, found: Found) -> Current | None:
+    """Find the record that a line names, and check the line's `if_match` against it."""
+    current = found.current.get(line.id) if line.id is not None else None
+    by_external_id = line.id is None and line.external_id is not None
+    if by_external_id:
+        current = _with_external_id(resource, line, found.current.values())
+    if line.if_match is not None:
+        tag = etag(current.id, current.version) if current else None
+        if tag is None or line.if_match not in ("*", tag):
+            document = msgspec.Raw(current.doc) if current and not current.deleted else None
+            detail = "The record is at another version." if current else "There is no such record."
+            raise Problem(PRECONDITION_FAILED, detail, current=document)
+    if current is None and line.op is ImportOp.UPSERT:
+        if line.id is not None and line.id in found.hidden:
+            raise name_taken("id")
+        if by_external_id and _with_external_id(resource, line, found.hidden.values()):
+            raise name_taken("external id")
+    return current
+
+
+def _with_external_id(
+    resource: Resource, line: ImportLine, records: Iterable[Current]
+) -> Current | None:
+    """Find the record that has the external id of a line."""
+    assert line.external_id is not None  # noqa: S101 - for the type checker
+    pair = (line.external_id.namespace, line.external_id.value)
+    return next((record for record in records if pair in _external_ids(resource, record)), None)
+
+
+def _external_ids(resource: Resource, current: Current) -> list[tuple[str, str]]:
+    _, content = stored(resource, current.doc)
+    return [(each["namespace"], each["value"]) for each in content["external_ids"]]
+
+
+def _created_before(entry: Entry, found: Found) -> Done | None:
+    """Give the result of a line that created its record when it was sent for the first time."""
+    identity = entry.known_line.id or ""
+    if current := found.current.get(identity):
+        return unchanged(entry, identity, current.version)
+    if identity in found.hidden:
+        return unchanged(entry, identity, None)
+    return None
+
+
+def _settle_write(
+    run: ImportRun, resource: Resource, entry: Entry, current: Current | None, found: Found
+) -> Done | PendingWrite:
+    """Check a line's record against what is known, and let later lines know of it."""
+    assert entry.draft is not None  # noqa: S101 - for the type checker
+    identity = current.id if current is not None else entry.known_line.id or new_id()
+    forward: list[Reference] = []
+    try:
+        record, is_unchanged = settle(
+            resource,
+            identity,
+            entry.draft,
+            current,
+            found,
+            forward=forward if run.atomic else None,
+        )
+    except Problem as problem:
+        raise problem.under("/data") from None
+    if current is not None and is_unchanged:
+        return unchanged(entry, identity, current.version)
+    version = current.version + 1 if current is not None else 1
+    found.versions[resource.type][identity] = version
+    if resource.type is RecordType.ARTICLE:
+        found.texts[identity, version] = getattr(record, "text", None)
+    return PendingWrite(entry, identity, current, record, forward)
+
+
+def _settle_deletion(entry: Entry, current: Current | None) -> Done | PendingDeletion:
+    """Find the record that a line deletes; one that is deleted already stays as it is."""
+    if current is None:
+        raise Problem(NOT_FOUND, "There is no such record.")
+    if current.deleted:
+        return unchanged(entry, current.id, current.version)
+    return PendingDeletion(entry, current)

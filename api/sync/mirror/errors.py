@@ -1,0 +1,31 @@
+"""Why a mirror stops, tries again, or starts anew."""
+
+from __future__ import annotations
+
+from typing import Final
+
+FAILED: Final = 1
+USAGE: Final = 2
+NO_DATABASE: Final = 3
+
+
+class MirrorError(Exception):
+    """The mirror cannot go on; says why in a sentence, and with which exit code it ends."""
+
+    def __init__(self, message: str, code: int = FAILED) -> None:
+        """Say why."""
+        super().__init__(message)
+        self.code = code
+
+
+class TransientFailure(Exception):  # noqa: N818 - it is retried
+    """The source can't be reached or is busy, so the mirror tries again."""
+
+    def __init__(self, message: str, seconds: float = 0) -> None:
+        """Say what happened, and how long the source asks to wait."""
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class ResyncRequired(Exception):  # noqa: N818 - the mirror goes on
+    """The feed can't go on from the cursor, so the mirror needs a new export."""
