@@ -10,7 +10,7 @@ from msgspec import Meta
 from api.core import resource
 from api.core.filters import Filter, Parameter, condition, language, reference, term, times
 from api.core.relations import attributed, backward, forward, linked, related, stated
-from api.core.request import Answer, Request
+from api.core.request import Answer, NoContent, Request
 from api.core.resource import Resource, Sort
 from api.core.writing import writing
 from schemas.base import ClaimId, Number, SourceId
@@ -215,12 +215,12 @@ class ClaimController(Controller):
         """Change some of a claim."""
         return await writing.update(CLAIMS, request)
 
-    @delete("/{id:str}", operation_id="deleteClaim", status_code=200)
-    async def delete_claim(self, request: Request) -> Answer:
+    @delete("/{id:str}", operation_id="deleteClaim")
+    async def delete_claim(self, request: Request) -> NoContent:
         """Delete a claim."""
         return await writing.delete(CLAIMS, request)
 
-    @post("/{id:str}/restore", operation_id="restoreClaim")
+    @post("/{id:str}/restore", operation_id="restoreClaim", status_code=200)
     async def restore_claim(self, request: Request) -> Answer:
         """Bring back a deleted claim."""
         return await writing.restore(CLAIMS, request)
