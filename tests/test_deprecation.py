@@ -15,8 +15,8 @@ from api.app import at_edge, create_router
 from api.core.caller import PUBLIC
 from api.core.db import Database
 from api.core.deprecation import Deprecated
+from api.core.operation import Operation
 from api.core.request import Answer, Request, encoded
-from api.document import Operation
 from api.settings import Settings
 from schemas.keys import Me
 

@@ -16,9 +16,9 @@ from api.access.listing import page
 from api.core.db import Database
 from api.core.errors import Problem
 from api.core.filters import Parameter
+from api.core.operation import Operation
 from api.core.request import Answer, Request
 from api.core.resource import CURSOR, LIMIT, instant
-from api.document import Operation, refusals
 from schemas.base import Instant
 from schemas.examples import CLAIM_ID, HEADERS, KEY_ID
 from schemas.keys import AuditEvent, AuditPage, KeyId
@@ -129,7 +129,6 @@ LIST_AUDIT = Operation(
     example=AuditPage(
         items=[_EXAMPLE], next_cursor=None, total=None, total_is_lower_bound=False, included={}
     ),
-    refusals=(refusals.BAD_PAGE, refusals.UNAVAILABLE),
 )
 
 

@@ -11,11 +11,13 @@ from litestar import delete, get, post
 from api.access.keys import read_keyed_part
 from api.access.listing import page
 from api.core.db import Connection
-from api.core.errors import NOT_FOUND, NOT_UNIQUE, Problem, invalid_record
+from api.core.errors import NOT_FOUND, NOT_UNIQUE, UNKNOWN_REFERENCE, Problem, invalid_record
 from api.core.filters import Parameter, read_query
 from api.core.idempotency import once
+from api.core.operation import Link, Operation
 from api.core.request import (
     Answer,
+    NoContent,
     Request,
     author,
     caller,
@@ -26,7 +28,6 @@ from api.core.request import (
     refuse_idempotency_key,
 )
 from api.core.resource import CURSOR, LIMIT
-from api.document import Link, Operation, refusals
 from schemas.base import UUID_PATTERN, Fault, Id, Instant
 from schemas.examples import KEY_ID, OFFICIAL_ID, PENTAGON_ID
 from schemas.keys import SourceIdentity, SourceIdentityCreate, SourceIdentityPage
@@ -62,8 +63,10 @@ _DELETE = """
     WHERE source_id = $1 AND identity_id = $2
     RETURNING audited($3::text, 'identity', id::text, 'deleted')"""
 
-_ID: Final = Parameter("id", Id, "The source's id.")
-_IDENTITY_ID: Final = Parameter("identity_id", Id, "The source that it turned out to be.")
+_ID: Final = Parameter("id", Id, "The source's id.", example=OFFICIAL_ID)
+_IDENTITY_ID: Final = Parameter(
+    "identity_id", Id, "The source that it turned out to be.", example=PENTAGON_ID
+)
 _EXAMPLE: Final = SourceIdentity(
     id="01938f7a-4c00-7000-8000-00000000000b",
     source_id=OFFICIAL_ID,
@@ -86,7 +89,6 @@ LIST_IDENTITIES = Operation(
     example=SourceIdentityPage(
         items=[_EXAMPLE], next_cursor=None, total=None, total_is_lower_bound=False, included={}
     ),
-    refusals=(refusals.BAD_PAGE, refusals.NOT_FOUND, refusals.UNAVAILABLE),
 )
 CREATE_IDENTITY = Operation(
     tag="identities",
@@ -102,7 +104,6 @@ CREATE_IDENTITY = Operation(
     told="Who the source turned out to be, as it was written down.",
     answer=(SourceIdentity,),
     example=_EXAMPLE,
-    status=201,
     headers=("Location", "Idempotency-Replayed"),
     links=(
         Link(
@@ -111,7 +112,7 @@ CREATE_IDENTITY = Operation(
             "Both sources' ids.",
         ),
     ),
-    refusals=(*refusals.CREATE_JSON_ONCE, refusals.NOT_FOUND),
+    refusals=(NOT_UNIQUE, UNKNOWN_REFERENCE),
 )
 GET_IDENTITY = Operation(
     tag="identities",
@@ -120,22 +121,12 @@ GET_IDENTITY = Operation(
     told="Who the source turned out to be.",
     answer=(SourceIdentity,),
     example=_EXAMPLE,
-    refusals=(refusals.BAD_QUERY, refusals.NOT_FOUND, refusals.UNAVAILABLE),
 )
 DELETE_IDENTITY = Operation(
     tag="identities",
     description="Takes back who a source turned out to be.",
     path_parameters=(_ID, _IDENTITY_ID),
     told="It is no longer written down.",
-    answer=(),
-    example=None,
-    status=204,
-    refusals=(
-        refusals.BAD_REQUEST,
-        refusals.NOT_FOUND,
-        refusals.UNAVAILABLE,
-        refusals.STORAGE_FULL,
-    ),
 )
 
 
@@ -218,9 +209,8 @@ async def get_source_identity(request: Request) -> Answer:
     "/v1/sources/{id:str}/identities/{identity_id:str}",
     operation_id="deleteSourceIdentity",
     opt={"operation": DELETE_IDENTITY, "scopes": _WRITE},
-    status_code=200,
 )
-async def delete_source_identity(request: Request) -> Answer:
+async def delete_source_identity(request: Request) -> NoContent:
     """Take back who a source turned out to be."""
     source = record_id(request)
     read_query(request.scope["query_string"], {})

@@ -12,11 +12,13 @@ from api.access import keyring
 from api.access.authentication import Verifier, forbidden
 from api.access.listing import page
 from api.core.caller import PUBLIC
-from api.core.errors import NOT_FOUND, Problem, invalid_record, unavailable
+from api.core.errors import NOT_FOUND, UNAVAILABLE, Problem, invalid_record, unavailable
 from api.core.filters import Parameter, read_query
+from api.core.operation import Link, Operation
 from api.core.request import (
     JSON,
     Answer,
+    NoContent,
     Request,
     author,
     caller,
@@ -29,7 +31,6 @@ from api.core.request import (
 )
 from api.core.resource import CURSOR, LIMIT
 from api.core.validation import check, read_object
-from api.document import Link, Operation, refusals
 from schemas.base import Instant, Part
 from schemas.examples import KEY_ID
 from schemas.keys import IssuedKey, Key, KeyCreate, KeyId, KeyPage, KeyRotate, Me
@@ -37,7 +38,7 @@ from schemas.vocabularies import Scope
 
 Sent = TypeVar("Sent", bound=Part)
 
-_ID: Final = Parameter("id", KeyId, "The key's id.")
+_ID: Final = Parameter("id", KeyId, "The key's id.", example=KEY_ID)
 _KEYS: Final = (Scope.KEYS,)
 _NO_STORE: Final = {"cache-control": "no-store"}
 NO_IDEMPOTENCY_KEY: Final = (
@@ -68,7 +69,6 @@ LIST_KEYS = Operation(
     example=KeyPage(
         items=[_EXAMPLE], next_cursor=None, total=None, total_is_lower_bound=False, included={}
     ),
-    refusals=(refusals.BAD_PAGE, refusals.UNAVAILABLE),
 )
 CREATE_KEY = Operation(
     tag="keys",
@@ -79,10 +79,8 @@ CREATE_KEY = Operation(
     told="The key, with its secret: keep it now.",
     answer=(IssuedKey,),
     example=_ISSUED,
-    status=201,
     headers=("Location",),
     links=(Link("getKey", {"id": "$response.body#/id"}, "The key's id."),),
-    refusals=refusals.WRITE_JSON,
 )
 GET_KEY = Operation(
     tag="keys",
@@ -91,7 +89,6 @@ GET_KEY = Operation(
     told="The key.",
     answer=(Key,),
     example=_EXAMPLE,
-    refusals=(refusals.BAD_QUERY, refusals.NOT_FOUND, refusals.UNAVAILABLE),
 )
 ROTATE_KEY = Operation(
     tag="keys",
@@ -104,22 +101,12 @@ ROTATE_KEY = Operation(
     told="The key, with its new secret: keep it now.",
     answer=(IssuedKey,),
     example=_ISSUED,
-    refusals=(*refusals.WRITE_JSON, refusals.NOT_FOUND),
 )
 REVOKE_KEY = Operation(
     tag="keys",
     description="Withdraws a key for good. Every process refuses it within a second.",
     path_parameters=(_ID,),
     told="The key is withdrawn.",
-    answer=(),
-    example=None,
-    status=204,
-    refusals=(
-        refusals.BAD_REQUEST,
-        refusals.NOT_FOUND,
-        refusals.UNAVAILABLE,
-        refusals.STORAGE_FULL,
-    ),
 )
 GET_ME = Operation(
     tag="keys",
@@ -128,7 +115,7 @@ GET_ME = Operation(
     told="The key that the request brought, and its scopes.",
     answer=(Me,),
     example=Me(key_id=KEY_ID, name="Desk", scopes=[Scope.READ], expires_at=None),
-    refusals=(refusals.BAD_QUERY, refusals.UNAVAILABLE),
+    refusals=(UNAVAILABLE,),
 )
 
 
@@ -246,9 +233,8 @@ async def rotate_key(request: Request) -> Answer:
     "/v1/keys/{id:str}",
     operation_id="revokeKey",
     opt={"operation": REVOKE_KEY, "scopes": _KEYS},
-    status_code=200,
 )
-async def revoke_key(request: Request) -> Answer:
+async def revoke_key(request: Request) -> NoContent:
     """Withdraw a key."""
     identity = _key_id(request)
     read_query(request.scope["query_string"], {})

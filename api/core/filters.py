@@ -38,6 +38,7 @@ class Parameter(Struct, frozen=True):
     many: bool = False  # repeats its key
     terms: tuple[str, ...] = ()  # of which it takes several, with commas or repeating its key
     default: Any = None
+    example: Any = None  # where neither its name nor its type says one
 
 
 class Filter(Struct, frozen=True):

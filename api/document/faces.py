@@ -16,10 +16,9 @@ import msgspec
 from msgspec import UNSET, Struct
 from msgspec.structs import FieldInfo
 
+from api.document.templates import Json
 from schemas.base import Create, Shape, fields, is_vocabulary, shape
 from schemas.vocabularies import VOCABULARIES, Vocabulary
-
-Json = dict[str, Any]
 
 MAX_TERM: Final = 100
 _SET_BY_SERVER = "Set by the server: leave it out, or send it back as it is."

@@ -1,54 +1,72 @@
-"""What is said of each noun: its schemas, its examples, and its links."""
+"""What is said of each noun: its schemas, its examples, its links and its operations."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from functools import cached_property
+from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
 
 from api.core import sql
 from api.core.resource import CURSOR, MAX_LIMIT, Resource
-from api.document.examples import Story, story
-from api.document.faces import Components, Face, Json, nullable, reference, whole
+from api.document import parameters
+from api.document.examples import story
+from api.document.faces import Components, meanings, nullable, open_terms, reference
+from api.document.templates import Json, fill, read
+from api.settings import Settings
 from schemas.base import Version, fields, shape
 from schemas.changes import Change
 from schemas.exports import ExportLine
 from schemas.imports import ImportLine
 from schemas.vocabularies import RelationKind, RevisionOp
 
-LINKED: Final = ("get", "replace", "update", "delete")
-"""What one can do with a record that an answer has brought."""
+_DEFAULTS: Final = Settings()
 
 
-@dataclass(frozen=True)
 class Noun:
-    """A resource while its operations are written down."""
+    """A resource, and what the template for nouns says of it."""
 
-    of: Resource
-    components: Components
-    examples: dict[str, Json]
-
-    @property
-    def one(self) -> str:
-        """What one of them is called."""
-        return self.of.type.value
-
-    @property
-    def a_one(self) -> str:
-        """That, with its article."""
-        return f"{'an' if self.one[0] in 'aeiou' else 'a'} {self.one}"
+    def __init__(self, resource: Resource, components: Components) -> None:
+        """Name the noun's schemas among a document's components."""
+        self.resource = resource
+        self._components = components
+        create, record = resource.create, resource.record
+        components.record_request(create.__name__, create, record)
+        components.record_patch(resource.update.__name__, create, record)
+        components.response(record)
+        components.schemas |= self._filled("schemas")
 
     @property
     def name(self) -> str:
         """What one of them is called among the components."""
-        return self.of.record.__name__
+        return self.resource.record.__name__
 
     @property
+    def a_one(self) -> str:
+        """What one of them is called, with its article."""
+        one = self.resource.type.value
+        return f"{'an' if one[0] in 'aeiou' else 'a'} {one}"
+
+    @cached_property
+    def examples(self) -> Json:
+        """The noun's examples, by name."""
+        return self._filled("examples")
+
+    @cached_property
+    def links(self) -> Json:
+        """How one gets from a record to the operations on it."""
+        return self._filled("links")
+
+    @cached_property
+    def paths(self) -> Json:
+        """The noun's operations, by what stands behind its own path, and by method."""
+        return self._filled("paths")
+
+    @cached_property
     def symmetric(self) -> bool:
         """Whether it has relations that are stored once, and found from both ends."""
-        inside = (shape(field.type).kind for field in fields(self.of.create))
+        inside = (shape(field.type).kind for field in fields(self.resource.create))
         return any(
             shape(field.type).kind is RelationKind
             for part in inside
@@ -56,125 +74,65 @@ class Noun:
             for field in fields(part)
         )
 
-    @property
-    def story(self) -> Story:
-        """The example."""
-        return story(self.of)
+    def _filled(self, part: str) -> Json:
+        filled: Json = fill(read("noun")[part], self._values)
+        return filled
 
-
-def add(noun: Noun) -> None:
-    """Name a noun's schemas, examples and links."""
-    of, components = noun.of, noun.components
-    components.record_request(of.create.__name__, of.create, of.record)
-    components.record_patch(of.update.__name__, of.create, of.record)
-    record = components.response(of.record)
-    _add_page(noun, f"{noun.name}Page", record, _included(noun))
-    _add_revision(noun, record)
-    nothing = {
-        "description": "Nothing is brought along here.",
-        "type": "object",
-        "maxProperties": 0,
-    }
-    revision = reference(f"{noun.name}Revision")
-    _add_page(noun, f"{noun.name}RevisionPage", revision, nothing)
-    told = noun.story
-    for name, summary, value in (
-        (f"{noun.name}Minimal", "Only what is needed", told.minimal),
-        (f"{noun.name}New", "With what is known", told.new),
-        (f"{noun.name}Posted", "As it is answered", told.posted),
-        (f"{noun.name}Create", "As a client writes it", told.create),
-        (f"{noun.name}Update", "A change", told.update),
-        (noun.name, "As it is read", told.created),
-        (f"{noun.name}Updated", "After a change", told.updated),
-        (f"{noun.name}Restored", "After deletion and restoration", told.restored),
-        (f"{noun.name}Page", "The only page", _page_example(told.created)),
-        (f"{noun.name}Revision", "Its creation", told.revision),
-        (f"{noun.name}RevisionPage", "Its history", _page_example(told.revision)),
-    ):
-        noun.examples[name] = {"summary": summary, "value": value}
-
-
-def _page_example(item: Json) -> Json:
-    return {
-        "items": [item],
-        "next_cursor": None,
-        "total": None,
-        "total_is_lower_bound": False,
-        "included": {},
-    }
-
-
-def _add_page(noun: Noun, name: str, item: Json, included: Json) -> None:
-    cursor = noun.components.value(CURSOR.type)
-    properties = {
-        "items": {
-            "description": "The page, in the order asked for.",
-            "type": "array",
-            "items": item,
-            "maxItems": MAX_LIMIT,
-        },
-        "next_cursor": nullable(cursor)
-        | {"description": "`cursor` of the next page; null on the last one."},
-        "total": nullable(whole(0, sql.MAX_COUNTED))
-        | {"description": "How many there are on all pages; null unless counted."},
-        "total_is_lower_bound": {
-            "description": "Whether there are more than `total`, beyond which is not counted.",
-            "type": "boolean",
-        },
-        "included": included,
-    }
-    what = f"revisions of {noun.a_one}" if "Revision" in name else noun.of.plural
-    noun.components.schemas[name] = _all_there(f"A page of {what}.", properties)
-
-
-def _included(noun: Noun) -> Json:
-    """Describe the records that a page brings with it: only those asked for are there."""
-    properties = {
-        expansion.name: {
-            "description": f"By id: {expansion.description}.",
-            "type": "object",
-            "additionalProperties": reference(expansion.target.title()),
-            "maxProperties": sql.MAX_INCLUDED,
+    @cached_property
+    def _values(self) -> dict[str, Any]:
+        """What goes into the template."""
+        resource, components = self.resource, self._components
+        links = [name.replace("<Name>", self.name) for name in read("noun")["links"]]
+        return {
+            **story(resource)._asdict(),
+            **parameters.of_noun(resource, components),
+            **{
+                name: {"$ref": f"#/components/parameters/{name}"}
+                for name in read("document")["components"]["parameters"]
+            },
+            "Name": self.name,
+            "one": resource.type.value,
+            "a_one": self.a_one,
+            "plural": resource.plural,
+            "needed": self._needed(),
+            "body_limit": at_most(
+                _DEFAULTS.article_body_bytes if resource.large else _DEFAULTS.body_bytes
+            ),
+            "included": self._included(),
+            "links": {name: {"$ref": f"#/components/links/{name}"} for name in links},
+            "Version": components.value(Version),
+            "RevisionOp": open_terms(meanings(RevisionOp)),
+            "cursor_or_null": nullable(components.value(CURSOR.type)),
+            "max_limit": MAX_LIMIT,
+            "max_counted": sql.MAX_COUNTED,
         }
-        for expansion in noun.of.expansions
-    }
-    name = f"{noun.name}Included"
-    noun.components.schemas[name] = {
-        "description": "The records that `expand` asked for, and no others.",
-        "type": "object",
-        "properties": properties,
-    }
-    return reference(name)
+
+    def _included(self) -> Json:
+        """Describe the records that a page brings with it."""
+        return {
+            expansion.name: {
+                "description": f"By id: {expansion.description}.",
+                "type": "object",
+                "additionalProperties": reference(expansion.target.title()),
+                "maxProperties": sql.MAX_INCLUDED,
+            }
+            for expansion in self.resource.expansions
+        }
+
+    def _needed(self) -> str:
+        """Name what a new record has to have: required properties, and what a rule asks for."""
+        create = self.resource.create
+        names = [f"`{name}`" for name in self._components.schemas[create.__name__]["required"]]
+        *most, last = [*names, *filter(None, [create.also_needed])]
+        return f"only {', '.join(most)} and {last}" if most else f"only {last}"
 
 
-def _add_revision(noun: Noun, record: Json) -> None:
-    components = noun.components
-    properties = {
-        "version": components.value(Version) | {"description": "The version that it made."},
-        "op": _with(components.value(RevisionOp, Face.RESPONSE), "What was done."),
-        "at": {
-            "description": "When (RFC 3339, UTC).",
-            "type": "string",
-            "format": "date-time",
-            "maxLength": 32,
-        },
-        "actor": {
-            "description": "The id of the key with which it was done; null if there was none.",
-            "type": ["string", "null"],
-            "maxLength": 200,
-        },
-        "changed": {
-            "description": "The properties that differ from the version before.",
-            "type": "array",
-            "items": {"type": "string", "maxLength": 100},
-            "maxItems": 100,
-        },
-        "record": nullable(record)
-        | {"description": f"The {noun.one} as it was then; null if that was a deletion."},
-    }
-    components.schemas[f"{noun.name}Revision"] = _all_there(
-        f"What happened to {noun.a_one}, and how it was afterwards.", properties
-    )
+def at_most(size: int) -> str:
+    """Say how long a body may be."""
+    return f"At most {size:,} bytes{UNLESS}"
+
+
+UNLESS: Final = ", unless whoever runs the service has set another limit."
 
 
 class _OfAnyType(NamedTuple):
@@ -182,7 +140,7 @@ class _OfAnyType(NamedTuple):
 
     struct: type[Struct]
     holder: str
-    told: str
+    description: str
     sent: bool = False  # by a client
 
 
@@ -201,8 +159,8 @@ def add_unions(nouns: Iterable[Noun], components: Components) -> None:
         of_any = components.schemas[name]
         mapping = {}
         for noun in nouns:
-            components.schemas[f"{noun.name}{name}"] = _of_one_type(each, of_any, noun)
-            mapping[noun.one] = reference(f"{noun.name}{name}")["$ref"]
+            schema = components.add(f"{noun.name}{name}", _of_one_type(each, of_any, noun))
+            mapping[noun.resource.type.value] = schema["$ref"]
         components.schemas[name] = {
             "description": of_any["description"],
             "oneOf": [{"$ref": place} for place in mapping.values()],
@@ -214,43 +172,15 @@ def _of_one_type(each: _OfAnyType, of_any: Json, noun: Noun) -> Json:
     """Write what is held of one noun's records."""
     properties = of_any["properties"]
     held = properties[each.holder]
-    record = reference(noun.of.create.__name__ if each.sent else noun.name)
+    record = reference(noun.resource.create.__name__ if each.sent else noun.name)
     kind = {
         "description": properties["type"]["description"].partition("\n")[0],
         "type": "string",
-        "const": noun.one,
+        "const": noun.resource.type.value,
     }
     record = nullable(record) if "null" in held["type"] else record
     holder = {each.holder: record | {"description": held["description"]}}
     return of_any | {
-        "description": each.told.format(noun.a_one),
+        "description": each.description.format(noun.a_one),
         "properties": properties | {"type": kind} | holder,
     }
-
-
-def _with(schema: Json, description: str) -> Json:
-    return schema | {"description": f"{description} {schema['description']}"}
-
-
-def _all_there(description: str, properties: Json) -> Json:
-    return {
-        "description": description,
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-    }
-
-
-def links(noun: Noun) -> dict[str, Json]:
-    """Describe how one gets from a record to the operations on it."""
-    found = {}
-    for verb in LINKED:
-        given = {"id": "$response.body#/id"}
-        if verb != "get":
-            given["header.If-Match"] = "$response.header.ETag"
-        found[f"{verb}{noun.name}"] = {
-            "operationId": f"{verb}{noun.name}",
-            "parameters": given,
-            "description": f"The {noun.one}'s id{'' if verb == 'get' else ' and ETag'}.",
-        }
-    return found

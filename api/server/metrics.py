@@ -39,8 +39,8 @@ from api.core.caller import ANYTHING
 from api.core.db import Database
 from api.core.errors import UNAVAILABLE, Problem
 from api.core.filters import read_query
+from api.core.operation import Operation
 from api.core.request import Answer, Request
-from api.document import Operation, refusals
 from api.sync.feed.feed import Feed
 from api.sync.feed.numbering import MAX_COUNTED, Numbering, Unnumbered
 
@@ -306,7 +306,6 @@ GET_METRICS = Operation(
     answer=(Exposition,),
     media_type=CONTENT_TYPE_PLAIN_0_0_4,
     example='claim_records_requests_total{method="GET",operation="listClaims",status="200"} 42.0\n',
-    refusals=(refusals.BAD_QUERY, refusals.UNAVAILABLE),
 )
 
 

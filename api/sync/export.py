@@ -23,6 +23,7 @@ from api.core.caller import ANYTHING
 from api.core.db import Database, Row
 from api.core.errors import UNAVAILABLE, Problem
 from api.core.filters import read_query
+from api.core.operation import Operation, example_of
 from api.core.request import (
     NDJSON,
     Answer,
@@ -34,9 +35,6 @@ from api.core.request import (
     gone,
     still_admitted,
 )
-from api.document import Operation, refusals
-from api.document.examples import story
-from api.records.claims import CLAIMS
 from api.sync.feed import positions
 from api.sync.feed.feed import feed_of
 from api.sync.importing.importing import RESOURCES
@@ -79,11 +77,10 @@ is several times smaller.""",
         ),
         "record": (
             "A line for each record",
-            ExportLine(type=RecordType.CLAIM, id=CLAIM_ID, version=1, data=story(CLAIMS).created),
+            ExportLine(type=RecordType.CLAIM, id=CLAIM_ID, version=1, data=example_of("Claim")),
         ),
         "totals": ("The last line", ExportTotals(count=1)),
     },
-    refusals=(refusals.BAD_QUERY, refusals.UNAVAILABLE),
 )
 
 

@@ -17,6 +17,7 @@ from msgspec import Meta
 from api.core.caller import ANYTHING, Caller
 from api.core.errors import RESYNC_REQUIRED, Problem
 from api.core.filters import Parameter, read_query
+from api.core.operation import Operation, example_of
 from api.core.request import (
     Answer,
     Request,
@@ -26,14 +27,11 @@ from api.core.request import (
     gone,
     still_admitted,
 )
-from api.document import Operation, refusals
-from api.document.examples import CHANGED_AT, story
-from api.records.claims import CLAIMS
 from api.sync.feed import positions
 from api.sync.feed.feed import Feed, Item, Position, Stretch, feed_of, seen
 from api.sync.feed.positions import SINCE, START, TYPES
 from schemas.changes import MAX_CHANGES, Change, ChangePage, UpToDate
-from schemas.examples import AT, CLAIM_ID, CURSOR
+from schemas.examples import AT, CHANGED_AT, CLAIM_ID, CURSOR
 from schemas.vocabularies import ChangeOp, RecordType
 
 DEFAULT_CHANGES: Final = 500
@@ -63,7 +61,6 @@ WAIT = Parameter(
 _PAGE_PARAMETERS = {p.name: p for p in (SINCE, TYPES, LIMIT, WAIT)}
 _STREAM_PARAMETERS = {p.name: p for p in (SINCE, TYPES)}
 _PATH: Final = "/v1/changes/stream"
-_CLAIM: Final = story(CLAIMS).created
 _CREATED: Final = Change(
     seq=41,
     op=ChangeOp.CREATED,
@@ -71,7 +68,7 @@ _CREATED: Final = Change(
     id=CLAIM_ID,
     version=1,
     at=AT,
-    record=_CLAIM,
+    record=example_of("Claim"),
 )
 _DELETED: Final = Change(
     seq=42,
@@ -97,7 +94,7 @@ With `wait` an answer at the feed's end waits for the next change.""",
     told="Changes, and the cursor with which to go on.",
     answer=(ChangePage,),
     example=ChangePage(items=[_CREATED, _DELETED], next_cursor=CURSOR, up_to_date=True),
-    refusals=(refusals.BAD_PAGE, refusals.RESYNC_REQUIRED, refusals.UNAVAILABLE),
+    refusals=(RESYNC_REQUIRED,),
 )
 STREAM_CHANGES = Operation(
     tag="changes",
@@ -144,7 +141,7 @@ Events instead, such as httpx-sse or, where no key is needed, the `EventSource` 
             Problem(RESYNC_REQUIRED, export="/v1/export").document(_PATH),
         ),
     },
-    refusals=(refusals.BAD_PAGE, refusals.RESYNC_REQUIRED, refusals.UNAVAILABLE),
+    refusals=(RESYNC_REQUIRED,),
 )
 
 

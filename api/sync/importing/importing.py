@@ -37,6 +37,7 @@ from api.core.errors import (
 )
 from api.core.filters import Parameter, read_query
 from api.core.idempotency import derived_id
+from api.core.operation import Operation
 from api.core.request import (
     NDJSON,
     SERVICE,
@@ -74,7 +75,6 @@ from api.core.writing.writing import (
     unknown,
     with_external_id,
 )
-from api.document import Operation, refusals
 from api.records.articles import ARTICLES
 from api.records.claims import CLAIMS
 from api.records.denials import DENIALS
@@ -160,13 +160,6 @@ refused with 401; an `atomic` import is then refused as a whole.""",
             ),
         ),
     },
-    refusals=(
-        refusals.BAD_LINES,
-        refusals.NOT_LINES,
-        refusals.REQUEST_TIMEOUT,
-        refusals.UNAVAILABLE,
-        refusals.STORAGE_FULL,
-    ),
 )
 
 

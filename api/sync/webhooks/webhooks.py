@@ -18,15 +18,18 @@ from api.core.errors import (
     CURSOR_MISMATCH,
     INVALID_CURSOR,
     NOT_FOUND,
+    RESYNC_REQUIRED,
     TOO_MANY,
     Problem,
     invalid_record,
 )
 from api.core.filters import Parameter, read_query
 from api.core.idempotency import once
+from api.core.operation import Link, Operation
 from api.core.request import (
     MERGE_PATCH,
     Answer,
+    NoContent,
     Request,
     author,
     caller,
@@ -37,7 +40,6 @@ from api.core.request import (
     refuse_idempotency_key,
 )
 from api.core.resource import CURSOR, LIMIT
-from api.document import Link, Operation, refusals
 from api.settings import networks
 from api.sync.feed import positions
 from api.sync.feed.feed import Position, feed_of
@@ -63,7 +65,7 @@ from schemas.webhooks import (
 
 _SCOPES: Final = (Scope.WEBHOOKS,)
 _NO_STORE: Final = {"cache-control": "no-store"}
-_ID: Final = Parameter("id", Id, "The webhook's id.")
+_ID: Final = Parameter("id", Id, "The webhook's id.", example=WEBHOOK_ID)
 _EXAMPLE: Final = Webhook(
     id=WEBHOOK_ID,
     key_id=KEY_ID,
@@ -96,7 +98,6 @@ _DELIVERY: Final = WebhookDelivery(
     status=204,
     error=None,
 )
-_OF_ONE: Final = (refusals.NOT_FOUND, refusals.UNAVAILABLE)
 _ENDED: Final = (
     " A key that has the scope `keys` too can do this with the webhooks of keys that were revoked "
     "or have expired, which nobody else can any more."
@@ -113,7 +114,6 @@ LIST_WEBHOOKS = Operation(
     example=WebhookPage(
         items=[_EXAMPLE], next_cursor=None, total=None, total_is_lower_bound=False, included={}
     ),
-    refusals=(refusals.BAD_PAGE, refusals.UNAVAILABLE),
 )
 CREATE_WEBHOOK = Operation(
     tag="webhooks",
@@ -135,10 +135,9 @@ taken is sent again after 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h and 24 
     told="The webhook, with its secret: keep it now.",
     answer=(IssuedWebhook,),
     example=_ISSUED,
-    status=201,
     headers=("Location",),
     links=(Link("getWebhook", {"id": "$response.body#/id"}, "The webhook's id."),),
-    refusals=(*refusals.WRITE_JSON, refusals.TOO_MANY),
+    refusals=(TOO_MANY,),
 )
 GET_WEBHOOK = Operation(
     tag="webhooks",
@@ -147,7 +146,6 @@ GET_WEBHOOK = Operation(
     told="The webhook.",
     answer=(Webhook,),
     example=_EXAMPLE,
-    refusals=(refusals.BAD_QUERY, *_OF_ONE),
 )
 UPDATE_WEBHOOK = Operation(
     tag="webhooks",
@@ -160,21 +158,12 @@ UPDATE_WEBHOOK = Operation(
     told="The webhook, changed.",
     answer=(Webhook,),
     example=_EXAMPLE,
-    refusals=(
-        *(refusal for refusal in refusals.WRITE_JSON if refusal is not refusals.NOT_JSON),
-        refusals.NOT_A_PATCH,
-        refusals.NOT_FOUND,
-    ),
 )
 DELETE_WEBHOOK = Operation(
     tag="webhooks",
     description=f"Deletes a webhook, and the list of what was delivered to it.{_ENDED}",
     path_parameters=(_ID,),
     told="The webhook is deleted.",
-    answer=(),
-    example=None,
-    status=204,
-    refusals=(refusals.BAD_REQUEST, *_OF_ONE, refusals.STORAGE_FULL),
 )
 ROTATE_SECRET = Operation(
     tag="webhooks",
@@ -187,7 +176,6 @@ ROTATE_SECRET = Operation(
     told="The webhook, with its new secret: keep it now.",
     answer=(IssuedWebhook,),
     example=_ISSUED,
-    refusals=(*refusals.WRITE_JSON, refusals.NOT_FOUND),
 )
 REPLAY_WEBHOOK = Operation(
     tag="webhooks",
@@ -201,11 +189,7 @@ REPLAY_WEBHOOK = Operation(
     answer=(Webhook,),
     example=_EXAMPLE,
     headers=("Idempotency-Replayed",),
-    refusals=(
-        *refusals.WRITE_JSON_ONCE,
-        refusals.NOT_FOUND,
-        refusals.RESYNC_REQUIRED,
-    ),
+    refusals=(RESYNC_REQUIRED,),
 )
 TEST_WEBHOOK = Operation(
     tag="webhooks",
@@ -218,15 +202,7 @@ TEST_WEBHOOK = Operation(
     answer=(WebhookTest,),
     header_parameters=("IdempotencyKey",),
     example=WebhookTest(message_id=MESSAGE_ID),
-    status=202,
     headers=("Idempotency-Replayed",),
-    refusals=(
-        refusals.BAD_REQUEST,
-        *_OF_ONE,
-        refusals.STORAGE_FULL,
-        refusals.IN_PROGRESS,
-        refusals.KEY_REUSED,
-    ),
 )
 LIST_DELIVERIES = Operation(
     tag="webhooks",
@@ -240,7 +216,6 @@ LIST_DELIVERIES = Operation(
     example=WebhookDeliveryPage(
         items=[_DELIVERY], next_cursor=None, total=None, total_is_lower_bound=False, included={}
     ),
-    refusals=(refusals.BAD_PAGE, *_OF_ONE),
 )
 
 
@@ -432,9 +407,8 @@ def _terms(types: Sequence[RecordType]) -> list[str]:
     "/v1/webhooks/{id:str}",
     operation_id="deleteWebhook",
     opt={"operation": DELETE_WEBHOOK, "scopes": _SCOPES},
-    status_code=200,
 )
-async def delete_webhook(request: Request) -> Answer:
+async def delete_webhook(request: Request) -> NoContent:
     """Delete a webhook."""
     reached = _reached(request)
     read_query(request.scope["query_string"], {})
@@ -499,7 +473,7 @@ async def _place(request: Request, since: str) -> Position:
     "/v1/webhooks/{id:str}/test",
     operation_id="testWebhook",
     opt={"operation": TEST_WEBHOOK, "scopes": _SCOPES},
-    status_code=200,
+    status_code=202,
 )
 async def test_webhook(request: Request) -> Answer:
     """Have a test sent."""
