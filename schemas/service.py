@@ -11,73 +11,77 @@ from schemas.vocabularies import DenialFamily
 
 
 class Health(Struct):
-    """How the service is."""
+    """The health of the service."""
 
     status: Annotated[
         str,
         Meta(
             max_length=20,
-            description="What may be said of it.",
+            description="The state of the service.",
             extra_json_schema={"x-vocabulary": "health_status"},
         ),
     ]
 
 
 class Term(Struct):
-    """A word that a property can hold, and what it means."""
+    """A word that a property can hold, with its meaning."""
 
-    term: Annotated[Line, Meta(description="As it stands in records.")]
-    meaning: Annotated[Line, Meta(description="In one line.")]
+    term: Annotated[Line, Meta(description="The word as records use it.")]
+    meaning: Annotated[Line, Meta(description="The meaning of the term, in one line.")]
     family: Annotated[
-        DenialFamily | None, Meta(description="What a kind of denial amounts to; else null.")
+        DenialFamily | None,
+        Meta(description="The family of a kind of denial. It is null for all other terms."),
     ]
 
 
 class VocabularyTerms(Struct):
-    """A vocabulary: the terms that answer one question."""
+    """A vocabulary, which is a list of terms that answer one question."""
 
-    name: Annotated[Line, Meta(description="In snake_case.")]
-    description: Annotated[Line, Meta(description="The question that its terms answer.")]
-    open: Annotated[bool, Meta(description="Whether other words may be used as well.")]
-    terms: Annotated[list[Term], Meta(max_length=200, description="In reading order.")]
+    name: Annotated[Line, Meta(description="The name of the vocabulary, in snake_case.")]
+    description: Annotated[Line, Meta(description="The question that the terms answer.")]
+    open: Annotated[bool, Meta(description="True if records can also use other words.")]
+    terms: Annotated[
+        list[Term],
+        Meta(max_length=200, description="The terms, in reading order."),
+    ]
 
 
 class VocabularyList(Struct):
-    """All vocabularies."""
+    """The list of all vocabularies."""
 
-    items: Annotated[list[VocabularyTerms], Meta(max_length=200, description="One for each.")]
+    items: Annotated[list[VocabularyTerms], Meta(max_length=200, description="All vocabularies.")]
 
 
 class ProblemType(Struct):
-    """A type of problem: what the `type` of an answer resolves to."""
+    """A type of problem. The `type` of an error is its address."""
 
     type: Annotated[
         str,
         Meta(
             max_length=200,
-            description="Its URI.",
+            description="The URI of the type.",
             extra_json_schema={"format": "uri-reference"},
         ),
     ]
     name: Annotated[Line, Meta(description="The last part of the URI.")]
     status: Annotated[int, Meta(ge=400, le=599, description="The HTTP status.")]
-    title: Annotated[Line, Meta(description="What is wrong.")]
-    remedy: Annotated[Line, Meta(description="The way out.")]
+    title: Annotated[Line, Meta(description="What is wrong, in words.")]
+    remedy: Annotated[Line, Meta(description="How to correct the request.")]
 
 
 class ProblemTypeList(Struct):
-    """All types of problem."""
+    """The list of all types of problem."""
 
-    items: Annotated[list[ProblemType], Meta(max_length=200, description="One for each.")]
+    items: Annotated[list[ProblemType], Meta(max_length=200, description="All types of problem.")]
     fault_codes: Annotated[
         dict[str, Line],
-        Meta(max_length=200, description="What the `code` of each of a problem's `errors` means."),
+        Meta(max_length=200, description="The meaning of each `code` in `errors` of a problem."),
     ]
 
 
 class OpenapiDocument(Struct):
-    """An OpenAPI document; what all of them have, and this one has more."""
+    """An OpenAPI document. It has more properties than these."""
 
     openapi: Annotated[str, Meta(max_length=20, description="The version of OpenAPI.")]
-    info: Annotated[dict[str, Any], Meta(description="What the API is.")]
-    paths: Annotated[dict[str, Any], Meta(description="Its operations.")]
+    info: Annotated[dict[str, Any], Meta(description="The title, version and description.")]
+    paths: Annotated[dict[str, Any], Meta(description="The operations of the API, by path.")]

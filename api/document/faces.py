@@ -21,7 +21,7 @@ from schemas.base import Create, Shape, fields, is_vocabulary, shape
 from schemas.vocabularies import VOCABULARIES, Vocabulary
 
 MAX_TERM: Final = 100
-_SET_BY_SERVER = "Set by the server: leave it out, or send it back as it is."
+_SET_BY_SERVER = "The server sets this property: leave it out, or send it back unchanged."
 
 
 class Face(Enum):
@@ -176,8 +176,9 @@ def _introduction(struct: type[Struct], face: Face) -> str:
     text = inspect.cleandoc(struct.__doc__ or "")
     if face is Face.PATCH:
         text = (
-            "A merge patch (RFC 7396): what is absent stays, null removes, an object is patched in "
-            f"turn, a list is replaced.\n\n{text}"
+            "A merge patch (RFC 7396). A property that is absent stays as it is, null removes a "
+            "property, an object is patched property by property, and a list replaces the whole "
+            f"list.\n\n{text}"
         )
     return text
 
@@ -217,7 +218,7 @@ def _terms(vocabulary: type[Vocabulary]) -> Json:
 def open_terms(terms: Mapping[str, str]) -> Json:
     """Describe a term, by the meanings of those that there are: others may come."""
     return {
-        "description": f"More terms may come.\n\n{_told(terms)}",
+        "description": f"Later versions can add terms.\n\n{_told(terms)}",
         "type": "string",
         "maxLength": MAX_TERM,
         "x-extensible-enum": list(terms),

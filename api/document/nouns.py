@@ -25,7 +25,10 @@ _DEFAULTS: Final = Settings()
 
 
 class Noun:
-    """A resource, and what the template for nouns says of it."""
+    """A resource, and what the template for nouns says of it.
+
+    Its `paths` are its operations, by what stands behind its own path, and by method.
+    """
 
     def __init__(self, resource: Resource, components: Components) -> None:
         """Name the noun's schemas among a document's components."""
@@ -35,7 +38,11 @@ class Noun:
         components.record_request(create.__name__, create, record)
         components.record_patch(resource.update.__name__, create, record)
         components.response(record)
-        components.schemas |= self._filled("schemas")
+        filled: Json = fill(read("noun"), self._values())
+        components.schemas |= filled["schemas"]
+        self.examples: Json = filled["examples"]
+        self.links: Json = filled["links"]
+        self.paths: Json = filled["paths"]
 
     @property
     def name(self) -> str:
@@ -49,21 +56,6 @@ class Noun:
         return f"{'an' if one[0] in 'aeiou' else 'a'} {one}"
 
     @cached_property
-    def examples(self) -> Json:
-        """The noun's examples, by name."""
-        return self._filled("examples")
-
-    @cached_property
-    def links(self) -> Json:
-        """How one gets from a record to the operations on it."""
-        return self._filled("links")
-
-    @cached_property
-    def paths(self) -> Json:
-        """The noun's operations, by what stands behind its own path, and by method."""
-        return self._filled("paths")
-
-    @cached_property
     def symmetric(self) -> bool:
         """Whether it has relations that are stored once, and found from both ends."""
         inside = (shape(field.type).kind for field in fields(self.resource.create))
@@ -74,13 +66,8 @@ class Noun:
             for field in fields(part)
         )
 
-    def _filled(self, part: str) -> Json:
-        filled: Json = fill(read("noun")[part], self._values)
-        return filled
-
-    @cached_property
     def _values(self) -> dict[str, Any]:
-        """What goes into the template."""
+        """Give what goes into the template."""
         resource, components = self.resource, self._components
         links = [name.replace("<Name>", self.name) for name in read("noun")["links"]]
         return {
@@ -111,7 +98,7 @@ class Noun:
         """Describe the records that a page brings with it."""
         return {
             expansion.name: {
-                "description": f"By id: {expansion.description}.",
+                "description": f"Records by their id: {expansion.description}.",
                 "type": "object",
                 "additionalProperties": reference(expansion.target.title()),
                 "maxProperties": sql.MAX_INCLUDED,
@@ -120,19 +107,23 @@ class Noun:
         }
 
     def _needed(self) -> str:
-        """Name what a new record has to have: required properties, and what a rule asks for."""
+        """Say what a new record must have: required properties, and what a rule asks for."""
         create = self.resource.create
         names = [f"`{name}`" for name in self._components.schemas[create.__name__]["required"]]
         *most, last = [*names, *filter(None, [create.also_needed])]
-        return f"only {', '.join(most)} and {last}" if most else f"only {last}"
+        return (
+            f"Only {', '.join(most)} and {last} are required"
+            if most
+            else f"Only {last} is required"
+        )
 
 
 def at_most(size: int) -> str:
     """Say how long a body may be."""
-    return f"At most {size:,} bytes{UNLESS}"
+    return f"The body has at most {size:,} bytes{UNLESS}"
 
 
-UNLESS: Final = ", unless whoever runs the service has set another limit."
+UNLESS: Final = ", unless the operator of the service has set another limit."
 
 
 class _OfAnyType(NamedTuple):
@@ -145,8 +136,8 @@ class _OfAnyType(NamedTuple):
 
 
 _OF_ANY_TYPE: Final = (
-    _OfAnyType(Change, "record", "One change of {}."),
-    _OfAnyType(ExportLine, "data", "A line that has {}."),
+    _OfAnyType(Change, "record", "A change of {}."),
+    _OfAnyType(ExportLine, "data", "A line with {}."),
     _OfAnyType(ImportLine, "data", "A line that writes or deletes {}.", sent=True),
 )
 

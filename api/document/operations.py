@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -49,8 +49,7 @@ def describe(
     deprecated: Deprecated | None = handler.opt.get("deprecated")
     if deprecated is not None:
         _deprecate(operation, deprecated)
-    taken = refusals.taken(operation, route)
-    refused = refusals.of_operation(taken, kinds)
+    refused = refusals.of_operation(operation, route, kinds)
     operation["responses"] |= {
         str(refusal.status): {"$ref": f"#/components/responses/{refusal.name}"}
         for refusal in refused
@@ -70,7 +69,7 @@ def _scopes(need: Need | None) -> str:
     if need is None or not need.scopes:
         return ""
     scopes = " and ".join(f"`{scope}`" for scope in need.scopes)
-    return f" Takes a key with {scopes}."
+    return f" This operation requires a key with {scopes}."
 
 
 def _security(need: Need | None) -> list[Json]:
@@ -91,7 +90,7 @@ def _deprecate(operation: Json, deprecated: Deprecated) -> None:
         answer["headers"] |= refusals.references(OF_DEPRECATED)
 
 
-_Described = tuple[Json, Iterable[Kind]]
+_Described = tuple[Json, Sequence[Kind]]
 """An operation but for its refusals, and the types of problem that were declared for it."""
 
 
@@ -181,9 +180,9 @@ def _body(body: type[Struct], media_type: str) -> str:
         what, _, _ = inspect.cleandoc(body.__doc__ or "").partition("\n")
         return f"{what} {at_most(_DEFAULTS.body_bytes)}"
     return (
-        "A line of JSON each, in UTF-8. A line has at most "
-        f"{_DEFAULTS.body_bytes:,} bytes, an article's {_DEFAULTS.article_body_bytes:,}"
-        f"{UNLESS} The body as a whole has no limit."
+        f"One JSON object on each line, in UTF-8. A line has at most {_DEFAULTS.body_bytes:,} "
+        f"bytes, a line with an article {_DEFAULTS.article_body_bytes:,}{UNLESS} "
+        "The body as a whole has no limit."
     )
 
 

@@ -59,8 +59,10 @@ def described(
 def of_noun(resource: Resource, components: Components) -> dict[str, Json | list[Json]]:
     """Describe the parameters of a noun's operations, by name; `list` are those of its list."""
     record = story(resource)
-    identity = Parameter("id", Id, f"The {resource.type}'s id.", example=record.id)
-    version = Parameter("version", Version, "The version that it made.", example=1)
+    identity = Parameter("id", Id, f"The id of the {resource.type}.", example=record.id)
+    version = Parameter(
+        "version", Version, "The version of the record that the change made.", example=1
+    )
     return {
         **{p.name: described(p, components, where="path") for p in (identity, version)},
         **{p.name: described(p, components) for p in (AS_OF, LIMIT, CURSOR)},
@@ -81,7 +83,7 @@ def _of_list(resource: Resource, components: Components) -> Iterable[Json]:
         about = described(parameter, components, record_type=resource.type)
         about["description"] += _company(filters.get(name), name)
         if name == "q":
-            about["description"] += f" Searched are {resource.searched}."
+            about["description"] += f" The search covers {resource.searched}."
         elif name == "sort":
             kept = {key: about["schema"][key] for key in ("default", "examples")}
             about["schema"] = {"type": "string", "enum": list(resource.all_sorts)} | kept
@@ -89,10 +91,11 @@ def _of_list(resource: Resource, components: Components) -> Iterable[Json]:
 
 
 def _company(declared: Filter | None, name: str) -> str:
-    """Say which parameters of a filter belong together."""
+    """Say which other parameters of its filter a parameter belongs to."""
     others = [p.name for p in declared.parameters if p.name != name] if declared else []
     if declared is None or not others or declared.needs == name:
         return ""
     if declared.needs is not None:
-        return f" Goes with `{declared.needs}`."
-    return f" Together with {' and '.join(f'`{other}`' for other in others)}: of the same one."
+        return f" It requires `{declared.needs}`."
+    also = " or ".join(f"`{other}`" for other in others)
+    return f" If {also} is sent too, one item must match all of them."

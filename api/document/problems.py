@@ -24,20 +24,22 @@ def _type(kind: Kind) -> ProblemType:
 _NAME: Final = Parameter(
     "name",
     Annotated[str, Meta(pattern=r"^[a-z-]+\Z", max_length=100)],
-    "The type's name.",
+    "The name of the type.",
     example=NOT_FOUND.name,
 )
 
 LIST_PROBLEMS = Operation(
     tag="problems",
-    description="Each with its HTTP status and the way out of it.",
-    told="Every type of problem.",
+    description="Returns every type of problem with its HTTP status, and says how to correct the "
+    "request.",
+    told="All types of problem.",
     answer=(ProblemTypeList,),
     example=ProblemTypeList([_type(NOT_FOUND)], {"required": FAULT_CODES["required"]}),
 )
 GET_PROBLEM = Operation(
     tag="problems",
-    description="The `type` of every problem is the path of this operation.",
+    description="Describes one type of problem. The `type` of every problem is a path of this "
+    "operation.",
     path_parameters=(_NAME,),
     told="The type of problem.",
     answer=(ProblemType,),
@@ -49,7 +51,7 @@ GET_PROBLEM = Operation(
     "/v1/problems", operation_id="listProblems", opt={"operation": LIST_PROBLEMS, "scopes": PUBLIC}
 )
 async def list_problems(request: Request) -> Answer:
-    """List every type of problem that an answer can have."""
+    """List all types of problem."""
     read_query(request.scope["query_string"], {})
     body = ProblemTypeList([_type(kind) for kind in KINDS.values()], dict(FAULT_CODES))
     return Answer(encoded(body))
@@ -61,11 +63,14 @@ async def list_problems(request: Request) -> Answer:
     opt={"operation": GET_PROBLEM, "scopes": PUBLIC},
 )
 async def get_problem(request: Request) -> Answer:
-    """Describe one type of problem: what the `type` of an answer resolves to."""
+    """Describe one type of problem."""
     read_query(request.scope["query_string"], {})
     name: str = request.path_params["name"]
     if name not in KINDS:
-        raise Problem(NOT_FOUND, "`/v1/problems` lists the types that there are.")
+        raise Problem(
+            NOT_FOUND,
+            "No type of problem has this name; see `/v1/problems`.",
+        )
     return Answer(encoded(_type(KINDS[name])))
 
 

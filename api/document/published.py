@@ -23,8 +23,8 @@ OPENAPI_YAML: Final = "application/vnd.oai.openapi;version=3.1"
 
 GET_OPENAPI = Operation(
     tag="service",
-    description="For generating clients, and for `/docs`, which shows it. `/openapi.yaml` is the "
-    "same as YAML.",
+    description="Use it to generate clients; `/docs` shows it as a page. `/openapi.yaml` is the "
+    "same document in YAML.",
     told="The OpenAPI document.",
     answer=(OpenapiDocument,),
     media_type=OPENAPI_JSON,
@@ -35,14 +35,14 @@ GET_OPENAPI = Operation(
 
 @get("/openapi.json", operation_id="getOpenapi", opt={"operation": GET_OPENAPI, "scopes": PUBLIC})
 async def get_openapi(request: Request) -> Answer:
-    """Give this API's OpenAPI document, byte for byte as it is published."""
+    """Get the OpenAPI document of this API."""
     read_query(request.scope["query_string"], {})
     return await _compressed(request, _json, OPENAPI_JSON)
 
 
 @get("/openapi.yaml", include_in_schema=False, opt={"scopes": PUBLIC})
 async def get_openapi_yaml(request: Request) -> Answer:
-    """Give the same document as YAML."""
+    """Get the same document in YAML."""
     read_query(request.scope["query_string"], {})
     return await _compressed(request, _yaml, OPENAPI_YAML)
 

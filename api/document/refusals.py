@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from typing import Any, Final, NamedTuple
 
 from api.core import errors
-from api.core.caller import KEYLESS, Need
+from api.core.caller import KEYLESS
 from api.core.errors import KINDS, Kind, Problem
-from api.core.request import JSON, MERGE_PATCH, NDJSON, too_large
+from api.core.request import too_large
 from api.document.route import Route
 from api.document.templates import Json, fill, read
 from api.settings import Settings
@@ -84,48 +84,22 @@ def response(refusal: Refusal) -> Json:
 # --- which ones an operation can give --------------------------------------------------------
 
 
-class Taken(NamedTuple):
-    """What an operation takes, as far as refusals follow from it."""
-
-    path: str
-    method: str
-    need: Need | None  # null: more than any key has
-    parameters: Collection[str]  # by name; headers as the document's components are called
-    media_type: str | None  # of the body
-    large: bool = False  # whether the body may be as large as an article
-
-
-def taken(operation: Json, route: Route) -> Taken:
-    """Read off an operation what it takes."""
-    given = operation.get("parameters", ())
-    names = [p["name"] if "name" in p else p["$ref"].rpartition("/")[2] for p in given]
-    content = operation.get("requestBody", {"content": ()})["content"]
-    return Taken(
-        route.path,
-        route.method,
-        route.need,
-        names,
-        media_type=next(iter(content), None),
-        large=route.resource is not None and route.resource.large,
-    )
-
-
-def of_operation(taken: Taken, declared: Iterable[Kind]) -> list[Refusal]:
+def of_operation(operation: Json, route: Route, declared: Collection[Kind]) -> list[Refusal]:
     """Name the answers that are problems, by status: those declared, and those that follow."""
-    kinds = {*declared, *_anywhere(taken), *_of_body(taken), *_of_headers(taken)}
-    if "{" in taken.path:
-        kinds.add(errors.NOT_FOUND)
-    if taken.path.startswith(KEYLESS):
+    rules = read("problems")["rules"]
+    names = {name for rule in _rules(operation, route) for name in rules.get(rule, ())}
+    if route.path.startswith(KEYLESS):
         # No key is read there and nothing is counted; without the database nothing could fail.
-        kinds -= {errors.UNAUTHORIZED, errors.RATE_LIMITED}
-        if errors.UNAVAILABLE not in kinds:
-            kinds.remove(errors.INTERNAL)
+        names -= {errors.UNAUTHORIZED.name, errors.RATE_LIMITED.name}
+        if errors.UNAVAILABLE not in declared:
+            names.remove(errors.INTERNAL.name)
+    if route.resource and route.resource.large and "BodyTooLarge" in names:
+        names ^= {"BodyTooLarge", "ArticleTooLarge"}
+    found = [_named()[name] for name in names if name in _named()]
     by_status = defaultdict[int, set[Kind]](set)
-    for kind in kinds:
+    for kind in (*declared, *(KINDS[name] for name in names if name in KINDS)):
         by_status[int(kind.status)].add(kind)
-    found = [_named()[name] for name in _of_shape(taken)]
-    named = {refusal.status for refusal in found}
-    found += [_holding(kinds) for status, kinds in by_status.items() if status not in named]
+    found += [_holding(kinds) for kinds in by_status.values()]
     return sorted(found, key=lambda refusal: refusal.status)
 
 
@@ -138,60 +112,29 @@ def _holding(kinds: set[Kind]) -> Refusal:
     raise LookupError(f"openapi/templates/problems.yaml names no answer of just: {names}")
 
 
-def _anywhere(taken: Taken) -> set[Kind]:
-    """Give what does not go by the body and the headers."""
-    kinds = {
-        errors.UNAUTHORIZED,
-        errors.URI_TOO_LONG,
-        errors.HEADERS_TOO_LARGE,
-        errors.INTERNAL,
-        errors.WRONG_HOST,
-        errors.RATE_LIMITED,
-    }
-    if taken.need is None or taken.need.scopes or taken.need.reads:
-        kinds |= {errors.FORBIDDEN, errors.UNAVAILABLE}
-    if taken.method != "get":
-        kinds |= {errors.UNAVAILABLE, errors.STORAGE_FULL}
-    return kinds
-
-
-def _of_body(taken: Taken) -> set[Kind]:
-    if taken.media_type is None:
-        return set()
-    if taken.media_type == NDJSON:  # each line has its own result
-        return {errors.REQUEST_TIMEOUT}
-    return {errors.REQUEST_TIMEOUT, errors.INVALID_RECORD}
-
-
-def _of_headers(taken: Taken) -> set[Kind]:
-    kinds: set[Kind] = set()
-    if "IdempotencyKey" in taken.parameters:
-        kinds |= {errors.IDEMPOTENCY_IN_PROGRESS, errors.IDEMPOTENCY_KEY_REUSED}
-    if {"IfMatch", "IfMatchOptional"} & set(taken.parameters):
-        kinds.add(errors.PRECONDITION_FAILED)
-    if "IfMatch" in taken.parameters:
-        kinds.add(errors.PRECONDITION_REQUIRED)
-    return kinds
-
-
-_OF_BODIES: Final = {
-    JSON: ("BadBody", "BodyTooLarge", "NotJson"),
-    MERGE_PATCH: ("BadBody", "BodyTooLarge", "NotAPatch"),
-    NDJSON: ("BadLines", "NotLines"),
-}
-
-
-def _of_shape(taken: Taken) -> Iterable[str]:
-    """Name the answers whose types alone don't tell them apart."""
-    if taken.media_type is not None:
-        for name in _OF_BODIES[taken.media_type]:
-            yield "ArticleTooLarge" if taken.large and name == "BodyTooLarge" else name
-    elif {"cursor", "since"} & set(taken.parameters):
-        yield "BadPage"
-    elif taken.method != "get" or any(name[0].isupper() for name in taken.parameters):
-        yield "BadRequest"
+def _rules(operation: Json, route: Route) -> Iterator[str]:
+    """Name the rules that go for an operation; not each name has a rule."""
+    names = [
+        parameter["name"] if "name" in parameter else parameter["$ref"].rpartition("/")[2]
+        for parameter in operation.get("parameters", ())
+    ]
+    reads = route.method == "get"
+    yield "any"
+    yield from names
+    if route.need is None or route.need.scopes or route.need.reads:
+        yield "key"
+    if not reads:
+        yield "write"
+    if "{" in route.path:
+        yield "path"
+    if "requestBody" in operation:
+        yield from operation["requestBody"]["content"]
+    elif {"cursor", "since"} & set(names):
+        yield "page"
+    elif reads and not any(name[0].isupper() for name in names):  # as headers are
+        yield "query"
     else:
-        yield "BadQuery"
+        yield "request"
 
 
 # --- examples --------------------------------------------------------------------------------

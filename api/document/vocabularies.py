@@ -25,9 +25,9 @@ def _terms(name: str, vocabulary: type[Vocabulary]) -> VocabularyTerms:
 
 LIST_VOCABULARIES = Operation(
     tag="vocabularies",
-    description="The question that each vocabulary answers, and its terms, as the service itself "
-    "checks them.",
-    told="Every vocabulary.",
+    description="Returns every vocabulary with the question that it answers and its terms. The "
+    "service checks records against the same lists.",
+    told="All vocabularies.",
     answer=(VocabularyList,),
     example=VocabularyList([_terms("denial_family", DenialFamily)]),
 )
@@ -39,7 +39,7 @@ LIST_VOCABULARIES = Operation(
     opt={"operation": LIST_VOCABULARIES, "scopes": PUBLIC},
 )
 async def list_vocabularies(request: Request) -> Answer:
-    """List every vocabulary with the meaning of each term."""
+    """List all vocabularies with the meaning of each term."""
     read_query(request.scope["query_string"], {})
     return Answer(_vocabularies())
 

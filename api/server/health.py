@@ -22,15 +22,16 @@ _READY: Final = Health(HealthStatus.READY)
 
 LIVENESS = Operation(
     tag="service",
-    description="For whatever restarts a process that hangs.",
+    description="Use this to restart a process that hangs. It does not use the database.",
     told="The process answers.",
     answer=(Health,),
     example=_ALIVE,
 )
 READINESS = Operation(
     tag="service",
-    description="For whatever sends requests only where they can be answered.",
-    told="The service can do its work.",
+    description="Use this to send requests only to a service that can answer them. It checks the "
+    "database and the change feed.",
+    told="The service is ready.",
     answer=(Health,),
     example=_READY,
     refusals=(UNAVAILABLE,),
@@ -39,14 +40,14 @@ READINESS = Operation(
 
 @get("/health/live", operation_id="getLiveness", opt={"operation": LIVENESS, "scopes": PUBLIC})
 async def get_liveness(request: Request) -> Answer:
-    """Say that the process answers; asks nothing of the database."""
+    """Check that the process answers, without the database."""
     read_query(request.scope["query_string"], {})
     return Answer(encoded(_ALIVE))
 
 
 @get("/health/ready", operation_id="getReadiness", opt={"operation": READINESS, "scopes": PUBLIC})
 async def get_readiness(request: Request) -> Answer:
-    """Say whether the service can do its work: database and change feed are well."""
+    """Check that the service can do its work, with the database and the change feed."""
     read_query(request.scope["query_string"], {})
     await _check(context(request).database)
     numbering: Numbering = request.app.state["numbering"]
