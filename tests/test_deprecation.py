@@ -24,7 +24,7 @@ _MADE_UP = Deprecated(dt.date(2026, 1, 31), dt.date(2027, 3, 1), "Use `getMe`.")
 _OPERATION = Operation(
     tag="service",
     description="Made up.",
-    told="It is made up.",
+    success="It is made up.",
     answer=(Me,),
     example=Me(key_id=None, name=None, scopes=[], expires_at=None),
 )

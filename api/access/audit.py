@@ -123,7 +123,7 @@ LIST_AUDIT = Operation(
     "change stands here if and only if it happened; of refusals at most one a second for each key, "
     "or each address without one.",
     parameters=(*_FILTERS, LIMIT, CURSOR),
-    told="A page of what was done and what was refused.",
+    success="A page of what was done and what was refused.",
     answer=(AuditPage,),
     headers=("Link",),
     example=AuditPage(

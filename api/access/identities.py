@@ -83,7 +83,7 @@ LIST_IDENTITIES = Operation(
     description="Gives who a source turned out to be, newest first. No other operation says so.",
     path_parameters=(_ID,),
     parameters=(LIMIT, CURSOR),
-    told="A page of who the source turned out to be.",
+    success="A page of who the source turned out to be.",
     answer=(SourceIdentityPage,),
     headers=("Link",),
     example=SourceIdentityPage(
@@ -101,7 +101,7 @@ CREATE_IDENTITY = Operation(
         basis=_EXAMPLE.basis,
         disclosed_at=_EXAMPLE.disclosed_at,
     ),
-    told="Who the source turned out to be, as it was written down.",
+    success="Who the source turned out to be, as it was written down.",
     answer=(SourceIdentity,),
     example=_EXAMPLE,
     headers=("Location", "Idempotency-Replayed"),
@@ -118,7 +118,7 @@ GET_IDENTITY = Operation(
     tag="identities",
     description="Gives that a source turned out to be this other one, and how that is known.",
     path_parameters=(_ID, _IDENTITY_ID),
-    told="Who the source turned out to be.",
+    success="Who the source turned out to be.",
     answer=(SourceIdentity,),
     example=_EXAMPLE,
 )
@@ -126,7 +126,7 @@ DELETE_IDENTITY = Operation(
     tag="identities",
     description="Takes back who a source turned out to be.",
     path_parameters=(_ID, _IDENTITY_ID),
-    told="It is no longer written down.",
+    success="It is no longer written down.",
 )
 
 

@@ -63,7 +63,7 @@ LIST_KEYS = Operation(
     tag="keys",
     description="Gives all keys, newest first, revoked ones too, without their secrets.",
     parameters=(LIMIT, CURSOR),
-    told="A page of keys.",
+    success="A page of keys.",
     answer=(KeyPage,),
     headers=("Link",),
     example=KeyPage(
@@ -76,7 +76,7 @@ CREATE_KEY = Operation(
     f"scope that one's own key has not. {NO_IDEMPOTENCY_KEY}",
     body=KeyCreate,
     body_example=KeyCreate(name="Desk", scopes=[Scope.READ, Scope.CLAIMS_WRITE]),
-    told="The key, with its secret: keep it now.",
+    success="The key, with its secret: keep it now.",
     answer=(IssuedKey,),
     example=_ISSUED,
     headers=("Location",),
@@ -86,7 +86,7 @@ GET_KEY = Operation(
     tag="keys",
     description="Gives a key, without its secret.",
     path_parameters=(_ID,),
-    told="The key.",
+    success="The key.",
     answer=(Key,),
     example=_EXAMPLE,
 )
@@ -98,7 +98,7 @@ ROTATE_KEY = Operation(
     path_parameters=(_ID,),
     body=KeyRotate,
     body_example=KeyRotate(overlap_seconds=3_600),
-    told="The key, with its new secret: keep it now.",
+    success="The key, with its new secret: keep it now.",
     answer=(IssuedKey,),
     example=_ISSUED,
 )
@@ -106,13 +106,13 @@ REVOKE_KEY = Operation(
     tag="keys",
     description="Withdraws a key for good. Every process refuses it within a second.",
     path_parameters=(_ID,),
-    told="The key is withdrawn.",
+    success="The key is withdrawn.",
 )
 GET_ME = Operation(
     tag="keys",
     description="Tells which key the request brought, and what that may do; without a key, what "
     "anybody may do.",
-    told="The key that the request brought, and its scopes.",
+    success="The key that the request brought, and its scopes.",
     answer=(Me,),
     example=Me(key_id=KEY_ID, name="Desk", scopes=[Scope.READ], expires_at=None),
     refusals=(UNAVAILABLE,),

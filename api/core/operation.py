@@ -17,7 +17,7 @@ class Link(NamedTuple):
 
     operation: str
     parameters: Mapping[str, str]
-    told: str
+    description: str
 
 
 class Operation(Struct, frozen=True, kw_only=True):
@@ -29,7 +29,7 @@ class Operation(Struct, frozen=True, kw_only=True):
 
     tag: str
     description: str
-    told: str  # of the success
+    success: str  # the description of the successful answer
     # Structs, the names of schemas, or a type of string; of NDJSON, each a line.
     answer: tuple[Any, ...] = ()
     example: Any = None  # a body; of lines and events several by name, each with a summary

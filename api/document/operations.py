@@ -151,7 +151,7 @@ def _declared(
             "required": True,
             "content": {declared.body_type: media},
         }
-    answer: Json = {"description": declared.told, "headers": refusals.headers(declared.headers)}
+    answer: Json = {"description": declared.success, "headers": refusals.headers(declared.headers)}
     if answers := [_schema(each, components) for each in declared.answer]:
         schema = answers[0] if len(answers) == 1 else {"anyOf": answers}
         media = {"schema": schema, **_shown(declared.example, examples)}
@@ -161,7 +161,7 @@ def _declared(
             link.operation: {
                 "operationId": link.operation,
                 "parameters": dict(link.parameters),
-                "description": link.told,
+                "description": link.description,
             }
             for link in declared.links
         }

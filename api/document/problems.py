@@ -32,7 +32,7 @@ LIST_PROBLEMS = Operation(
     tag="problems",
     description="Returns every type of problem with its HTTP status, and says how to correct the "
     "request.",
-    told="All types of problem.",
+    success="All types of problem.",
     answer=(ProblemTypeList,),
     example=ProblemTypeList([_type(NOT_FOUND)], {"required": FAULT_CODES["required"]}),
 )
@@ -41,7 +41,7 @@ GET_PROBLEM = Operation(
     description="Describes one type of problem. The `type` of every problem is a path of this "
     "operation.",
     path_parameters=(_NAME,),
-    told="The type of problem.",
+    success="The type of problem.",
     answer=(ProblemType,),
     example=_type(NOT_FOUND),
 )

@@ -25,7 +25,7 @@ GET_OPENAPI = Operation(
     tag="service",
     description="Use it to generate clients; `/docs` shows it as a page. `/openapi.yaml` is the "
     "same document in YAML.",
-    told="The OpenAPI document.",
+    success="The OpenAPI document.",
     answer=(OpenapiDocument,),
     media_type=OPENAPI_JSON,
     headers=("Content-Encoding", "Vary"),

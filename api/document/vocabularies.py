@@ -27,7 +27,7 @@ LIST_VOCABULARIES = Operation(
     tag="vocabularies",
     description="Returns every vocabulary with the question that it answers and its terms. The "
     "service checks records against the same lists.",
-    told="All vocabularies.",
+    success="All vocabularies.",
     answer=(VocabularyList,),
     example=VocabularyList([_terms("denial_family", DenialFamily)]),
 )

@@ -23,7 +23,7 @@ _READY: Final = Health(HealthStatus.READY)
 LIVENESS = Operation(
     tag="service",
     description="Use this to restart a process that hangs. It does not use the database.",
-    told="The process answers.",
+    success="The process answers.",
     answer=(Health,),
     example=_ALIVE,
 )
@@ -31,7 +31,7 @@ READINESS = Operation(
     tag="service",
     description="Use this to send requests only to a service that can answer them. It checks the "
     "database and the change feed.",
-    told="The service is ready.",
+    success="The service is ready.",
     answer=(Health,),
     example=_READY,
     refusals=(UNAVAILABLE,),

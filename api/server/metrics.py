@@ -302,7 +302,7 @@ GET_METRICS = Operation(
     "The counts are of all processes together. While the database is away, what it knows is left "
     "out, and `claim_records_database_up` is 0; who comes with a key is answered 503 then, since "
     "keys are in the database too.",
-    told="The metrics, as Prometheus reads them.",
+    success="The metrics, as Prometheus reads them.",
     answer=(Exposition,),
     media_type=CONTENT_TYPE_PLAIN_0_0_4,
     example='claim_records_requests_total{method="GET",operation="listClaims",status="200"} 42.0\n',

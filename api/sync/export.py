@@ -66,7 +66,7 @@ the number of records: an export without it was cut off, as one is whose key is 
 `POST /v1/import` takes the lines as they are. With `Accept-Encoding: zstd` or `gzip` the answer \
 is several times smaller.""",
     parameters=(TYPES,),
-    told="A line of JSON each: the cursor, the records, the count.",
+    success="A line of JSON each: the cursor, the records, the count.",
     answer=(ExportHeader, ExportLine, ExportTotals),
     media_type=NDJSON,
     headers=("Content-Encoding", "Vary"),

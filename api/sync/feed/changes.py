@@ -91,7 +91,7 @@ feed itself was restored from a copy, or when the key may see more than the curs
 
 With `wait` an answer at the feed's end waits for the next change.""",
     parameters=tuple(_PAGE_PARAMETERS.values()),
-    told="Changes, and the cursor with which to go on.",
+    success="Changes, and the cursor with which to go on.",
     answer=(ChangePage,),
     example=ChangePage(items=[_CREATED, _DELETED], next_cursor=CURSOR, up_to_date=True),
     refusals=(RESYNC_REQUIRED,),
@@ -128,7 +128,7 @@ Events instead, such as httpx-sse or, where no key is needed, the `EventSource` 
 `GET /v1/changes` with `wait`.""",
     parameters=tuple(_STREAM_PARAMETERS.values()),
     header_parameters=("LastEventId",),
-    told="A stream of events, which goes on until one side ends it.",
+    success="A stream of events, which goes on until one side ends it.",
     answer=(Change, UpToDate, "Problem"),
     media_type=EVENT_STREAM,
     headers=("X-Accel-Buffering",),

@@ -126,7 +126,7 @@ refused with 401; an `atomic` import is then refused as a whole.""",
         external_id=ExternalId(namespace="example", value="nis"),
         data={"kind": "government_body", "name": "National Intelligence Service"},
     ),
-    told="A line of JSON each: a result for each line that was sent, then the totals.",
+    success="A line of JSON each: a result for each line that was sent, then the totals.",
     answer=(ImportResult, ImportTotals),
     media_type=NDJSON,
     example={

@@ -108,7 +108,7 @@ LIST_WEBHOOKS = Operation(
     description="Gives the webhooks of one's own key, newest first, without their secrets."
     + _ENDED,
     parameters=(LIMIT, CURSOR),
-    told="A page of webhooks.",
+    success="A page of webhooks.",
     answer=(WebhookPage,),
     headers=("Link",),
     example=WebhookPage(
@@ -132,7 +132,7 @@ taken is sent again after 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h and 24 
         url=_EXAMPLE.url, description=_EXAMPLE.description, types=_EXAMPLE.types
     ),
     callbacks=("recordChanged", "webhookTested"),
-    told="The webhook, with its secret: keep it now.",
+    success="The webhook, with its secret: keep it now.",
     answer=(IssuedWebhook,),
     example=_ISSUED,
     headers=("Location",),
@@ -143,7 +143,7 @@ GET_WEBHOOK = Operation(
     tag="webhooks",
     description=f"Gives a webhook of one's own key, without its secret.{_ENDED}",
     path_parameters=(_ID,),
-    told="The webhook.",
+    success="The webhook.",
     answer=(Webhook,),
     example=_EXAMPLE,
 )
@@ -155,7 +155,7 @@ UPDATE_WEBHOOK = Operation(
     body=WebhookUpdate,
     body_type=MERGE_PATCH,
     body_example=WebhookUpdate(paused=False),
-    told="The webhook, changed.",
+    success="The webhook, changed.",
     answer=(Webhook,),
     example=_EXAMPLE,
 )
@@ -163,7 +163,7 @@ DELETE_WEBHOOK = Operation(
     tag="webhooks",
     description=f"Deletes a webhook, and the list of what was delivered to it.{_ENDED}",
     path_parameters=(_ID,),
-    told="The webhook is deleted.",
+    success="The webhook is deleted.",
 )
 ROTATE_SECRET = Operation(
     tag="webhooks",
@@ -173,7 +173,7 @@ ROTATE_SECRET = Operation(
     path_parameters=(_ID,),
     body=WebhookRotate,
     body_example=WebhookRotate(overlap_seconds=3_600),
-    told="The webhook, with its new secret: keep it now.",
+    success="The webhook, with its new secret: keep it now.",
     answer=(IssuedWebhook,),
     example=_ISSUED,
 )
@@ -185,7 +185,7 @@ REPLAY_WEBHOOK = Operation(
     body=WebhookReplay,
     body_example=WebhookReplay(since="start"),
     header_parameters=("IdempotencyKey",),
-    told="The webhook, at its new place in the feed.",
+    success="The webhook, at its new place in the feed.",
     answer=(Webhook,),
     example=_EXAMPLE,
     headers=("Idempotency-Replayed",),
@@ -198,7 +198,7 @@ TEST_WEBHOOK = Operation(
     "answer: `listWebhookDeliveries` then has it. One that waits "
     "to be sent is not joined by another.",
     path_parameters=(_ID,),
-    told="The test will be sent; `message_id` is the message's id.",
+    success="The test will be sent; `message_id` is the message's id.",
     answer=(WebhookTest,),
     header_parameters=("IdempotencyKey",),
     example=WebhookTest(message_id=MESSAGE_ID),
@@ -210,7 +210,7 @@ LIST_DELIVERIES = Operation(
     f"the last 30 days.{_ENDED}",
     path_parameters=(_ID,),
     parameters=(LIMIT, CURSOR),
-    told="A page of attempts to deliver.",
+    success="A page of attempts to deliver.",
     answer=(WebhookDeliveryPage,),
     headers=("Link",),
     example=WebhookDeliveryPage(
