@@ -1,4 +1,4 @@
-"""What a handler declares of its operation for the API's document: data alone."""
+"""The declaration of an operation, which its handler holds for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from api.core.request import JSON
 
 
 class Link(NamedTuple):
-    """How one goes on from an answer: to an operation, whose parameters the answer has."""
+    """A link from an answer to an operation, with parameters from the answer."""
 
     operation: str
     parameters: Mapping[str, str]
@@ -21,31 +21,31 @@ class Link(NamedTuple):
 
 
 class Operation(Struct, frozen=True, kw_only=True):
-    """What is special about an operation, given as its handler's `opt["operation"]`.
+    """A handler's `opt["operation"]`: what the document can't read off the route.
 
-    The route says the rest: path, method, status, scopes, and in the first line of the handler's
-    docstring the summary. A parameter in the path has its `example`.
+    The route has the path, the method, the status and the scopes; the first line of the handler's
+    docstring is the summary. Each parameter of the path needs an `example`.
     """
 
     tag: str
     description: str
     success: str  # the description of the successful answer
-    # Structs, the names of schemas, or a type of string; of NDJSON, each a line.
+    # Structs, names of schemas, or a type of string. NDJSON has one for each kind of line.
     answer: tuple[Any, ...] = ()
-    example: Any = None  # a body; of lines and events several by name, each with a summary
+    example: Any = None  # a body; for lines and events, several by name with a summary
     headers: tuple[str, ...] = ()
     media_type: str = JSON
     path_parameters: tuple[Parameter, ...] = ()
     parameters: tuple[Parameter, ...] = ()
-    header_parameters: tuple[str, ...] = ()  # as the document's components are called
+    header_parameters: tuple[str, ...] = ()  # by the names of the document's components
     body: type[Struct] | None = None
     body_type: str = JSON
     body_example: Any = None
     links: tuple[Link, ...] = ()
-    callbacks: tuple[str, ...] = ()  # of the document's webhooks, posted to the body's `url`
-    refusals: tuple[Kind, ...] = ()  # but those that follow from what the operation takes
+    callbacks: tuple[str, ...] = ()  # webhooks of the document, sent to the `url` of the body
+    refusals: tuple[Kind, ...] = ()  # except those that follow from parameters, body and scopes
 
 
 def example_of(name: str) -> dict[str, str]:
-    """Stand for an example of a record in an example: `Claim`, `ClaimUpdated` and the like."""
+    """Name an example of a record, such as `Claim`; the document puts it in this place."""
     return {"$example": name}

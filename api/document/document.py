@@ -1,4 +1,4 @@
-"""The OpenAPI document, put together from the routes that the service answers."""
+"""The OpenAPI document, put together from the routes of the service and the templates."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _GUIDES: Final = resources.files("openapi") / "guides"
 
 
 def build(router: Litestar) -> bytes:
-    """Write the OpenAPI document of a router's operations, the same bytes for the same code."""
+    """Write the OpenAPI document of the operations of a router; always the same bytes."""
     document = describe(router)
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
@@ -73,7 +73,7 @@ def describe(router: Litestar) -> Json:
 
 
 def _guide(name: str) -> str:
-    """Read what is said of a tag, in Markdown."""
+    """Read the description of a tag, in Markdown."""
     return (_GUIDES / f"{name}.md").read_text(encoding="utf-8").strip()
 
 
@@ -84,7 +84,7 @@ def _current(nouns: Iterable[Noun]) -> Json:
 
 
 def _values(components: Components) -> dict[str, Any]:
-    """Give what the template needs from the code, the operations apart."""
+    """Give the values that the template takes from the code, except the operations."""
     faults = {**FAULT_CODES, **{kind.name: kind.title for kind in OF_PARAMETERS}}
     return {
         **HEADERS,

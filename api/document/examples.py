@@ -1,4 +1,4 @@
-"""Examples: what becomes of a noun's example record in each of its operations."""
+"""Examples of records: each noun's example record in each of its operations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from schemas.vocabularies import RecordType
 
 
 class Story(NamedTuple):
-    """The life of one record, as requests and answers show it."""
+    """One record in its requests and answers, from its creation to its restoration."""
 
     id: str
     minimal: Json
@@ -45,7 +45,7 @@ _UNIQUE: Final = ("external_ids", "url")
 
 @cache
 def story(resource: Resource) -> Story:
-    """Tell what becomes of a noun's example record."""
+    """Take the example record of a noun through its operations."""
     identity, minimal, create, update, computed = EXAMPLES[resource.type]
     create, update = dict(create), dict(update)
     new = {name: value for name, value in create.items() if name not in _UNIQUE}
@@ -69,7 +69,7 @@ def story(resource: Resource) -> Story:
 def _record(
     resource: Resource, identity: str, content: Json, version: int, computed: Mapping[str, Any]
 ) -> Json:
-    """Give a record as the service answers it."""
+    """Write a record as the service answers it."""
     record = msgspec.convert(content, resource.create)
     text = EXAMPLES[RecordType.ARTICLE].create["text"]
     article = EXAMPLES[RecordType.ARTICLE].id
@@ -89,9 +89,10 @@ def _record(
 
 
 def of_parameter(parameter: Parameter, record_type: RecordType | None = None) -> Any:  # noqa: ANN401 - JSON
-    """Give a value of a parameter; of a record type's list, if it is one of its parameters.
+    """Give an example of a parameter; `record_type` is the type whose list has the parameter.
 
-    The parameter says it, or the table of examples, or the type; else it is an error.
+    The example comes from the parameter, from the table of examples, or from the type. If none of
+    them has one, that is an error.
     """
     value = parameter.example or PARAMETERS.get(parameter.name)
     if value is None:

@@ -1,4 +1,4 @@
-"""What is said of each noun: its schemas, its examples, its links and its operations."""
+"""The parts of the document that each noun has: schemas, examples, links and operations."""
 
 from __future__ import annotations
 
@@ -25,19 +25,16 @@ _DEFAULTS: Final = Settings()
 
 
 class Noun:
-    """A resource, and what the template for nouns says of it.
+    """A resource with the parts of the document that the template for nouns makes of it.
 
-    Its `paths` are its operations, by what stands behind its own path, and by method.
+    Its `paths` are its operations, by the path below the noun's own path, and by method.
     """
 
     def __init__(self, resource: Resource, components: Components) -> None:
         """Name the noun's schemas among a document's components."""
         self.resource = resource
         self._components = components
-        create, record = resource.create, resource.record
-        components.record_request(create.__name__, create, record)
-        components.record_patch(resource.update.__name__, create, record)
-        components.response(record)
+        components.add_record(resource.create, resource.update, resource.record)
         filled: Json = fill(read("noun"), self._values())
         components.schemas |= filled["schemas"]
         self.examples: Json = filled["examples"]
@@ -46,18 +43,18 @@ class Noun:
 
     @property
     def name(self) -> str:
-        """What one of them is called among the components."""
+        """The name of one record in names of schemas and operations, such as `Claim`."""
         return self.resource.record.__name__
 
     @property
     def a_one(self) -> str:
-        """What one of them is called, with its article."""
+        """The name of one record with its article, such as `a claim`."""
         one = self.resource.type.value
         return f"{'an' if one[0] in 'aeiou' else 'a'} {one}"
 
     @cached_property
     def symmetric(self) -> bool:
-        """Whether it has relations that are stored once, and found from both ends."""
+        """Whether its records have relations that are stored once and found from both ends."""
         inside = (shape(field.type).kind for field in fields(self.resource.create))
         return any(
             shape(field.type).kind is RelationKind
@@ -67,7 +64,7 @@ class Noun:
         )
 
     def _values(self) -> dict[str, Any]:
-        """Give what goes into the template."""
+        """Give the values that go into the template."""
         resource, components = self.resource, self._components
         links = [name.replace("<Name>", self.name) for name in read("noun")["links"]]
         return {
@@ -95,7 +92,7 @@ class Noun:
         }
 
     def _included(self) -> Json:
-        """Describe the records that a page brings with it."""
+        """Describe the related records that a page can bring."""
         return {
             expansion.name: {
                 "description": f"Records by their id: {expansion.description}.",
@@ -107,19 +104,16 @@ class Noun:
         }
 
     def _needed(self) -> str:
-        """Say what a new record must have: required properties, and what a rule asks for."""
+        """Say which properties a new record must have."""
         create = self.resource.create
         names = [f"`{name}`" for name in self._components.schemas[create.__name__]["required"]]
         *most, last = [*names, *filter(None, [create.also_needed])]
-        return (
-            f"Only {', '.join(most)} and {last} are required"
-            if most
-            else f"Only {last} is required"
-        )
+        verb = "are" if most else "is"
+        return f"Only {' and '.join(filter(None, [', '.join(most), last]))} {verb} required"
 
 
 def at_most(size: int) -> str:
-    """Say how long a body may be."""
+    """Say how large a body may be."""
     return f"The body has at most {size:,} bytes{UNLESS}"
 
 
@@ -127,10 +121,10 @@ UNLESS: Final = ", unless the operator of the service has set another limit."
 
 
 class _OfAnyType(NamedTuple):
-    """What holds a record of any type: in the document it is one schema for each type."""
+    """A Struct that holds a record of any type; the document has a schema for each type."""
 
     struct: type[Struct]
-    holder: str
+    property: str  # the one that holds the record
     description: str
     sent: bool = False  # by a client
 
@@ -143,15 +137,15 @@ _OF_ANY_TYPE: Final = (
 
 
 def add_unions(nouns: Iterable[Noun], components: Components) -> None:
-    """Name what holds a record of any type: for each noun, and as the union of these."""
+    """Name the Structs that hold a record of any type: one for each noun, and their union."""
     for each in _OF_ANY_TYPE:
         (components.request if each.sent else components.response)(each.struct)
         name = each.struct.__name__
         of_any = components.schemas[name]
         mapping = {}
         for noun in nouns:
-            schema = components.add(f"{noun.name}{name}", _of_one_type(each, of_any, noun))
-            mapping[noun.resource.type.value] = schema["$ref"]
+            components.schemas[f"{noun.name}{name}"] = _of_one_type(each, of_any, noun)
+            mapping[noun.resource.type.value] = reference(f"{noun.name}{name}")["$ref"]
         components.schemas[name] = {
             "description": of_any["description"],
             "oneOf": [{"$ref": place} for place in mapping.values()],
@@ -160,9 +154,9 @@ def add_unions(nouns: Iterable[Noun], components: Components) -> None:
 
 
 def _of_one_type(each: _OfAnyType, of_any: Json, noun: Noun) -> Json:
-    """Write what is held of one noun's records."""
+    """Describe such a Struct with a record of one noun."""
     properties = of_any["properties"]
-    held = properties[each.holder]
+    held = properties[each.property]
     record = reference(noun.resource.create.__name__ if each.sent else noun.name)
     kind = {
         "description": properties["type"]["description"].partition("\n")[0],
@@ -170,8 +164,8 @@ def _of_one_type(each: _OfAnyType, of_any: Json, noun: Noun) -> Json:
         "const": noun.resource.type.value,
     }
     record = nullable(record) if "null" in held["type"] else record
-    holder = {each.holder: record | {"description": held["description"]}}
+    own = {"type": kind, each.property: record | {"description": held["description"]}}
     return of_any | {
         "description": each.description.format(noun.a_one),
-        "properties": properties | {"type": kind} | holder,
+        "properties": properties | own,
     }

@@ -1,4 +1,4 @@
-"""One operation: what it takes, what it answers, and which keys may call it."""
+"""Operations: parameters, bodies, answers, and the keys that may call them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from api.settings import Settings
 from schemas.vocabularies import RecordType, Scope
 
 OF_DEPRECATED: Final = ("Deprecation", "Sunset")
-"""The headers that say that an operation will go."""
+"""The headers of an operation that will be removed."""
 _DEFAULTS: Final = Settings()
 
 
@@ -35,7 +35,7 @@ def describe(
     components: Components,
     examples: Mapping[str, Json],
 ) -> tuple[Json, list[Refusal]]:
-    """Describe an operation; gives its refusals too. One that nothing is known of is an error."""
+    """Describe an operation, and list its refusals; one without a declaration is an error."""
     handler, need, resource = route.handler, route.need, route.resource
     if resource:
         noun, suffix = nouns[resource], route.path.removeprefix(resource.path)
@@ -65,7 +65,7 @@ def describe(
 
 
 def _scopes(need: Need | None) -> str:
-    """Say which scopes an operation takes."""
+    """Say which scopes a key needs for an operation."""
     if need is None or not need.scopes:
         return ""
     scopes = " and ".join(f"`{scope}`" for scope in need.scopes)
@@ -73,7 +73,7 @@ def _scopes(need: Need | None) -> str:
 
 
 def _security(need: Need | None) -> list[Json]:
-    """Write the keys that do for an operation, any one of them; `{}` is none."""
+    """List the scopes of which one is enough for an operation; `{}` means no key."""
     if need is None or need.scopes:
         return [{"key": [scope.value for scope in need.scopes] if need else []}]
     if not need.reads:
@@ -91,14 +91,14 @@ def _deprecate(operation: Json, deprecated: Deprecated) -> None:
 
 
 _Described = tuple[Json, Sequence[Kind]]
-"""An operation but for its refusals, and the types of problem that were declared for it."""
+"""An operation without its refusals, and the types of problem that were declared for it."""
 
 
 # --- a noun's operations, by the template ------------------------------------------------------
 
 
 def _of_noun(noun: Noun, method: str, suffix: str) -> _Described:
-    """Describe an operation of a noun's, by the template."""
+    """Describe an operation of a noun by the template."""
     operation = dict(noun.paths[suffix][method])
     kinds = [KINDS[name] for name in operation.pop("refusals", ())]
     if NOT_UNIQUE in kinds and noun.symmetric:
@@ -175,7 +175,7 @@ def _declared(
 
 
 def _body(body: type[Struct], media_type: str) -> str:
-    """Say what is sent, and how long it may be."""
+    """Say what to send, and how large it may be."""
     if media_type != NDJSON:
         what, _, _ = inspect.cleandoc(body.__doc__ or "").partition("\n")
         return f"{what} {at_most(_DEFAULTS.body_bytes)}"
@@ -187,7 +187,7 @@ def _body(body: type[Struct], media_type: str) -> str:
 
 
 def _schema(body: Any, components: Components) -> Json:  # noqa: ANN401 - a type form
-    """Describe what is answered: a Struct by its name, other types in full."""
+    """Describe the body of an answer: a Struct by its name, other types in full."""
     if isinstance(body, str):
         return reference(body)
     if isinstance(body, type):
@@ -196,7 +196,7 @@ def _schema(body: Any, components: Components) -> Json:  # noqa: ANN401 - a type
 
 
 def _shown(example: Any, examples: Mapping[str, Json]) -> Json:  # noqa: ANN401 - any body, or several by name
-    """Show what is answered: one body, or several by name."""
+    """Show the body of an answer, or several bodies by name."""
     if not isinstance(example, Mapping):
         return {"example": _plain(msgspec.to_builtins(example), examples)}
     return {
@@ -208,7 +208,7 @@ def _shown(example: Any, examples: Mapping[str, Json]) -> Json:  # noqa: ANN401 
 
 
 def _plain(value: Any, examples: Mapping[str, Json]) -> Any:  # noqa: ANN401 - JSON
-    """Put the examples of records where the declaration names them."""
+    """Put examples of records in the places where a declaration names them."""
     match value:
         case {"$example": str(name)}:
             return examples[name]["value"]

@@ -26,8 +26,9 @@ def described(
 ) -> Json:
     """Describe a parameter of the path or the query.
 
-    What has to be sent has its example as a parameter, which pages that try operations out send.
-    Of what can be left out the schema has it: nobody means to send sixty filters at once.
+    A required parameter has its example beside the schema, where pages on which one can try
+    operations out take it and send it. An optional one has it in the schema, so that such a page
+    does not send sixty filters at once.
     """
     schema = components.value(parameter.type)
     if parameter.many:
@@ -77,7 +78,7 @@ def of_noun(resource: Resource, components: Components) -> dict[str, Json | list
 
 
 def _of_list(resource: Resource, components: Components) -> Iterable[Json]:
-    """Describe what a list can be asked, as the service itself reads it."""
+    """Describe the parameters of a list, as the service itself reads them."""
     filters = {p.name: f for f in resource.all_filters for p in f.parameters}
     for name, parameter in resource.list_parameters.items():
         about = described(parameter, components, record_type=resource.type)

@@ -1,4 +1,4 @@
-"""The types of problem, as the service gives them: what is wrong, and the way out."""
+"""The operations that return the types of problem."""
 
 from __future__ import annotations
 

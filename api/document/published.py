@@ -1,4 +1,4 @@
-"""The published OpenAPI document, as the service gives it: in JSON and in YAML."""
+"""The operations that return the published OpenAPI document, in JSON and in YAML."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def get_openapi_yaml(request: Request) -> Answer:
 async def _compressed(
     request: Request, document: Callable[[str], bytes], media_type: str
 ) -> Answer:
-    """Answer with a document that is some hundred kilobytes long, and made once a process."""
+    """Answer with a document of several hundred kilobytes, compressed once in each process."""
     coding = codings.preferred(request.headers.getall("accept-encoding", []))
     body = await asyncio.to_thread(document, coding)
     return Answer(body, headers=codings.headers(coding), media_type=media_type)

@@ -1,4 +1,4 @@
-"""The answers that are problems: which ones an operation can give, and examples of them."""
+"""Refusals: the problems with which an operation can answer, and examples of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _DEFAULTS: Final = Settings()
 
 
 class Refusal(NamedTuple):
-    """A named answer: the types of problem that share a status where they can occur together."""
+    """A named answer with the types of problem that can occur together under one status."""
 
     name: str
     kinds: tuple[Kind, ...]
@@ -41,13 +41,13 @@ class Refusal(NamedTuple):
 
     @property
     def status(self) -> int:
-        """The status that the types have in common."""
+        """The status of all its types."""
         return int(self.kinds[0].status)
 
 
 @cache
 def _named() -> dict[str, Refusal]:
-    """Give every answer that has a name."""
+    """Read all refusals from the template."""
     return {
         name: Refusal(
             name,
@@ -60,17 +60,17 @@ def _named() -> dict[str, Refusal]:
 
 
 def headers(names: Iterable[str]) -> Json:
-    """Refer to an answer's headers: those named, and those of every answer."""
+    """Refer to the headers of an answer: the named ones, and those of every answer."""
     return references((*names, *_ALWAYS_SENT))
 
 
 def references(names: Iterable[str]) -> Json:
-    """Refer to headers; `…IfAny` is the one that comes only where there is something to say."""
+    """Refer to headers; `ETagIfAny` is an `ETag` that can be absent."""
     return {name.removesuffix("IfAny"): {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 def response(refusal: Refusal) -> Json:
-    """Describe an answer that is a problem."""
+    """Describe a refusal as an answer."""
     lines = [f"- `{kind.name}`: {kind.title} {kind.remedy}" for kind in refusal.kinds]
     shown = {name: {"$ref": f"#/components/examples/{name}"} for name in refusal.examples}
     schema = {"$ref": "#/components/schemas/Problem"}
@@ -85,11 +85,11 @@ def response(refusal: Refusal) -> Json:
 
 
 def of_operation(operation: Json, route: Route, declared: Collection[Kind]) -> list[Refusal]:
-    """Name the answers that are problems, by status: those declared, and those that follow."""
+    """List the refusals of an operation by status: those declared, and those that follow."""
     rules = read("problems")["rules"]
     names = {name for rule in _rules(operation, route) for name in rules.get(rule, ())}
     if route.path.startswith(KEYLESS):
-        # No key is read there and nothing is counted; without the database nothing could fail.
+        # No key is read there, no request is counted, and without the database nothing can fail.
         names -= {errors.UNAUTHORIZED.name, errors.RATE_LIMITED.name}
         if errors.UNAVAILABLE not in declared:
             names.remove(errors.INTERNAL.name)
@@ -100,41 +100,42 @@ def of_operation(operation: Json, route: Route, declared: Collection[Kind]) -> l
     for kind in (*declared, *(KINDS[name] for name in names if name in KINDS)):
         by_status[int(kind.status)].add(kind)
     found += [_holding(kinds) for kinds in by_status.values()]
+    if len({refusal.status for refusal in found}) < len(found):
+        raise LookupError(f"{route.path} has two answers of one status: {found}")
     return sorted(found, key=lambda refusal: refusal.status)
 
 
 def _holding(kinds: set[Kind]) -> Refusal:
-    """Find the answer of just these types."""
+    """Find the refusal that has exactly these types of problem."""
     for refusal in _named().values():
         if set(refusal.kinds) == kinds:
             return refusal
     names = ", ".join(sorted(kind.name for kind in kinds))
-    raise LookupError(f"openapi/templates/problems.yaml names no answer of just: {names}")
+    raise LookupError(
+        f"openapi/templates/problems.yaml has no answer with exactly these kinds: {names}"
+    )
 
 
 def _rules(operation: Json, route: Route) -> Iterator[str]:
-    """Name the rules that go for an operation; not each name has a rule."""
-    names = [
-        parameter["name"] if "name" in parameter else parameter["$ref"].rpartition("/")[2]
-        for parameter in operation.get("parameters", ())
-    ]
-    reads = route.method == "get"
+    """Name the rules that apply to an operation; some names have no rule."""
+    parameters = operation.get("parameters", ())
+    headers = [each["$ref"].rpartition("/")[2] for each in parameters if "$ref" in each]
     yield "any"
-    yield from names
+    yield from headers
     if route.need is None or route.need.scopes or route.need.reads:
         yield "key"
-    if not reads:
+    if route.method != "get":
         yield "write"
     if "{" in route.path:
         yield "path"
     if "requestBody" in operation:
         yield from operation["requestBody"]["content"]
-    elif {"cursor", "since"} & set(names):
+    elif any(each.get("name") in ("cursor", "since") for each in parameters):
         yield "page"
-    elif reads and not any(name[0].isupper() for name in names):  # as headers are
-        yield "query"
-    else:
+    elif headers or route.method != "get":
         yield "request"
+    else:
+        yield "query"
 
 
 # --- examples --------------------------------------------------------------------------------
@@ -143,7 +144,7 @@ def _rules(operation: Json, route: Route) -> Iterator[str]:
 def examples(names: Collection[str], current: Json) -> dict[str, Json]:
     """Give examples of problems by name, in the order of their types.
 
-    `current` is a claim as it stands.
+    `current` is the claim that a failed precondition shows.
     """
     values = {
         "claim": CLAIM_ID,
@@ -162,7 +163,7 @@ def examples(names: Collection[str], current: Json) -> dict[str, Json]:
 
 
 def _example(name: str, case: Json) -> Json:
-    """Give a problem as the service answers it."""
+    """Write a problem as the service answers it."""
     more = {"kind": name, "instance": "/v1/claims", **case}
     kind, instance = KINDS[more.pop("kind")], more.pop("instance")
     problem = Problem(kind, **more)

@@ -1,4 +1,4 @@
-"""The operations that the document describes, read off the routes, in reading order."""
+"""The operations that the document describes, in reading order."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ class Route(NamedTuple):
 
     @property
     def tag(self) -> str:
-        """Under which heading the operation stands."""
+        """The tag under which the document lists the operation."""
         tag: str = self.resource.plural if self.resource else self.handler.opt["operation"].tag
         return tag
 
     @property
     def need(self) -> Need | None:
-        """What it takes to call the operation; None if no key is enough."""
+        """The scopes that a key needs for the operation; None if no key is enough."""
         return needed(self.handler.opt, self.method.upper())
 
 
 def routes(router: Litestar) -> Iterator[Route]:
-    """Give the operations that are to be documented: all but the pages for people."""
+    """List the operations that the document describes: all except the pages for people."""
     for route in router.routes:
         if not isinstance(route, HTTPRoute):
             continue
@@ -55,7 +55,7 @@ def routes(router: Litestar) -> Iterator[Route]:
 
 
 def in_reading_order(router: Litestar) -> list[Route]:
-    """Sort the operations: by tag, as these were declared; then by path and method."""
+    """Sort the operations: by tag in the order of the routes, then by path and method."""
     declared = list(routes(router))
     tags = list(dict.fromkeys(route.tag for route in declared))
     return sorted(

@@ -18,15 +18,15 @@ _PLACE: Final = re.compile(r"<([\w-]+)>")
 
 @cache
 def read(name: str) -> Any:  # noqa: ANN401 - YAML
-    """Read a template; whoever fills it leaves it as it is."""
+    """Read a template. Do not change it: it is read once."""
     return msgspec.yaml.decode((_FILES / f"{name}.yaml").read_bytes())
 
 
 def fill(template: Any, values: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
-    """Put values in their places.
+    """Put values into a template.
 
-    A string that is nothing but a place becomes the value itself, whatever its type. `$merge`
-    brings the keys of an object along; a description that was there before begins its description.
+    A string that is a single `<name>` becomes the value itself, of any type. The key `$merge` adds
+    the keys of an object; if the template has a description before it, the two are joined.
     """
     if isinstance(template, str):
         place = _PLACE.fullmatch(template)

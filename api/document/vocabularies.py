@@ -1,4 +1,4 @@
-"""The vocabularies, as the service gives them: every term with its meaning."""
+"""The operation that returns the vocabularies."""
 
 from __future__ import annotations
 
