@@ -108,8 +108,9 @@ class Noun:
         create = self.resource.create
         names = [f"`{name}`" for name in self._components.schemas[create.__name__]["required"]]
         *most, last = [*names, *filter(None, [create.also_needed])]
-        verb = "are" if most else "is"
-        return f"Only {' and '.join(filter(None, [', '.join(most), last]))} {verb} required"
+        if not most:
+            return f"Only {last} is required"
+        return f"Only {', '.join(most)} and {last} are required"
 
 
 def at_most(size: int) -> str:
