@@ -25,9 +25,12 @@ from api.core.errors import INTERNAL, NOT_FOUND, Problem
 from api.core.idempotency import sweeping
 from api.core.joined import JoinedReads
 from api.core.request import Context, Request
-from api.document.about import about_handlers
+from api.document.problems import problem_handlers
+from api.document.published import openapi_handlers
+from api.document.vocabularies import list_vocabularies
 from api.records.nouns import CONTROLLERS, RESOURCES
 from api.server.edge import Edge, Routes, not_allowed, problem_answer
+from api.server.health import health_handlers
 from api.server.metrics import Metrics, Share, get_metrics
 from api.settings import Settings
 from api.site.home import home_handlers
@@ -84,18 +87,21 @@ def create_router(
     metrics = Metrics(database, feed, numbering, share)
 
     router = Litestar(
-        route_handlers=[
+        route_handlers=[  # in the order of the OpenAPI document
             *CONTROLLERS,
-            *identity_handlers,
-            import_records,
-            export_records,
             list_changes,
             stream_changes,
+            export_records,
+            import_records,
             *webhook_handlers,
             *key_handlers,
+            *identity_handlers,
             list_audit,
-            *about_handlers,
+            list_vocabularies,
+            *problem_handlers,
+            *health_handlers,
             get_metrics,
+            *openapi_handlers,
             *home_handlers,
             *site_handlers,
         ],

@@ -221,15 +221,7 @@ PAGE_CURSOR: Final = "Z3VlsbRzXQkwC-5bIjIwMjQtMTItMTlUMTA6MDA6MDAuMjUwMDAwWiIsND
 """A place in a list."""
 MESSAGE_ID: Final = "msg_0123456789abcdef0123456789abcdef01234567"
 AT: Final = "2024-12-19T10:00:00.250000Z"
-
-OF_PATHS: Final[Mapping[tuple[str, str], str]] = {
-    ("identities", "id"): OFFICIAL_ID,
-    ("identities", "identity_id"): PENTAGON_ID,
-    ("keys", "id"): KEY_ID,
-    ("problems", "name"): "not-found",
-    ("webhooks", "id"): WEBHOOK_ID,
-}
-"""Values of the parameters in paths, by the operation's tag and the parameter's name."""
+CHANGED_AT: Final = "2024-12-19T11:30:00.750000Z"
 
 PARAMETERS: Final[Mapping[str, Any]] = {
     "atomic": True,

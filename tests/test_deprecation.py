@@ -15,8 +15,8 @@ from api.app import at_edge, create_router
 from api.core.caller import PUBLIC
 from api.core.db import Database
 from api.core.deprecation import Deprecated
+from api.core.operation import Operation
 from api.core.request import Answer, Request, encoded
-from api.document import Operation
 from api.settings import Settings
 from schemas.keys import Me
 
@@ -24,7 +24,7 @@ _MADE_UP = Deprecated(dt.date(2026, 1, 31), dt.date(2027, 3, 1), "Use `getMe`.")
 _OPERATION = Operation(
     tag="service",
     description="Made up.",
-    told="It is made up.",
+    success="It is made up.",
     answer=(Me,),
     example=Me(key_id=None, name=None, scopes=[], expires_at=None),
 )

@@ -20,10 +20,12 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from api.app import create_router
 from api.core.db import Database
-from api.core.errors import KINDS
+from api.core.errors import GONE, KINDS, RESYNC_REQUIRED
+from api.core.operation import Operation
 from api.core.resource import Resource
 from api.document import build
 from api.document.examples import story
+from api.document.templates import read
 from api.records.nouns import RESOURCES
 from api.settings import Settings
 from schemas.base import fields, shape
@@ -548,6 +550,25 @@ def test_a_problem_that_is_alone_says_its_code_and_the_way_out() -> None:
 
 def _examples_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
     return [each for media in answer["content"].values() for each in media["examples"].values()]
+
+
+def test_every_problem_that_the_templates_name_is_answered_somewhere() -> None:
+    problems = read("problems")
+    assert problems["responses"].keys() == COMPONENTS["responses"].keys()
+    assert problems["examples"].keys() <= COMPONENTS["examples"].keys()
+
+
+def test_operations_with_an_unnamed_mixture_of_problems_are_an_error() -> None:
+    operation = Operation(
+        tag="keys", description="Made up.", success="Made up.", refusals=(GONE, RESYNC_REQUIRED)
+    )
+
+    @get("/v1/mixed", operation_id="getMixed", opt={"operation": operation, "scopes": ()})
+    async def get_mixed() -> None:
+        """Mix problems of one status."""
+
+    with pytest.raises(LookupError, match="gone, resync-required"):
+        build(Litestar([get_mixed], openapi_config=None))
 
 
 def test_every_body_has_an_example() -> None:

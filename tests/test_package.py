@@ -152,6 +152,7 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
         for path in ("/", "/docs", "/openapi.json", "/health/ready"):
             with urllib.request.urlopen(base + path, timeout=PATIENCE) as answer:
                 assert answer.status == 200
+    _run(command, "openapi", "--check", cwd=tmp_path, env=environment)
 
 
 def _blocks() -> list[str]:

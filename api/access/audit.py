@@ -16,10 +16,10 @@ from api.core.db import Database
 from api.core.errors import Problem
 from api.core.filters import Parameter
 from api.core.listing import list_rows
+from api.core.operation import Operation
 from api.core.request import Answer, Request
 from api.core.resource import CURSOR, LIMIT
 from api.core.sql import Query, render
-from api.document import Operation, refusals
 from schemas.base import Instant
 from schemas.examples import CLAIM_ID, HEADERS, KEY_ID
 from schemas.keys import AuditEvent, AuditPage, KeyId
@@ -133,13 +133,12 @@ LIST_AUDIT = Operation(
     "is in the log if and only if it happened. Of refusals, the log has at most one a second for "
     "each key, or for each address without a key.",
     parameters=(*_FILTERS, LIMIT, CURSOR),
-    told="A page of the audit log.",
+    success="A page of the audit log.",
     answer=(AuditPage,),
     headers=("Link",),
     example=AuditPage(
         items=[_EXAMPLE], next_cursor=None, total=None, total_is_lower_bound=False, included={}
     ),
-    refusals=(refusals.BAD_PAGE, refusals.UNAVAILABLE),
 )
 
 

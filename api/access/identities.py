@@ -10,12 +10,14 @@ from litestar import delete, get, post
 
 from api.access.keys import read_keyed_part
 from api.core.db import Connection
-from api.core.errors import NOT_FOUND, NOT_UNIQUE, Problem, invalid_record
+from api.core.errors import NOT_FOUND, NOT_UNIQUE, UNKNOWN_REFERENCE, Problem, invalid_record
 from api.core.filters import Parameter, read_query
 from api.core.idempotency import once
 from api.core.listing import list_rows
+from api.core.operation import Link, Operation
 from api.core.request import (
     Answer,
+    NoContent,
     Request,
     author,
     caller,
@@ -27,7 +29,6 @@ from api.core.request import (
 )
 from api.core.resource import CURSOR, LIMIT
 from api.core.sql import compose, render
-from api.document import Link, Operation, refusals
 from schemas.base import UUID_PATTERN, Fault, Id, Instant
 from schemas.examples import KEY_ID, OFFICIAL_ID, PENTAGON_ID
 from schemas.keys import SourceIdentity, SourceIdentityCreate, SourceIdentityPage
@@ -76,8 +77,10 @@ _DELETE: Final = """
     DELETE FROM source_identities WHERE source_id = :source_id AND identity_id = :identity_id
     RETURNING audited(:actor::text[], 'identity', id::text, 'deleted')"""
 
-_ID: Final = Parameter("id", Id, "The source's id.")
-_IDENTITY_ID: Final = Parameter("identity_id", Id, "The source that it turned out to be.")
+_ID: Final = Parameter("id", Id, "The source's id.", example=OFFICIAL_ID)
+_IDENTITY_ID: Final = Parameter(
+    "identity_id", Id, "The source that it turned out to be.", example=PENTAGON_ID
+)
 _EXAMPLE: Final = SourceIdentity(
     id="01938f7a-4c00-7000-8000-00000000000b",
     source_id=OFFICIAL_ID,
@@ -94,13 +97,12 @@ LIST_IDENTITIES = Operation(
     description="Gives who a source turned out to be, newest first. No other operation says so.",
     path_parameters=(_ID,),
     parameters=(LIMIT, CURSOR),
-    told="A page of who the source turned out to be.",
+    success="A page of who the source turned out to be.",
     answer=(SourceIdentityPage,),
     headers=("Link",),
     example=SourceIdentityPage(
         items=[_EXAMPLE], next_cursor=None, total=None, total_is_lower_bound=False, included={}
     ),
-    refusals=(refusals.BAD_PAGE, refusals.NOT_FOUND, refusals.UNAVAILABLE),
 )
 CREATE_IDENTITY = Operation(
     tag="identities",
@@ -113,10 +115,9 @@ CREATE_IDENTITY = Operation(
         basis=_EXAMPLE.basis,
         disclosed_at=_EXAMPLE.disclosed_at,
     ),
-    told="Who the source turned out to be, as it was written down.",
+    success="Who the source turned out to be, as it was written down.",
     answer=(SourceIdentity,),
     example=_EXAMPLE,
-    status=201,
     headers=("Location", "Idempotency-Replayed"),
     links=(
         Link(
@@ -125,31 +126,21 @@ CREATE_IDENTITY = Operation(
             "Both sources' ids.",
         ),
     ),
-    refusals=(*refusals.CREATE_JSON_ONCE, refusals.NOT_FOUND),
+    refusals=(NOT_UNIQUE, UNKNOWN_REFERENCE),
 )
 GET_IDENTITY = Operation(
     tag="identities",
     description="Gives that a source turned out to be this other one, and how that is known.",
     path_parameters=(_ID, _IDENTITY_ID),
-    told="Who the source turned out to be.",
+    success="Who the source turned out to be.",
     answer=(SourceIdentity,),
     example=_EXAMPLE,
-    refusals=(refusals.BAD_QUERY, refusals.NOT_FOUND, refusals.UNAVAILABLE),
 )
 DELETE_IDENTITY = Operation(
     tag="identities",
     description="Takes back who a source turned out to be.",
     path_parameters=(_ID, _IDENTITY_ID),
-    told="It is no longer written down.",
-    answer=(),
-    example=None,
-    status=204,
-    refusals=(
-        refusals.BAD_REQUEST,
-        refusals.NOT_FOUND,
-        refusals.UNAVAILABLE,
-        refusals.STORAGE_FULL,
-    ),
+    success="It is no longer written down.",
 )
 
 
@@ -238,9 +229,8 @@ async def get_source_identity(request: Request) -> Answer:
     "/v1/sources/{id:str}/identities/{identity_id:str}",
     operation_id="deleteSourceIdentity",
     opt={"operation": DELETE_IDENTITY, "scopes": _WRITE},
-    status_code=200,
 )
-async def delete_source_identity(request: Request) -> Answer:
+async def delete_source_identity(request: Request) -> NoContent:
     """Take back who a source turned out to be."""
     source = record_id(request)
     read_query(request.scope["query_string"], {})

@@ -11,12 +11,14 @@ from litestar import delete, get, post
 from api.access import keyring
 from api.access.authentication import Verifier, forbidden
 from api.core.caller import PUBLIC
-from api.core.errors import NOT_FOUND, Problem, invalid_record, unavailable
+from api.core.errors import NOT_FOUND, UNAVAILABLE, Problem, invalid_record, unavailable
 from api.core.filters import Parameter, read_query
 from api.core.listing import list_rows
+from api.core.operation import Link, Operation
 from api.core.request import (
     JSON,
     Answer,
+    NoContent,
     Request,
     author,
     caller,
@@ -30,7 +32,6 @@ from api.core.request import (
 from api.core.resource import CURSOR, LIMIT
 from api.core.sql import compose
 from api.core.validation import check, read_object
-from api.document import Link, Operation, refusals
 from schemas.base import Instant, Part
 from schemas.examples import KEY_ID
 from schemas.keys import IssuedKey, Key, KeyCreate, KeyId, KeyPage, KeyRotate, Me
@@ -38,7 +39,7 @@ from schemas.vocabularies import Scope
 
 Sent = TypeVar("Sent", bound=Part)
 
-_ID: Final = Parameter("id", KeyId, "The key's id.")
+_ID: Final = Parameter("id", KeyId, "The key's id.", example=KEY_ID)
 _KEYS: Final = (Scope.KEYS,)
 _NO_STORE: Final = {"cache-control": "no-store"}
 NO_IDEMPOTENCY_KEY: Final = (
@@ -63,13 +64,12 @@ LIST_KEYS = Operation(
     tag="keys",
     description="Lists all keys without their secrets, newest first. Revoked keys are listed too.",
     parameters=(LIMIT, CURSOR),
-    told="A page of keys.",
+    success="A page of keys.",
     answer=(KeyPage,),
     headers=("Link",),
     example=KeyPage(
         items=[_EXAMPLE], next_cursor=None, total=None, total_is_lower_bound=False, included={}
     ),
-    refusals=(refusals.BAD_PAGE, refusals.UNAVAILABLE),
 )
 CREATE_KEY = Operation(
     tag="keys",
@@ -77,22 +77,19 @@ CREATE_KEY = Operation(
     f"can only have scopes that your own key has. {NO_IDEMPOTENCY_KEY}",
     body=KeyCreate,
     body_example=KeyCreate(name="Desk", scopes=[Scope.READ, Scope.CLAIMS_WRITE]),
-    told="The key with its secret. Store it now.",
+    success="The key with its secret. Store it now.",
     answer=(IssuedKey,),
     example=_ISSUED,
-    status=201,
     headers=("Location",),
     links=(Link("getKey", {"id": "$response.body#/id"}, "The key's id."),),
-    refusals=refusals.WRITE_JSON,
 )
 GET_KEY = Operation(
     tag="keys",
     description="Gets a key without its secret.",
     path_parameters=(_ID,),
-    told="The key.",
+    success="The key.",
     answer=(Key,),
     example=_EXAMPLE,
-    refusals=(refusals.BAD_QUERY, refusals.NOT_FOUND, refusals.UNAVAILABLE),
 )
 ROTATE_KEY = Operation(
     tag="keys",
@@ -102,34 +99,24 @@ ROTATE_KEY = Operation(
     path_parameters=(_ID,),
     body=KeyRotate,
     body_example=KeyRotate(overlap_seconds=3_600),
-    told="The key with its new secret. Store it now.",
+    success="The key with its new secret. Store it now.",
     answer=(IssuedKey,),
     example=_ISSUED,
-    refusals=(*refusals.WRITE_JSON, refusals.NOT_FOUND),
 )
 REVOKE_KEY = Operation(
     tag="keys",
     description="Revokes a key for ever. Every process refuses it within a second.",
     path_parameters=(_ID,),
-    told="The key is revoked.",
-    answer=(),
-    example=None,
-    status=204,
-    refusals=(
-        refusals.BAD_REQUEST,
-        refusals.NOT_FOUND,
-        refusals.UNAVAILABLE,
-        refusals.STORAGE_FULL,
-    ),
+    success="The key is revoked.",
 )
 GET_ME = Operation(
     tag="keys",
     description="Tells which key the request brought and which scopes it has. Without a key, it "
     "tells the scopes that everybody has.",
-    told="The key that the request brought, and its scopes.",
+    success="The key that the request brought, and its scopes.",
     answer=(Me,),
     example=Me(key_id=KEY_ID, name="Desk", scopes=[Scope.READ], expires_at=None),
-    refusals=(refusals.BAD_QUERY, refusals.UNAVAILABLE),
+    refusals=(UNAVAILABLE,),
 )
 
 
@@ -249,9 +236,8 @@ async def rotate_key(request: Request) -> Answer:
     "/v1/keys/{id:str}",
     operation_id="revokeKey",
     opt={"operation": REVOKE_KEY, "scopes": _KEYS},
-    status_code=200,
 )
-async def revoke_key(request: Request) -> Answer:
+async def revoke_key(request: Request) -> NoContent:
     """Withdraw a key."""
     identity = _key_id(request)
     read_query(request.scope["query_string"], {})

@@ -26,235 +26,235 @@ MALFORMED_JSON = Kind(
     "malformed-json",
     HTTPStatus.BAD_REQUEST,
     "The body is not JSON.",
-    "Send one JSON text in UTF-8 (RFC 8259): no NaN, no trailing comma, no key twice in an object, "
-    "no lone surrogate.",
+    "Send one JSON text in UTF-8 (RFC 8259), without NaN, trailing commas, duplicate keys or lone "
+    "surrogates.",
 )
 TOO_DEEP = Kind(
     "too-deep",
     HTTPStatus.BAD_REQUEST,
     "The body is nested too deeply.",
-    "No record nests deeper than 8 levels; more than 32 are not read.",
+    "Send at most 32 levels. No record has more than 8.",
 )
 UNKNOWN_PARAMETER = Kind(
     "unknown-parameter",
     HTTPStatus.BAD_REQUEST,
-    "A query parameter is not known here.",
+    "This operation does not have this query parameter.",
     "The OpenAPI document lists the parameters of each operation.",
 )
 DUPLICATE_PARAMETER = Kind(
     "duplicate-parameter",
     HTTPStatus.BAD_REQUEST,
-    "A query parameter stands there twice.",
-    "Only parameters ending in `__in` or `__nin` repeat their key.",
+    "A query parameter was sent twice.",
+    "Send it once. Only parameters that end in `__in` or `__nin` can be repeated.",
 )
 INVALID_PARAMETER = Kind(
     "invalid-parameter",
     HTTPStatus.BAD_REQUEST,
-    "A query parameter's value is not valid.",
-    "The `errors` say which parameter and what it takes.",
+    "The value of a query parameter is not valid.",
+    "The `errors` name the parameter and the values that it accepts.",
 )
 INVALID_HEADER = Kind(
     "invalid-header",
     HTTPStatus.BAD_REQUEST,
-    "A request header's value is not valid.",
-    "The `detail` says which header and what it takes.",
+    "The value of a request header is not valid.",
+    "The `detail` names the header and the values that it accepts.",
 )
 INVALID_CURSOR = Kind(
     "invalid-cursor",
     HTTPStatus.BAD_REQUEST,
-    "The cursor is not one of ours.",
-    "Use `next_cursor` as it was given, or leave `cursor` out to start from the first page.",
+    "The cursor did not come from this service.",
+    "Send `next_cursor` exactly as you got it, or leave the cursor out to start from the "
+    "beginning.",
 )
 CURSOR_MISMATCH = Kind(
     "cursor-mismatch",
     HTTPStatus.BAD_REQUEST,
     "The cursor belongs to another list.",
-    "Repeat the filters and the sort of the page that gave the cursor; only `limit`, `expand` and "
-    "`count` may change.",
+    "Send the same filters and the same `sort` as for the page before. Only `limit`, `expand` and "
+    "`count` can differ.",
 )
 UNAUTHORIZED = Kind(
     "unauthorized",
     HTTPStatus.UNAUTHORIZED,
-    "A key is needed, or the one sent is not valid.",
-    "Send `Authorization: Bearer …` with a key; `claim-records keys create` makes one.",
+    "A key is required, or the key that you sent is not valid.",
+    "Send `Authorization: Bearer …` with a valid key. `claim-records keys create` makes one.",
 )
 FORBIDDEN = Kind(
     "forbidden",
     HTTPStatus.FORBIDDEN,
-    "The key does not have the scope that this takes.",
-    "Whoever gives out the keys can make one with the scope that the `detail` names.",
+    "The key does not have the scope that this request requires.",
+    "Ask the operator of the service for a key with the scope that the `detail` names.",
 )
 NOT_FOUND = Kind(
     "not-found",
     HTTPStatus.NOT_FOUND,
-    "There is nothing here.",
-    "Ids are canonical lower-case UUIDs; the lists say which records exist.",
+    "Nothing exists at this address.",
+    "Check the id: it is a UUID in lower case. The lists show which records exist.",
 )
 INVALID_PATH = Kind(
     "invalid-path",
     HTTPStatus.BAD_REQUEST,
-    "The path is not text.",
-    "A path is percent-encoded UTF-8 without U+0000.",
+    "The path is not valid text.",
+    "Send the path as percent-encoded UTF-8, without U+0000.",
 )
 METHOD_NOT_ALLOWED = Kind(
     "method-not-allowed",
     HTTPStatus.METHOD_NOT_ALLOWED,
-    "This path does not take that method.",
-    "The `Allow` header lists the methods that it takes.",
+    "This path does not support this method.",
+    "The `Allow` header lists the methods that it supports.",
 )
 MALFORMED_REQUEST = Kind(
     "malformed-request",
     HTTPStatus.BAD_REQUEST,
-    "What came is no HTTP request.",
+    "The request is not valid HTTP.",
     "Send HTTP/1.1 (RFC 9112).",
 )
 WRONG_HOST = Kind(
     "wrong-host",
     HTTPStatus.MISDIRECTED_REQUEST,
-    "The request was meant for another host.",
-    "Use a name that the service goes by; whoever runs it lists them in "
-    "`CLAIM_RECORDS_ALLOWED_HOSTS`.",
+    "The request names a host that this service does not have.",
+    "Use a host name that the operator of the service has listed in `CLAIM_RECORDS_ALLOWED_HOSTS`.",
 )
 RATE_LIMITED = Kind(
     "rate-limited",
     HTTPStatus.TOO_MANY_REQUESTS,
-    "There were too many requests.",
-    "Wait for `Retry-After` seconds; `RateLimit` says how many requests are left.",
+    "You sent too many requests.",
+    "Wait for `Retry-After` seconds. `RateLimit` says how many requests you have left.",
 )
 REQUEST_TIMEOUT = Kind(
     "request-timeout",
     HTTPStatus.REQUEST_TIMEOUT,
-    "The body did not come.",
+    "The body of the request did not arrive in time.",
     "Send the body without long pauses.",
 )
 NOT_UNIQUE = Kind(
     "not-unique",
     HTTPStatus.CONFLICT,
     "Another record has this value already.",
-    "Change the one that has it instead; a record can also be written by its external id.",
+    "Change that record instead. `PUT …/by-external-id` writes the record with an external id.",
 )
 RELATION_EXISTS = Kind(
     "relation-exists",
     HTTPStatus.CONFLICT,
-    "This symmetric relation is recorded already, from the other end.",
-    "A symmetric relation is stored once and found from both ends; change it where it stands.",
+    "This symmetric relation already exists on the other record.",
+    "A symmetric relation is stored on one of the two records only. Change it there.",
 )
 STILL_REFERENCED = Kind(
     "still-referenced",
     HTTPStatus.CONFLICT,
     "Other records refer to this one.",
-    "Remove the references named in `referrers` first.",
+    "First remove the references that `referrers` lists.",
 )
 TOO_MANY = Kind(
     "too-many",
     HTTPStatus.CONFLICT,
-    "There are as many of these as there may be.",
-    "Delete one that is of no use any more.",
+    "The largest allowed number of these already exists.",
+    "Delete one that you no longer need.",
 )
 NOT_DELETED = Kind(
     "not-deleted",
     HTTPStatus.CONFLICT,
     "The record is not deleted.",
-    "Only a deleted record can be restored.",
+    "You can restore a record only after it was deleted.",
 )
 IDEMPOTENCY_IN_PROGRESS = Kind(
     "idempotency-in-progress",
     HTTPStatus.CONFLICT,
-    "A request with this `Idempotency-Key` is still being answered.",
-    "Send it again after `Retry-After` seconds: it then gets the first one's answer.",
+    "An earlier request with this `Idempotency-Key` is still in progress.",
+    "Send it again after `Retry-After` seconds. You then get the answer to the earlier request.",
 )
 GONE = Kind(
     "gone",
     HTTPStatus.GONE,
     "The record was deleted.",
-    "`POST …/restore` with `If-Match` brings it back; its revisions stay readable.",
+    "Restore it with `POST …/restore` and `If-Match`. You can still read its revisions.",
 )
 RESYNC_REQUIRED = Kind(
     "resync-required",
     HTTPStatus.GONE,
-    "The feed does not go on from this cursor.",
-    "Take everything anew (`GET /v1/export`), and follow the feed from the cursor that it begins "
-    "with.",
+    "The change feed cannot continue from this cursor.",
+    "Export everything again (`GET /v1/export`), and follow the feed from the cursor in its first "
+    "line.",
 )
 PRECONDITION_FAILED = Kind(
     "precondition-failed",
     HTTPStatus.PRECONDITION_FAILED,
-    "The record is not at the version that you named.",
-    "`current` is the record as it stands: apply your change to it and use its ETag.",
+    "The record is no longer at the version that you named.",
+    "Apply your change to `current`, which is the record as it is now, and send its `ETag`.",
 )
 BODY_TOO_LARGE = Kind(
     "body-too-large",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "The body is too large.",
-    "Many records go through `POST /v1/import`, which has no limit as a whole.",
+    "Send a smaller body, or many records with `POST /v1/import`, whose body has no limit.",
 )
 URI_TOO_LONG = Kind(
     "uri-too-long",
     HTTPStatus.REQUEST_URI_TOO_LONG,
     "The URL is too long.",
-    "Ask for fewer ids at a time.",
+    "Send fewer or shorter parameters, for example fewer ids at a time.",
 )
 UNSUPPORTED_MEDIA_TYPE = Kind(
     "unsupported-media-type",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    "The body's media type or coding is not one that this operation reads.",
+    "This operation does not read bodies of this media type or coding.",
     "The `detail` names the media type to send.",
 )
 INVALID_RECORD = Kind(
     "invalid-record",
     HTTPStatus.UNPROCESSABLE_ENTITY,
     "The body is JSON, but not a valid record.",
-    "`errors` lists everything that is wrong, each with its place.",
+    "Correct the `errors`. They list everything that is wrong, with its place.",
 )
 UNKNOWN_REFERENCE = Kind(
     "unknown-reference",
     HTTPStatus.UNPROCESSABLE_ENTITY,
     "The record refers to records that do not exist.",
-    "Create what `errors` points at first, or take the references out.",
+    "First create the records that `errors` names, or remove the references to them.",
 )
 IDEMPOTENCY_KEY_REUSED = Kind(
     "idempotency-key-reused",
     HTTPStatus.UNPROCESSABLE_ENTITY,
-    "Another request was sent with this `Idempotency-Key`.",
-    "A key stands for one request for 48 hours: its method, path, query, `If-Match` and body. Send "
-    "another request with another key.",
+    "This `Idempotency-Key` was already used for a different request.",
+    "Send a different key. For 48 hours a key stands for one request: its method, path, query, "
+    "`If-Match` and body.",
 )
 NOT_APPLIED = Kind(
     "not-applied",
     HTTPStatus.FAILED_DEPENDENCY,
-    "Nothing is wrong with this line, but another one was refused.",
-    "An atomic import keeps all lines or none: mend the refused ones and send the file again.",
+    "This line is valid, but another line was refused.",
+    "Correct the refused lines and send the file again. An atomic import writes all lines or none.",
 )
 PRECONDITION_REQUIRED = Kind(
     "precondition-required",
     HTTPStatus.PRECONDITION_REQUIRED,
-    "A write has to say which version it changes.",
-    "Send `If-Match` with the record's ETag (`*` overwrites whatever is there); create with "
-    "`If-None-Match: *`.",
+    "The request does not say which version it changes.",
+    "Send `If-Match` with the `ETag` of the record (`*` overwrites any version). To create a "
+    "record, send `If-None-Match: *`.",
 )
 HEADERS_TOO_LARGE = Kind(
     "headers-too-large",
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    "The request's headers are too large.",
+    "The headers of the request are too large.",
     "Send fewer or shorter headers.",
 )
 INTERNAL = Kind(
     "internal-error",
     HTTPStatus.INTERNAL_SERVER_ERROR,
-    "The service failed.",
-    "This is a bug of ours; the log has it under `request_id`.",
+    "The service failed to answer the request.",
+    "This is a bug in the service. The operator finds it in the log by the `request_id`.",
 )
 UNAVAILABLE = Kind(
     "unavailable",
     HTTPStatus.SERVICE_UNAVAILABLE,
-    "The database is away or busy.",
+    "The database cannot be reached or is too busy.",
     "Try again after `Retry-After` seconds.",
 )
 STORAGE_FULL = Kind(
     "storage-full",
     HTTPStatus.INSUFFICIENT_STORAGE,
-    "The database has no room left.",
-    "Whoever runs the service has to make room.",
+    "The database has no storage space left.",
+    "Ask the operator of the service to free some space, then try again.",
 )
 
 KINDS: Final[Mapping[str, Kind]] = {
@@ -272,25 +272,25 @@ OF_PARAMETERS: Final = (
 """What one query parameter can be refused for."""
 
 FAULT_CODES: Final[Mapping[str, str]] = {
-    "required": "A property that has to be there is missing, or null.",
-    "wrong-type": "The value has another JSON type than the property takes.",
-    "invalid-value": "The value breaks a bound, a length or a pattern.",
+    "required": "A required property is missing or null.",
+    "wrong-type": "The value does not have the JSON type of the property.",
+    "invalid-value": "The value is outside its bounds, or has a wrong length or form.",
     "unknown-term": "The value is not a term of the vocabulary.",
-    "unknown-field": "No such property is known here.",
-    "invalid-text": "The text holds U+0000, which no database keeps.",
-    "read-only": "The server sets this property; it can only be sent back as it was.",
-    "duplicate-item": "The list has this item already.",
-    "not-allowed": "The property does not go with the others.",
-    "out-of-order": "A lower bound lies above its upper bound.",
-    "impossible-date": "The date is on no calendar.",
+    "unknown-field": "There is no property of this name here.",
+    "invalid-text": "The text contains U+0000, which the database cannot store.",
+    "read-only": "The server sets this property. Leave it out, or send it back unchanged.",
+    "duplicate-item": "The list contains this item twice.",
+    "not-allowed": "The property is not allowed together with the others.",
+    "out-of-order": "A lower bound is greater than its upper bound.",
+    "impossible-date": "The date is not a valid date.",
     "too-precise": "A number has more than 15 significant digits.",
-    "source-needed": "A hop without a source does not say why.",
-    "span-length": "A span's offsets and words have different lengths.",
-    "span-mismatch": "Other words stand in the article at these offsets.",
-    "outside-text": "The offsets lie outside the text.",
-    "one-target": "A target is exactly one of a claim, a denial, an article, or words.",
+    "source-needed": "An attribution names no source and gives no reason for it.",
+    "span-length": "The offsets of a span do not fit the length of its words.",
+    "span-mismatch": "The article has other words at these offsets.",
+    "outside-text": "The offsets are outside the text of the article.",
+    "one-target": "A target must name exactly one of: a claim, a denial, an article, or words.",
     "self-reference": "A record cannot refer to itself here.",
-    "unknown-reference": "The id names no record.",
+    "unknown-reference": "There is no record with this id.",
     "not-unique": "Another record has this value already.",
 }
 """Every `code` of an item of `errors` in a body."""

@@ -39,6 +39,7 @@ class Parameter(Struct, frozen=True):
     many: bool = False  # whether its key can be repeated
     terms: tuple[str, ...] = ()  # if several are allowed, with commas or by repeating the key
     default: Any = None
+    example: Any = None  # where neither its name nor its type says one
 
 
 class Filter(Struct, frozen=True):

@@ -339,6 +339,14 @@ class Answer:
         return self
 
 
+if TYPE_CHECKING:
+    NoContent = Answer
+else:
+    # Litestar 2.25 takes 204 only from a handler that says it returns this (`base.py`, in
+    # `_validate_handler_function`); it then calls the answer's own `to_asgi_response`.
+    NoContent = litestar.Response[None]
+
+
 class Stream(Answer):
     """An answer whose length is not known when it begins, and which must not be stored."""
 

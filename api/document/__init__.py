@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 document, built from the definitions that the service runs on."""
 
-from api.document.document import build, describe, routes
-from api.document.operations import Link, Operation
+from api.document.document import build, describe
+from api.document.route import routes
 
-__all__ = ["Link", "Operation", "build", "describe", "routes"]
+__all__ = ["build", "describe", "routes"]

@@ -1,4 +1,4 @@
-"""Examples: what becomes of a noun's example record in each of its operations."""
+"""Examples of records: each noun's example record in each of its operations."""
 
 from __future__ import annotations
 
@@ -12,18 +12,15 @@ from api.core import anchors
 from api.core.filters import Parameter
 from api.core.resource import Resource
 from api.core.validation import merge_patch
-from api.document.faces import Json
+from api.document.templates import Json
 from schemas.base import Bound, Id, fields, is_vocabulary, shape
 from schemas.changes import Cursor
-from schemas.examples import AT, CURSOR, EXAMPLES, KEY_ID, OF_PATHS, PARAMETERS
+from schemas.examples import AT, CHANGED_AT, CURSOR, EXAMPLES, KEY_ID, PARAMETERS
 from schemas.vocabularies import RecordType
-
-CREATED_AT: Final = AT
-CHANGED_AT: Final = "2024-12-19T11:30:00.750000Z"
 
 
 class Story(NamedTuple):
-    """The life of one record, as requests and answers show it."""
+    """One record in its requests and answers, from its creation to its restoration."""
 
     id: str
     minimal: Json
@@ -47,61 +44,63 @@ _UNIQUE: Final = ("external_ids", "url")
 
 
 @cache
-def story(of: Resource) -> Story:
-    """Tell what becomes of a noun's example record."""
-    identity, minimal, create, update, computed = EXAMPLES[of.type]
+def story(resource: Resource) -> Story:
+    """Take the example record of a noun through its operations."""
+    identity, minimal, create, update, computed = EXAMPLES[resource.type]
     create, update = dict(create), dict(update)
     new = {name: value for name, value in create.items() if name not in _UNIQUE}
     changed = merge_patch(create, update)
-    created = _record(of, identity, create, 1, computed)
-    told = {"version": 1, "op": "created", "at": CREATED_AT, "actor": KEY_ID, "changed": []}
+    created = _record(resource, identity, create, 1, computed)
+    revision = {"version": 1, "op": "created", "at": AT, "actor": KEY_ID, "changed": []}
     return Story(
         identity,
         dict(minimal),
         create,
         new,
         update,
-        _record(of, identity, new, 1, computed),
+        _record(resource, identity, new, 1, computed),
         created,
-        _record(of, identity, changed, 2, computed),
-        _record(of, identity, create, 3, computed),
-        {**told, "record": created},
+        _record(resource, identity, changed, 2, computed),
+        _record(resource, identity, create, 3, computed),
+        {**revision, "record": created},
     )
 
 
 def _record(
-    of: Resource, identity: str, content: Json, version: int, computed: Mapping[str, Any]
+    resource: Resource, identity: str, content: Json, version: int, computed: Mapping[str, Any]
 ) -> Json:
-    """Give a record as the service answers it."""
-    record = msgspec.convert(content, of.create)
+    """Write a record as the service answers it."""
+    record = msgspec.convert(content, resource.create)
     text = EXAMPLES[RecordType.ARTICLE].create["text"]
     article = EXAMPLES[RecordType.ARTICLE].id
     appearances = getattr(record, "appearances", ())
     faults = list(anchors.settle(appearances, (), {article: 1}, {(article, 1): text}))
     if faults:
         raise ValueError(faults)
-    known = {
+    values = {
         **msgspec.to_builtins(record),
         **computed,
         "id": identity,
         "version": version,
-        "created_at": CREATED_AT,
-        "updated_at": CREATED_AT if version == 1 else CHANGED_AT,
+        "created_at": AT,
+        "updated_at": AT if version == 1 else CHANGED_AT,
     }
-    return {field.encode_name: known[field.encode_name] for field in fields(of.record)}
+    return {field.encode_name: values[field.encode_name] for field in fields(resource.record)}
 
 
-def of_query(parameter: Parameter, of: RecordType | None = None) -> Any:  # noqa: ANN401 - JSON
-    """Give a value of a parameter in the query, of a record type's list or of another operation.
+def of_parameter(parameter: Parameter, record_type: RecordType | None = None) -> Any:  # noqa: ANN401 - JSON
+    """Give an example of a parameter; `record_type` is the type whose list has the parameter.
 
-    The table says it, or the type does; a parameter of which nothing is known is an error.
+    The example comes from the parameter, from the table of examples, or from the type. If none of
+    them has one, that is an error.
     """
-    known = PARAMETERS.get(parameter.name)
-    one = _of_type(parameter, of) if known is None else known
-    return [one] if parameter.many else one
+    value = parameter.example or PARAMETERS.get(parameter.name)
+    if value is None:
+        value = _of_type(parameter, record_type)
+    return [value] if parameter.many else value
 
 
-def _of_type(parameter: Parameter, of: RecordType | None) -> Any:  # noqa: ANN401 - JSON
+def _of_type(parameter: Parameter, record_type: RecordType | None) -> Any:  # noqa: ANN401 - JSON
     found = shape(parameter.type)
     if found.instant:
         return AT
@@ -113,12 +112,7 @@ def _of_type(parameter: Parameter, of: RecordType | None) -> Any:  # noqa: ANN40
         return next(iter(found.kind)).value
     if parameter.type == Cursor:
         return CURSOR
-    refers_to = found.refers_to or (of if parameter.type == Id else None)
+    refers_to = found.refers_to or (record_type if parameter.type == Id else None)
     if refers_to is None:
         raise KeyError(parameter.name)
     return EXAMPLES[refers_to].id
-
-
-def of_path(tag: str, parameter: Parameter) -> str:
-    """Give a value of a parameter in the path of an operation that is no noun's."""
-    return OF_PATHS[tag, parameter.name]

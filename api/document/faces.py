@@ -1,8 +1,8 @@
-"""Structs as JSON Schema, seen from both sides: what a client sends, and what it gets.
+"""Structs as JSON Schema, each with two faces: the one that clients send, and the one they get.
 
-msgspec describes the Structs; this makes two faces of each. A request is closed and its terms are
-enums. A response is open, all of it is always there, and its terms are plain strings, so that a
-new property or a new term breaks no client that was generated before.
+msgspec describes the Structs. In a request unknown properties are not allowed, and terms are enums.
+In a response all properties are present and terms are plain strings, so that a new property or a
+new term does not break a client that was generated before.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ import msgspec
 from msgspec import UNSET, Struct
 from msgspec.structs import FieldInfo
 
-from schemas.base import Create, Shape, fields, is_vocabulary, shape
+from api.document.templates import Json
+from schemas.base import Create, Part, fields, is_vocabulary, shape
 from schemas.vocabularies import VOCABULARIES, Vocabulary
 
-Json = dict[str, Any]
-
 MAX_TERM: Final = 100
-_SET_BY_SERVER = "Set by the server: leave it out, or send it back as it is."
+_PATCH: Final = (
+    "A merge patch (RFC 7396). A property that is absent stays as it is, null removes a property, "
+    "an object is patched property by property, and a list replaces the whole list.\n\n"
+)
+_SET_BY_SERVER: Final = "The server sets this property: leave it out, or send it back unchanged."
 
 
 class Face(Enum):
-    """The side from which a Struct is seen; the value ends the names of its parts."""
+    """The side from which a Struct is seen; its value is the suffix of the names of its parts."""
 
     REQUEST = "Input"
     PATCH = "Update"
@@ -34,60 +37,59 @@ class Face(Enum):
 
 
 class Components:
-    """The named schemas of a document, collected while they are referred to."""
+    """The named schemas of a document, collected while the document refers to them."""
 
     def __init__(self) -> None:
-        """Start with none."""
+        """Start without schemas."""
         self.schemas: dict[str, Json] = {}
 
-    def add(self, name: str, schema: Json) -> Json:
-        """Name a schema, and refer to it."""
-        self.schemas[name] = schema
-        return reference(name)
-
     def request(self, struct: type[Struct]) -> Json:
-        """Refer to what a client sends."""
+        """Refer to a Struct that clients send."""
         return self._named(struct.__name__, struct, Face.REQUEST)
 
     def response(self, struct: type[Struct]) -> Json:
-        """Refer to what a client gets."""
+        """Refer to a Struct that clients get."""
         return self._named(struct.__name__, struct, Face.RESPONSE)
 
-    def record_request(self, name: str, create: type[Create], record: type[Struct]) -> Json:
-        """Refer to a record as a client writes it, whole."""
-        return self.add(name, self._writable(create, record, Face.REQUEST))
-
-    def record_patch(self, name: str, create: type[Create], record: type[Struct]) -> Json:
-        """Refer to a merge patch of a record."""
-        return self.add(name, self._writable(create, record, Face.PATCH))
+    def add_record(self, create: type[Create], update: type[Part], record: type[Struct]) -> None:
+        """Name the three faces of a record: written whole, patched, and read."""
+        self.schemas[create.__name__] = self._writable(create, record, Face.REQUEST)
+        self.schemas[update.__name__] = self._writable(create, record, Face.PATCH)
+        self.response(record)
 
     def value(self, annotation: Any, face: Face = Face.REQUEST) -> Json:  # noqa: ANN401 - a type form
-        """Describe a value of any type, such as a parameter's."""
+        """Describe a value of any type, such as the one of a parameter."""
         (raw,), _ = msgspec.json.schema_components([annotation])
         return self._schema(raw, shape(annotation).kind, face)
 
     def _named(self, name: str, struct: type[Struct], face: Face) -> Json:
         if name not in self.schemas:
-            self.schemas[name] = {}  # so that names come in the order of their first mention
+            self.schemas[name] = {}  # a Struct can refer to itself
             self.schemas[name] = self._object(struct, face)
         return reference(name)
 
     def _object(self, struct: type[Struct], face: Face) -> Json:
-        properties = {
-            field.encode_name: self._property(field, raw, face) for field, raw in _described(struct)
-        }
-        return _closed(
-            {
-                "description": _introduction(struct, face),
-                "type": "object",
-                "properties": properties,
-                "required": _required(struct, face),
+        """Describe a Struct: a patch requires nothing, and a response has everything."""
+        description = inspect.cleandoc(struct.__doc__ or "")
+        schema: Json = {
+            "description": _PATCH + description if face is Face.PATCH else description,
+            "type": "object",
+            "properties": {
+                field.encode_name: self._property(field, raw, face)
+                for field, raw in _described(struct)
             },
-            face,
-        )
+        }
+        required = [
+            field.encode_name
+            for field in fields(struct)
+            if face is Face.RESPONSE or (face is Face.REQUEST and field.required)
+        ]
+        if required:
+            schema["required"] = required
+        return schema if face is Face.RESPONSE else schema | {"additionalProperties": False}
 
     def _writable(self, create: type[Create], record: type[Struct], face: Face) -> Json:
-        """Describe a record to be written, in the order in which it is read."""
+        """Describe a record that clients write, in the order in which they read it."""
         schema = self._object(create, face)
         own, written = schema["properties"], dict[str, Json]()
         for field, raw in _described(record):
@@ -95,7 +97,9 @@ class Components:
             if name in own:
                 written[name] = own.pop(name)
             else:
-                own[name] = _read_only(self._property(field, raw, Face.REQUEST))
+                read = self._property(field, raw, Face.REQUEST)
+                description = f"{read['description']} {_SET_BY_SERVER}"
+                own[name] = read | {"description": description, "readOnly": True}
         return schema | {"properties": written | own}
 
     def _property(self, field: FieldInfo, raw: Json, face: Face) -> Json:
@@ -106,20 +110,22 @@ class Components:
             schema.pop("default", None)
         if face is Face.RESPONSE:
             schema.pop("readOnly", None)
-        if _can_be_null(field, found, face):
-            return nullable(schema)
-        return schema
+        if face is Face.PATCH:
+            can_be_null = not field.required
+        else:
+            can_be_null = found.optional and not (face is Face.RESPONSE and found.filled)
+        return nullable(schema) if can_be_null else schema
 
     def _schema(self, raw: Json, kind: Any, face: Face) -> Json:  # noqa: ANN401 - a type form
-        """Turn what msgspec says of a type, `or null` left out, into one face of it."""
+        """Turn the schema that msgspec makes of a type into one face of it, without null."""
         about = {name: raw[name] for name in ("description", "default") if name in raw}
         schema = {name: value for name, value in raw.items() if name not in (*about, "title")}
         if name := schema.pop("x-component", None):
-            schema = reference(name)  # what msgspec knows as any object
+            schema = reference(name)  # a component that msgspec sees as any object
         elif name := schema.pop("x-vocabulary", None):
             schema = open_terms(meanings(VOCABULARIES[name])) | schema
         elif "anyOf" in schema:
-            # An integer or a float, both with the same bounds, is a number.
+            # A number: msgspec lists an integer and a float with the same bounds.
             *_, main = (member for member in schema.pop("anyOf") if member.get("type") != "null")
             schema |= self._schema(main, kind, face)
         elif "$ref" in schema:
@@ -155,8 +161,6 @@ def nullable(schema: Json) -> Json:
     if "$ref" in schema:
         about = {name: value for name, value in schema.items() if name != "$ref"}
         return {"anyOf": [{"$ref": schema["$ref"]}, {"type": "null"}]} | about
-    if "anyOf" in schema:
-        return schema | {"anyOf": [*schema["anyOf"], {"type": "null"}]}
     return schema | {"type": [schema["type"], "null"]}
 
 
@@ -167,58 +171,25 @@ def whole(least: int, most: int) -> Json:
 
 
 def _described(struct: type[Struct]) -> list[tuple[FieldInfo, Json]]:
-    """Give a Struct's fields, each with what msgspec says of it."""
+    """List the fields of a Struct, each with the schema that msgspec makes of it."""
     _, components = msgspec.json.schema_components([struct])
     properties = components[struct.__name__]["properties"]
     return [(field, dict(properties[field.encode_name])) for field in fields(struct)]
 
 
-def _introduction(struct: type[Struct], face: Face) -> str:
-    text = inspect.cleandoc(struct.__doc__ or "")
-    if face is Face.PATCH:
-        text = (
-            "A merge patch (RFC 7396): what is absent stays, null removes, an object is patched in "
-            f"turn, a list is replaced.\n\n{text}"
-        )
-    return text
-
-
-def _required(struct: type[Struct], face: Face) -> list[str]:
-    if face is Face.PATCH:
-        return []
-    everything = face is Face.RESPONSE
-    return [field.encode_name for field in fields(struct) if everything or field.required]
-
-
-def _closed(schema: Json, face: Face) -> Json:
-    if not schema["required"]:
-        del schema["required"]
-    return schema if face is Face.RESPONSE else schema | {"additionalProperties": False}
-
-
-def _can_be_null(field: FieldInfo, found: Shape, face: Face) -> bool:
-    if face is Face.PATCH:
-        return not field.required
-    return found.optional and not (face is Face.RESPONSE and found.filled)
-
-
-def _read_only(schema: Json) -> Json:
-    return schema | {"description": f"{schema['description']} {_SET_BY_SERVER}", "readOnly": True}
-
-
 def _terms(vocabulary: type[Vocabulary]) -> Json:
     question = " ".join(inspect.cleandoc(vocabulary.__doc__ or "").split())
     return {
-        "description": f"{question}\n\n{_told(meanings(vocabulary))}",
+        "description": f"{question}\n\n{_listed(meanings(vocabulary))}",
         "type": "string",
         "enum": [term.value for term in vocabulary],
     }
 
 
 def open_terms(terms: Mapping[str, str]) -> Json:
-    """Describe a term, by the meanings of those that there are: others may come."""
+    """Describe a term of a vocabulary to which terms can be added."""
     return {
-        "description": f"More terms may come.\n\n{_told(terms)}",
+        "description": f"Later versions can add terms.\n\n{_listed(terms)}",
         "type": "string",
         "maxLength": MAX_TERM,
         "x-extensible-enum": list(terms),
@@ -226,9 +197,9 @@ def open_terms(terms: Mapping[str, str]) -> Json:
 
 
 def meanings(vocabulary: type[Vocabulary]) -> dict[str, str]:
-    """Give the terms of a vocabulary, each with its meaning."""
+    """List the terms of a vocabulary, each with its meaning."""
     return {term.value: term.meaning for term in vocabulary}
 
 
-def _told(terms: Mapping[str, str]) -> str:
+def _listed(terms: Mapping[str, str]) -> str:
     return "\n".join(f"- `{term}`: {meaning}" for term, meaning in terms.items())

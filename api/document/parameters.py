@@ -1,17 +1,18 @@
-"""The parameters of operations: in the query, in the path, in headers."""
+"""The parameters of operations, in the path and in the query."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+
+from msgspec import structs
 
 from api.core.filters import MAX_VALUES, Filter, Parameter
-from api.core.request import IDEMPOTENCY_KEY_PATTERN, MAX_IDEMPOTENCY_KEY
-from api.core.resource import NAMESPACE, VALUE
+from api.core.resource import AS_OF, CURSOR, LIMIT, NAMESPACE, VALUE, Resource
 from api.document import examples
-from api.document.faces import Components, Json
-from api.document.nouns import Noun
-from schemas.base import Id
-from schemas.examples import HEADERS
+from api.document.examples import story
+from api.document.faces import Components
+from api.document.templates import Json
+from schemas.base import Id, Version
 from schemas.vocabularies import RecordType
 
 
@@ -20,145 +21,82 @@ def described(
     components: Components,
     *,
     where: str = "query",
-    of: RecordType | None = None,
-    example: str | int | None = None,
+    required: bool = False,
+    record_type: RecordType | None = None,
 ) -> Json:
     """Describe a parameter of the path or the query.
 
-    What has to be sent has its example as a parameter, which pages that try operations out send.
-    Of what can be left out the schema has it: nobody means to send sixty filters at once.
+    A required parameter has its example beside the schema, where pages on which one can try
+    operations out take it and send it. An optional one has it in the schema, so that such a page
+    does not send sixty filters at once.
     """
     schema = components.value(parameter.type)
     if parameter.many:
         schema = {"type": "array", "items": schema, "minItems": 1, "maxItems": MAX_VALUES}
     elif parameter.terms:
-        schema = _several(parameter.terms)
+        schema = {
+            "type": "array",
+            "items": {"type": "string", "enum": [str(term) for term in parameter.terms]},
+            "minItems": 1,
+            "maxItems": len(parameter.terms),
+            "uniqueItems": True,
+        }
     if parameter.default is not None:
         schema["default"] = parameter.default
     about: Json = {"name": parameter.name, "in": where, "description": parameter.description}
     if where == "path":
         about["required"] = True
-    if example is None:
-        schema["examples"] = [examples.of_query(parameter, of)]
-    else:
+    example = examples.of_parameter(parameter, record_type)
+    if required or where == "path":
         about["example"] = example
+    else:
+        schema["examples"] = [example]
     if parameter.many or parameter.terms:
         about |= {"style": "form", "explode": parameter.many}
-    return about | {"schema": schema}
+    about["schema"] = schema
+    return about | {"required": True} if required else about
 
 
-def of_list(noun: Noun) -> Iterable[Json]:
-    """Describe what a list can be asked, as the service itself reads it."""
-    filters = {p.name: f for f in noun.of.all_filters for p in f.parameters}
-    for name, parameter in noun.of.list_parameters.items():
-        found = described(parameter, noun.components, of=noun.of.type)
-        found["description"] += _company(filters.get(name), name)
-        if name == "q":
-            found["description"] += f" Searched are {noun.of.searched}."
-        elif name == "sort":
-            terms = {"type": "string", "enum": list(noun.of.all_sorts)}
-            about = {key: found["schema"][key] for key in ("default", "examples")}
-            found["schema"] = terms | about
-        yield found
-
-
-def _several(terms: Sequence[str]) -> Json:
+def of_noun(resource: Resource, components: Components) -> dict[str, Json | list[Json]]:
+    """Describe the parameters of a noun's operations, by name; `list` are those of its list."""
+    record = story(resource)
+    identity = Parameter("id", Id, f"The id of the {resource.type}.", example=record.id)
+    version = Parameter(
+        "version", Version, "The version of the record that the change made.", example=1
+    )
     return {
-        "type": "array",
-        "items": {"type": "string", "enum": [str(term) for term in terms]},
-        "minItems": 1,
-        "maxItems": len(terms),
-        "uniqueItems": True,
+        **{p.name: described(p, components, where="path") for p in (identity, version)},
+        **{p.name: described(p, components) for p in (AS_OF, LIMIT, CURSOR)},
+        **{
+            p.name: described(
+                structs.replace(p, example=record.external_id[p.name]), components, required=True
+            )
+            for p in (NAMESPACE, VALUE)
+        },
+        "list": list(_of_list(resource, components)),
     }
+
+
+def _of_list(resource: Resource, components: Components) -> Iterable[Json]:
+    """Describe the parameters of a list, as the service itself reads them."""
+    filters = {p.name: f for f in resource.all_filters for p in f.parameters}
+    for name, parameter in resource.list_parameters.items():
+        about = described(parameter, components, record_type=resource.type)
+        about["description"] += _company(filters.get(name), name)
+        if name == "q":
+            about["description"] += f" The search covers {resource.searched}."
+        elif name == "sort":
+            kept = {key: about["schema"][key] for key in ("default", "examples")}
+            about["schema"] = {"type": "string", "enum": list(resource.all_sorts)} | kept
+        yield about
 
 
 def _company(declared: Filter | None, name: str) -> str:
-    """Say which parameters of a filter belong together."""
+    """Say which other parameters of its filter a parameter belongs to."""
     others = [p.name for p in declared.parameters if p.name != name] if declared else []
-    if declared is None or not others:
-        return ""
-    if declared.needs == name:
+    if declared is None or not others or declared.needs == name:
         return ""
     if declared.needs is not None:
-        return f" Goes with `{declared.needs}`."
-    return f" Together with {' and '.join(f'`{other}`' for other in others)}: of the same one."
-
-
-def identity(noun: Noun) -> Json:
-    """Describe the id in the path."""
-    parameter = Parameter("id", Id, f"The {noun.one}'s id.")
-    return described(parameter, noun.components, where="path", example=noun.story.id)
-
-
-def external_id(noun: Noun) -> list[Json]:
-    """Describe the two parameters that name a record in another system."""
-    return [
-        described(parameter, noun.components, example=noun.story.external_id[parameter.name])
-        | {"required": True}
-        for parameter in (NAMESPACE, VALUE)
-    ]
-
-
-def header(name: str) -> Json:
-    """Refer to a request header."""
-    return {"$ref": f"#/components/parameters/{name}"}
-
-
-def of_headers() -> dict[str, Json]:
-    """Describe the request headers that operations read."""
-    still = "The record's `ETag`: the write happens only if the record is still at that version."
-    overwrites = "`*` overwrites whatever is there"
-    return {
-        "IfMatch": _of_header("If-Match", f"{still} {overwrites}.", required=True),
-        "IfMatchOptional": _of_header("If-Match", f"{still} {overwrites}, and creates nothing."),
-        "IfNoneMatch": _of_header(
-            "If-None-Match",
-            "An `ETag` that is at hand: if the record is still at that version, the answer is 304.",
-        ),
-        "IfNoneMatchToCreate": _of_header(
-            "If-None-Match",
-            "`*`: the write happens only if there is no such record yet.",
-            example="*",
-        ),
-        "LastEventId": _of_header(
-            "Last-Event-ID",
-            "The `id` of the last event that was received: goes on behind it, instead of `since`.",
-            least=0,
-        ),
-        "IdempotencyKey": _idempotency_key(
-            "A text of one's own for this request, such as a UUID. Sent again with it within 48 "
-            "hours, the request is not done again but gets the same answer, with "
-            "`Idempotency-Replayed`; only what was refused or failed is tried anew. The key is the "
-            "caller's: others may use the same one."
-        ),
-        "IdempotencyKeyOfLines": _idempotency_key(
-            "A text of one's own for this file, such as a UUID. Sent again with it, lines without "
-            "`id` and `external_id` create nothing that they created before."
-        ),
-    }
-
-
-def _idempotency_key(description: str) -> Json:
-    about = _of_header("Idempotency-Key", description)
-    about["schema"] |= {
-        "maxLength": MAX_IDEMPOTENCY_KEY,
-        "pattern": IDEMPOTENCY_KEY_PATTERN.replace("\\Z", "$"),
-    }
-    return about
-
-
-def _of_header(
-    name: str, description: str, *, required: bool = False, least: int = 1, example: str = ""
-) -> Json:
-    about: Json = {
-        "name": name,
-        "in": "header",
-        "required": required,
-        "description": description,
-        "schema": {"type": "string", "minLength": least, "maxLength": 8_192},
-    }
-    if required:
-        about["example"] = HEADERS[name]
-    else:
-        about["schema"]["examples"] = [example or HEADERS[name]]
-    return about
+        return f" It requires `{declared.needs}`."
+    also = " or ".join(f"`{other}`" for other in others)
+    return f" If {also} is sent too, one item must match all of them."

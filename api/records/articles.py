@@ -7,7 +7,7 @@ from litestar import Controller, delete, get, patch, post, put
 from api.core import history, listing, reading
 from api.core.filters import Filter, Parameter, condition, language, reference, term, times
 from api.core.relations import backward, forward, related
-from api.core.request import Answer, Request
+from api.core.request import Answer, NoContent, Request
 from api.core.resource import Resource, Sort
 from api.core.writing import operations
 from api.records.reanchoring import REANCHORING
@@ -115,12 +115,12 @@ class ArticleController(Controller):
         """Change some of an article."""
         return await operations.update(ARTICLES, request)
 
-    @delete("/{id:str}", operation_id="deleteArticle", status_code=200)
-    async def delete_article(self, request: Request) -> Answer:
+    @delete("/{id:str}", operation_id="deleteArticle")
+    async def delete_article(self, request: Request) -> NoContent:
         """Delete an article."""
         return await operations.delete(ARTICLES, request)
 
-    @post("/{id:str}/restore", operation_id="restoreArticle")
+    @post("/{id:str}/restore", operation_id="restoreArticle", status_code=200)
     async def restore_article(self, request: Request) -> Answer:
         """Bring back a deleted article."""
         return await operations.restore(ARTICLES, request)

@@ -10,7 +10,7 @@ from msgspec import Meta
 from api.core import history, listing, reading
 from api.core.filters import Filter, Parameter, condition, language, reference, term, times
 from api.core.relations import attributed, backward, forward, linked, related, stated
-from api.core.request import Answer, Request
+from api.core.request import Answer, NoContent, Request
 from api.core.resource import Resource, Sort
 from api.core.writing import operations
 from schemas.base import ClaimId, Number, SourceId
@@ -227,12 +227,12 @@ class ClaimController(Controller):
         """Change some of a claim."""
         return await operations.update(CLAIMS, request)
 
-    @delete("/{id:str}", operation_id="deleteClaim", status_code=200)
-    async def delete_claim(self, request: Request) -> Answer:
+    @delete("/{id:str}", operation_id="deleteClaim")
+    async def delete_claim(self, request: Request) -> NoContent:
         """Delete a claim."""
         return await operations.delete(CLAIMS, request)
 
-    @post("/{id:str}/restore", operation_id="restoreClaim")
+    @post("/{id:str}/restore", operation_id="restoreClaim", status_code=200)
     async def restore_claim(self, request: Request) -> Answer:
         """Bring back a deleted claim."""
         return await operations.restore(CLAIMS, request)

@@ -7,7 +7,7 @@ from litestar import Controller, delete, get, patch, post, put
 from api.core import history, listing, reading
 from api.core.filters import Filter, Parameter, language, reference, term
 from api.core.relations import attributed, forward, stated
-from api.core.request import Answer, Request
+from api.core.request import Answer, NoContent, Request
 from api.core.resource import Resource, Sort
 from api.core.writing import operations
 from schemas.base import ClaimId, DenialId, SourceId
@@ -112,12 +112,12 @@ class DenialController(Controller):
         """Change some of a denial."""
         return await operations.update(DENIALS, request)
 
-    @delete("/{id:str}", operation_id="deleteDenial", status_code=200)
-    async def delete_denial(self, request: Request) -> Answer:
+    @delete("/{id:str}", operation_id="deleteDenial")
+    async def delete_denial(self, request: Request) -> NoContent:
         """Delete a denial."""
         return await operations.delete(DENIALS, request)
 
-    @post("/{id:str}/restore", operation_id="restoreDenial")
+    @post("/{id:str}/restore", operation_id="restoreDenial", status_code=200)
     async def restore_denial(self, request: Request) -> Answer:
         """Bring back a deleted denial."""
         return await operations.restore(DENIALS, request)

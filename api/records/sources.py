@@ -7,7 +7,7 @@ from litestar import Controller, delete, get, patch, post, put
 from api.core import history, listing, reading
 from api.core.filters import Words, condition, reference, term
 from api.core.relations import forward, linked
-from api.core.request import Answer, Request
+from api.core.request import Answer, NoContent, Request
 from api.core.resource import Resource, Sort
 from api.core.writing import operations
 from schemas.base import Country, SourceId
@@ -104,12 +104,12 @@ class SourceController(Controller):
         """Change some of a source."""
         return await operations.update(SOURCES, request)
 
-    @delete("/{id:str}", operation_id="deleteSource", status_code=200)
-    async def delete_source(self, request: Request) -> Answer:
+    @delete("/{id:str}", operation_id="deleteSource")
+    async def delete_source(self, request: Request) -> NoContent:
         """Delete a source."""
         return await operations.delete(SOURCES, request)
 
-    @post("/{id:str}/restore", operation_id="restoreSource")
+    @post("/{id:str}/restore", operation_id="restoreSource", status_code=200)
     async def restore_source(self, request: Request) -> Answer:
         """Bring back a deleted source."""
         return await operations.restore(SOURCES, request)

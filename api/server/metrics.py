@@ -39,8 +39,8 @@ from api.core.caller import ANYTHING
 from api.core.db import Database
 from api.core.errors import UNAVAILABLE, Problem
 from api.core.filters import read_query
+from api.core.operation import Operation
 from api.core.request import Answer, Request
-from api.document import Operation, refusals
 from api.sync.feed.following import Feed
 from api.sync.feed.stalls import MAX_COUNTED, StallWatch, Unnumbered
 
@@ -302,11 +302,10 @@ GET_METRICS = Operation(
     "The counts are of all processes together. While the database is away, what it knows is left "
     "out, and `claim_records_database_up` is 0; who comes with a key is answered 503 then, since "
     "keys are in the database too.",
-    told="The metrics, as Prometheus reads them.",
+    success="The metrics, as Prometheus reads them.",
     answer=(Exposition,),
     media_type=CONTENT_TYPE_PLAIN_0_0_4,
     example='claim_records_requests_total{method="GET",operation="listClaims",status="200"} 42.0\n',
-    refusals=(refusals.BAD_QUERY, refusals.UNAVAILABLE),
 )
 
 

@@ -24,6 +24,7 @@ from api.core.caller import ANYTHING
 from api.core.db import Database, Row
 from api.core.errors import UNAVAILABLE, Problem
 from api.core.filters import read_query
+from api.core.operation import Operation, example_of
 from api.core.request import (
     NDJSON,
     Answer,
@@ -37,9 +38,6 @@ from api.core.request import (
 )
 from api.core.resource import Resource
 from api.core.sql import Query, render
-from api.document import Operation, refusals
-from api.document.examples import story
-from api.records.claims import CLAIMS
 from api.records.nouns import RESOURCES
 from api.sync.feed import positions
 from api.sync.feed.following import feed_of
@@ -88,7 +86,7 @@ that was made during the export. The last line has the number of records. An exp
 line was cut off; this also happens when the key is withdrawn. `POST /v1/import` takes the lines \
 as they are. With `Accept-Encoding: zstd` or `gzip`, the answer is several times smaller.""",
     parameters=(TYPES,),
-    told="JSON lines: the cursor, the records, the count.",
+    success="JSON lines: the cursor, the records, the count.",
     answer=(ExportHeader, ExportLine, ExportTotals),
     media_type=NDJSON,
     headers=("Content-Encoding", "Vary"),
@@ -99,11 +97,10 @@ as they are. With `Accept-Encoding: zstd` or `gzip`, the answer is several times
         ),
         "record": (
             "A line for each record",
-            ExportLine(type=RecordType.CLAIM, id=CLAIM_ID, version=1, data=story(CLAIMS).created),
+            ExportLine(type=RecordType.CLAIM, id=CLAIM_ID, version=1, data=example_of("Claim")),
         ),
         "totals": ("The last line", ExportTotals(count=1)),
     },
-    refusals=(refusals.BAD_QUERY, refusals.UNAVAILABLE),
 )
 
 

@@ -9,18 +9,22 @@ from litestar import get
 from msgspec import Meta
 
 from api.core.caller import ANYTHING, Caller
+from api.core.errors import RESYNC_REQUIRED
 from api.core.filters import Parameter, read_query
-from api.core.request import Answer, Request, caller, encoded
-from api.document import Operation, refusals
-from api.document.examples import CHANGED_AT, story
-from api.records.claims import CLAIMS
+from api.core.operation import Operation, example_of
+from api.core.request import (
+    Answer,
+    Request,
+    caller,
+    encoded,
+)
 from api.sync.feed import positions
 from api.sync.feed.following import Feed, feed_of
 from api.sync.feed.positions import SINCE, START, TYPES
 from api.sync.feed.stretches import Position
 from api.sync.feed.visible import VisibleChange, visible_change
 from schemas.changes import MAX_CHANGES, Change, ChangePage
-from schemas.examples import AT, CLAIM_ID, CURSOR
+from schemas.examples import AT, CHANGED_AT, CLAIM_ID, CURSOR
 from schemas.vocabularies import ChangeOp, RecordType
 
 DEFAULT_CHANGES: Final = 500
@@ -48,7 +52,7 @@ CREATED: Final = Change(
     id=CLAIM_ID,
     version=1,
     at=AT,
-    record=story(CLAIMS).created,
+    record=example_of("Claim"),
 )
 DELETED: Final = Change(
     seq=42,
@@ -73,10 +77,10 @@ copy, or if your key may see more than the key that the cursor was made for.
 With `wait`, a request at the end of the feed is answered when the next change comes, or after so \
 many seconds.""",
     parameters=tuple(_PARAMETERS.values()),
-    told="Changes, and the cursor with which to go on.",
+    success="Changes, and the cursor with which to go on.",
     answer=(ChangePage,),
     example=ChangePage(items=[CREATED, DELETED], next_cursor=CURSOR, up_to_date=True),
-    refusals=(refusals.BAD_PAGE, refusals.RESYNC_REQUIRED, refusals.UNAVAILABLE),
+    refusals=(RESYNC_REQUIRED,),
 )
 
 

@@ -16,6 +16,7 @@ from litestar.types import Scope as AsgiScope
 from api.core.caller import ANYTHING
 from api.core.errors import RESYNC_REQUIRED, Problem
 from api.core.filters import read_query
+from api.core.operation import Operation
 from api.core.request import (
     Answer,
     Request,
@@ -25,7 +26,6 @@ from api.core.request import (
     gone,
     still_admitted,
 )
-from api.document import Operation, refusals
 from api.sync.feed import positions
 from api.sync.feed.changes import CREATED, DEFAULT_CHANGES, DELETED
 from api.sync.feed.following import feed_of
@@ -83,7 +83,7 @@ Server-Sent Events instead, such as httpx-sse or, where no key is needed, the `E
 browsers; or use `GET /v1/changes` with `wait`.""",
     parameters=tuple(_PARAMETERS.values()),
     header_parameters=("LastEventId",),
-    told="A stream of events, which goes on until the client or the service ends it.",
+    success="A stream of events, which goes on until the client or the service ends it.",
     answer=(Change, UpToDate, "Problem"),
     media_type=EVENT_STREAM,
     headers=("X-Accel-Buffering",),
@@ -96,7 +96,7 @@ browsers; or use `GET /v1/changes` with `wait`.""",
             Problem(RESYNC_REQUIRED, export="/v1/export").document(_PATH),
         ),
     },
-    refusals=(refusals.BAD_PAGE, refusals.RESYNC_REQUIRED, refusals.UNAVAILABLE),
+    refusals=(RESYNC_REQUIRED,),
 )
 
 

@@ -12,6 +12,7 @@ from litestar.types import Scope as AsgiScope
 from api.core.errors import invalid_record
 from api.core.filters import Parameter, read_query
 from api.core.idempotency import derived_id
+from api.core.operation import Operation
 from api.core.request import (
     NDJSON,
     Answer,
@@ -24,7 +25,6 @@ from api.core.request import (
     require_media_type,
     still_admitted,
 )
-from api.document import Operation, refusals
 from api.sync.importing.runs import run_import
 from api.sync.importing.spool import Spool
 from schemas.base import ExternalId, Fault
@@ -68,7 +68,7 @@ that is refused with 401. An `atomic` import is then refused as a whole.""",
         external_id=ExternalId(namespace="example", value="nis"),
         data={"kind": "government_body", "name": "National Intelligence Service"},
     ),
-    told="JSON lines: a result for each line that was sent, then the totals.",
+    success="JSON lines: a result for each line that was sent, then the totals.",
     answer=(ImportResult, ImportTotals),
     media_type=NDJSON,
     example={
@@ -102,13 +102,6 @@ that is refused with 401. An `atomic` import is then refused as a whole.""",
             ),
         ),
     },
-    refusals=(
-        refusals.BAD_LINES,
-        refusals.NOT_LINES,
-        refusals.REQUEST_TIMEOUT,
-        refusals.UNAVAILABLE,
-        refusals.STORAGE_FULL,
-    ),
 )
 
 

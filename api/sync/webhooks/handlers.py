@@ -25,6 +25,7 @@ from api.core.listing import list_rows
 from api.core.request import (
     MERGE_PATCH,
     Answer,
+    NoContent,
     Request,
     author,
     caller,
@@ -188,9 +189,8 @@ def _names(types: Sequence[RecordType]) -> list[str]:
     "/v1/webhooks/{id:str}",
     operation_id="deleteWebhook",
     opt={"operation": DELETE_WEBHOOK, "scopes": _SCOPES},
-    status_code=200,
 )
-async def delete_webhook(request: Request) -> Answer:
+async def delete_webhook(request: Request) -> NoContent:
     """Delete a webhook."""
     identity, actor = record_id(request), author(request).actor
     query = render(statements.DELETE, id=identity, actor=actor, **_reach(request))
@@ -262,7 +262,7 @@ async def _place(request: Request, since: str) -> Position:
     "/v1/webhooks/{id:str}/test",
     operation_id="testWebhook",
     opt={"operation": TEST_WEBHOOK, "scopes": _SCOPES},
-    status_code=200,
+    status_code=202,
 )
 async def test_webhook(request: Request) -> Answer:
     """Have a test sent."""

@@ -7,10 +7,11 @@ from typing import Final
 import msgspec
 
 from api.access.keys import NO_IDEMPOTENCY_KEY
+from api.core.errors import RESYNC_REQUIRED, TOO_MANY
 from api.core.filters import Parameter
+from api.core.operation import Link, Operation
 from api.core.request import MERGE_PATCH
 from api.core.resource import CURSOR, LIMIT
-from api.document import Link, Operation, refusals
 from schemas.base import Id
 from schemas.examples import CLAIM_ID, KEY_ID, MESSAGE_ID, WEBHOOK_ID
 from schemas.vocabularies import RecordType, WebhookStatus
@@ -28,7 +29,7 @@ from schemas.webhooks import (
     WebhookUpdate,
 )
 
-_ID: Final = Parameter("id", Id, "The webhook's id.")
+_ID: Final = Parameter("id", Id, "The webhook's id.", example=WEBHOOK_ID)
 _EXAMPLE: Final = Webhook(
     id=WEBHOOK_ID,
     key_id=KEY_ID,
@@ -61,7 +62,6 @@ _DELIVERY: Final = WebhookDelivery(
     status=204,
     error=None,
 )
-_OF_ONE: Final = (refusals.NOT_FOUND, refusals.UNAVAILABLE)
 _OF_ENDED_KEYS: Final = (
     " If your key also has the scope `keys`, this includes the webhooks of keys that were revoked "
     "or have expired: their own keys can't reach them any more."
@@ -72,13 +72,12 @@ LIST_WEBHOOKS = Operation(
     description="Gives the webhooks of your key, newest first, without their secrets."
     + _OF_ENDED_KEYS,
     parameters=(LIMIT, CURSOR),
-    told="A page of webhooks.",
+    success="A page of webhooks.",
     answer=(WebhookPage,),
     headers=("Link",),
     example=WebhookPage(
         items=[_EXAMPLE], next_cursor=None, total=None, total_is_lower_bound=False, included={}
     ),
-    refusals=(refusals.BAD_PAGE, refusals.UNAVAILABLE),
 )
 CREATE_WEBHOOK = Operation(
     tag="webhooks",
@@ -99,22 +98,20 @@ the last attempt fails too, the webhook is paused. An answer of 410 pauses it at
         url=_EXAMPLE.url, description=_EXAMPLE.description, types=_EXAMPLE.types
     ),
     callbacks=("recordChanged", "webhookTested"),
-    told="The webhook with its secret. Store it now.",
+    success="The webhook with its secret. Store it now.",
     answer=(IssuedWebhook,),
     example=_ISSUED,
-    status=201,
     headers=("Location",),
     links=(Link("getWebhook", {"id": "$response.body#/id"}, "The webhook's id."),),
-    refusals=(*refusals.WRITE_JSON, refusals.TOO_MANY),
+    refusals=(TOO_MANY,),
 )
 GET_WEBHOOK = Operation(
     tag="webhooks",
     description=f"Gives a webhook of your key, without its secret.{_OF_ENDED_KEYS}",
     path_parameters=(_ID,),
-    told="The webhook.",
+    success="The webhook.",
     answer=(Webhook,),
     example=_EXAMPLE,
-    refusals=(refusals.BAD_QUERY, *_OF_ONE),
 )
 UPDATE_WEBHOOK = Operation(
     tag="webhooks",
@@ -124,24 +121,15 @@ UPDATE_WEBHOOK = Operation(
     body=WebhookUpdate,
     body_type=MERGE_PATCH,
     body_example=WebhookUpdate(paused=False),
-    told="The changed webhook.",
+    success="The changed webhook.",
     answer=(Webhook,),
     example=_EXAMPLE,
-    refusals=(
-        *(refusal for refusal in refusals.WRITE_JSON if refusal is not refusals.NOT_JSON),
-        refusals.NOT_A_PATCH,
-        refusals.NOT_FOUND,
-    ),
 )
 DELETE_WEBHOOK = Operation(
     tag="webhooks",
     description=f"Deletes a webhook and the list of its deliveries.{_OF_ENDED_KEYS}",
     path_parameters=(_ID,),
-    told="The webhook is deleted.",
-    answer=(),
-    example=None,
-    status=204,
-    refusals=(refusals.BAD_REQUEST, *_OF_ONE, refusals.STORAGE_FULL),
+    success="The webhook is deleted.",
 )
 ROTATE_SECRET = Operation(
     tag="webhooks",
@@ -151,10 +139,9 @@ ROTATE_SECRET = Operation(
     path_parameters=(_ID,),
     body=WebhookRotate,
     body_example=WebhookRotate(overlap_seconds=3_600),
-    told="The webhook with its new secret. Store it now.",
+    success="The webhook with its new secret. Store it now.",
     answer=(IssuedWebhook,),
     example=_ISSUED,
-    refusals=(*refusals.WRITE_JSON, refusals.NOT_FOUND),
 )
 REPLAY_WEBHOOK = Operation(
     tag="webhooks",
@@ -165,15 +152,11 @@ REPLAY_WEBHOOK = Operation(
     body=WebhookReplay,
     body_example=WebhookReplay(since="start"),
     header_parameters=("IdempotencyKey",),
-    told="The webhook, at its new place in the feed.",
+    success="The webhook, at its new place in the feed.",
     answer=(Webhook,),
     example=_EXAMPLE,
     headers=("Idempotency-Replayed",),
-    refusals=(
-        *refusals.WRITE_JSON_ONCE,
-        refusals.NOT_FOUND,
-        refusals.RESYNC_REQUIRED,
-    ),
+    refusals=(RESYNC_REQUIRED,),
 )
 TEST_WEBHOOK = Operation(
     tag="webhooks",
@@ -182,19 +165,11 @@ TEST_WEBHOOK = Operation(
     "message that is being sent now has its answer; `listWebhookDeliveries` then lists it. While a "
     "test waits to be sent, another request gives the same test.",
     path_parameters=(_ID,),
-    told="The test will be sent; `message_id` is the message's id.",
+    success="The test will be sent; `message_id` is the message's id.",
     answer=(WebhookTest,),
     header_parameters=("IdempotencyKey",),
     example=WebhookTest(message_id=MESSAGE_ID),
-    status=202,
     headers=("Idempotency-Replayed",),
-    refusals=(
-        refusals.BAD_REQUEST,
-        *_OF_ONE,
-        refusals.STORAGE_FULL,
-        refusals.IN_PROGRESS,
-        refusals.KEY_REUSED,
-    ),
 )
 LIST_DELIVERIES = Operation(
     tag="webhooks",
@@ -202,11 +177,10 @@ LIST_DELIVERIES = Operation(
     f"last thousand, and none older than 30 days.{_OF_ENDED_KEYS}",
     path_parameters=(_ID,),
     parameters=(LIMIT, CURSOR),
-    told="A page of delivery attempts.",
+    success="A page of delivery attempts.",
     answer=(WebhookDeliveryPage,),
     headers=("Link",),
     example=WebhookDeliveryPage(
         items=[_DELIVERY], next_cursor=None, total=None, total_is_lower_bound=False, included={}
     ),
-    refusals=(refusals.BAD_PAGE, *_OF_ONE),
 )
