@@ -10,7 +10,6 @@ from typing import Any
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
-from litestar.types import ASGIApp
 
 from api.access.audit import Refusals, list_audit
 from api.access.authentication import Gate, Verifier
@@ -20,18 +19,21 @@ from api.access.identities import identity_handlers
 from api.access.keys import key_handlers
 from api.access.limits import Limits
 from api.core import deprecation
+from api.core.admission import Admission
 from api.core.db import Database
 from api.core.errors import INTERNAL, NOT_FOUND, Problem
 from api.core.idempotency import sweeping
 from api.core.joined import JoinedReads
 from api.core.request import Context, Request
+from api.core.services import Services, service, services_of
 from api.document.about import about_handlers
 from api.records.articles import ArticleController
 from api.records.claims import ClaimController
 from api.records.denials import DenialController
 from api.records.sources import SourceController
 from api.server.edge import Edge, Routes, not_allowed, problem_answer
-from api.server.metrics import Metrics, Share, get_metrics
+from api.server.metrics import Metrics, get_metrics
+from api.server.shares import Share
 from api.settings import Settings
 from api.site.home import home_handlers
 from api.site.pages import site_handlers
@@ -48,24 +50,59 @@ NOUNS = (ArticleController, ClaimController, SourceController, DenialController)
 log = logging.getLogger("claim_records")
 
 
-def create_app(settings: Settings, database: Database) -> ASGIApp:
-    """Put the application together; the server sees what is returned, its lifespan included."""
-    return at_edge(settings, *create_router(settings, database))
+class Application(Edge):
+    """The service as a server runs it: an ASGI application that can be told to stop."""
+
+    def __init__(self, settings: Settings, router: Litestar, routes: Routes) -> None:
+        """Put what holds for every request in front of its routes."""
+        services = services_of(router)
+        super().__init__(
+            router, routes, Guards(settings), services.get(Limits), services.get(Metrics)
+        )
+        self._feed = services.get(Feed)
+
+    def stop(self) -> None:
+        """End the streams and the readers that wait for changes: they do not end by themselves."""
+        self._feed.stop()
 
 
-def at_edge(settings: Settings, router: Litestar, routes: Routes) -> Edge:
-    """Put what holds for every request in front of its routes."""
-    state = router.state
-    return Edge(router, routes, Guards(settings), state["limits"], state["metrics"])
+def create_app_on_url(settings: Settings, url: str, share: Share | None = None) -> Application:
+    """Put the application together for the database at a URL; a process calls this for itself."""
+    return create_app(settings, Database(url, settings), share)
+
+
+def create_app(settings: Settings, database: Database, share: Share | None = None) -> Application:
+    """Put the application together; its lifespan opens and closes the database."""
+    return at_edge(settings, *create_router(settings, database, share))
+
+
+def at_edge(settings: Settings, router: Litestar, routes: Routes) -> Application:
+    """Put what holds for every request in front of a router."""
+    return Application(settings, router, routes)
 
 
 def create_router(
     settings: Settings, database: Database, share: Share | None = None
 ) -> tuple[Litestar, Routes]:
     """Make the Litestar application and the table of its routes."""
+    refusals, verifier, limits = Refusals(database), Verifier(database), Limits(settings)
+    gate = Gate(settings, verifier, refusals, limits)
+    feed = Feed(database)
+    numbering = Numbering(database, feed)
+    metrics = Metrics(database, feed, numbering, share)
+
+    services = Services()
+    services.put(Context, Context(database, settings, JoinedReads(database)))
+    services.put(Admission, gate)
+    services.put(Verifier, verifier)
+    services.put(Limits, limits)
+    services.put(Feed, feed)
+    services.put(Numbering, numbering)
+    services.put(Metrics, metrics)
+    services.put(Deliverer, Deliverer(database, feed))
 
     @asynccontextmanager
-    async def connected(app: Litestar) -> AsyncIterator[None]:
+    async def connected(_: Litestar) -> AsyncIterator[None]:
         await database.open()
         try:
             async with (
@@ -74,18 +111,12 @@ def create_router(
                 metrics.sampling(),
                 lifting(database),
                 sweeping(database),
-                app.state["deliverer"].running(),
+                services.get(Deliverer).running(),
             ):
                 yield
         finally:
             await refusals.close()
             await database.close()
-
-    refusals, verifier, limits = Refusals(database), Verifier(database), Limits(settings)
-    gate = Gate(settings, verifier, refusals, limits)
-    feed = Feed(database)
-    numbering = Numbering(database, feed)
-    metrics = Metrics(database, feed, numbering, share)
 
     router = Litestar(
         route_handlers=[
@@ -104,18 +135,7 @@ def create_router(
         ],
         guards=[deprecation.mark, gate.admit],
         lifespan=[connected],
-        state=State(
-            {
-                "context": Context(database, settings, JoinedReads(database)),
-                "gate": gate,
-                "verifier": verifier,
-                "feed": feed,
-                "numbering": numbering,
-                "metrics": metrics,
-                "deliverer": Deliverer(database, feed),
-                "limits": limits,
-            }
-        ),
+        state=State(services.state()),
         exception_handlers={
             Problem: _answer_problem,
             HTTPException: _answer_http,
@@ -126,7 +146,7 @@ def create_router(
         request_max_body_size=None,
     )
     routes = Routes((route.path, _methods(route)) for route in router.routes)
-    router.state["routes"] = routes
+    services.put(Routes, routes)
     return router, routes
 
 
@@ -142,7 +162,7 @@ def _answer_problem(request: Request, problem: Problem) -> Any:  # noqa: ANN401
 def _answer_http(request: Request, error: HTTPException) -> Any:  # noqa: ANN401
     """Say in our terms what Litestar's router found."""
     if isinstance(error, MethodNotAllowedException):
-        allowed = request.app.state["routes"].allowed(request.scope["path"]) or ""
+        allowed = service(request, Routes).allowed(request.scope["path"]) or ""
         return problem_answer(not_allowed(allowed), request.scope)
     if isinstance(error, NotFoundException):
         return problem_answer(Problem(NOT_FOUND, "There is no such path."), request.scope)

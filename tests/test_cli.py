@@ -24,7 +24,7 @@ import pytest
 from api.cli import main
 from api.embedded import postmaster, running_url
 from api.server import schema
-from api.server.serving import SAME_SIGNAL_SECONDS, STOPPING
+from api.server.signals import SAME_SIGNAL_SECONDS, STOPPING
 from tests.conftest import PATIENCE, PATIENT, bearer, cloned
 from tests.test_logs import loggers_put_back
 
@@ -446,7 +446,7 @@ def test_an_unreachable_database_is_named_without_its_password(run: Run, url: st
     [
         (["serve", "--port", "65536"], {}, "Error: Invalid value for '--port': 65536: "),
         (["sevre"], {}, "Error: No such command 'sevre'."),
-        (["migrate", "--to", "9999"], {}, "Error: There is no revision 9999; there are "),
+        (["migrate", "--to", "9999"], {}, "Error: There is no revision 9999. The revisions are "),
         (["serve"], {"CLAIM_RECORDS_PROT": "1"}, "Error: CLAIM_RECORDS_PROT is no setting"),
         (["serve"], {"CLAIM_RECORDS_PORT": "x"}, "Error: CLAIM_RECORDS_PORT=x: "),
         (["serve"], {"DATABASE_URL": "me:s3cret"}, "Error: DATABASE_URL=***: "),

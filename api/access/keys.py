@@ -28,6 +28,7 @@ from api.core.request import (
     require_media_type,
 )
 from api.core.resource import CURSOR, LIMIT
+from api.core.services import service
 from api.core.validation import check, read_object
 from api.document import Link, Operation, refusals
 from schemas.base import Instant, Part
@@ -165,8 +166,7 @@ def _unknown() -> Problem:
 
 
 def _verifier(request: Request) -> Verifier:
-    found: Verifier = request.app.state["verifier"]
-    return found
+    return service(request, Verifier)
 
 
 def _in_order(scopes: frozenset[Scope] | list[Scope]) -> list[Scope]:

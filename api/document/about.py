@@ -18,6 +18,7 @@ from api.core.db import Database
 from api.core.errors import FAULT_CODES, KINDS, NOT_FOUND, Kind, Problem, unavailable
 from api.core.filters import Parameter, read_query
 from api.core.request import Answer, Request, context, encoded
+from api.core.services import service
 from api.document import Operation, refusals
 from api.server import schema
 from api.sync.feed.numbering import Numbering
@@ -82,8 +83,7 @@ async def get_readiness(request: Request) -> Answer:
     """Say whether the service can do its work: database and change feed are well."""
     read_query(request.scope["query_string"], {})
     await _check(context(request).database)
-    numbering: Numbering = request.app.state["numbering"]
-    await numbering.check()
+    await service(request, Numbering).check()
     return Answer(encoded(_READY))
 
 

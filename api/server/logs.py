@@ -14,8 +14,6 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, Final
 
-import asyncpg
-
 from api.settings import Settings
 
 # What every record has; the rest is what `extra` brought.
@@ -103,6 +101,8 @@ def _with_causes(error: BaseException | None) -> list[BaseException]:
 
 def _told(error: BaseException) -> str:
     """Give an exception's message, but for the values that Postgres repeats in its own."""
+    import asyncpg  # noqa: PLC0415 - commands that do without a database do not wait for it
+
     if not isinstance(error, asyncpg.PostgresError):
         return str(error)
     where = (error.schema_name, error.table_name, error.column_name, error.constraint_name)

@@ -8,14 +8,9 @@ prometheus-client). What the database knows is asked of it at each scrape.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
-import shutil
-import tempfile
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final, NamedTuple
 
 from litestar import get
@@ -31,7 +26,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from api.core.background import meanwhile
@@ -40,7 +35,9 @@ from api.core.db import Database
 from api.core.errors import UNAVAILABLE, Problem
 from api.core.filters import read_query
 from api.core.request import Answer, Request
+from api.core.services import service
 from api.document import Operation, refusals
+from api.server.shares import Share
 from api.sync.feed.feed import Feed
 from api.sync.feed.numbering import MAX_COUNTED, Numbering, Unnumbered
 
@@ -48,50 +45,8 @@ SAMPLE_SECONDS: Final = 1.0
 """How old the state of another process is at most."""
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _METHODS: Final = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-_IN_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - no file is made but in a directory of our own
-_PREFIX: Final = "claim-records-metrics-"
-_LOCK: Final = "lock"
-_NEW_SECONDS: Final = 60  # it may be about to be locked
 
 disable_created_metrics()  # gauges beside each counter, which nobody asks for
-
-
-# --- between processes -------------------------------------------------------------------------
-
-
-class Share(NamedTuple):
-    """Where a process among several writes what it counts."""
-
-    directory: str
-    number: int  # its place; whoever takes it next goes on counting
-
-    def leave(self) -> None:
-        """Take away the state of a process that has ended; its counts stay."""
-        mark_process_dead(self.number, self.directory)
-
-
-@contextmanager
-def shared_directory() -> Iterator[str]:
-    """Make a directory for :class:`Share`, in memory if possible: a disk may be full."""
-    where = _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
-    _sweep(where)
-    with (
-        tempfile.TemporaryDirectory(prefix=_PREFIX, dir=where) as directory,
-        (Path(directory) / _LOCK).open("w") as lock,
-    ):
-        fcntl.flock(lock, fcntl.LOCK_EX)  # for as long as this process lives
-        yield directory
-
-
-def _sweep(where: Path) -> None:
-    """Take away the directories of processes that were killed."""
-    for directory in where.glob(f"{_PREFIX}*"):
-        with suppress(OSError):  # it is another user's, or somebody holds the lock
-            if time.time() - directory.stat().st_mtime < _NEW_SECONDS:
-                continue
-            with (directory / _LOCK).open() as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(directory)
 
 
 # --- what is counted ---------------------------------------------------------------------------
@@ -108,7 +63,7 @@ class Metrics:
         self._share = share
         if share is not None:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = share.directory
-            values.ValueClass = values.MultiProcessValue(lambda: share.number)
+            values.ValueClass = values.MultiProcessValue(lambda: share.place)
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "claim_records_requests",
@@ -314,5 +269,5 @@ GET_METRICS = Operation(
 async def get_metrics(request: Request) -> Answer:
     """Give the service's metrics."""
     read_query(request.scope["query_string"], {})
-    metrics: Metrics = request.app.state["metrics"]
-    return Answer(await metrics.written(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    exposition = await service(request, Metrics).written()
+    return Answer(exposition, media_type=CONTENT_TYPE_PLAIN_0_0_4)

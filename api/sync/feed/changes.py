@@ -14,6 +14,7 @@ from litestar.types import Receive, Send
 from litestar.types import Scope as AsgiScope
 from msgspec import Meta
 
+from api.core.admission import Admission
 from api.core.caller import ANYTHING, Caller
 from api.core.errors import RESYNC_REQUIRED, Problem
 from api.core.filters import Parameter, read_query
@@ -26,6 +27,7 @@ from api.core.request import (
     gone,
     still_admitted,
 )
+from api.core.services import service
 from api.document import Operation, refusals
 from api.document.examples import CHANGED_AT, story
 from api.records.claims import CLAIMS
@@ -167,7 +169,7 @@ async def list_changes(request: Request) -> Answer:
             break
         if over:  # that nothing came may be because numbering hangs
             await feed.catch_up()
-        await request.app.state["gate"].admit_again(request)  # who has waited
+        await service(request, Admission).admit_again(request)  # who has waited
         items, position, up_to_date = await _items(feed, position, who, types, limit)
     following = positions.written(position, who, types)
     return Answer(_page(items, following, up_to_date=up_to_date and feed.certain))

@@ -25,6 +25,7 @@ from api.core.caller import Caller
 from api.core.db import DATABASE_ERRORS, Database, Row
 from api.core.errors import RESYNC_REQUIRED, Problem, unavailable
 from api.core.request import Request
+from api.core.services import service
 from schemas.vocabularies import ChangeOp, RecordType
 
 EAGER_SECONDS: Final = 0.025
@@ -368,8 +369,7 @@ def resync_required(detail: str) -> Problem:
 
 def feed_of(request: Request) -> Feed:
     """Give the process' feed."""
-    found: Feed = request.app.state["feed"]
-    return found
+    return service(request, Feed)
 
 
 # --- what a reader may know of it ------------------------------------------------------------
