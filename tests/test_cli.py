@@ -461,6 +461,56 @@ def test_a_wrong_use_is_one_line(
     assert found.err.count("\n") == 1
 
 
+# --- what it loads -------------------------------------------------------------------------------
+
+_LOADED = """
+import sys
+sys.argv[0] = "claim-records"
+from api.cli import main
+try:
+    main()
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+SERVICE = {
+    "api.app",
+    "api.core.request",
+    "api.document",
+    "litestar",
+    "prometheus_client",
+    "uvicorn",
+}
+MIGRATIONS = {"alembic", "sqlalchemy"}
+CLIENT = {"httpcore", "httpx"}
+NOWHERE = "postgresql://127.0.0.1:1/none"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unwanted"),
+    [
+        (["--help"], {"asyncio", "asyncpg", *SERVICE, *MIGRATIONS, *CLIENT}),
+        (["settings"], {"asyncio", "asyncpg", "rich", *SERVICE, *MIGRATIONS, *CLIENT}),
+        (["database-url", "--data-dir", "/none"], {"asyncpg", *SERVICE, *MIGRATIONS, *CLIENT}),
+        (["keys", "list"], {*SERVICE, *MIGRATIONS, *CLIENT}),
+        (["mirror", "--from", "ftp://host", "--to", "none"], {*SERVICE, *MIGRATIONS}),
+        (["openapi", "--check"], {"uvicorn", *MIGRATIONS}),
+    ],
+)
+def test_a_command_loads_only_what_it_needs(arguments: list[str], unwanted: set[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _LOADED, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        env=environment(DATABASE_URL=NOWHERE),
+        timeout=PATIENCE,
+    )
+    loaded = set(done.stderr.splitlines()[-1].split())
+    assert "api.cli.command" in loaded, done.stderr
+    assert loaded & unwanted == set()
+
+
 # --- what it says --------------------------------------------------------------------------------
 
 
@@ -474,7 +524,7 @@ def test_settings_are_listed_without_secrets(run: Run) -> None:
     assert "DATABASE_URL=postgresql://me:***@host/x\n" in found.out
     assert (
         "CLAIM_RECORDS_PORT=81\n"
-        "    The port; 0 takes a free one.\n"
+        "    The port that the service listens on; 0 takes a free one.\n"
         "    Default: 8000. Now from the environment.\n"
     ) in found.out
     assert "    Default: 127.0.0.1. Now the default.\n" in found.out
