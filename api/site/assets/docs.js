@@ -9,7 +9,7 @@ applyScheme();
 // --- answers that never end, or are very long -------------------------------------------------
 
 const STREAM_SECONDS = 5;
-const MOST_BYTES = 200_000;
+const MAX_BYTES = 200_000;
 
 /** Ask as fetch does; of a stream and of lines take what comes first, so that the page never hangs. */
 async function ask(url, request) {
@@ -27,14 +27,14 @@ async function beginning(reader, isStream) {
   const decoder = new TextDecoder();
   let late = new Promise(() => {});
   let text = "";
-  while (text.length < MOST_BYTES) {
+  while (text.length < MAX_BYTES) {
     const { done, value, late: isLate } = await Promise.race([reader.read(), late]);
     if (done) return text;
     if (isLate) return `${text}\n: This page listened for ${STREAM_SECONDS} seconds. The stream itself goes on.\n`;
     if (isStream && !text) late = new Promise((resolve) => setTimeout(resolve, STREAM_SECONDS * 1000, { late: true }));
     text += decoder.decode(value, { stream: true });
   }
-  return `${text.slice(0, MOST_BYTES)}\n… This page shows the beginning. The answer itself goes on.\n`;
+  return `${text.slice(0, MAX_BYTES)}\n… This page shows the beginning. The answer itself goes on.\n`;
 }
 
 // --- Swagger UI -------------------------------------------------------------------------------

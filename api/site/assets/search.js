@@ -5,7 +5,7 @@ const input = document.getElementById("search");
 const list = document.getElementById("found");
 const count = document.getElementById("count");
 const sections = document.getElementById("sections");
-const MOST_FOUND = 30;
+const MAX_FOUND = 30;
 const METHODS = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 const CHAPTER = "#/introduction/";
 const MESSAGES = "#/webhook-messages";
@@ -166,7 +166,7 @@ function option(entry, position) {
 
 function show() {
   const all = search(input.value);
-  found = all.slice(0, MOST_FOUND);
+  found = all.slice(0, MAX_FOUND);
   list.replaceChildren(...found.map(option));
   if (found.length === 0) list.append(make("li", "none", "Nothing is called that."));
   list.hidden = false;
