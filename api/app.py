@@ -1,4 +1,4 @@
-"""The application: the only place where its parts are put together."""
+"""The application: the only place where the parts of the service are put together."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from api.access.limits import Limits
 from api.core import deprecation
 from api.core.admission import Admission
 from api.core.db import Database
-from api.core.errors import INTERNAL, NOT_FOUND, Problem
+from api.core.errors import INTERNAL, Problem
 from api.core.idempotency import sweeping
 from api.core.joined import JoinedReads
 from api.core.request import Context, Request
@@ -31,7 +31,7 @@ from api.records.articles import ArticleController
 from api.records.claims import ClaimController
 from api.records.denials import DenialController
 from api.records.sources import SourceController
-from api.server.edge import Edge, Routes, not_allowed, problem_answer
+from api.server.edge import Edge, Routes, no_such_path, not_allowed, problem_answer
 from api.server.metrics import Metrics, get_metrics
 from api.server.shares import Share
 from api.settings import Settings
@@ -151,7 +151,7 @@ def create_router(
 
 
 def _methods(route: Any) -> set[str]:  # noqa: ANN401 - Litestar's kinds of routes
-    """Give a route's own methods; its OPTIONS is Litestar's, and wrong (litestar#4169)."""
+    """Give a route's own methods, without Litestar's OPTIONS, which is wrong (litestar#4169)."""
     return {m for handler in route.route_handlers for m in handler.http_methods} - {"OPTIONS"}
 
 
@@ -160,17 +160,17 @@ def _answer_problem(request: Request, problem: Problem) -> Any:  # noqa: ANN401
 
 
 def _answer_http(request: Request, error: HTTPException) -> Any:  # noqa: ANN401
-    """Say in our terms what Litestar's router found."""
+    """Answer an error of Litestar's router with one of our problems."""
     if isinstance(error, MethodNotAllowedException):
         allowed = service(request, Routes).allowed(request.scope["path"]) or ""
         return problem_answer(not_allowed(allowed), request.scope)
     if isinstance(error, NotFoundException):
-        return problem_answer(Problem(NOT_FOUND, "There is no such path."), request.scope)
+        return problem_answer(no_such_path(), request.scope)
     return _answer_failure(request, error)
 
 
 def _answer_failure(request: Request, error: Exception) -> Any:  # noqa: ANN401
-    """Log a bug of ours, and say nothing of it but where it is logged."""
+    """Log a bug of ours; the answer only names the request id under which it is logged."""
     state = request.scope["state"]
     log.error("a request failed", exc_info=error, extra={"request_id": state["request_id"]})
     return problem_answer(Problem(INTERNAL), request.scope)

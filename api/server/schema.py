@@ -1,4 +1,4 @@
-"""The database's schema: which migration it is at, and bringing it forward."""
+"""The database's schema: find its migration, migrate it, and grant the rights that are needed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def latest() -> str:
 
 
 async def current(url: str) -> str | None:
-    """Tell at which migration a database is; None for an empty one."""
+    """Find the migration of a database; None for an empty one."""
     connection = await asyncpg.connect(url)
     try:
         revision: str | None = await connection.fetchval(CURRENT)
