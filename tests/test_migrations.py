@@ -154,7 +154,7 @@ async def test_the_listings_see_a_difference(bare: str) -> None:
 # --- at the same time ------------------------------------------------------------------------
 
 _MIGRATE = (
-    "import asyncio, sys; from api.core import schema; asyncio.run(schema.migrate(sys.argv[1]))"
+    "import asyncio, sys; from api.server import schema; asyncio.run(schema.migrate(sys.argv[1]))"
 )
 
 
