@@ -1,4 +1,4 @@
-"""The application: the only place where its parts are put together."""
+"""The application: the only place where the parts of the service are put together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
-from litestar.types import ASGIApp
 
 from api.access.audit import Refusals, list_audit
 from api.access.authentication import Gate, Verifier
@@ -20,18 +19,21 @@ from api.access.identities import identity_handlers
 from api.access.keys import key_handlers
 from api.access.limits import Limits
 from api.core import deprecation
+from api.core.admission import Admission
 from api.core.db import Database
-from api.core.errors import INTERNAL, NOT_FOUND, Problem
+from api.core.errors import INTERNAL, Problem
 from api.core.idempotency import sweeping
 from api.core.joined import JoinedReads
 from api.core.request import Context, Request
+from api.core.services import Services, service, services_of
 from api.document.problems import problem_handlers
 from api.document.published import openapi_handlers
 from api.document.vocabularies import list_vocabularies
 from api.records.nouns import CONTROLLERS, RESOURCES
-from api.server.edge import Edge, Routes, not_allowed, problem_answer
+from api.server.edge import Edge, Routes, no_such_path, not_allowed, problem_answer
 from api.server.health import health_handlers
-from api.server.metrics import Metrics, Share, get_metrics
+from api.server.metrics import Metrics, get_metrics
+from api.server.shares import Share
 from api.settings import Settings
 from api.site.home import home_handlers
 from api.site.pages import site_handlers
@@ -47,24 +49,59 @@ from api.sync.webhooks.handlers import webhook_handlers
 log = logging.getLogger("claim_records")
 
 
-def create_app(settings: Settings, database: Database) -> ASGIApp:
-    """Put the application together; the server sees what is returned, its lifespan included."""
-    return at_edge(settings, *create_router(settings, database))
+class Application(Edge):
+    """The service as a server runs it: an ASGI application that can be told to stop."""
+
+    def __init__(self, settings: Settings, router: Litestar, routes: Routes) -> None:
+        """Put what holds for every request in front of its routes."""
+        services = services_of(router)
+        super().__init__(
+            router, routes, Guards(settings), services.get(Limits), services.get(Metrics)
+        )
+        self._feed = services.get(Feed)
+
+    def stop(self) -> None:
+        """End the streams and the readers that wait for changes: they do not end by themselves."""
+        self._feed.stop()
 
 
-def at_edge(settings: Settings, router: Litestar, routes: Routes) -> Edge:
-    """Put what holds for every request in front of its routes."""
-    state = router.state
-    return Edge(router, routes, Guards(settings), state["limits"], state["metrics"])
+def create_app_on_url(settings: Settings, url: str, share: Share | None = None) -> Application:
+    """Put the application together for the database at a URL; a process calls this for itself."""
+    return create_app(settings, Database(url, settings), share)
+
+
+def create_app(settings: Settings, database: Database, share: Share | None = None) -> Application:
+    """Put the application together; its lifespan opens and closes the database."""
+    return at_edge(settings, *create_router(settings, database, share))
+
+
+def at_edge(settings: Settings, router: Litestar, routes: Routes) -> Application:
+    """Put what holds for every request in front of a router."""
+    return Application(settings, router, routes)
 
 
 def create_router(
     settings: Settings, database: Database, share: Share | None = None
 ) -> tuple[Litestar, Routes]:
     """Make the Litestar application and the table of its routes."""
+    refusals, verifier, limits = Refusals(database), Verifier(database), Limits(settings)
+    gate = Gate(settings, verifier, refusals, limits)
+    feed = Feed(database)
+    numbering = StallWatch(database, feed)
+    metrics = Metrics(database, feed, numbering, share)
+
+    services = Services()
+    services.put(Context, Context(database, settings, JoinedReads(database)))
+    services.put(Admission, gate)
+    services.put(Verifier, verifier)
+    services.put(Limits, limits)
+    services.put(Feed, feed)
+    services.put(StallWatch, numbering)
+    services.put(Metrics, metrics)
+    services.put(Deliverer, Deliverer(database, feed))
 
     @asynccontextmanager
-    async def connected(app: Litestar) -> AsyncIterator[None]:
+    async def connected(_: Litestar) -> AsyncIterator[None]:
         await database.open()
         try:
             async with (
@@ -73,18 +110,12 @@ def create_router(
                 metrics.sampling(),
                 lifting(database, RESOURCES.values()),
                 sweeping(database),
-                app.state["deliverer"].running(),
+                services.get(Deliverer).running(),
             ):
                 yield
         finally:
             await refusals.close()
             await database.close()
-
-    refusals, verifier, limits = Refusals(database), Verifier(database), Limits(settings)
-    gate = Gate(settings, verifier, refusals, limits)
-    feed = Feed(database)
-    numbering = StallWatch(database, feed)
-    metrics = Metrics(database, feed, numbering, share)
 
     router = Litestar(
         route_handlers=[  # in the order of the OpenAPI document
@@ -107,18 +138,7 @@ def create_router(
         ],
         guards=[deprecation.mark, gate.admit],
         lifespan=[connected],
-        state=State(
-            {
-                "context": Context(database, settings, JoinedReads(database)),
-                "gate": gate,
-                "verifier": verifier,
-                "feed": feed,
-                "numbering": numbering,
-                "metrics": metrics,
-                "deliverer": Deliverer(database, feed),
-                "limits": limits,
-            }
-        ),
+        state=State(services.state()),
         exception_handlers={
             Problem: _answer_problem,
             HTTPException: _answer_http,
@@ -129,12 +149,12 @@ def create_router(
         request_max_body_size=None,
     )
     routes = Routes((route.path, _methods(route)) for route in router.routes)
-    router.state["routes"] = routes
+    services.put(Routes, routes)
     return router, routes
 
 
 def _methods(route: Any) -> set[str]:  # noqa: ANN401 - Litestar's kinds of routes
-    """Give a route's own methods; its OPTIONS is Litestar's, and wrong (litestar#4169)."""
+    """Give a route's own methods, without Litestar's OPTIONS, which is wrong (litestar#4169)."""
     return {m for handler in route.route_handlers for m in handler.http_methods} - {"OPTIONS"}
 
 
@@ -143,17 +163,17 @@ def _answer_problem(request: Request, problem: Problem) -> Any:  # noqa: ANN401
 
 
 def _answer_http(request: Request, error: HTTPException) -> Any:  # noqa: ANN401
-    """Say in our terms what Litestar's router found."""
+    """Answer an error of Litestar's router with one of our problems."""
     if isinstance(error, MethodNotAllowedException):
-        allowed = request.app.state["routes"].allowed(request.scope["path"]) or ""
+        allowed = service(request, Routes).allowed(request.scope["path"]) or ""
         return problem_answer(not_allowed(allowed), request.scope)
     if isinstance(error, NotFoundException):
-        return problem_answer(Problem(NOT_FOUND, "There is no such path."), request.scope)
+        return problem_answer(no_such_path(), request.scope)
     return _answer_failure(request, error)
 
 
 def _answer_failure(request: Request, error: Exception) -> Any:  # noqa: ANN401
-    """Log a bug of ours, and say nothing of it but where it is logged."""
+    """Log a bug of ours; the answer only names the request id under which it is logged."""
     state = request.scope["state"]
     log.error("a request failed", exc_info=error, extra={"request_id": state["request_id"]})
     return problem_answer(Problem(INTERNAL), request.scope)

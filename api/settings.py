@@ -1,4 +1,4 @@
-"""The settings: read once from the environment, documented where they are declared."""
+"""The settings: declared with their descriptions, and read once from the environment."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _URLS = {"database_url", "migrate_url"}
 _POSTGRES = r"^postgres(ql)?://"
 _HOSTS = r"^\s*[A-Za-z0-9_.:\[\]-]+(\s*,\s*[A-Za-z0-9_.:\[\]-]+)*\s*$"
 _ORIGINS = r"^\s*https?://[A-Za-z0-9_.:\[\]-]+(\s*,\s*https?://[A-Za-z0-9_.:\[\]-]+)*\s*$"
-# Up to the last @: a password may hold one that its owner forgot to encode.
+# Up to the last @: a password may contain one that its owner did not encode.
 _PASSWORD = re.compile(r"(?<=://)(?P<user>[^:@/?]*):.*@|(?P<key>password=)[^&]*")
 
 
 def default_data_dir() -> str:
-    """Give the directory for the embedded database (XDG Base Directory Specification)."""
+    """Give the default data directory (XDG Base Directory Specification)."""
     base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return str(Path(base) / "claim-records")
 
@@ -36,92 +36,141 @@ class SettingsError(Exception):
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """What whoever runs the service decides."""
+    """What an operator can decide about a service."""
 
     database_url: Annotated[
         Annotated[str, Meta(pattern=_POSTGRES)] | None,
-        Meta(description="A Postgres (15 to 18) to use; unset, the embedded one is started."),
+        Meta(
+            description="The URL of the Postgres (15 to 18) to use. If it is unset, the service "
+            "starts an embedded one."
+        ),
     ] = None
     migrate_url: Annotated[
         Annotated[str, Meta(pattern=_POSTGRES)] | None,
-        Meta(description="The same database for a role that may change the schema."),
+        Meta(
+            description="The URL of the same database for the role that may change the schema. If "
+            "it is unset, migrations run as the role of `DATABASE_URL`."
+        ),
     ] = None
-    data_dir: Annotated[str, Meta(description="Where the embedded Postgres keeps its data.")] = (
-        msgspec.field(default_factory=default_data_dir)
-    )
-    host: Annotated[str, Meta(description="The address to listen on.")] = "127.0.0.1"
-    port: Annotated[int, Meta(ge=0, le=65_535, description="The port; 0 takes a free one.")] = 8000
-    workers: Annotated[int, Meta(ge=1, le=64, description="How many processes serve.")] = 1
+    data_dir: Annotated[
+        str, Meta(description="The directory in which the embedded Postgres keeps its data.")
+    ] = msgspec.field(default_factory=default_data_dir)
+    host: Annotated[str, Meta(description="The address that the service listens on.")] = "127.0.0.1"
+    port: Annotated[
+        int,
+        Meta(
+            ge=0, le=65_535, description="The port that the service listens on; 0 takes a free one."
+        ),
+    ] = 8000
+    workers: Annotated[int, Meta(ge=1, le=64, description="How many processes serve requests.")] = 1
     pool_size: Annotated[
-        int, Meta(ge=1, le=200, description="Database connections for each process.")
+        int, Meta(ge=1, le=200, description="How many database connections each process may open.")
     ] = 10
     statement_cache_size: Annotated[
         int,
         Meta(
             ge=0,
             le=10_000,
-            description="Prepared statements for each connection; 0 behind pgbouncer.",
+            description="How many prepared statements each connection keeps. Set it to 0 behind "
+            "pgbouncer.",
         ),
     ] = 200
     statement_seconds: Annotated[
-        float, Meta(gt=0, le=600, description="How long one SQL statement may take.")
+        float, Meta(gt=0, le=600, description="How many seconds one SQL statement may take.")
     ] = 5.0
     lock_seconds: Annotated[
-        float, Meta(gt=0, le=600, description="How long a statement may wait for a lock.")
+        float, Meta(gt=0, le=600, description="How many seconds a statement may wait for a lock.")
     ] = 2.0
     acquire_seconds: Annotated[
-        float, Meta(gt=0, le=600, description="How long a request may wait for a connection.")
+        float,
+        Meta(
+            gt=0,
+            le=600,
+            description="How many seconds a request may wait for a database connection.",
+        ),
     ] = 2.0
     import_statement_seconds: Annotated[
         float,
-        Meta(gt=0, le=86_400, description="How long one SQL statement of an import may take."),
+        Meta(
+            gt=0, le=86_400, description="How many seconds one SQL statement of an import may take."
+        ),
     ] = 600.0
     body_bytes: Annotated[
-        int, Meta(ge=1_024, le=64 * MEBIBYTE, description="The largest body, and import line.")
+        int,
+        Meta(
+            ge=1_024,
+            le=64 * MEBIBYTE,
+            description="The largest request body, and the largest line of an import, in bytes.",
+        ),
     ] = MEBIBYTE
     article_body_bytes: Annotated[
-        int, Meta(ge=1_024, le=64 * MEBIBYTE, description="The largest body of an article.")
+        int,
+        Meta(
+            ge=1_024,
+            le=64 * MEBIBYTE,
+            description="The largest request body with an article, in bytes.",
+        ),
     ] = 4 * MEBIBYTE + 65_536
     body_idle_seconds: Annotated[
-        float, Meta(gt=0, le=600, description="How long a body may pause between two bytes.")
+        float,
+        Meta(
+            gt=0, le=600, description="How many seconds a client may pause while it sends a body."
+        ),
     ] = 10.0
     head_seconds: Annotated[
-        float, Meta(gt=0, le=600, description="How long the head of a request may take to come.")
+        float,
+        Meta(
+            gt=0,
+            le=600,
+            description="How many seconds a client may take to send the head of a request.",
+        ),
     ] = 5.0
     silent_seconds: Annotated[
-        float, Meta(gt=0, le=3_600, description="How long a connection may wait between requests.")
+        float,
+        Meta(
+            gt=0,
+            le=3_600,
+            description="How many seconds a connection may stay open without a request.",
+        ),
     ] = 15.0
     stall_seconds: Annotated[
-        float, Meta(gt=0, le=600, description="How long an answer may wait to be read.")
+        float,
+        Meta(
+            gt=0,
+            le=600,
+            description="How many seconds a client may stop reading an answer before it is cut "
+            "off.",
+        ),
     ] = 30.0
     rate_per_minute: Annotated[
         int,
         Meta(
             ge=0,
             le=100_000_000,
-            description="Requests a minute for each key, or each address without one; the "
-            "processes share it evenly. 0 is no limit.",
+            description="How many requests a minute each key may send, and each address "
+            "without a key. Each process allows an equal part of it. 0 means no limit.",
         ),
     ] = 6_000
     open_reads: Annotated[
         bool | None,
         Meta(
-            description="Whether reading what is public needs no key; unset, only on a loopback "
-            "address."
+            description="Whether public records can be read without a key. If it is unset, they "
+            "can if the service listens on a loopback address."
         ),
     ] = None
     allowed_hosts: Annotated[
         Annotated[str, Meta(pattern=_HOSTS)] | None,
         Meta(
-            description="The names that the service goes by, separated by commas, each with a port "
-            "or for all of them; besides `host` and those of loopback."
+            description="The host names under which the service answers, separated by commas, "
+            "besides `CLAIM_RECORDS_HOST` and the names of loopback. A name without a port counts "
+            "for every port."
         ),
     ] = None
     cors_origins: Annotated[
         Annotated[str, Meta(pattern=_ORIGINS)] | None,
         Meta(
-            description="The origins whose pages may ask, such as `https://desk.example`, "
-            "separated by commas."
+            description="The origins whose web pages may call the service, such as "
+            "`https://desk.example`, separated by commas."
         ),
     ] = None
     feed_stall_seconds: Annotated[
@@ -129,31 +178,44 @@ class Settings(Struct, frozen=True, kw_only=True):
         Meta(
             gt=0,
             le=86_400,
-            description="How long committed changes may wait for their number in the change feed; "
-            "after that the service says that it is not ready.",
+            description="How many seconds committed changes may wait for their number in the "
+            "change feed. After that, the service reports that it is not ready.",
         ),
     ] = 60.0
     webhook_networks: Annotated[
         str | None,
         Meta(
-            description="Networks that webhooks may be sent to although they are private or "
-            "special, such as `10.1.0.0/16,::1/128`, over plain HTTP too; unset, none."
+            description="The private or special networks that webhooks may be sent to, also over "
+            "plain HTTP, such as `10.1.0.0/16,::1/128`. If it is unset, there are none."
         ),
     ] = None
     stop_seconds: Annotated[
-        float, Meta(gt=0, le=600, description="How long requests may finish at a stop.")
+        float,
+        Meta(
+            gt=0,
+            le=600,
+            description="How many seconds running requests may take to finish when the service "
+            "stops.",
+        ),
     ] = 10.0
     log_level: Annotated[
         str,
-        Meta(pattern=r"^(debug|info|warning|error)\Z", description="debug, info, warning, error."),
+        Meta(
+            pattern=r"^(debug|info|warning|error)\Z",
+            description="The lowest level that is logged: `debug`, `info`, `warning` or `error`.",
+        ),
     ] = "info"
     log_format: Annotated[
-        str, Meta(pattern=r"^(text|json)\Z", description="`text` to read, `json` to collect.")
+        str,
+        Meta(
+            pattern=r"^(text|json)\Z",
+            description="The format of the log: `text` for people, `json` for log collectors.",
+        ),
     ] = "text"
 
 
 def reads_are_open(settings: Settings) -> bool:
-    """Tell whether what is public may be read without a key."""
+    """Tell whether public records may be read without a key."""
     if settings.open_reads is not None:
         return settings.open_reads
     try:
@@ -181,27 +243,27 @@ def variable(name: str) -> str:
 
 
 def masked(url: str) -> str:
-    """Hide the passwords of a database URL, and all of what is none."""
+    """Hide the password in a database URL; hide the whole text if it is no such URL."""
     if not re.match(_POSTGRES, url):
         return "***"
     return _PASSWORD.sub(
-        lambda found: f"{found['key']}***" if found["key"] else f"{found['user']}:***@", url
+        lambda match: f"{match['key']}***" if match["key"] else f"{match['user']}:***@", url
     )
 
 
 def shown(name: str, value: object) -> str:
-    """Write a setting's value for people to read; "" where it is unset."""
+    """Write a setting's value for people, without passwords; "" if it is unset."""
     text = "" if value is None else str(value)
     return masked(text) if text and name in _URLS else text
 
 
 def read(environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read the settings, refusing values that are not valid and names that are not known."""
+    """Read the settings; refuse values that are not valid, and unknown names."""
     known = {variable(field.name): field for field in fields(Settings)}
     unknown = sorted(k for k in environ if k.startswith(PREFIX) and k not in known)
     if unknown:
         raise SettingsError(
-            f"{', '.join(unknown)} is no setting; `claim-records settings` lists them."
+            f"{', '.join(unknown)} is no setting. `claim-records settings` lists all settings."
         )
     given: dict[str, Any] = {}
     for name, field in known.items():
@@ -209,7 +271,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
             try:
                 given[field.name] = msgspec.convert(environ[name], field.type, strict=False)
             except msgspec.ValidationError as error:
-                told = shown(field.name, environ[name])
-                raise SettingsError(f"{name}={told}: {error}.") from None
+                value = shown(field.name, environ[name])
+                raise SettingsError(f"{name}={value}: {error}.") from None
     networks(given.get("webhook_networks"))
     return Settings(**given)

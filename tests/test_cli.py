@@ -24,7 +24,7 @@ import pytest
 from api.cli import main
 from api.embedded import postmaster, running_url
 from api.server import schema
-from api.server.serving import SAME_SIGNAL_SECONDS, STOPPING
+from api.server.signals import SAME_SIGNAL_SECONDS, STOPPING
 from tests.conftest import PATIENCE, PATIENT, bearer, cloned
 from tests.test_logs import loggers_put_back
 
@@ -453,7 +453,7 @@ def test_an_unreachable_database_is_named_without_its_password(run: Run, url: st
     [
         (["serve", "--port", "65536"], {}, "Error: Invalid value for '--port': 65536: "),
         (["sevre"], {}, "Error: No such command 'sevre'."),
-        (["migrate", "--to", "9999"], {}, "Error: There is no revision 9999; there are "),
+        (["migrate", "--to", "9999"], {}, "Error: There is no revision 9999. The revisions are "),
         (["serve"], {"CLAIM_RECORDS_PROT": "1"}, "Error: CLAIM_RECORDS_PROT is no setting"),
         (["serve"], {"CLAIM_RECORDS_PORT": "x"}, "Error: CLAIM_RECORDS_PORT=x: "),
         (["serve"], {"DATABASE_URL": "me:s3cret"}, "Error: DATABASE_URL=***: "),
@@ -466,6 +466,56 @@ def test_a_wrong_use_is_one_line(
     assert (found.code, found.out) == (2, "")
     assert found.err.startswith(said)
     assert found.err.count("\n") == 1
+
+
+# --- what it loads -------------------------------------------------------------------------------
+
+_LOADED = """
+import sys
+sys.argv[0] = "claim-records"
+from api.cli import main
+try:
+    main()
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+SERVICE = {
+    "api.app",
+    "api.core.request",
+    "api.document",
+    "litestar",
+    "prometheus_client",
+    "uvicorn",
+}
+MIGRATIONS = {"alembic", "sqlalchemy"}
+CLIENT = {"httpcore", "httpx"}
+NOWHERE = "postgresql://127.0.0.1:1/none"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unwanted"),
+    [
+        (["--help"], {"asyncio", "asyncpg", *SERVICE, *MIGRATIONS, *CLIENT}),
+        (["settings"], {"asyncio", "asyncpg", "rich", *SERVICE, *MIGRATIONS, *CLIENT}),
+        (["database-url", "--data-dir", "/none"], {"asyncpg", *SERVICE, *MIGRATIONS, *CLIENT}),
+        (["keys", "list"], {*SERVICE, *MIGRATIONS, *CLIENT}),
+        (["mirror", "--from", "ftp://host", "--to", "none"], {*SERVICE, *MIGRATIONS}),
+        (["openapi", "--check"], {"uvicorn", *MIGRATIONS}),
+    ],
+)
+def test_a_command_loads_only_what_it_needs(arguments: list[str], unwanted: set[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _LOADED, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        env=environment(DATABASE_URL=NOWHERE),
+        timeout=PATIENCE,
+    )
+    loaded = set(done.stderr.splitlines()[-1].split())
+    assert "api.cli.command" in loaded, done.stderr
+    assert loaded & unwanted == set()
 
 
 # --- what it says --------------------------------------------------------------------------------
@@ -481,7 +531,7 @@ def test_settings_are_listed_without_secrets(run: Run) -> None:
     assert "DATABASE_URL=postgresql://me:***@host/x\n" in found.out
     assert (
         "CLAIM_RECORDS_PORT=81\n"
-        "    The port; 0 takes a free one.\n"
+        "    The port that the service listens on; 0 takes a free one.\n"
         "    Default: 8000. Now from the environment.\n"
     ) in found.out
     assert "    Default: 127.0.0.1. Now the default.\n" in found.out

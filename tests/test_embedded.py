@@ -378,7 +378,8 @@ def test_another_major_version_is_refused_with_what_to_do(data_dir: Path) -> Non
     (data_dir / "PG_VERSION").write_text("16\n")
     before = sorted(data_dir.rglob("*"))
     with pytest.raises(
-        EmbeddedPostgresError, match=r"made by Postgres 16[^$]*claim-records backup"
+        EmbeddedPostgresError,
+        match=r"made by Postgres 16[^$]*pg_dump[^$]*claim-records database-url",
     ):
         EmbeddedPostgres(data_dir).start()
     assert sorted(data_dir.rglob("*")) == before

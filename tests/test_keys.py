@@ -23,8 +23,10 @@ from api.access.limits import Limits
 from api.app import at_edge, create_router
 from api.core.caller import needed
 from api.core.db import Database
+from api.core.services import services_of
 from api.document import routes
 from api.server.edge import Edge, Routes
+from api.server.metrics import Metrics
 from api.settings import Settings, reads_are_open
 from schemas.vocabularies import Scope
 from tests.conftest import KEY, allow, bearer, cloned, patient, serving
@@ -151,7 +153,7 @@ async def test_a_handler_that_says_nothing_is_closed(empty_url: str) -> None:
         logging_config=None,
     )
     routes = Routes([("/v1/forgotten", {"GET"})])
-    edge: Any = Edge(app, routes, Guards(settings), limits, ROUTER.state["metrics"])
+    edge: Any = Edge(app, routes, Guards(settings), limits, services_of(ROUTER).get(Metrics))
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(edge), base_url="http://127.0.0.1"
     ) as client:

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api.app import at_edge, create_router
 from api.core.db import Database
-from api.server.metrics import shared_directory
+from api.server.shares import shared_directory
 from api.settings import Settings
 from tests import test_cli
 from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, patient, serving

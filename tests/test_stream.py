@@ -20,9 +20,11 @@ import pytest
 
 from api.access import keyring
 from api.app import at_edge, create_router
+from api.core.admission import Admission
 from api.core.caller import EVERYTHING
 from api.core.db import Database
 from api.core.errors import Problem
+from api.core.services import services_of
 from api.settings import Settings
 from api.sync.feed.following import Feed
 from api.sync.feed.stream import HEARTBEAT_SECONDS, PIECE_BYTES, EventStream
@@ -486,10 +488,10 @@ async def test_a_silent_stream_has_a_heartbeat(empty_url: str) -> None:
     settings = patient(pool_size=2)
     router, _ = create_router(settings, Database(as_service(empty_url), settings))
     async with router.lifespan():
-        feed = router.state["feed"]
+        feed = services_of(router).get(Feed)
         listener = Listener()
         listener.scope |= {"litestar_app": router, "app": router, "state": {"caller": EVERYTHING}}
-        router.state["gate"] = Everybody()
+        services_of(router).put(Admission, Everybody())
         request: Any = litestar.Request(listener.scope)
         await feed.catch_up()
         stream = EventStream(request, await feed.position(0), tuple(RecordType), heartbeat=0.1)
@@ -503,7 +505,7 @@ async def test_a_silent_stream_has_a_heartbeat(empty_url: str) -> None:
         await task
 
 
-class Everybody:
+class Everybody(Admission):
     """Lets everybody in, as often as they come."""
 
     async def admit_again(self, *_: object) -> None:
@@ -530,7 +532,7 @@ async def test_a_change_is_sent_because_somebody_listens(
                 made = await create(writer, CLAIM)
                 assert told(await changes(events, 1)) == [("created", made.id, 1)]
         listener.gone.set()
-        router.state["feed"].stop()
+        services_of(router).get(Feed).stop()
         await task
 
 
@@ -582,7 +584,7 @@ async def listening(url: str, settings: Settings, query: str = "") -> AsyncItera
             async with asyncio.timeout(PATIENCE):
                 yield listener
         finally:
-            router.state["feed"].stop()
+            services_of(router).get(Feed).stop()
             listener.gone.set()
             await task
 
@@ -596,7 +598,7 @@ async def test_the_end_is_told_when_it_is_known_again_though_nobody_asks(empty_u
         task = asyncio.create_task(edge(listener.scope, listener.receive, listener.send))
         events = events_of(listener.chunks())
         await until_up_to_date(events)
-        feed = router.state["feed"]
+        feed = services_of(router).get(Feed)
         async with standing_still(empty_url):
             made = await create(writer, CLAIM)
             await feed.catch_up()

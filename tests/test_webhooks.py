@@ -28,7 +28,9 @@ from standardwebhooks import WebhookVerificationError
 from api.access import keyring
 from api.app import at_edge, create_router
 from api.core.db import Database
+from api.core.services import services_of
 from api.settings import SettingsError, networks, read
+from api.sync.feed.following import Feed
 from api.sync.feed.numbering import Head
 from api.sync.webhooks.addresses import TargetRefused, parse_url, permitted
 from api.sync.webhooks.delivery import DELAYS, Deliverer
@@ -155,7 +157,9 @@ async def delivering(
     settings = patient(pool_size=5, rate_per_minute=10_000_000, webhook_networks=listed)
     database = Database(as_service(url), settings)
     router, routes = create_router(settings, database)
-    router.state["deliverer"] = Deliverer(database, router.state["feed"], **{**HURRIED, **hurry})
+    services = services_of(router)
+    deliverer = Deliverer(database, services.get(Feed), **{**HURRIED, **hurry})
+    services.put(Deliverer, deliverer)
     async with router.lifespan():
         await allow(url)
         transport: Any = httpx.ASGITransport(at_edge(settings, router, routes))  # type: ignore[arg-type]

@@ -23,6 +23,7 @@ from litestar.handlers import BaseRouteHandler
 from api.access.audit import Refusals
 from api.access.keyring import hashed, identity_of
 from api.access.limits import Limits
+from api.core.admission import Admission
 from api.core.caller import KEYLESS, NOBODY, PUBLIC, READER, Caller, Need, needed
 from api.core.db import Connection, Database
 from api.core.errors import FORBIDDEN, UNAUTHORIZED, UNAVAILABLE, Problem
@@ -143,7 +144,7 @@ def _keep(entries: OrderedDict[str, Any], identity: str, entry: Any) -> None:  #
         entries.popitem(last=False)
 
 
-class Gate:
+class Gate(Admission):
     """The check before every handler: the caller must be known and have the needed scopes."""
 
     def __init__(

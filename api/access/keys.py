@@ -30,6 +30,7 @@ from api.core.request import (
     require_media_type,
 )
 from api.core.resource import CURSOR, LIMIT
+from api.core.services import service
 from api.core.sql import compose
 from api.core.validation import check, read_object
 from schemas.base import Instant, Part
@@ -153,8 +154,7 @@ def _unknown() -> Problem:
 
 
 def _verifier(request: Request) -> Verifier:
-    found: Verifier = request.app.state["verifier"]
-    return found
+    return service(request, Verifier)
 
 
 def _in_order(scopes: frozenset[Scope] | list[Scope]) -> list[Scope]:

@@ -14,6 +14,7 @@ import msgspec
 from litestar.exceptions import ClientException
 from litestar.types import Receive, Scope, Send
 
+from api.core.admission import Admission
 from api.core.caller import EVERYTHING, Caller
 from api.core.db import Connection, Database
 from api.core.errors import (
@@ -28,6 +29,7 @@ from api.core.errors import (
     Problem,
 )
 from api.core.joined import JoinedReads
+from api.core.services import service
 from api.settings import Settings
 from schemas.base import UUID_PATTERN
 
@@ -54,8 +56,7 @@ class Context(NamedTuple):
 
 def context(request: Request) -> Context:
     """Give the application's context."""
-    found: Context = request.app.state["context"]
-    return found
+    return service(request, Context)
 
 
 def caller(request: Request) -> Caller:
@@ -121,7 +122,7 @@ async def still_admitted(request: Request, over: Connection | None = None) -> No
     an error on that connection also ends the work that it is used for.
     """
     try:
-        await request.app.state["gate"].admit_again(request, over)
+        await service(request, Admission).admit_again(request, over)
     except Problem as problem:
         if problem.kind is not UNAVAILABLE:
             raise

@@ -5,9 +5,9 @@ from importlib.resources import files
 
 
 def records() -> Iterator[bytes]:
-    """Yield the import lines of `records.ndjson`, without line ends, in an order fit for loading.
+    """Yield the lines of `records.ndjson`, without line ends, in an order that can be imported.
 
-    The report and its newspaper are invented; the facts in it are those of published reports of
-    December 2024. Ids are fixed, so loading the lines twice changes nothing.
+    The report and its newspaper are invented. The facts in it come from published reports of
+    December 2024. The ids are fixed, so loading the lines twice changes nothing.
     """
     yield from (files(__name__) / "records.ndjson").read_bytes().splitlines()

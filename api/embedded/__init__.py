@@ -1,9 +1,9 @@
-"""Postgres in the box: a private server on a data directory, for who has none of their own.
+"""Postgres in the box: a private server on a data directory, for users without a server.
 
-launcher.py starts and stops it; the others each know one thing it needs: where the binaries are
-(binaries.py), how a data directory is made and judged (cluster.py), who holds it (lock.py), what
-a server says of itself (postmaster.py), how a program is run as a child that is never root and
-dies with us (process.py and its other half, child.py).
+launcher.py starts and stops the server. Each of the other modules does one thing that it needs:
+binaries.py finds Postgres' programs, cluster.py makes and checks a data directory, lock.py locks
+it, postmaster.py reads the state of a server, process.py (with child.py) runs a program that is
+never root and ends with us.
 """
 
 from api.embedded.binaries import find_binaries

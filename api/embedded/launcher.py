@@ -23,20 +23,20 @@ from api.embedded.process import Owner, last_lines, spawn
 DEFAULTS = {
     "max_connections": "100",
     "shared_buffers": "128MB",
-    "jit": "off",  # it costs more than it gives on queries of a few milliseconds
+    "jit": "off",  # it costs more than it saves on queries of a few milliseconds
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # No line for a statement that failed: the application reports those, the values in them may
-    # be confidential, and the file is only cut at a start.
+    # Failed statements are not logged here: the application reports them, their values may be
+    # confidential, and this file is cut only at a start.
     "log_min_messages": "log",
     "log_checkpoints": "off",
 }
 NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
-LOG_LIMIT = 1_000_000  # bytes, seen at a start; one older file is kept
+LOG_LIMIT = 1_000_000  # bytes; checked at a start, where one older file is kept
 SHUTDOWN_LIMIT = 60  # seconds a fast shutdown may take before an immediate one
-STILL_STARTING = 10  # seconds between words while a server recovers
-# The longest socket path (sun_path less its closing zero): unix(7), macOS <sys/un.h>.
+STILL_STARTING = 10  # seconds between two messages while a server recovers
+# The longest socket path (sun_path without its final zero): unix(7), macOS <sys/un.h>.
 SOCKET_PATH_LIMIT = 103 if sys.platform == "darwin" else 107
 SOCKETS_PREFIX = "claim-records-"
 
@@ -44,8 +44,8 @@ SOCKETS_PREFIX = "claim-records-"
 class EmbeddedPostgres:
     """A Postgres server on `data_dir` that lives as long as this process; a context manager.
 
-    `fsync=False` is for data nobody will miss, `settings` override server settings, `progress` is
-    told in a sentence why a start takes longer than usual.
+    `fsync=False` is for data that may be lost, `settings` override the server's settings, and
+    `progress` is called with a sentence when a start takes longer than usual.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class EmbeddedPostgres:
         return postmaster.url(str(self._sockets), str(postmaster.PORT), database)
 
     def start(self) -> None:
-        """Start the server, on the first time make its data, and return when it is ready."""
+        """Start the server, and return when it is ready. The first start makes its data."""
         _refuse_unfit_caller()
         if self._process is not None:
             raise EmbeddedPostgresError("This embedded Postgres is already running.")
@@ -103,14 +103,14 @@ class EmbeddedPostgres:
             self.stop()
             raise EmbeddedPostgresError(
                 f"Cannot use the data directory {self.data_dir} as uid {os.geteuid()}: {error}. "
-                "Mend that, run as the user it belongs to, or name another directory."
+                "Repair that, run as the user that owns it, or name another directory."
             ) from error
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
-        """Shut down: end sessions, write a checkpoint, wait. Does nothing where none runs."""
+        """End all sessions, write a checkpoint, and wait; do nothing if no server runs."""
         if self._started_by != os.getpid():
             return  # not started, or we are a fork of the process that started it
         try:
@@ -161,11 +161,11 @@ class EmbeddedPostgres:
         return log
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes], log_start: int) -> None:
-        """Wait as long as the server lives: recovery takes what it takes and must not be cut."""
+        """Wait without a limit while the server lives: its recovery must not be interrupted."""
         speak_at = time.monotonic() + STILL_STARTING
         while True:
             server = postmaster.read(self.data_dir)
-            # A file that names another pid was left by a crash, whatever it says.
+            # A file that names another pid was left by a crash; its status does not count.
             if server is not None and (server.pid, server.status) == (process.pid, "ready"):
                 return
             if process.poll() is not None:
@@ -177,19 +177,22 @@ class EmbeddedPostgres:
                     f"The end of its log, {self.log}:\n{said}"
                 )
             if time.monotonic() > speak_at:
-                self._progress(f"Postgres is still starting, after a crash perhaps; see {self.log}")
+                self._progress(f"Postgres is still starting, perhaps after a crash; see {self.log}")
                 speak_at += STILL_STARTING
             time.sleep(0.005)
 
     def _wait_for_orphan(self, ours: int) -> None:
-        """See that no server runs here: wait for one of a launcher that is gone, refuse others."""
+        """Make sure that no server runs here.
+
+        Wait for the server of a launcher that has ended; refuse a server of anybody else.
+        """
         server = postmaster.running(self.data_dir)
         if server is None:
             return
         if server.pid != ours:
             raise in_use(self.data_dir, server.pid)
         self._progress(f"Waiting for the previous Postgres (pid {server.pid}) to shut down")
-        # Linux has told it already; elsewhere nobody has.
+        # Linux has sent it this signal already; other systems have not.
         os.kill(server.pid, signal.SIGINT)
         deadline = time.monotonic() + SHUTDOWN_LIMIT
         while postmaster.running(self.data_dir):
@@ -205,13 +208,13 @@ def _refuse_unfit_caller() -> None:
         )
     if threading.current_thread() is not threading.main_thread():
         raise EmbeddedPostgresError(
-            "Start the embedded Postgres from the main thread: Linux stops it when the thread "
-            "that started it ends."
+            "Start the embedded Postgres from the main thread: Linux stops Postgres when the "
+            "thread that started it ends."
         )
 
 
 def _listening_on(sockets: Path) -> dict[str, str]:
-    """Return the settings that keep the server to one socket only its owner can reach."""
+    """Return the settings by which the server listens on one socket, for its owner alone."""
     return {
         "listen_addresses": "",
         "port": str(postmaster.PORT),
@@ -221,7 +224,7 @@ def _listening_on(sockets: Path) -> dict[str, str]:
 
 
 def _socket_directory(data_dir: Path, owner: Owner) -> Path:
-    """Return the data directory itself, or a short private one where its path won't do."""
+    """Return the data directory itself, or a short private one if its path can't hold a socket."""
     if _can_hold_socket(data_dir):
         return data_dir
     parent = next(path for path in (Path(tempfile.gettempdir()), Path("/tmp")) if _has_room(path))  # noqa: S108 - mkdtemp makes a private one in it
@@ -235,7 +238,7 @@ def _has_room(parent: Path) -> bool:
 
 
 def _can_hold_socket(directory: Path) -> bool:
-    """Tell whether clients can name a socket here: not too long, no comma, nothing odd."""
+    """Tell whether clients can name a socket here: a short path of ordinary characters."""
     path = directory / f".s.PGSQL.{postmaster.PORT}"
     fits = len(os.fsencode(path)) <= SOCKET_PATH_LIMIT
     return fits and re.fullmatch(r"[\w ./+~-]+", str(directory)) is not None
@@ -251,7 +254,7 @@ def _shut_down(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(SHUTDOWN_LIMIT)
     except BaseException as error:
-        # It hangs, or someone pressed Ctrl-C again: immediate shutdown, recovery at the next start.
+        # It hangs, or Ctrl-C was pressed again: shut down at once, and recover at the next start.
         process.send_signal(signal.SIGQUIT)
         process.wait()
         if not isinstance(error, subprocess.TimeoutExpired):

@@ -1,7 +1,8 @@
-"""Who holds a data directory: one launcher at a time, from before initdb until after shutdown.
+"""The lock on a data directory: one launcher holds it, from before initdb until after shutdown.
 
-Postgres' own lock file starts with the server; this one also covers the making of the directory
-and tells our own orphaned server from a stranger's. The kernel drops it with the process.
+Postgres' own lock file exists only while the server runs. This one also covers the making of the
+directory, and tells a server that we left behind from a server of somebody else. The kernel frees
+it when the process ends.
 """
 
 import os
@@ -15,13 +16,13 @@ if sys.platform != "win32":
 
 from api.embedded.errors import EmbeddedPostgresError
 
-# Seconds to wait for a lock that is held. One killed between fork and exec leaves it for a moment
-# to the child it was about to start.
+# Seconds to wait for a lock that is held. A launcher that was killed between fork and exec leaves
+# it for a moment to the child that it was about to start.
 PATIENCE = 1
 
 
 class Holder(NamedTuple):
-    """A launcher, the server it started and where its socket is; 0 and "" where not known."""
+    """A launcher's pid, its server's pid and the directory of the socket; 0 and "" if unknown."""
 
     launcher: int = 0
     server: int = 0
@@ -29,14 +30,14 @@ class Holder(NamedTuple):
 
 
 class DirectoryLock:
-    """An flock on a file beside the data directory, which says who holds it."""
+    """An flock on a file beside the data directory; the file names the holder."""
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
         self._descriptor: int | None = None
 
     def acquire(self) -> Holder:
-        """Take the lock, or raise where another has it; return who had it last."""
+        """Take the lock, or raise if another process has it; return the last holder."""
         path = self._data_dir.parent / f".{self._data_dir.name}.lock"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         if not _try_for(PATIENCE, descriptor):
@@ -49,15 +50,15 @@ class DirectoryLock:
         return previous
 
     def record(self, holder: Holder) -> None:
-        """Write down who holds the directory, for whoever finds it held or abandoned."""
+        """Write the holder into the file, for a process that finds it locked or left behind."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, os.fsencode("\n".join(map(str, holder))), 0)
 
     def release(self) -> None:
-        """Give the lock back; the file stays, because removing it would let two hold it."""
+        """Free the lock; the file stays, because without it two processes could hold a lock."""
         if self._descriptor is not None:
-            # Closing alone would leave it to our forks, which have inherited it.
+            # Closing the file alone would leave the lock to our forks, which have inherited it.
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
             os.close(self._descriptor)
             self._descriptor = None
@@ -67,7 +68,7 @@ def in_use(data_dir: Path, pid: int) -> EmbeddedPostgresError:
     """Make the error for a directory that another process holds."""
     return EmbeddedPostgresError(
         f"The data directory {data_dir} is in use by process {pid or '(just starting)'}. "
-        "Stop that one first, or name another data directory."
+        "Stop that process first, or name another data directory."
     )
 
 

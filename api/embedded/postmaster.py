@@ -1,4 +1,4 @@
-"""What a Postgres server says of itself in its data directory's postmaster.pid."""
+"""Read from postmaster.pid, in the data directory, what a Postgres server reports of itself."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from urllib.parse import quote
 from api.embedded.cluster import DATABASE
 from api.embedded.errors import EmbeddedPostgresError
 
-PORT = 5432  # only part of the socket's name: nothing listens on TCP
+PORT = 5432  # only a part of the socket's name: the server does not listen on TCP
 
 
 class Postmaster(NamedTuple):
@@ -22,21 +22,24 @@ class Postmaster(NamedTuple):
 
 
 def read(data_dir: Path) -> Postmaster | None:
-    """Read postmaster.pid; a line not written yet is empty, a lone backend's pid negative."""
+    """Read postmaster.pid; lines that are not written yet are empty.
+
+    A single-user backend writes its pid as a negative number.
+    """
     try:
         text = _file(data_dir).read_text()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError as error:
         raise EmbeddedPostgresError(
-            f"{data_dir} belongs to another user. Run as that user."
+            f"{data_dir} belongs to another user. Run the command as that user."
         ) from error
     lines = [line.strip() for line in text.splitlines()] + [""] * 8
     return Postmaster(abs(int(lines[0] or 0)), lines[3], lines[4], lines[7])
 
 
 def running(data_dir: Path) -> Postmaster | None:
-    """Return the server that is alive on this directory, ready or not."""
+    """Return the server that runs on this directory, ready or not."""
     found = read(data_dir)
     return found if found is not None and _is_postgres(found.pid) else None
 
@@ -50,7 +53,7 @@ def running_url(data_dir: Path) -> str | None:
 
 
 def url(sockets: str, port: str, database: str) -> str:
-    """Write a URL that libpq, asyncpg and SQLAlchemy read alike."""
+    """Write a URL that libpq, asyncpg and SQLAlchemy all understand."""
     where = f"host={quote(sockets, safe='')}&port={port}"
     return f"postgresql://postgres@/{quote(database, safe='')}?{where}"
 
@@ -61,12 +64,12 @@ def as_role(url: str, role: str) -> str:
 
 
 def forget_crashed(data_dir: Path) -> None:
-    """Make what a crashed server left harmless to the next one; call where none is running.
+    """Make the files of a crashed server harmless to the next one. Call it while none runs.
 
-    Postgres takes a left postmaster.pid for a running server whenever its pid is taken, which
-    after a reboot or in a container it often is, if only by a zombie. The pid of its own parent
-    it passes over, so ours goes in. The file stays because it also names the shared memory by
-    which Postgres recognises backends that survived their postmaster.
+    Postgres takes an old postmaster.pid for a running server if any process has that pid, and
+    after a reboot or in a container one often has, even if it is a zombie. Postgres ignores the pid
+    of its own parent, so our pid is written there. The file itself must stay: it also names the
+    shared memory by which Postgres recognises backends that outlived their postmaster.
     """
     file = _file(data_dir)
     if file.exists():
@@ -80,7 +83,7 @@ def _file(data_dir: Path) -> Path:
 
 
 def _is_postgres(pid: int) -> bool:
-    """Tell whether a pid is a live Postgres: not a zombie, not another program that got it."""
+    """Tell whether a pid is a running Postgres: neither a zombie nor another program."""
     if Path("/proc/self/cmdline").exists():
         try:
             program = os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0])

@@ -9,19 +9,19 @@ from typing import IO, NamedTuple
 
 from api.embedded.errors import EmbeddedPostgresError
 
-# What the programs may see of our environment: no PG* and LC_* that would change what they do,
-# and none of the secrets that settings bring.
+# The variables of our environment that the programs see. PG* and LC_* would change what they do,
+# and settings may hold secrets.
 KEPT_VARIABLES = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH")
 
 
 class Owner(NamedTuple):
-    """Whom the data belongs to, and the server runs as."""
+    """The user that owns the data, and that the server runs as."""
 
     uid: int
     gid: int
 
     def take(self, path: Path | int) -> None:
-        """Make a file or directory this owner's; only root can, and only root need."""
+        """Give a file or directory to this owner. Only root can do this, and only root has to."""
         if os.geteuid() == 0:
             os.chown(path, *self)
 
@@ -29,9 +29,9 @@ class Owner(NamedTuple):
 def spawn(
     command: list[str], owner: Owner, *, stdin: int, stdout: int | IO[bytes]
 ) -> subprocess.Popen[bytes]:
-    """Start a program, by way of child.py, in a session of its own.
+    """Start a program through child.py, in a session of its own.
 
-    In the terminal's session Ctrl-C would reach Postgres too, before the application has closed
+    In the terminal's session, Ctrl-C would also reach Postgres, before the application has closed
     its connections.
     """
     identity = [str(number) for number in (os.getpid(), *owner)]
@@ -49,7 +49,7 @@ def spawn(
 
 
 def run(command: list[str], owner: Owner, given: bytes = b"") -> None:
-    """Run a program to its end, and raise with its last words if it fails."""
+    """Run a program to its end; if it fails, raise an error with the end of its output."""
     with spawn(command, owner, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             output, _ = process.communicate(given)
@@ -59,7 +59,7 @@ def run(command: list[str], owner: Owner, given: bytes = b"") -> None:
     if process.returncode != 0:
         raise EmbeddedPostgresError(
             f"{Path(command[0]).name} failed (status {process.returncode}). "
-            f"Its last words:\n{last_lines(output)}"
+            f"The end of its output:\n{last_lines(output)}"
         )
 
 

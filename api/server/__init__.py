@@ -1,1 +1,1 @@
-"""The process: socket, workers, edge, logs and metrics."""
+"""Running the service: its socket, its processes, HTTP, the edge, the log and the metrics."""

@@ -1,7 +1,7 @@
-"""The edge of the application: what holds for every request, whatever its route.
+"""The edge of the application: the rules that hold for every request, whatever its route.
 
-A plain ASGI layer around Litestar: request ids, the log, limits on the URL and the headers, HEAD,
-OPTIONS and `Allow`.
+A plain ASGI layer around Litestar. It handles request ids, the access log, limits on the URL and
+the headers, HEAD, OPTIONS and `Allow`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from api.core.request import Answer, encoded, new_id
 MAX_URL_BYTES: Final = 8_192
 MAX_HEADER_BYTES: Final = 16_384
 MAX_HEADERS: Final = 100
+# A parameter in a path such as `/v1/claims/{id:str}`, as `re.escape` writes it.
+_PARAMETER = re.compile(r"\\\{[a-z_]+(:str)?\\\}")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}\Z")
 _ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 _JSON_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
@@ -38,35 +40,32 @@ log = logging.getLogger("claim_records.access")
 
 
 class Routes:
-    """Which methods each path takes."""
+    """The methods that each path takes."""
 
     def __init__(self, routes: Iterable[tuple[str, Iterable[str]]]) -> None:
         """Compile paths such as `/v1/claims/{id:str}` with their methods."""
-        found: dict[str, set[str]] = {}
+        methods_of: dict[str, set[str]] = {}
         for path, methods in routes:
-            found.setdefault(path, set()).update(methods)
+            methods_of.setdefault(path, set()).update(methods)
         self._patterns = [
             (
-                re.compile(re.sub(r"\\\{[a-z_]+(:str)?\\\}", "[^/]+", re.escape(path)) + r"\Z"),
+                re.compile(_PARAMETER.sub("[^/]+", re.escape(path)) + r"\Z"),
                 _all(methods),
             )
-            # a literal path comes before one with parameters, as in the router
-            for path, methods in sorted(found.items(), key=lambda item: item[0].count("{"))
+            # a path without parameters comes before one with parameters, as in the router
+            for path, methods in sorted(methods_of.items(), key=lambda item: item[0].count("{"))
         ]
 
     def allowed(self, path: str) -> str | None:
-        """Write the `Allow` header of a path; None for a path that there is not."""
+        """Write the `Allow` header of a path; None for a path that does not exist."""
         for pattern, methods in self._patterns:
             if pattern.match(path):
                 return methods
         return None
 
 
-_PLACE = re.compile(r"\\\{[a-z_]+(:str)?\\\}")
-
-
 def _all(methods: Iterable[str]) -> str:
-    """Add what every path answers by itself."""
+    """List a path's methods with those that the edge answers for every path."""
     every = {*methods, "OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
     return ", ".join(sorted(every))
 
@@ -75,30 +74,30 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 class HasGuards(Protocol):
-    """What knows the service's names, and the origins whose pages may ask."""
+    """Knows the host names of the service, and the origins whose pages may call it."""
 
     def check_host(self, headers: Headers, /) -> None:
         """Refuse a request for another host."""
 
     def origin_headers(self, headers: Headers, /) -> Headers:
-        """Give what an answer tells a page of another origin."""
+        """Give the headers of an answer for a page of another origin."""
 
     def preflight_headers(self, headers: Headers, allowed: str, /) -> Mapping[str, str]:
-        """Give what an OPTIONS request of another origin is told."""
+        """Give the headers of the answer to an OPTIONS request of another origin."""
 
 
 class HasLimits(Protocol):
-    """What counts requests."""
+    """Counts requests and limits them."""
 
     def arrive(self, scope: Any, /) -> None:  # noqa: ANN401 - ASGI
-        """Count a request, and refuse one too many."""
+        """Count a request; refuse it if the limit is reached."""
 
     def headers(self, scope: Any, /) -> Headers:  # noqa: ANN401 - ASGI
-        """Tell what is left."""
+        """Give the headers that say how many requests are left."""
 
 
 class HasCounts(Protocol):
-    """What counts answers."""
+    """Counts answers."""
 
     def count(self, method: str, scope: Any, status: int, seconds: float, /) -> None:  # noqa: ANN401 - ASGI
         """Count a request that has ended."""
@@ -123,7 +122,7 @@ class Edge:
         self._counts = counts
 
     async def __call__(self, scope: Any, receive: Receive, send: Any) -> None:  # noqa: ANN401 - ASGI
-        """Answer a request, and log that it was."""
+        """Answer a request and log it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -152,18 +151,18 @@ class Edge:
                 await refusal(scope, receive, send_on)
                 return
             if method == "HEAD":
-                # A copy: the server has to know that no body follows, whatever is answered.
+                # A copy: the server must still see HEAD, and so send no body with any answer.
                 scope = {**scope, "method": "GET"}
-                scope["state"]["head"] = True  # for answers that are long in the making
+                scope["state"]["head"] = True  # so that long answers are not produced in vain
             await self._app(scope, receive, send_on)
         finally:
             seconds = time.perf_counter() - started
             self._counts.count(method, scope, status, seconds)
-            told = {"request_id": request_id, "milliseconds": round(seconds * 1000, 2)}
-            log.info("%s %s %d", method, scope["path"], status, extra=told)
+            extras = {"request_id": request_id, "milliseconds": round(seconds * 1000, 2)}
+            log.info("%s %s %d", method, scope["path"], status, extra=extras)
 
     def _refusal(self, scope: Any) -> Answer | None:  # noqa: ANN401 - one of Litestar's unions
-        """Answer what never reaches a route."""
+        """Answer a request that must not reach a route; None for any other."""
         try:
             self._limits.arrive(scope)
             _check_size(scope)
@@ -171,12 +170,12 @@ class Edge:
         except Problem as problem:
             return problem_answer(problem, scope)
         if scope["path"] != "/" and (scope["path"].endswith("/") or "//" in scope["path"]):
-            # Litestar's router would pass over the slashes; a resource has one URL.
-            return problem_answer(Problem(NOT_FOUND, "There is no such path."), scope)
+            # Litestar's router would ignore these slashes, but a resource has one URL.
+            return problem_answer(no_such_path(), scope)
         if scope["method"] not in _ROUTED or scope["method"] == "OPTIONS":
             allowed = self._routes.allowed(scope["path"])
             if allowed is None:
-                return problem_answer(Problem(NOT_FOUND, "There is no such path."), scope)
+                return problem_answer(no_such_path(), scope)
             if scope["method"] == "OPTIONS":
                 more = self._guards.preflight_headers(scope["headers"], allowed)
                 return Answer(status=204, headers={"allow": allowed, **more})
@@ -190,6 +189,11 @@ _ROUTED = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 def not_allowed(allowed: str) -> Problem:
     """Report a method that a path does not take."""
     return Problem(METHOD_NOT_ALLOWED, f"This path takes {allowed}.", headers={"allow": allowed})
+
+
+def no_such_path() -> Problem:
+    """Report a path that does not exist."""
+    return Problem(NOT_FOUND, "There is no such path.")
 
 
 def problem_answer(problem: Problem, scope: Any) -> Answer:  # noqa: ANN401 - one of Litestar's unions
@@ -206,7 +210,7 @@ def problem_answer(problem: Problem, scope: Any) -> Answer:  # noqa: ANN401 - on
 
 
 def bare_problem(kind: Kind) -> tuple[int, bytes]:
-    """Write a whole answer to what never became a request, and closes the connection."""
+    """Write a whole HTTP answer for bytes that are not a request; it closes the connection."""
     request_id = new_id()
     document = encoded(Problem(kind).document(request_id=request_id))
     headers = _complete(
@@ -244,7 +248,7 @@ def _check_size(scope: Any) -> None:  # noqa: ANN401 - one of Litestar's unions
 
 
 def _request_id(headers: Sequence[tuple[bytes, bytes]]) -> str:
-    """Take the caller's request id if it is a sane one, else make one."""
+    """Take the request id of the caller if it is well-formed, else make one."""
     for name, value in headers:
         if name == b"x-request-id" and _REQUEST_ID.match(value):
             return value.decode()

@@ -12,6 +12,7 @@ from api.core.errors import UNAVAILABLE, unavailable
 from api.core.filters import read_query
 from api.core.operation import Operation
 from api.core.request import Answer, Request, context, encoded
+from api.core.services import service
 from api.server import schema
 from api.sync.feed.stalls import StallWatch
 from schemas.service import Health
@@ -50,8 +51,7 @@ async def get_readiness(request: Request) -> Answer:
     """Check that the service can do its work, with the database and the change feed."""
     read_query(request.scope["query_string"], {})
     await _check(context(request).database)
-    numbering: StallWatch = request.app.state["numbering"]
-    await numbering.check()
+    await service(request, StallWatch).check()
     return Answer(encoded(_READY))
 
 

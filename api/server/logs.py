@@ -1,7 +1,7 @@
-"""The log: lines to read, or JSON to collect, on stderr; configured once in each process.
+"""The log on stderr: lines for people, or JSON for collectors; configured once in each process.
 
-Nothing that a client sent as a body gets here, and no secret: who logs, logs names, counts and
-times, and what a database says of the values it refused is left out.
+No body that a client sent and no secret gets into the log. Code logs names, counts and times, and
+the formatters leave out the values that a database quotes when it refuses them.
 """
 
 from __future__ import annotations
@@ -14,11 +14,9 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, Final
 
-import asyncpg
-
 from api.settings import Settings
 
-# What every record has; the rest is what `extra` brought.
+# The attributes that every log record has. All others came with `extra`.
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "asctime",
     "message",
@@ -32,7 +30,7 @@ def configure(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if settings.log_format == "json" else TextLines())
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    # What libraries find worth an “info” matters to those who look for a fault.
+    # The “info” of libraries matters only to somebody who looks for a fault.
     others = level if level == logging.DEBUG else max(level, logging.WARNING)
     logging.basicConfig(handlers=[handler], level=others, force=True)
     logging.getLogger("claim_records").setLevel(level)
@@ -40,7 +38,7 @@ def configure(settings: Settings) -> None:
 
 
 class TextLines(logging.Formatter):
-    """One line for each event, for people; what failed is told in the lines below it."""
+    """One line for each event, for people; an exception follows in lines of its own."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Write time, level, logger, message and the extras."""
@@ -56,7 +54,7 @@ class JsonLines(logging.Formatter):
     """One JSON object for each event."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write the event as JSON in ASCII, which no terminal or collector can misread."""
+        """Write the event as JSON in ASCII, which every terminal and collector reads alike."""
         event: dict[str, Any] = {
             "time": _time(record),
             "level": record.levelname.lower(),
@@ -79,34 +77,38 @@ def _extras(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _on_one_line(text: str) -> str:
-    """Escape what would start a line or steer a terminal: paths come from clients."""
+    """Escape characters that start a line or control a terminal: paths come from clients."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _failure(record: logging.LogRecord) -> Iterator[str]:
-    """Tell what failed: each exception with its place in the code, the cause first."""
+    """Write each exception with its place in the code, the cause first."""
     error = record.exc_info[1] if record.exc_info else None
     for each in _with_causes(error):
         yield from "".join(traceback.format_tb(each.__traceback__)).splitlines()
-        yield _on_one_line(f"{type(each).__module__}.{type(each).__qualname__}: {_told(each)}")
+        yield _on_one_line(
+            f"{type(each).__module__}.{type(each).__qualname__}: {_message_of(each)}"
+        )
 
 
 def _with_causes(error: BaseException | None) -> list[BaseException]:
-    found: list[BaseException] = []
-    while error is not None and error not in found:
-        found.insert(0, error)
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.insert(0, error)
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return found
+    return chain
 
 
-def _told(error: BaseException) -> str:
-    """Give an exception's message, but for the values that Postgres repeats in its own."""
+def _message_of(error: BaseException) -> str:
+    """Give an exception's message, without the values that Postgres quotes in its messages."""
+    import asyncpg  # noqa: PLC0415 - commands that need no database do not wait for it
+
     if not isinstance(error, asyncpg.PostgresError):
         return str(error)
     where = (error.schema_name, error.table_name, error.column_name, error.constraint_name)
     place = ".".join(name for name in where if name)
-    # Classes 22 and 23 (data, integrity) quote what was written; `detail` does in every class.
+    # The messages of classes 22 and 23 (data, integrity) quote values; every `detail` may.
     message = "" if (error.sqlstate or "")[:2] in {"22", "23"} else error.args[0]
     return " ".join(filter(None, (f"SQLSTATE {error.sqlstate}", place, message)))

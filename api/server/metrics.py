@@ -1,21 +1,16 @@
-"""Numbers for Prometheus: requests, the pool of connections, the change feed, webhooks.
+"""Metrics for Prometheus: requests, the pool of connections, the change feed, webhooks.
 
-A scrape reaches one of several processes. So each writes what it counts to files in a directory
-that its parent made, and whichever is asked adds them up (the multiprocess mode of
-prometheus-client). What the database knows is asked of it at each scrape.
+A scrape reaches one of several processes. Each process therefore writes its counts to files in a
+shared directory, and the process that is scraped adds them up (the multiprocess mode of the
+prometheus-client library). Numbers that are in the database are read at each scrape.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
-import shutil
-import tempfile
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final, NamedTuple
 
 from litestar import get
@@ -31,7 +26,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from api.core.background import meanwhile
@@ -41,94 +36,52 @@ from api.core.errors import UNAVAILABLE, Problem
 from api.core.filters import read_query
 from api.core.operation import Operation
 from api.core.request import Answer, Request
+from api.core.services import service
+from api.server.shares import Share
 from api.sync.feed.following import Feed
 from api.sync.feed.stalls import MAX_COUNTED, StallWatch, Unnumbered
 
 SAMPLE_SECONDS: Final = 1.0
-"""How old the state of another process is at most."""
+"""How old the gauges of another process can be."""
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _METHODS: Final = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-_IN_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - no file is made but in a directory of our own
-_PREFIX: Final = "claim-records-metrics-"
-_LOCK: Final = "lock"
-_NEW_SECONDS: Final = 60  # it may be about to be locked
 
-disable_created_metrics()  # gauges beside each counter, which nobody asks for
-
-
-# --- between processes -------------------------------------------------------------------------
-
-
-class Share(NamedTuple):
-    """Where a process among several writes what it counts."""
-
-    directory: str
-    number: int  # its place; whoever takes it next goes on counting
-
-    def leave(self) -> None:
-        """Take away the state of a process that has ended; its counts stay."""
-        mark_process_dead(self.number, self.directory)
-
-
-@contextmanager
-def shared_directory() -> Iterator[str]:
-    """Make a directory for :class:`Share`, in memory if possible: a disk may be full."""
-    where = _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
-    _sweep(where)
-    with (
-        tempfile.TemporaryDirectory(prefix=_PREFIX, dir=where) as directory,
-        (Path(directory) / _LOCK).open("w") as lock,
-    ):
-        fcntl.flock(lock, fcntl.LOCK_EX)  # for as long as this process lives
-        yield directory
-
-
-def _sweep(where: Path) -> None:
-    """Take away the directories of processes that were killed."""
-    for directory in where.glob(f"{_PREFIX}*"):
-        with suppress(OSError):  # it is another user's, or somebody holds the lock
-            if time.time() - directory.stat().st_mtime < _NEW_SECONDS:
-                continue
-            with (directory / _LOCK).open() as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(directory)
+disable_created_metrics()  # they would add a gauge for each counter, which nobody needs
 
 
 # --- what is counted ---------------------------------------------------------------------------
 
 
 class Metrics:
-    """What a process counts, and how it is written."""
+    """The numbers that one process counts, and how a scrape writes them."""
 
     def __init__(
         self, database: Database, feed: Feed, numbering: StallWatch, share: Share | None = None
     ) -> None:
-        """Begin at zero, or where the process before in the same place ended."""
+        """Begin at zero, or where the last process in the same place stopped counting."""
         self._database, self._feed, self._numbering = database, feed, numbering
         self._share = share
         if share is not None:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = share.directory
-            values.ValueClass = values.MultiProcessValue(lambda: share.number)
+            values.ValueClass = values.MultiProcessValue(lambda: share.place)
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "claim_records_requests",
-            "Requests that were answered, by operation id; status 0 had gone before its answer.",
+            "Requests that have ended, by operation id; status 0 means that the client left first.",
             ("method", "operation", "status"),
             registry=self._registry,
         )
         self._durations = Histogram(
             "claim_records_request_duration_seconds",
-            "From a request's head to the last byte of its answer.",
+            "Seconds from a request's head to the last byte of its answer.",
             ("operation",),
             buckets=BUCKETS,
             registry=self._registry,
         )
-        connections = self._gauge(
-            "pool_connections", "Connections to the database that are open.", "state"
-        )
+        connections = self._gauge("pool_connections", "Open connections to the database.", "state")
         self._in_use, self._idle = connections.labels("in_use"), connections.labels("idle")
-        self._size = self._gauge("pool_size", "Connections that may be open.")
-        self._waiting = self._gauge("pool_waiting", "Who waits for a connection.")
+        self._size = self._gauge("pool_size", "Connections that may be open at most.")
+        self._waiting = self._gauge("pool_waiting", "Requests that wait for a connection.")
         self._streams = self._gauge("feed_streams", "Open streams of changes.")
         self._counts: dict[tuple[str, str, int], tuple[Any, Any]] = {}
 
@@ -145,30 +98,30 @@ class Metrics:
     def count(self, method: str, scope: Any, status: int, seconds: float) -> None:  # noqa: ANN401 - ASGI
         """Count a request that has ended.
 
-        Its operation, not its path, and no method of the client's own making: the names are few.
+        The labels are its operation, not its path, and a known method: there must be few of them.
         """
         handler = scope.get("route_handler")
         operation = "none" if handler is None else handler.operation_id or "none"
         if method not in _METHODS:
             method = "other"
-        found = self._counts.get((method, operation, status))
-        if found is None:
-            found = self._count(method, operation, status)
-        counted, timed = found
-        counted()
-        timed(seconds)
+        counters = self._counts.get((method, operation, status))
+        if counters is None:
+            counters = self._counters_of(method, operation, status)
+        increment, observe = counters
+        increment()
+        observe(seconds)
 
-    def _count(self, method: str, operation: str, status: int) -> tuple[Any, Any]:
-        """Find what counts such requests, and remember it: looking it up costs as much again."""
-        counted = self._requests.labels(method, operation, status).inc
-        found = counted, self._durations.labels(operation).observe
-        self._counts[method, operation, status] = found
-        return found
+    def _counters_of(self, method: str, operation: str, status: int) -> tuple[Any, Any]:
+        """Find the counters of such requests, and keep them: finding costs as much as counting."""
+        increment = self._requests.labels(method, operation, status).inc
+        counters = increment, self._durations.labels(operation).observe
+        self._counts[method, operation, status] = counters
+        return counters
 
-    # --- what there is now -------------------------------------------------------------------
+    # --- the state of the process ------------------------------------------------------------
 
     def sample(self) -> None:
-        """Write down how things are in this process."""
+        """Set the gauges to the state of this process."""
         use = self._database.use()
         self._in_use.set(use.in_use)
         self._idle.set(use.idle)
@@ -178,7 +131,7 @@ class Metrics:
 
     @asynccontextmanager
     async def sampling(self) -> AsyncIterator[None]:
-        """Write it down again and again, for the process that is asked; one alone is asked."""
+        """Set the gauges regularly, for scrapes of other processes; alone, a scrape sets them."""
         if self._share is None:
             yield
             return
@@ -193,24 +146,24 @@ class Metrics:
     # --- a scrape ----------------------------------------------------------------------------
 
     async def written(self) -> bytes:
-        """Write all of it, of every process."""
+        """Write the metrics of all processes."""
         self.sample()
         try:
-            told = _of_database(await self._numbering.unnumbered(), await self._webhooks())
+            families = _of_database(await self._numbering.unnumbered(), await self._webhooks())
         except Problem as problem:
             if problem.kind is not UNAVAILABLE:
                 raise
-            told = [_UP(0)]
+            families = [_database_up(0)]
         registry = self._registry
         if self._share is not None:
             registry = CollectorRegistry()
             MultiProcessCollector(registry, self._share.directory)
         # The files of many processes take a while to read.
         counted = await asyncio.to_thread(generate_latest, registry)
-        return counted + generate_latest(_told(told))
+        return counted + generate_latest(_registry_of(families))
 
     async def _webhooks(self) -> dict[str, Endpoints]:
-        """Tell of the webhooks of each status."""
+        """Count the webhooks of each status."""
         rows = await self._database.fetch(_WEBHOOKS)
         return {
             status: Endpoints(number, failing, slowest) for status, number, failing, slowest in rows
@@ -218,14 +171,14 @@ class Metrics:
 
 
 class Endpoints(NamedTuple):
-    """What is told of the webhooks of a status."""
+    """The numbers on the webhooks of one status."""
 
     number: int = 0
     failing: int = 0
-    slowest: int | None = None  # how far the slowest that does not fail has come, if there is one
+    slowest: int | None = None  # the position of the slowest one that does not fail
 
 
-# One whose receiver is away is behind, and would hide whether the others are.
+# A webhook whose receiver is down lags; counted in, it would hide whether the others lag.
 _WEBHOOKS: Final = """
     SELECT status, count(*), count(failing_since), min(seq) FILTER (WHERE failing_since IS NULL)
     FROM webhooks
@@ -233,14 +186,14 @@ _WEBHOOKS: Final = """
 _WEBHOOK_STATUSES: Final = ("active", "paused")
 
 
-def _UP(value: int) -> Metric:  # noqa: N802 - named as the metric's family is
+def _database_up(value: int) -> Metric:
     return GaugeMetricFamily(
         "claim_records_database_up", "Whether the database answered this scrape.", value
     )
 
 
 def _of_database(feed: Unnumbered, webhooks: dict[str, Endpoints]) -> list[Metric]:
-    """Put together what the database told."""
+    """Make metrics of the numbers that were read from the database."""
     by_status = GaugeMetricFamily(
         "claim_records_webhooks", "Webhooks, by status.", labels=["status"]
     )
@@ -249,7 +202,7 @@ def _of_database(feed: Unnumbered, webhooks: dict[str, Endpoints]) -> list[Metri
     active = webhooks.get("active", Endpoints())
     slowest = feed.seq if active.slowest is None else active.slowest
     return [
-        _UP(1),
+        _database_up(1),
         CounterMetricFamily(
             "claim_records_feed_changes", "Changes that have a number in the feed.", feed.seq
         ),
@@ -260,7 +213,7 @@ def _of_database(feed: Unnumbered, webhooks: dict[str, Endpoints]) -> list[Metri
         ),
         GaugeMetricFamily(
             "claim_records_feed_lag_seconds",
-            "Since the oldest committed change without a number was written; 0 if there is none.",
+            "Age of the oldest committed change without a number, in seconds; 0 if there is none.",
             feed.seconds,
         ),
         by_status,
@@ -271,21 +224,21 @@ def _of_database(feed: Unnumbered, webhooks: dict[str, Endpoints]) -> list[Metri
         ),
         GaugeMetricFamily(
             "claim_records_webhook_backlog_changes",
-            "Changes that the slowest active webhook that does not fail has before it.",
+            "Changes that the slowest webhook has still to send, of those active and not failing.",
             max(0, feed.seq - slowest),
         ),
     ]
 
 
-def _told(families: list[Metric]) -> CollectorRegistry:
-    """Hand on metrics that are ready."""
+def _registry_of(families: list[Metric]) -> CollectorRegistry:
+    """Make a registry of metrics whose values are known."""
 
-    class Told(Collector):
+    class Known(Collector):
         def collect(self) -> list[Metric]:
             return families
 
     registry = CollectorRegistry()
-    registry.register(Told())
+    registry.register(Known())
     return registry
 
 
@@ -313,5 +266,5 @@ GET_METRICS = Operation(
 async def get_metrics(request: Request) -> Answer:
     """Give the service's metrics."""
     read_query(request.scope["query_string"], {})
-    metrics: Metrics = request.app.state["metrics"]
-    return Answer(await metrics.written(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    exposition = await service(request, Metrics).written()
+    return Answer(exposition, media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -1,7 +1,8 @@
-"""The server's side of a connection: HTTP, with a patience that ends.
+"""The server's side of an HTTP connection, with a limit on every wait for the client.
 
-uvicorn 0.54 waits without end for the head of a request, for a byte on a silent connection and
-for an answer to be read; a server in front, which would not, is not assumed.
+uvicorn 0.54 waits without a limit for the head of a request, for a byte on a silent connection and
+for a client that does not read its answer. A proxy would cut such clients off, but the service may
+run without one.
 """
 
 from __future__ import annotations
@@ -22,17 +23,18 @@ from api.server.edge import MAX_HEADER_BYTES, MAX_URL_BYTES, bare_problem
 from api.settings import Settings
 
 _MAX_HEAD_BYTES: Final = 2 * (MAX_HEADER_BYTES + MAX_URL_BYTES)
-"""What is parsed of a head that does not end; the edge judges those that do."""
+"""How many bytes of an unfinished head are read; the edge limits the heads that are complete."""
 _LEAST_READ: Final = 16_384
-"""How many bytes of an answer have to be read in the time that it may stall."""
+"""How many bytes of an answer the client must read within `stall_seconds`."""
 
 log = logging.getLogger("claim_records.access")
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """One connection; whatever it waits for from the client has a deadline.
+    """One connection, with a deadline for each thing that the client has to do.
 
-    A single timer looks at the deadline, and follows it: moving it costs nothing per request.
+    One timer checks the deadline and is set again when the deadline has moved. So a request only
+    moves the deadline, which costs nothing.
     """
 
     head_seconds: ClassVar[float]
@@ -42,16 +44,16 @@ class PatientProtocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401 - as uvicorn has it
         """Start without a connection."""
         super().__init__(*arguments, **more)
-        self._due = math.inf  # when the client has to have sent what is waited for
+        self._due = math.inf  # the deadline for the client to send
         self._watch: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._in_head = False
         self._head_bytes = 0
 
-    # --- what the client sends ---------------------------------------------------------------
+    # --- the client sends --------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
-        """Wait for a first request."""
+        """Wait for the first request."""
         super().connection_made(transport)
         self._allow(self.silent_seconds)
 
@@ -64,7 +66,7 @@ class PatientProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on; the head of a request has to be complete in time, however it drips."""
+        """Read on; the head of a request must be complete in time, however slowly it arrives."""
         super().data_received(data)
         if not self._in_head or self.transport.is_closing():
             return
@@ -80,18 +82,18 @@ class PatientProtocol(HttpToolsProtocol):
         self._in_head, self._head_bytes = True, 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; what comes behind a body (trailers) is nobody's, and has no bounds."""
+        """Keep a header; ignore trailers, which nobody uses and nothing limits."""
         if self._in_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Hand the request on; from here on its handler minds the time."""
+        """Hand the request on; its handler limits the time from here on."""
         self._in_head = False
         self._due = math.inf
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, and for what nobody read of this one."""
+        """Wait for the next request, or for the client to read the last answer."""
         super().on_response_complete()
         if self.transport.is_closing():
             self._watch_reading()
@@ -104,7 +106,7 @@ class PatientProtocol(HttpToolsProtocol):
         return cycle is not None and not cycle.response_complete
 
     def _allow(self, seconds: float) -> None:
-        """Set the deadline, and see that the timer does not look too late."""
+        """Set the deadline, and make sure that the timer checks it in time."""
         self._due = self.loop.time() + seconds
         if self._watch is None or self._watch.when() > self._due:
             self._look_at(self._due)
@@ -115,7 +117,7 @@ class PatientProtocol(HttpToolsProtocol):
         self._watch = self.loop.call_at(when, self._look)
 
     def _look(self) -> None:
-        """Close the connection if the client is late; else look again when it could be."""
+        """Close the connection if the client is late; else check again at the deadline."""
         self._watch = None
         now = self.loop.time()
         if self.transport.is_closing():
@@ -123,21 +125,21 @@ class PatientProtocol(HttpToolsProtocol):
         if self._due > now:
             self._look_at(min(self._due, now + self.silent_seconds))
         elif self._answering or self.flow.write_paused:
-            # It waits for us, or reads.
+            # The client waits for us, or reads.
             self._allow(self.head_seconds)
         else:
             self.transport.close()
             self._watch_reading()
 
-    # --- what the client reads ---------------------------------------------------------------
+    # --- the client reads --------------------------------------------------------------------
 
     def pause_writing(self) -> None:
-        """Note that the client reads more slowly than we write."""
+        """Watch a client that reads more slowly than we write."""
         super().pause_writing()
         self._watch_reading()
 
     def resume_writing(self) -> None:
-        """Note that it has caught up."""
+        """Stop watching: the client has caught up."""
         super().resume_writing()
         if self._stall is not None and not self.transport.is_closing():
             self._stall.cancel()
@@ -149,7 +151,7 @@ class PatientProtocol(HttpToolsProtocol):
             self._stall = self.loop.call_later(self.stall_seconds, self._check_reading, left)
 
     def _check_reading(self, before: int) -> None:
-        """Cut the connection if hardly anything was read since the last look."""
+        """Cut the connection if the client has read hardly anything since the last check."""
         self._stall = None
         if before - self._unread() < _LEAST_READ:
             self.transport.abort()
@@ -157,10 +159,10 @@ class PatientProtocol(HttpToolsProtocol):
             self._watch_reading()
 
     def _unread(self) -> int:
-        """Count the bytes of answers that the client has not taken yet.
+        """Count the bytes of answers that the client has not received yet.
 
-        The kernel holds megabytes, and asks for more only when a third of them is gone: a client
-        that reads slowly would look like one that does not read.
+        The kernel buffers megabytes, and takes more only when a third of them is gone. Without the
+        kernel's part, a client that reads slowly would look like one that does not read.
         """
         left = self.transport.get_write_buffer_size()
         with suppress(OSError):
@@ -169,10 +171,10 @@ class PatientProtocol(HttpToolsProtocol):
             left += int.from_bytes(fcntl.ioctl(number, termios.TIOCOUTQ, held), sys.byteorder)
         return left
 
-    # --- what is no request ------------------------------------------------------------------
+    # --- bytes that are no request -----------------------------------------------------------
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words
-        """Say what every refusal says."""
+        """Answer with a problem, as for every other refusal."""
         self._refuse(MALFORMED_REQUEST)
 
     def _refuse(self, kind: Kind) -> None:
@@ -185,10 +187,10 @@ class PatientProtocol(HttpToolsProtocol):
 
 
 def protocol(settings: Settings) -> type[PatientProtocol]:
-    """Make the protocol that has the settings' patience."""
-    patience = {
+    """Make the protocol class with the time limits of the settings."""
+    limits = {
         "head_seconds": settings.head_seconds,
         "silent_seconds": settings.silent_seconds,
         "stall_seconds": settings.stall_seconds,
     }
-    return type("PatientProtocol", (PatientProtocol,), patience)
+    return type("PatientProtocol", (PatientProtocol,), limits)

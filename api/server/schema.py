@@ -1,4 +1,4 @@
-"""The database's schema: which migration it is at, and bringing it forward."""
+"""The database's schema: find its migration, migrate it, and grant the rights that are needed."""
 
 from __future__ import annotations
 
@@ -14,17 +14,22 @@ import migrations
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-_LOCK: Final = 0x636C61696D  # “claim”: only one process migrates at a time
+_LOCK: Final = 0x636C61696D
+"""The number of the advisory lock (“claim” in ASCII): only one process migrates at a time."""
 _POLL_SECONDS: Final = 0.2
 
 
 def known() -> list[str]:
     """List every migration, oldest first; a file's name starts with its revision.
 
-    (Alembic would say the same, and takes a second to import.)
+    Alembic would list the same, but it takes a second to import.
     """
     versions = Path(migrations.__file__).parent / "versions"
     return sorted(path.name.partition("_")[0] for path in versions.glob("[0-9]*_*.py"))
+
+
+class MigrationError(Exception):
+    """The database refused a migration; the message is the database's own."""
 
 
 def latest() -> str:
@@ -33,7 +38,7 @@ def latest() -> str:
 
 
 async def current(url: str) -> str | None:
-    """Tell at which migration a database is; None for an empty one."""
+    """Find the migration of a database; None for an empty one."""
     connection = await asyncpg.connect(url)
     try:
         revision: str | None = await connection.fetchval(CURRENT)
@@ -48,7 +53,7 @@ CURRENT: Final = "SELECT version_num FROM alembic_version"
 
 
 SERVICE_ROLE: Final = "claim_records_service"
-"""The role that the service has in the embedded Postgres: it reads and writes, and no more."""
+"""The role that the service has in the embedded Postgres: it may read and write, and no more."""
 _WITHHELD: Final = {
     "revisions": "UPDATE, DELETE",
     "outbox": "UPDATE, DELETE",
@@ -56,7 +61,7 @@ _WITHHELD: Final = {
     "feed": "INSERT, UPDATE, DELETE",  # written by `sequence_feed`, with its owner's rights
     "feed_states": "INSERT, UPDATE, DELETE",
 }
-"""What the service may not do: history only grows."""
+"""The rights on a table that the service does not get: the history can only grow."""
 
 
 async def create_role(url: str, role: str) -> None:
@@ -80,13 +85,13 @@ _GRANTS: Final = """
 
 
 async def grant(url: str, role: str) -> None:
-    """Let a role do what the service does: no DDL, no TRUNCATE, and history only grows."""
+    """Let a role do what the service needs: no DDL, no TRUNCATE, and the history only grows."""
     connection = await asyncpg.connect(url)
     try:
         async with connection.transaction():
             database = _quoted(await connection.fetchval("SELECT current_database()"))
-            named = _GRANTS.replace(":database", database).replace(":role", _quoted(role))
-            await connection.execute(named)
+            grants = _GRANTS.replace(":database", database).replace(":role", _quoted(role))
+            await connection.execute(grants)
             for table, withheld in _WITHHELD.items():
                 if await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", table):
                     await connection.execute(f"REVOKE {withheld} ON {table} FROM {_quoted(role)}")
@@ -95,13 +100,13 @@ async def grant(url: str, role: str) -> None:
 
 
 def _quoted(name: str) -> str:
-    """Write a name as SQL does."""
+    """Write a name as a quoted SQL identifier."""
     doubled = name.replace('"', '""')
     return f'"{doubled}"'
 
 
 async def migrate(url: str, target: str = "head") -> None:
-    """Bring a database to a migration, forward or back; wait for others that do the same."""
+    """Bring a database to a migration, forward or back; wait for others that migrate it."""
     lock = await asyncpg.connect(url)
     try:
         while not await lock.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):  # noqa: ASYNC110
@@ -120,11 +125,12 @@ def _older(one: str, other: str) -> bool:
 
 
 async def _run(url: str, target: str, *, back: bool) -> None:
-    """Let alembic migrate, on a SQLAlchemy connection, which is what it works on."""
-    from alembic import command  # noqa: PLC0415 - only who migrates waits for these
-    from alembic.config import Config  # noqa: PLC0415
-    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
-    from sqlalchemy.pool import NullPool  # noqa: PLC0415
+    """Let alembic migrate. It works on a SQLAlchemy connection, so it gets one."""
+    from alembic import command  # noqa: PLC0415 - these take a second; only a migration needs them
+    from alembic.config import Config  # noqa: PLC0415 - as above
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 - as above
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 - as above
+    from sqlalchemy.pool import NullPool  # noqa: PLC0415 - as above
 
     def run(connection: Connection) -> None:
         config = Config()
@@ -139,5 +145,7 @@ async def _run(url: str, target: str, *, back: bool) -> None:
         async with engine.connect() as connection:
             await connection.run_sync(run)
             await connection.commit()
+    except DBAPIError as error:
+        raise MigrationError(str(error.orig)) from error
     finally:
         await engine.dispose()

@@ -1,1 +1,1 @@
-"""Serve the two pages for people: the landing page and the interactive API documentation."""
+"""The two pages for people: the start page and the interactive API documentation."""

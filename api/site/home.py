@@ -1,4 +1,4 @@
-"""Answer `/`: what this is, what is kept here as anybody may see it, and where to go next."""
+"""Serve the start page: what the service is, the latest public claims, and where to go next."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = logging.getLogger("claim_records")
 
 _LATEST: Final = 5
 _LOOKED_AT: Final = 20
-"""Among how many of the newest claims the one to be shown in full is looked for."""
+"""How many of the newest claims are read to choose the one that is shown in full."""
 
 _PAGE: Final = Template(PAGES["home.html"].content.decode())
 _PRINTED: Final = """
@@ -45,7 +45,7 @@ _NAMED: Final = """
 _REFUSED: Final = re.compile(r'(<a) href="/v1/(?!vocabularies|problems)[^"]*"')
 
 _EMPTY: Final = """\
-<p>None yet. The first takes one line, its text; everything else may stay unknown.</p>
+<p>None yet. The first takes one line, its text; everything else is optional.</p>
 <pre tabindex="0"><code>curl -H "Authorization: Bearer $$key" -H "Content-Type: application/json" \\
   -d '{"text": "At least 40 containers were lost in the storm"}' $origin/v1/claims</code></pre>
 <p>The first start of the service printed a key; \
@@ -81,7 +81,7 @@ _INVENTED: Final = Shown(
 
 
 class Parts(NamedTuple):
-    """What the page has that is not always the same."""
+    """The parts of the page that change."""
 
     caption: str
     example: str
@@ -89,7 +89,7 @@ class Parts(NamedTuple):
 
 
 def _without(latest: str, origin: str) -> Parts:
-    """Give the parts where no record can be shown: one that is made up, and why."""
+    """Make the parts for when no record can be shown: an invented one, and the reason."""
     invented = Printed("Storm hits the harbour", "The Harbour Gazette", None)
     example = in_full(_INVENTED, invented, linked=False)
     why = Template(latest).substitute(origin=origin)
@@ -97,7 +97,7 @@ def _without(latest: str, origin: str) -> Parts:
 
 
 async def _parts(request: Request, origin: str) -> Parts:
-    """Read what anybody may see, whoever asks."""
+    """Make the parts from public records, whoever the caller is."""
     try:
         return await _shown(request) or _without(_EMPTY, origin)
     except Problem as problem:
@@ -106,7 +106,7 @@ async def _parts(request: Request, origin: str) -> Parts:
 
 
 async def _shown(request: Request) -> Parts | None:
-    """Choose what to show of the newest claims; null if there are none."""
+    """Make the parts from the newest claims; None if there are no claims."""
     found = page_of(await _newest(request))
     if not found:
         return None
@@ -118,7 +118,7 @@ async def _shown(request: Request) -> Parts | None:
 
 
 async def _answering(request: Request, found: list[Shown]) -> dict[str, Any]:
-    """Read the sources of the responses, which a page of claims does not bring with it."""
+    """Read the sources of the responses, which a page of claims does not include."""
     ids = {
         each[part]
         for shown in found
@@ -140,7 +140,7 @@ async def _newest(request: Request) -> dict[str, Any]:
 
 
 async def _printed(request: Request, shown: Shown) -> Printed | None:
-    """Find the article that a claim is printed in first."""
+    """Read the first article that a claim is printed in."""
     appearances = shown.claim["appearances"]
     if not appearances:
         return None
@@ -152,12 +152,12 @@ async def _printed(request: Request, shown: Shown) -> Printed | None:
 
 @get("/", include_in_schema=False, opt={"scopes": PUBLIC})
 async def show_home(request: Request) -> Response[bytes | None]:
-    """Say what this is, show what is kept here, and where to start."""
+    """Show the start page."""
     origin = escape(str(request.base_url).rstrip("/"))
     is_open = reads_are_open(context(request).settings)
     parts = await _parts(request, origin) if is_open else _without(_CLOSED, origin)
     text = _PAGE.substitute(parts._asdict(), origin=origin)
-    if not is_open:  # no links that would be refused
+    if not is_open:  # remove the links that would be refused
         text = _REFUSED.sub(r"\1", text)
     content = text.encode()
     page = Asset(content, "text/html", sha256(content).hexdigest()[:32])

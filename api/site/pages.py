@@ -1,4 +1,4 @@
-"""Answer `/docs`, `/favicon.ico` and the assets of all pages, from memory and from this host."""
+"""Serve `/docs`, `/favicon.ico` and the assets of all pages: from memory, from this host alone."""
 
 import asyncio
 from functools import cache
@@ -16,8 +16,8 @@ from litestar.status_codes import HTTP_304_NOT_MODIFIED
 from api.core import codings
 from api.core.caller import PUBLIC
 
-# What is served is chosen by its ending; a file with any other ending stays private.
-# Litestar adds the charset to text/* by itself, and to nothing else.
+# Only files with one of these endings are served.
+# Litestar adds the charset to text/* by itself, but not to other types.
 MEDIA_TYPES: Final = {
     ".css": "text/css",
     ".html": "text/html",
@@ -26,14 +26,14 @@ MEDIA_TYPES: Final = {
     ".txt": "text/plain",
 }
 
-# Swagger UI draws its icons from data: URLs in its stylesheet; nothing else needs more than 'self'.
+# The icons in Swagger UI's stylesheet are data: URLs; everything else comes from this host.
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 HEADERS: Final = {
-    # Names are stable, so a reader asks each time and is answered 304 until a file changes.
+    # A file keeps its name when it changes, so a browser asks each time; 304 says it is the same.
     "Cache-Control": "no-cache",
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Referrer-Policy": "no-referrer",
@@ -42,7 +42,7 @@ HEADERS: Final = {
 
 
 class Asset(NamedTuple):
-    """A file as it is served; `tag` is its content's hash, without the quotes of an ETag."""
+    """A file as it is served; `tag` is the hash of its content, without an ETag's quotes."""
 
     content: bytes
     media_type: str
@@ -50,7 +50,7 @@ class Asset(NamedTuple):
 
 
 def _read(folder: str) -> dict[str, Asset]:
-    """Read the servable files of a folder beside this module, by name."""
+    """Read the files of a folder beside this module that may be served, by name."""
     return {
         file.name: Asset(content, MEDIA_TYPES[suffix], sha256(content).hexdigest()[:32])
         for file in files(__package__).joinpath(folder).iterdir()
@@ -65,27 +65,27 @@ PAGES: Final = _read("html")
 
 @cache
 def _compressed(content: bytes, coding: str) -> bytes:
-    """Compress once per process; the documentation bundle shrinks from 1.7 MB to 0.5 MB."""
+    """Compress a file, once per process; Swagger UI shrinks from 1.7 MB to 0.5 MB."""
     return codings.compressed(content, coding)
 
 
 def page_headers(asset: Asset, coding: str = codings.IDENTITY) -> dict[str, str]:
-    """Give the headers of a file; each way of coding it has an ETag of its own."""
+    """Give the headers of a file; each content coding has an ETag of its own."""
     return {**HEADERS, **codings.headers(coding), "etag": f'"{asset.tag}-{coding}"'}
 
 
 def not_changed(
     request: Request[Any, Any, Any], headers: dict[str, str]
 ) -> Response[bytes | None] | None:
-    """Answer 304 to a reader who has it already; null for any other."""
-    # The quotes bound the tag, so containment covers lists and the W/ that proxies put before it.
+    """Answer 304 if the client has this content already; return None if it has not."""
+    # The quotes delimit the tag, so `in` also finds it in a list and after the W/ of a proxy.
     if headers["etag"] not in request.headers.get("if-none-match", ""):
         return None
     return Response(None, status_code=HTTP_304_NOT_MODIFIED, headers=headers)
 
 
 async def _serve(asset: Asset, request: Request[Any, Any, Any]) -> Response[bytes | None]:
-    """Answer with the file, compressed as the client likes it, or 304 if it has it already."""
+    """Answer with a file in the coding that the client prefers, or with 304."""
     coding = codings.preferred(request.headers.getall("accept-encoding", []))
     headers = page_headers(asset, coding)
     if answer := not_changed(request, headers):
@@ -96,13 +96,13 @@ async def _serve(asset: Asset, request: Request[Any, Any, Any]) -> Response[byte
 
 @get("/docs", include_in_schema=False, opt={"scopes": PUBLIC})
 async def show_docs(request: Request[Any, Any, Any]) -> Response[bytes | None]:
-    """Show `/openapi.json` as documentation that can be tried out."""
+    """Show `/openapi.json` as a page on which every operation can be tried out."""
     return await _serve(PAGES["docs.html"], request)
 
 
 @get("/favicon.ico", include_in_schema=False, opt={"scopes": PUBLIC})
 async def show_icon(request: Request[Any, Any, Any]) -> Response[bytes | None]:
-    """Answer browsers that ask for an icon while they show plain JSON."""
+    """Serve the icon that browsers ask for by themselves, even when they show plain JSON."""
     return await _serve(ASSETS["icon.svg"], request)
 
 
@@ -110,7 +110,7 @@ async def show_icon(request: Request[Any, Any, Any]) -> Response[bytes | None]:
 async def show_asset(
     name: FromPath[str], request: Request[Any, Any, Any]
 ) -> Response[bytes | None]:
-    """Answer with one of the files known at import, never with another path."""
+    """Serve one of the files that were read at import, and no other path."""
     asset = ASSETS.get(name)
     if asset is None:
         raise NotFoundException(detail="No such asset.")

@@ -1,6 +1,6 @@
-"""Show claims to a reader: who said it, who passed it on, the words as printed, every answer.
+"""Write claims as HTML: who said it, who passed it on, the words as printed, every answer.
 
-Whatever a record holds enters the page as text, never as markup.
+The content of a record enters the page as text, never as markup.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ELLIPSIS: Final = "…"
 
 
 class Printed(Struct, frozen=True):
-    """Where a claim is printed."""
+    """The article in which a claim is printed."""
 
     headline: str
     publisher: str | None
@@ -37,7 +37,7 @@ class Printed(Struct, frozen=True):
 
 
 class Shown(Struct, frozen=True):
-    """A claim with what it takes to show it: sources by id, and the responses to it."""
+    """A claim with everything that the page shows of it: its sources by id, and its responses."""
 
     claim: Record
     sources: Mapping[str, Record]
@@ -45,13 +45,13 @@ class Shown(Struct, frozen=True):
 
     @property
     def richness(self) -> tuple[bool, int, int]:
-        """Weigh how much of what is kept the claim shows: an answer, hops, a figure."""
+        """Rank how much of the data model the claim shows: an answer, hops, a figure."""
         hops = {each["position"] for each in self.claim["attributions"] if each["source_id"]}
         return bool(self.denials), len(hops), len(self.claim["quantities"])
 
 
 def page_of(page: Record) -> list[Shown]:
-    """Take a page of claims apart that was read with its sources and denials."""
+    """Split a page of claims that was read with its sources and denials."""
     included = page["included"]
     standing = [d for d in included["denials"].values() if d["validity"] == "standing"]
     return [
@@ -65,7 +65,7 @@ def page_of(page: Record) -> list[Shown]:
 
 
 def in_full(shown: Shown, printed: Printed | None, *, linked: bool = True) -> str:
-    """Write a claim as its own figure: its words, and the chain from the page to the origin."""
+    """Write one claim in full: its words, and the chain from the article to the origin."""
     steps = [
         *_printed(shown.claim, printed),
         *_chain(shown),
@@ -79,7 +79,7 @@ def in_full(shown: Shown, printed: Printed | None, *, linked: bool = True) -> st
 
 
 def in_short(shown: Iterable[Shown]) -> str:
-    """Write claims as a list: the words, who is credited, and how it was answered."""
+    """Write claims as a list: the words, the credited sources, and the answers."""
     return f'<ul class="claims">{"".join(map(_item, shown))}</ul>'
 
 
@@ -101,7 +101,7 @@ def _words(claim: Record, *, linked: bool) -> str:
 
 
 def _language(record: Record) -> str:
-    """Write the attributes that say how a record's words are read."""
+    """Write the HTML attributes for the language and direction of a record's words."""
     language = record["language"]
     return ' dir="auto"' + ("" if language == "und" else f' lang="{escape(language)}"')
 
@@ -131,7 +131,7 @@ def _as_printed(claim: Record) -> str:
         return ""
     before = (span["prefix"] or "").rpartition("\n")[2]
     after = (span["suffix"] or "").partition("\n")[0]
-    if len(before) == CONTEXT:  # perhaps from within a word
+    if len(before) == CONTEXT:  # it may begin within a word
         before = _ELLIPSIS + before.partition(" ")[2]
     if len(after) == CONTEXT:
         after = after.rpartition(" ")[0] + _ELLIPSIS
@@ -165,7 +165,7 @@ def _credited(shown: Shown) -> str:
 
 
 def _hops(shown: Shown) -> list[str]:
-    """Write each hop, the reader's first; those at one position speak jointly."""
+    """Write each hop, nearest the reader first; sources at one position are joined by “and”."""
     hops: dict[int, list[str]] = {}
     for attribution in sorted(shown.claim["attributions"], key=lambda each: each["position"]):
         if credit := _credit(attribution, shown.sources):
@@ -174,7 +174,7 @@ def _hops(shown: Shown) -> list[str]:
 
 
 def _credit(attribution: Record, sources: Mapping[str, Record]) -> str | None:
-    """Write one attribution: who, how sure that is, and through what; null for nobody at all."""
+    """Write one attribution: the source, how sure it is, and the vehicle; None if it has none."""
     identity, via = attribution["source_id"], attribution["via_id"]
     if identity:
         words = _name(identity, attribution["printed"], sources)
@@ -190,7 +190,7 @@ def _credit(attribution: Record, sources: Mapping[str, Record]) -> str | None:
 
 
 def _name(identity: str, printed: str | None, sources: Mapping[str, Record]) -> str:
-    """Name a source as a reader would: by its name, else what it is, else the printed words."""
+    """Name a source: by its name, else by its description, else by the printed words."""
     source = sources.get(identity, {})
     named = source.get("name") or source.get("description") or printed or "a source not shown"
     return escape(named)

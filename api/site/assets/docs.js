@@ -1,4 +1,4 @@
-// Start Swagger UI over our own OpenAPI document, in the reader's colour scheme, and mend what it lacks.
+// Start Swagger UI on our OpenAPI document, in the reader's colour scheme, and repair its weak points.
 "use strict";
 
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
@@ -9,9 +9,9 @@ applyScheme();
 // --- answers that never end, or are very long -------------------------------------------------
 
 const STREAM_SECONDS = 5;
-const MOST_BYTES = 200_000;
+const MAX_BYTES = 200_000;
 
-/** Ask as fetch does; of a stream and of lines take what comes first, so that the page never hangs. */
+/** Like fetch, but read only the beginning of a stream or of lines, so that the page never hangs. */
 async function ask(url, request) {
   const stopping = new AbortController();
   const answer = await fetch(url, { ...request, signal: stopping.signal });
@@ -22,60 +22,60 @@ async function ask(url, request) {
   return new Response(text, { status: answer.status, statusText: answer.statusText, headers: answer.headers });
 }
 
-/** Read until the end, the limit, or for a stream the time from its first piece on: whichever comes first. */
+/** Read up to the end or the limit; a stream also for at most STREAM_SECONDS after its first piece. */
 async function beginning(reader, isStream) {
   const decoder = new TextDecoder();
   let late = new Promise(() => {});
   let text = "";
-  while (text.length < MOST_BYTES) {
+  while (text.length < MAX_BYTES) {
     const { done, value, late: isLate } = await Promise.race([reader.read(), late]);
     if (done) return text;
     if (isLate) return `${text}\n: This page listened for ${STREAM_SECONDS} seconds. The stream itself goes on.\n`;
     if (isStream && !text) late = new Promise((resolve) => setTimeout(resolve, STREAM_SECONDS * 1000, { late: true }));
     text += decoder.decode(value, { stream: true });
   }
-  return `${text.slice(0, MOST_BYTES)}\n… This page shows the beginning. The answer itself goes on.\n`;
+  return `${text.slice(0, MAX_BYTES)}\n… This page shows the beginning. The answer itself goes on.\n`;
 }
 
 // --- Swagger UI -------------------------------------------------------------------------------
 
-// Every answer has these; on the page they stand behind one line, not in each table.
+// Every answer has these headers. The page shows them behind one line instead of in each table.
 const COMMON_HEADERS = new Set([
   "X-Request-Id", "Cache-Control", "X-Content-Type-Options", "Referrer-Policy", "Content-Security-Policy",
   "RateLimit-Policy", "RateLimit", "Access-Control-Allow-Origin",
 ]);
 
-/** Put what is shown into the address, as one step of the history. */
+/** Write the address of the shown part into the URL, as one step of the history. */
 function remember(hash) {
   if (location.hash !== hash) history.pushState(null, "", hash);
 }
 
-/** An operation and a schema have an address when they are open: `#/tag/operation`, `#/schemas/name`. */
+/** The address of an open operation or schema: `#/tag/operation`, `#/schemas/name`. */
 function addressOf([kind, ...names]) {
   return ["operations", "components"].includes(kind) && names.length === 2 ? `#/${names.map(encodeURIComponent).join("/")}` : null;
 }
 
-/** The codes of the problems that a failure can be, or its description's first line. */
+/** The codes of the problems behind a failure, or the first line of its description. */
 function gist(description) {
   const codes = [...description.matchAll(/^- `([a-z-]+)`/gm)].map((match) => match[1]);
   return codes.join(", ") || description.split("\n", 1)[0].replaceAll("`", "");
 }
 
-/** Take from a schema what its format says already. */
+/** Remove from a schema the keywords that its format implies. */
 function plain(schema) {
   if (!schema?.format) return schema;
   const { pattern, ...rest } = schema;
   return /^(uuid|date)/.test(schema.format) ? { ...rest, minLength: undefined, maxLength: undefined } : rest;
 }
 
-/** Components of Swagger UI, each wrapped or replaced where it is not good to use here. */
+/** The components of Swagger UI that are wrapped or replaced here, because they are hard to use. */
 const components = ({ React }) => {
   const h = React.createElement;
   return {
-    // Plain text: a link inside a button can be used by nobody.
+    // Plain text: nobody can use a link inside a button.
     DeepLink: () => ({ text }) => h("span", null, text),
 
-    // The button stands in the column beside the search; Swagger UI's own is below the whole introduction.
+    // The button stands in the side column; Swagger UI would put it below the whole introduction.
     authorizeBtn: () => function Authorize({ onClick, isAuthorized, showPopup, getComponent }) {
       const wasShown = React.useRef(false);
       React.useEffect(() => {
@@ -98,7 +98,7 @@ const components = ({ React }) => {
         && h("details", null, h("summary", null, "Headers of every answer"), h(Original, { ...props, headers: common })));
     },
 
-    // A failure is one line until it is opened.
+    // A failure takes one line until the reader opens it.
     response: (Original) => function Response(props) {
       const [isOpen, setOpen] = React.useState(false);
       const { code, response } = props;
@@ -117,13 +117,13 @@ const components = ({ React }) => {
         ...Object.entries(values).flatMap(([name, value]) => [", ", name.replace(/^\w+\./, ""), " from ", h("code", null, value)]));
     },
 
-    // By its own heading one would take this for the section of that name.
+    // With Swagger UI's own heading, this would look like the section of the same name.
     Webhooks: (Original) => (props) => h(React.Fragment, null, h("h2", { id: "webhook-messages" }, "webhook messages"), h(Original, props)),
 
-    // Lines of JSON are no JSON.
+    // Lines of JSON are not one JSON document.
     responseBody: (Original) => (props) => h(Original, /ndjson/.test(props.contentType) ? { ...props, contentType: "text/plain" } : props),
 
-    // The properties of what is opened are open as well, so that one reads what they are. A format says more than its pattern.
+    // The properties of an open schema are open too, so that their descriptions are visible. A format says more than its pattern.
     JSONSchema202012: (Original, { fn }) => React.forwardRef((props, ref) => {
       const { useIsExpanded, useLevel } = fn.jsonSchema202012;
       const { schema } = props;
@@ -140,7 +140,7 @@ const components = ({ React }) => {
 
 const mended = (system) => ({
   wrapComponents: components(system),
-  // It asks for this one, warns that there is none, and takes the next best.
+  // Swagger UI asks for this component, warns that it is missing, and takes another one.
   components: { JsonSchema_string_uuid: (props) => system.React.createElement(props.getComponent("JsonSchema_string"), props) },
   statePlugins: {
     layout: {
@@ -150,7 +150,7 @@ const mended = (system) => ({
           if (hash) remember(hash);
           return original(key, isShown);
         },
-        // As the stylesheet says (scroll-margin).
+        // The same distance as scroll-margin in the stylesheet.
         scrollToElement: () => (element) => requestAnimationFrame(() => element.scrollIntoView()),
       },
     },
@@ -161,19 +161,19 @@ window.docs = new Promise((resolve) => {
   const ui = window.SwaggerUIBundle({
     url: "/openapi.json",
     dom_id: "#docs",
-    // Its own writes a step of the history for the section of each operation too; search.js goes where a fragment leads.
+    // Swagger UI's own deep links add a step of the history for each section; search.js follows fragments instead.
     deepLinking: false,
     displayRequestDuration: true,
     defaultModelRendering: "example",
     plugins: [mended],
     requestInterceptor: (request) => Object.assign(request, { userFetch: ask }),
-    // By default it would send the document to a validator on another host.
+    // By default, Swagger UI would send the document to a validator on another host.
     validatorUrl: null,
     onComplete: () => resolve(ui),
   });
 });
 
-// --- names for what has none, a way in by keyboard ---------------------------------------------
+// --- accessible names, and use by keyboard -----------------------------------------------------
 
 const LABELS = [
   ["tr[data-param-name] :is(input, select, textarea):not([aria-label])", (e) => e.closest("tr").dataset.paramName],

@@ -1,17 +1,17 @@
-// Find chapters, operations, problems and schemas as one types, go there, and list the sections. Needs no server.
+// Find chapters, operations, problems and schemas while the reader types, and list the sections. Needs no server.
 "use strict";
 
 const input = document.getElementById("search");
 const list = document.getElementById("found");
 const count = document.getElementById("count");
 const sections = document.getElementById("sections");
-const MOST_FOUND = 30;
+const MAX_FOUND = 30;
 const METHODS = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 const CHAPTER = "#/introduction/";
 const MESSAGES = "#/webhook-messages";
 const SCHEMAS = "#/schemas";
 
-// What developers call it, where the document has another word: by title or operationId.
+// Other words that developers use for an entry, by its title or operationId.
 const ALSO_CALLED = {
   "Lists": ["pagination", "paging", "cursor", "filtering", "sorting", "query parameters"],
   "Changing things": ["etag", "if-match", "idempotency", "retry", "concurrency", "optimistic locking", "headers", "upsert"],
@@ -34,9 +34,9 @@ function make(tag, className, ...children) {
   return element;
 }
 
-// --- what can be found --------------------------------------------------------------------------
+// --- the entries --------------------------------------------------------------------------------
 
-/** List everything of a document that can be gone to, in the order in which equals are shown. */
+/** List every part of a document that has an address, in the order of results that rank alike. */
 function index(spec) {
   const all = [
     ...chapters(spec.info.description ?? ""),
@@ -57,7 +57,7 @@ function index(spec) {
   }));
 }
 
-/** Follow a reference within the document, or take what is there. */
+/** Follow a reference within the document; return anything else as it is. */
 function resolved(spec, node) {
   if (!node?.$ref) return node ?? {};
   return node.$ref.slice(2).split("/").reduce((place, name) => place[name.replaceAll("~1", "/").replaceAll("~0", "~")], spec);
@@ -80,7 +80,7 @@ function section({ name, description = "" }) {
   return { kind: "section", title: name, detail: firstSentence(description), hash: `#/${encodeURIComponent(name)}`, terms: [description] };
 }
 
-/** The problems of which the document has an example, each once. */
+/** The problems for which the document has an example, each once. */
 function problems(spec) {
   const examples = Object.values(spec.components?.examples ?? {}).map((example) => example.value);
   const byCode = new Map(examples.filter((value) => value?.code && value.status).map((value) => [value.code, value]));
@@ -116,7 +116,7 @@ function schema([name, { description = "", properties = {} }]) {
   return { kind: "schema", title: name, detail: firstSentence(description), hash: `${SCHEMAS}/${name}`, terms: Object.keys(properties), far: [description, ...texts].join(" ") };
 }
 
-/** Say whether every word stands in a text: at the beginning of a word, or inside one as well. */
+/** Tell whether a text has every word: at the beginning of a word, or also inside one. */
 function has(text, words, isInside) {
   return words.every((word) => {
     for (let at = text.indexOf(word); at >= 0; at = text.indexOf(word, at + 1)) {
@@ -126,11 +126,11 @@ function has(text, words, isInside) {
   });
 }
 
-/** Rank an entry by where the words are: its names, what one sees of it, its terms, what it says; null if nowhere. */
+/** Rank an entry by the place of the words: its names, its visible text, its terms, its description; null if nowhere. */
 function rank({ title, kind, names, near, terms, far }, query, words) {
   const wanted = query.toLowerCase();
   if (title === query) return 0;
-  // A schema called like a section or its operations is not what most look for.
+  // Most readers look for a section or an operation, not for the schema with the same name.
   if (kind !== "schema" && names.includes(wanted)) return 1;
   if (kind !== "schema" && names.some((name) => name.startsWith(wanted))) return 2;
   const texts = [near, `${near} ${terms}`, `${near} ${terms} ${far}`];
@@ -152,7 +152,7 @@ function search(typed) {
 
 const isPlace = ({ kind }) => kind === "chapter" || kind === "section";
 
-// --- what was found -----------------------------------------------------------------------------
+// --- the results --------------------------------------------------------------------------------
 
 function option(entry, position) {
   const isOperation = METHODS.includes(entry.kind);
@@ -166,7 +166,7 @@ function option(entry, position) {
 
 function show() {
   const all = search(input.value);
-  found = all.slice(0, MOST_FOUND);
+  found = all.slice(0, MAX_FOUND);
   list.replaceChildren(...found.map(option));
   if (found.length === 0) list.append(make("li", "none", "Nothing is called that."));
   list.hidden = false;
@@ -200,11 +200,11 @@ function go(ui, { hash }) {
   return arrive(ui, hash);
 }
 
-/** Open what a fragment names, bring it into view, and let the keyboard go on there. */
+/** Open the part that a fragment names, scroll to it, and move the focus there. */
 async function arrive(ui, hash) {
   if (!hash.startsWith("#/")) return;
   const element = await opened(ui.getSystem().layoutActions, hash);
-  // Something else was asked for meanwhile.
+  // The reader has gone to another part meanwhile.
   if (!element || location.hash !== hash) return;
   const control = element.matches("h2") ? element : element.querySelector("button");
   if (control === element) element.tabIndex = -1;
@@ -212,7 +212,7 @@ async function arrive(ui, hash) {
   control?.focus({ preventScroll: true });
 }
 
-/** Open what a fragment names, and give its element once it is there. */
+/** Open the part that a fragment names, and return its element once the page has it. */
 function opened({ show }, hash) {
   if (hash.startsWith(CHAPTER)) return appears(() => [...document.querySelectorAll("#docs .info h2")].find((heading) => CHAPTER + slug(heading.textContent) === hash));
   if (hash === MESSAGES) return appears(() => document.getElementById("webhook-messages"));
@@ -234,7 +234,7 @@ async function openedSchema(name) {
   return element;
 }
 
-/** Wait until the page has what is looked for. */
+/** Wait until the page has an element. */
 async function appears(look) {
   for (let frame = 0; frame < 300; frame += 1) {
     const element = look();
@@ -294,7 +294,7 @@ async function start() {
   input.addEventListener("input", show);
   input.addEventListener("blur", () => hide());
   input.addEventListener("keydown", (event) => onKey(ui, event));
-  // Before the field loses its focus, which would take the list away.
+  // Before the field loses the focus, which would close the list.
   list.addEventListener("mousedown", (event) => event.preventDefault());
   list.addEventListener("click", (event) => {
     const position = [...list.children].indexOf(event.target.closest("li"));

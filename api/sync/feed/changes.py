@@ -8,6 +8,7 @@ from typing import Annotated, Final
 from litestar import get
 from msgspec import Meta
 
+from api.core.admission import Admission
 from api.core.caller import ANYTHING, Caller
 from api.core.errors import RESYNC_REQUIRED
 from api.core.filters import Parameter, read_query
@@ -18,6 +19,7 @@ from api.core.request import (
     caller,
     encoded,
 )
+from api.core.services import service
 from api.sync.feed import positions
 from api.sync.feed.following import Feed, feed_of
 from api.sync.feed.positions import SINCE, START, TYPES
@@ -100,7 +102,7 @@ async def list_changes(request: Request) -> Answer:
             break
         if over:  # no change came in time, which may be because numbering hangs
             await feed.catch_up()
-        await request.app.state["gate"].admit_again(request)  # the key may be withdrawn by now
+        await service(request, Admission).admit_again(request)  # the key may be withdrawn by now
         items, position, up_to_date = await _visible_changes(feed, position, who, types, limit)
     next_cursor = positions.written(position, who, types)
     return Answer(_page(items, next_cursor, up_to_date=up_to_date and feed.certain))

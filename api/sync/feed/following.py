@@ -17,6 +17,7 @@ from api.core.background import FailureLog, meanwhile
 from api.core.db import DATABASE_ERRORS, Database
 from api.core.errors import unavailable
 from api.core.request import Request
+from api.core.services import service
 from api.core.sql import render
 from api.sync.feed.numbering import Head, Numberer, read_head
 from api.sync.feed.stretches import (
@@ -244,5 +245,4 @@ def _refuse(waiting: list[asyncio.Future[Head]]) -> None:
 
 def feed_of(request: Request) -> Feed:
     """Give the feed of this process."""
-    feed: Feed = request.app.state["feed"]
-    return feed
+    return service(request, Feed)

@@ -1,0 +1,60 @@
+"""The socket on which the service listens, and how many connections it may have."""
+
+from __future__ import annotations
+
+import resource
+import socket
+from contextlib import suppress
+from errno import EACCES, EADDRINUSE
+
+from api.server.exits import CommandError
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the address before anything slow is started; clients cannot connect yet."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise CommandError(
+            f"This machine finds no address for the host {host}: {error.strerror}. "
+            "Name another one (`--host`)."
+        ) from error
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise CommandError(_explain(host, port, error)) from error
+    return listener
+
+
+def _explain(host: str, port: int, error: OSError) -> str:
+    """Say why the service can't listen on an address, and what helps."""
+    if error.errno == EADDRINUSE:
+        return (
+            f"Port {port} on {host} is taken by another program. Stop that program, or name "
+            "another port (`--port`; 0 takes a free one)."
+        )
+    if error.errno == EACCES:
+        return f"This user may not listen on port {port}. Name a port above 1023 (`--port`)."
+    return f"Cannot listen on port {port} of {host}: {error.strerror}."
+
+
+def address_of(listener: socket.socket) -> str:
+    """Write the URL by which this machine reaches a listening socket."""
+    bound, port, *_ = listener.getsockname()
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound, bound)  # noqa: S104 - nothing is bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def raise_connection_limit() -> None:
+    """Allow as many open files as this user may have, because each connection is one.
+
+    The usual limit of 1,024 would be used up by idle connections. Workers inherit the new limit.
+    """
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS reports “unlimited” and refuses to set it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))

@@ -1,0 +1,117 @@
+"""One process' server: it runs the application on the listening socket until it is stopped.
+
+uvicorn, not granian: the two are equally fast here, and uvicorn runs in our own process and can
+be extended in Python where the contract asks for more than uvicorn does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any, Final, Protocol, TypeAlias
+
+import uvicorn
+
+from api.server.exits import CommandError
+from api.server.protocol import protocol
+from api.server.shares import Share
+from api.server.signals import STOPPING, StopSignals
+from api.settings import Settings
+
+CLOSING_SECONDS: Final = 5
+"""How long requests that were cut off after `stop_seconds` may take to free their connections."""
+
+log = logging.getLogger("claim_records")
+
+
+class Application(Protocol):
+    """An ASGI application whose long answers can be told to end."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any, /) -> None:  # noqa: ANN401 - ASGI
+        """Answer a request, or run the lifespan."""
+
+    def stop(self) -> None:
+        """End the answers that would not end by themselves."""
+
+
+Factory: TypeAlias = "Callable[[Share | None], Application]"
+"""Makes the application in the process that serves it. Workers get it pickled."""
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that announces when it is ready, and returns when it is stopped."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        factory: Factory,
+        announce: Callable[[], None],
+        share: Share | None = None,
+    ) -> None:
+        """Put the application and the server together; :meth:`run` starts both."""
+        self._application = factory(share)
+        super().__init__(_configuration(settings, self._application))
+        self.signals = StopSignals()
+        self._announce = announce
+        self._stop_seconds = settings.stop_seconds
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then announce it."""
+        try:
+            await super().startup(sockets=sockets)
+        except SystemExit:
+            raise CommandError("The service did not start; the log says why.") from None
+        self._announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let the running requests end, then cut them off.
+
+        uvicorn would wait without a limit for requests that do not end when they are cancelled.
+        """
+        log.info("Stopping; running requests have %g seconds", self._stop_seconds)
+        self._application.stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._stop_seconds + CLOSING_SECONDS):
+                await super().shutdown(sockets=sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle signals while the server runs.
+
+        uvicorn 0.54 raises them again at its end, and the process then ends without running any
+        `finally`: Postgres would not be stopped.
+        """
+        before = {number: signal.signal(number, self.handle_exit) for number in STOPPING}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as uvicorn has it
+        """Stop; at a second signal, stop without waiting for requests."""
+        self.force_exit = self.signals.receive(sig)
+        self.should_exit = True
+
+
+def _configuration(settings: Settings, application: Application) -> uvicorn.Config:
+    return uvicorn.Config(
+        application,
+        http=protocol(settings),
+        lifespan="on",
+        ws="none",
+        log_config=None,
+        access_log=False,  # the edge logs requests, with their ids
+        server_header=False,
+        proxy_headers=False,
+        # The protocol closes silent connections. uvicorn's own timer, which any byte stops, must
+        # not ring before that.
+        timeout_keep_alive=math.ceil(settings.silent_seconds) + 60,
+        timeout_graceful_shutdown=math.ceil(settings.stop_seconds),
+    )

@@ -1,0 +1,33 @@
+"""The signals that stop the service, and how many times the user has asked."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Final
+
+STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
+SAME_SIGNAL_SECONDS: Final = 0.5
+"""A wrapper such as `uv run` hands on a signal that the terminal sent to this process already.
+
+A second signal within this time therefore counts as the first one.
+"""
+
+
+class StopSignals:
+    """Tells the first request to stop from a later one, which asks to hurry."""
+
+    def __init__(self) -> None:
+        """Start before any signal."""
+        self.last = 0
+        self._first_at = 0.0  # on the monotonic clock
+        self._stopping = False
+
+    def receive(self, number: int) -> bool:
+        """Note a signal; return whether the user asks once more, and so wants no more waiting."""
+        now = time.monotonic()
+        again = self._stopping and now - self._first_at > SAME_SIGNAL_SECONDS
+        if not self._stopping:
+            self._first_at, self._stopping = now, True
+        self.last = number
+        return again
