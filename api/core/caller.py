@@ -11,10 +11,9 @@ that is a syntax error to Postgres.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from enum import IntEnum
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
@@ -40,7 +39,6 @@ _CLASSES: Final = {
     for record_type in RecordType
 }
 """The classes that the records of a type can have."""
-_SEES = re.compile(r":sees\(([a-z]+), ([a-z]+)\)")
 
 
 class Caller(Struct, frozen=True, dict=True):
@@ -81,15 +79,6 @@ class Caller(Struct, frozen=True, dict=True):
             return f"{alias}.visibility = {classes[0]}"
         listed = ", ".join(map(str, classes))
         return f"{alias}.visibility IN ({listed})" if classes else "false"
-
-    def query(self, text: str) -> str:
-        """Write a query as this caller may ask it: each `:sees(type, alias)` filled in."""
-        return _written(self, text)
-
-
-@lru_cache(maxsize=4_096)
-def _written(caller: Caller, text: str) -> str:
-    return _SEES.sub(lambda place: caller.sees(RecordType[place[1].upper()], place[2]), text)
 
 
 class Need(NamedTuple):
