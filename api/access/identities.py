@@ -97,7 +97,7 @@ LIST_IDENTITIES = Operation(
     description="Gives who a source turned out to be, newest first. No other operation says so.",
     path_parameters=(_ID,),
     parameters=(LIMIT, CURSOR),
-    success="A page of who the source turned out to be.",
+    success="A page of the source's identities.",
     answer=(SourceIdentityPage,),
     headers=("Link",),
     example=SourceIdentityPage(
@@ -106,7 +106,7 @@ LIST_IDENTITIES = Operation(
 )
 CREATE_IDENTITY = Operation(
     tag="identities",
-    description="Writes down who a source turned out to be.",
+    description="Stores the identity of an anonymous source, which is another source.",
     path_parameters=(_ID,),
     header_parameters=("IdempotencyKey",),
     body=SourceIdentityCreate,
@@ -115,7 +115,7 @@ CREATE_IDENTITY = Operation(
         basis=_EXAMPLE.basis,
         disclosed_at=_EXAMPLE.disclosed_at,
     ),
-    success="Who the source turned out to be, as it was written down.",
+    success="The identity, as it was stored.",
     answer=(SourceIdentity,),
     example=_EXAMPLE,
     headers=("Location", "Idempotency-Replayed"),
@@ -123,24 +123,24 @@ CREATE_IDENTITY = Operation(
         Link(
             "getSourceIdentity",
             {"id": "$response.body#/source_id", "identity_id": "$response.body#/identity_id"},
-            "Both sources' ids.",
+            "The ids of both sources.",
         ),
     ),
     refusals=(NOT_UNIQUE, UNKNOWN_REFERENCE),
 )
 GET_IDENTITY = Operation(
     tag="identities",
-    description="Gives that a source turned out to be this other one, and how that is known.",
+    description="Gets one identity of an anonymous source, and how it is known.",
     path_parameters=(_ID, _IDENTITY_ID),
-    success="Who the source turned out to be.",
+    success="The identity of the source.",
     answer=(SourceIdentity,),
     example=_EXAMPLE,
 )
 DELETE_IDENTITY = Operation(
     tag="identities",
-    description="Takes back who a source turned out to be.",
+    description="Deletes an identity of an anonymous source.",
     path_parameters=(_ID, _IDENTITY_ID),
-    success="It is no longer written down.",
+    success="The identity is deleted.",
 )
 
 
@@ -171,9 +171,9 @@ async def create_source_identity(request: Request) -> Answer:
     async def work(connection: Connection) -> Answer:
         await _require_source(connection, request, source)
         row = await _write_down(connection, request, source, sent)
-        told = {name: row[name] for name in SourceIdentity.__struct_fields__}
+        identity = {name: row[name] for name in SourceIdentity.__struct_fields__}
         path = f"/v1/sources/{source}/identities/{sent.identity_id}"
-        return Answer(encoded(told), 201, headers={"location": path})
+        return Answer(encoded(identity), 201, headers={"location": path})
 
     return await once(request, body, work)
 
