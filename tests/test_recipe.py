@@ -23,6 +23,7 @@ SUITES = ("contract", "drift", "changes", "openapi", "examples", "demo", "migrat
 # What the service with rulings makes of a database from before, and of cursors to it.
 AFTERWARDS = """
 import asyncio, json, sys
+import asyncpg
 from api.server import schema
 from tests.conftest import serving
 from tests.factories import EVERY, create
@@ -31,6 +32,9 @@ from tests.test_changes import cursor_of, walk
 async def main(url, cursors):
     await schema.migrate(url)
     await schema.grant(url, schema.SERVICE_ROLE)
+    connection = await asyncpg.connect(url)
+    await connection.execute("UPDATE keys SET scopes = scopes || 'rulings:write'::text")
+    await connection.close()
     async with serving(url) as client:
         await create(client, EVERY["ruling"])
         for name, since in cursors.items():
