@@ -67,6 +67,15 @@ def link_to(link: str, target: str, column: str, targets: tuple[str, ...] = TARG
         WHERE :{column} IS NOT NULL"""
 
 
+def links_to(link: str, target: str, column: str, targets: tuple[str, ...] = TARGETS) -> str:
+    """Select the links that a list of objects makes, each by its property `{target}_id`."""
+    ids = ", ".join(f"each.{target}_id" if to == target else "NULL::uuid" for to in targets)
+    return f"""
+        SELECT '{link}', NULL::integer, false, NULL::text, {ids}
+        FROM json_to_recordset(:{column}) AS each({target}_id uuid)
+        WHERE each.{target}_id IS NOT NULL"""
+
+
 # --- create ------------------------------------------------------------------------------------
 
 
@@ -161,10 +170,103 @@ def create_target(record_type: RecordType) -> list[str]:
 
 def replace_after_functions(record_type: RecordType, actor: tuple[str, ...] = ACTOR) -> list[str]:
     """Replace the functions that write links, external ids, history and outbox after a write."""
+    return [_replacing(statement) for statement in _after_functions(record_type, actor)]
+
+
+# --- change the columns ------------------------------------------------------------------------
+
+
+def with_columns(record_type: RecordType, *definitions: str) -> RecordType:
+    """Define a record type with more columns, published behind its own."""
+    columns = ",\n        ".join([record_type.columns, *definitions])
+    return record_type._replace(columns=columns)
+
+
+def add_columns(before: RecordType, after: RecordType, actor: tuple[str, ...] = ACTOR) -> list[str]:
+    """Add columns to a record type, and their values to every document, those of history too.
+
+    It makes no version: nobody has changed a record. A type with `doc` of tens of millions of rows
+    needs another way, since writes wait meanwhile.
+    """
+    added = _definitions(after, _difference(after, before))
     return [
-        statement.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1)
-        for statement in _after_functions(record_type, actor)
+        *(f"ALTER TABLE {after.table} ADD COLUMN {definition}" for definition in added.values()),
+        *_redefine(before, after, actor),
+        *_rewrite_documents(after, {name: _default(each) for name, each in added.items()}),
     ]
+
+
+def drop_columns(
+    before: RecordType, after: RecordType, actor: tuple[str, ...] = ACTOR
+) -> list[str]:
+    """Undo `add_columns` with the same arguments."""
+    dropped = _difference(after, before)
+    return [
+        *_redefine(after, before, actor),
+        *(f"ALTER TABLE {before.table} DROP COLUMN {name}" for name in dropped),
+        *_rewrite_documents(before, {}),
+    ]
+
+
+def _difference(one: RecordType, other: RecordType) -> list[str]:
+    return [name for name in _published(one) if name not in _published(other)]
+
+
+def _definitions(record_type: RecordType, names: list[str]) -> dict[str, str]:
+    lines = (line.strip(" ,") for line in record_type.columns.splitlines())
+    return {line.split()[0]: line for line in lines if line and line.split()[0] in names}
+
+
+def _default(definition: str) -> str:
+    """Write the value that a column's default is in a document, as text of JSON."""
+    _, type_, *_ = definition.split()
+    _, _, default = definition.partition(" DEFAULT ")
+    return f"coalesce(to_json(({default or 'NULL'})::{type_})::text, 'null')"
+
+
+def _redefine(before: RecordType, after: RecordType, actor: tuple[str, ...]) -> list[str]:
+    """Replace the functions that write the document and, if links have changed, the link index."""
+    redefined = [
+        f"DROP TYPE {after.type}_content",
+        _content_type(after),
+        _replacing(_before_function(after)),
+    ]
+    if before.links != after.links:
+        redefined += [
+            f"DROP FUNCTION {after.type}_links",
+            _links_function(after),
+            *replace_after_functions(after, actor),
+        ]
+    return redefined
+
+
+def _rewrite_documents(record_type: RecordType, added: dict[str, str]) -> list[str]:
+    """Write each document anew: the type's properties in their order, with added values."""
+    names = ["id", "version", "created_at", "updated_at", *_published(record_type)]
+    order = ", ".join(f"'{name}'" for name in names)
+    values = "".join(f" UNION ALL SELECT '{name}', {value}" for name, value in added.items())
+    document = f"""
+        SELECT convert_to('{{' || string_agg(
+            to_json(p.name)::text || ':' || p.value, ',' ORDER BY array_position(ARRAY[{order}], p.name)
+        ) || '}}', 'UTF8')
+        FROM (
+            SELECT e.key AS name, e.value::text AS value
+            FROM json_each(convert_from(d.doc, 'UTF8')::json) AS e{values}
+        ) AS p
+        WHERE p.name = ANY(ARRAY[{order}])"""
+    return [
+        f"ALTER TABLE {record_type.table} DISABLE TRIGGER USER",
+        f"UPDATE {record_type.table} AS d SET doc = ({document})",
+        f"ALTER TABLE {record_type.table} ENABLE TRIGGER USER",
+        f"""
+    UPDATE revisions AS d SET doc = ({document})
+    WHERE d.record_type = '{record_type.type}' AND d.doc IS NOT NULL
+    """,
+    ]
+
+
+def _replacing(create: str) -> str:
+    return create.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1)
 
 
 # --- drop ----------------------------------------------------------------------------------------

@@ -43,9 +43,9 @@ def test_every_locked_package_has_hashes_and_no_address() -> None:
         assert "--hash=sha256:" in entry, entry.splitlines()[0]
 
 
-def test_every_dependency_has_its_reason_in_the_readme() -> None:
+def test_every_dependency_has_its_reason() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    reasons = (ROOT / "README.md").read_text().partition("## Dependencies")[2]
+    reasons = (ROOT / "docs" / "dependencies.md").read_text()
     for dependency in project["project"]["dependencies"]:
         match = re.match(r"[a-z0-9-]+", dependency)
         assert match is not None
@@ -155,16 +155,17 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
     _run(command, "openapi", "--check", cwd=tmp_path, env=environment)
 
 
-def _blocks() -> list[str]:
-    """Give the shell commands of the README, block by block."""
-    return re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def _blocks(page: str = "README.md") -> list[str]:
+    """Give the shell commands of a page, block by block."""
+    return re.findall(r"```sh\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
 
 
 @pytest.mark.outside
 def test_every_command_in_the_readme_works(tmp_path: Path) -> None:
     """The first command serves; the tour runs beside it; the rest runs one by one.
 
-    Left out are the commands that run the tests: the test command, `.ci/check` and `.ci/run`.
+    So do the checks of `docs/contributing.md`. Left out are the test command, which runs this test,
+    and `.ci/check` and `.ci/run`, which run that.
     """
     home = tmp_path / "home"
     home.mkdir()
@@ -181,8 +182,8 @@ def test_every_command_in_the_readme_works(tmp_path: Path) -> None:
     assert "venv" in in_venv
     assert tests.strip() == "pip install uv && uv run pytest"
     own = [b for b in rest if "createdb" in b]
-    tools = next(b for b in rest if ".ci/run" in b)
-    tour = [b for b in rest if b not in (*own, tools)]
+    tools = next(b for b in _blocks("docs/contributing.md") if ".ci/run" in b)
+    tour = [b for b in rest if b not in own]
 
     for block in (run, in_venv):
         with _background(block, clone, environment, port, tmp_path / "printed"):
