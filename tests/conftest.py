@@ -6,11 +6,12 @@ With `DATABASE_URL` the tests use that server instead; its role must be allowed 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Container, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -43,6 +44,8 @@ THROWAWAY: Final = {
 _ROOM: Final = 2 * 1024**3
 """Bytes that have to be free in memory: some hundred databases of 9 MB, and the write-ahead log."""
 
+_PREFIX: Final = "claim-records-tests-"
+_LOCK: Final = "lock"
 _TEMPLATE = pytest.StashKey[str]()
 _CLEANUP = pytest.StashKey[list[Callable[[], None]]]()
 
@@ -55,8 +58,9 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if config.option.collectonly:
         return
-    directory = Path(tempfile.mkdtemp(prefix="claim-records-tests-", dir=place_for_databases()))
-    cleanup.append(lambda: shutil.rmtree(directory, ignore_errors=True))
+    stack = ExitStack()
+    directory = stack.enter_context(directory_of_run())
+    cleanup.append(stack.close)
     _keep_bytecode(directory)
     url = os.environ.get("DATABASE_URL")
     if url is None:
@@ -69,8 +73,29 @@ def pytest_configure(config: pytest.Config) -> None:
     cleanup.insert(0, lambda: asyncio.run(_drop(template)))
 
 
-def place_for_databases() -> Path:
-    """Give the directory for a cluster of this run: in memory where there is room for it."""
+@contextmanager
+def directory_of_run() -> Iterator[Path]:
+    """Make a directory for the cluster of this run, in memory where there is room for it.
+
+    It goes at the end of the block. A run that was killed leaves its directory, and memory is
+    scarcer than disk: the next run removes each whose lock nobody holds any more.
+    """
+    place = _place_for_databases()
+    for left in place.glob(f"{_PREFIX}*/{_LOCK}"):
+        with suppress(OSError), left.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left.parent, ignore_errors=True)
+    directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
+    try:
+        with (directory / "new").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            (directory / "new").rename(directory / _LOCK)  # nobody sees it before it is held
+            yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _place_for_databases() -> Path:
     memory = Path("/dev/shm")  # noqa: S108 - only the parent of a directory of our own
     if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free >= _ROOM:
         return memory

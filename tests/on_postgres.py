@@ -8,21 +8,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from api.embedded import EmbeddedPostgres
-from tests.conftest import THROWAWAY, place_for_databases
+from tests.conftest import THROWAWAY, directory_of_run
 
 
 def main() -> int:
     """Start the server, run the command, stop the server; give the command's exit code."""
     binaries, *command = sys.argv[1:]
-    prefix, place = "claim-records-tests-", place_for_databases()
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=place) as directory:
-        Path(directory).chmod(0o755)
+    with directory_of_run() as directory:
+        directory.chmod(0o755)
         server = EmbeddedPostgres(
-            Path(directory) / "data",
+            directory / "data",
             binaries=Path(binaries),
             fsync=False,
             settings=THROWAWAY,
