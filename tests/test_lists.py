@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID, uuid4
@@ -38,10 +39,7 @@ Client = httpx.AsyncClient
 
 CLAIM, SOURCE = EVERY[RecordType.CLAIM], EVERY[RecordType.SOURCE]
 SEARCHED = {
-    RecordType.ARTICLE: "headline",
-    RecordType.CLAIM: "text",
-    RecordType.DENIAL: "text",
-    RecordType.SOURCE: "description",
+    noun.type: re.findall("`([a-z]+)`", noun.resource.searched)[0] for noun in EVERY.values()
 }
 """A field of each noun that `q` looks into."""
 

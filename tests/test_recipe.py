@@ -18,7 +18,16 @@ from tests.recipe import REPOSITORY, apply, copy
 from tests.test_changes import cursor_of, refused
 
 PAGE = REPOSITORY / "docs/adding-a-record-type.md"
-SUITES = ("contract", "drift", "changes", "openapi", "examples", "demo", "migrations_frozen")
+SUITES = (
+    "contract",
+    "drift",
+    "changes",
+    "lists",
+    "openapi",
+    "examples",
+    "demo",
+    "migrations_frozen",
+)
 
 # What the service with rulings makes of a database from before, and of cursors to it.
 AFTERWARDS = """
