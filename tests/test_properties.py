@@ -13,7 +13,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import httpx
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
@@ -24,6 +24,7 @@ from schemas.articles import Zone
 from schemas.base import LARGEST, Part, faults, fields, is_vocabulary, shape
 from schemas.parts import Appearance, Quantity, Span, Time
 from schemas.vocabularies import RecordType, SpanRole, ZoneKind
+from tests.conftest import swept
 from tests.factories import EVERY, MERGE_PATCH, Noun
 from tests.world import NEEDED_BY
 
@@ -423,17 +424,23 @@ def test_what_is_drawn_reaches_every_field() -> None:
     }
     parts = {part: bodies(part) for create in drawn_of for part in inside(create)}
     drawn_of.update(parts)
+    # A fixed number of draws may miss a field: Hypothesis draws from constants of all our modules,
+    # so that an edit elsewhere changes the draws. Each field is looked for until it comes.
+    search = settings(bounded(2_000), phases=[Phase.generate])
     for struct, strategy in drawn_of.items():
-        reached: set[str] = set()
+        known = {field.encode_name for field in fields(struct)}
+        missing = set(known)
+        while missing:
+            found = given_fields(
+                find(strategy, lambda body: bool(given_fields(body) & missing), settings=search)  # noqa: B023 - called in this round
+            )
+            assert found <= known, struct
+            missing -= found
 
-        @bounded(200)
-        @given(strategy)
-        def draw(body: dict[str, Any]) -> None:
-            told = {name for name, value in body.items() if value not in (None, [])}
-            reached.update(told)  # noqa: B023 - called in this round of the loop
 
-        draw()
-        assert reached == {field.encode_name for field in fields(struct)}, struct
+def given_fields(body: dict[str, Any]) -> set[str]:
+    """Name the fields of a body that say something."""
+    return {name for name, value in body.items() if value not in (None, [])}
 
 
 # --- anything else ---------------------------------------------------------------------------
@@ -498,7 +505,7 @@ def damaged(draw: st.DrawFn, noun: Noun) -> Json:
         held = deeper
 
 
-@each_noun
+@pytest.mark.parametrize("of", swept(EVERY, tried=[RecordType.CLAIM]))
 @bounded(80)
 @given(data=st.data())
 def test_any_damaged_record_is_a_record_or_a_problem(of: RecordType, data: st.DataObject) -> None:
