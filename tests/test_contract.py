@@ -162,7 +162,7 @@ async def test_an_idempotency_key_is_refused_rather_than_ignored(
     headers = {"idempotency-key": unique(), "if-match": "*"}
     body: dict[str, Any] = {} if method == "DELETE" else {"json": noun.minimal()}
     response = await client.request(method, path, headers=headers, **body)
-    assert "on `POST` only" in problem(response, 400, "invalid-header")["detail"]
+    assert "only `POST` takes it" in problem(response, 400, "invalid-header")["detail"]
 
 
 async def test_an_external_id_names_one_record_of_a_type(client: Client, noun: Noun) -> None:

@@ -43,7 +43,7 @@ async def test_a_field_is_added_to_every_document_and_taken_back(empty_url: str,
     connection = await asyncpg.connect(empty_url)
     try:
         was = await documents(connection, before.table)
-        for statement in derive.add_columns(before, after):
+        for statement in derive.add_columns(before, after, derive.ACTOR_6):
             await connection.execute(statement)
         for document in await documents(connection, before.table):
             names = list(json.loads(document))
@@ -58,7 +58,7 @@ async def test_a_field_is_added_to_every_document_and_taken_back(empty_url: str,
             owners = "SELECT count(*) FROM links WHERE link = 'parent'"
             assert await connection.fetchval(owners) == 2
             await connection.execute(changed, None)
-        for statement in derive.drop_columns(before, after):
+        for statement in derive.drop_columns(before, after, derive.ACTOR_6):
             await connection.execute(statement)
         if name == "claim":
             assert await documents(connection, before.table) == was

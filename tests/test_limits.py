@@ -11,7 +11,6 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -100,7 +99,12 @@ def test_one_host_has_one_bucket(one: str, other: str, same: bool) -> None:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Stand still, so that no bucket fills while it is emptied."""
     clock = Clock()
-    monkeypatch.setattr("api.app.Limits", partial(Limits, clock=clock))
+
+    class LimitsByHand(Limits):
+        def __init__(self, settings: Settings) -> None:
+            super().__init__(settings, clock=clock)
+
+    monkeypatch.setattr("api.app.Limits", LimitsByHand)
     return clock
 
 

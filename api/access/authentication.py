@@ -24,10 +24,9 @@ from api.access.audit import Refusals
 from api.access.keyring import hashed, identity_of
 from api.access.limits import Limits
 from api.core.admission import Admission
-from api.core.caller import KEYLESS, NOBODY, PUBLIC, READER, Caller, Need, needed
+from api.core.caller import KEYLESS, NOBODY, PUBLIC, READER, Actor, Caller, Need, needed
 from api.core.db import Connection, Database
 from api.core.errors import FORBIDDEN, UNAUTHORIZED, UNAVAILABLE, Problem
-from api.core.request import Actor
 from api.core.sql import render
 from api.settings import Settings, reads_are_open
 from schemas.vocabularies import Scope

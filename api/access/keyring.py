@@ -14,8 +14,8 @@ from hashlib import sha256
 from typing import Any, Final
 from zlib import crc32
 
+from api.core.caller import Actor
 from api.core.db import Database, Row
-from api.core.request import Actor
 from api.core.sql import compose, render
 from schemas.keys import Key
 from schemas.vocabularies import Scope

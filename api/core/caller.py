@@ -81,6 +81,15 @@ class Caller(Struct, frozen=True, dict=True):
         return f"{alias}.visibility IN ({listed})" if classes else "false"
 
 
+class Actor(NamedTuple):
+    """What is kept about the writer of a change, in the order of the columns that hold it."""
+
+    key_id: str | None
+    scope: str | None  # that allowed the change
+    request_id: str
+    route: str
+
+
 class Need(NamedTuple):
     """What a caller needs for an operation."""
 

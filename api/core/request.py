@@ -15,7 +15,7 @@ from litestar.exceptions import ClientException
 from litestar.types import Receive, Scope, Send
 
 from api.core.admission import Admission
-from api.core.caller import EVERYTHING, Caller
+from api.core.caller import EVERYTHING, Actor, Caller
 from api.core.db import Connection, Database
 from api.core.errors import (
     BODY_TOO_LARGE,
@@ -63,15 +63,6 @@ def caller(request: Request) -> Caller:
     """Give the caller of a request."""
     found: Caller = request.scope["state"]["caller"]
     return found
-
-
-class Actor(NamedTuple):
-    """What is kept about the writer of a change, in the order of the columns that hold it."""
-
-    key_id: str | None
-    scope: str | None  # that allowed the change
-    request_id: str
-    route: str
 
 
 class Author(NamedTuple):

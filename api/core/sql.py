@@ -107,7 +107,7 @@ def render(text: str, caller: Caller | None = None, /, **values: Any) -> Query: 
 
 
 ACTOR_COLUMNS: Final = "actor, actor_scope, actor_request_id, actor_route"
-"""The columns that say who has written a record: see :class:`api.core.request.Actor`."""
+"""The columns that say who has written a record: see :class:`api.core.caller.Actor`."""
 ACTOR: Final = ", ".join(f"(:actor::text[])[{place}]" for place in range(1, 5))
 """Their values, from a parameter that holds all four; null for the service itself."""
 
