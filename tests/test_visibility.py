@@ -26,7 +26,7 @@ from api.access.embargoes import lift
 from api.core.db import Database
 from api.records.nouns import RESOURCES
 from schemas.vocabularies import Scope
-from tests.conftest import PATIENCE, allow, bearer, cloned, patient, serving
+from tests.conftest import PATIENCE, allow, bearer, cloned, patient, serving, swept
 from tests.world import MINIMAL, Record, faults, span
 
 # --- the model -------------------------------------------------------------------------------
@@ -349,6 +349,7 @@ async def answer_of(client: httpx.AsyncClient, path: str, query: Record) -> http
     return httpx.Response(sent[0]["status"], headers=sent[0]["headers"], content=body)
 
 
+@pytest.mark.parametrize("name", swept(CALLERS, tried=("nobody", "claims", "confidant")))
 async def test_no_route_gives_away_what_is_hidden_and_together_they_show_the_rest(
     data: Data, name: str
 ) -> None:
