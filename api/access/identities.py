@@ -8,7 +8,7 @@ from typing import Final
 import asyncpg
 from litestar import delete, get, post
 
-from api.access.keys import read_keyed_part
+from api.core.bodies import read_keyed_part
 from api.core.db import Connection
 from api.core.errors import NOT_FOUND, NOT_UNIQUE, UNKNOWN_REFERENCE, Problem, invalid_record
 from api.core.filters import Parameter, read_query

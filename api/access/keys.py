@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 from litestar import delete, get, post
 
 from api.access import keyring
 from api.access.authentication import Verifier, forbidden
+from api.core.bodies import read_part
 from api.core.caller import PUBLIC
-from api.core.errors import NOT_FOUND, UNAVAILABLE, Problem, invalid_record, unavailable
+from api.core.errors import NOT_FOUND, UNAVAILABLE, Problem, unavailable
 from api.core.filters import Parameter, read_query
 from api.core.listing import list_rows
 from api.core.operation import Link, Operation
 from api.core.request import (
-    JSON,
+    NO_STORE,
     Answer,
     NoContent,
     Request,
@@ -24,25 +25,18 @@ from api.core.request import (
     caller,
     context,
     encoded,
-    idempotency_key,
-    read_body,
     refuse_idempotency_key,
-    require_media_type,
 )
 from api.core.resource import CURSOR, LIMIT
 from api.core.services import service
 from api.core.sql import compose
-from api.core.validation import check, read_object
-from schemas.base import Instant, Part
+from schemas.base import Instant
 from schemas.examples import KEY_ID
 from schemas.keys import IssuedKey, Key, KeyCreate, KeyId, KeyPage, KeyRotate, Me
 from schemas.vocabularies import Scope
 
-Sent = TypeVar("Sent", bound=Part)
-
 _ID: Final = Parameter("id", KeyId, "The key's id.", example=KEY_ID)
 _KEYS: Final = (Scope.KEYS,)
-_NO_STORE: Final = {"cache-control": "no-store"}
 NO_IDEMPOTENCY_KEY: Final = (
     "An `Idempotency-Key` is refused (400): the answer contains a secret, which is not stored and "
     "so can't be given again."
@@ -121,27 +115,6 @@ GET_ME = Operation(
 )
 
 
-async def read_part(request: Request, kind: type[Sent], media_type: str = JSON) -> Sent:
-    """Read a body that is not a record, for an operation without Idempotency-Key."""
-    refuse_idempotency_key(request)
-    sent, _ = await read_keyed_part(request, kind, media_type)
-    return sent
-
-
-async def read_keyed_part(
-    request: Request, kind: type[Sent], media_type: str = JSON
-) -> tuple[Sent, bytes]:
-    """Read a body that is not a record; give its bytes too, which tell requests apart."""
-    idempotency_key(request)  # refuse a bad one unread
-    read_query(request.scope["query_string"], {})
-    require_media_type(request, [media_type])
-    body = await read_body(request, context(request).settings.body_bytes)
-    sent, broken = check(read_object(body), kind)
-    if sent is None or broken:
-        raise invalid_record(broken)
-    return sent, body
-
-
 def _key_id(request: Request) -> str:
     identity: str = request.path_params["id"]
     if not re.match(r"[a-z0-9]{12}\Z", identity):
@@ -192,7 +165,7 @@ async def create_key(request: Request) -> Answer:
         sent.expires_at,
         author(request).actor,
     )
-    headers = {"location": f"/v1/keys/{shown['id']}", **_NO_STORE}
+    headers = {"location": f"/v1/keys/{shown['id']}", **NO_STORE}
     return Answer(encoded({**shown, "key": key}), 201, headers=headers)
 
 
@@ -229,7 +202,7 @@ async def rotate_key(request: Request) -> Answer:
         raise Problem(NOT_FOUND, "No key has this id, or it was revoked or has expired.")
     _verifier(request).forget(identity)
     key, shown = done
-    return Answer(encoded({**shown, "key": key}), headers=_NO_STORE)
+    return Answer(encoded({**shown, "key": key}), headers=NO_STORE)
 
 
 @delete(

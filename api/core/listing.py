@@ -13,7 +13,7 @@ from api.core import cursor
 from api.core.caller import Caller
 from api.core.db import Database
 from api.core.errors import invalid_parameter
-from api.core.filters import Parameter, conditions, read_query
+from api.core.filters import Parameter, conditions, read_query, read_terms
 from api.core.request import Answer, Request, caller, context, encoded
 from api.core.resource import (
     CURSOR,
@@ -175,16 +175,11 @@ def _included(expansion: Expansion, asker: Caller, ids: Sequence[object]) -> tup
 
 
 def _expansions(resource: Resource, text: str | None) -> list[Expansion]:
-    """Read `expand`: names with commas, each once."""
+    """Read `expand`."""
     if text is None:
         return []
     known = {expansion.name: expansion for expansion in resource.expansions}
-    names = text.split(",")
-    if len(set(names)) < len(names) or not known.keys() >= set(names):
-        raise invalid_parameter(
-            "expand", f"It takes {', '.join(known)}, separated by commas, each once."
-        )
-    return [known[name] for name in names]
+    return [known[name] for name in read_terms("expand", text, known)]
 
 
 def _order(resource: Resource, name: str, given: Mapping[str, Any]) -> Order:
@@ -211,7 +206,7 @@ async def list_rows(
     statement: str,
     key: Sequence[tuple[str, Any]],
     filters: Sequence[Parameter] = (),
-    **values: Any,  # noqa: ANN401 - of the statement's parameters
+    **values: Any,  # noqa: ANN401 - the types of the statement's parameters
 ) -> Answer:
     """Answer with a page of a statement's rows.
 

@@ -84,7 +84,7 @@ def _security(need: Need | None) -> list[Json]:
 
 
 def _deprecate(operation: Json, deprecated: Deprecated) -> None:
-    operation["description"] = f"{deprecated.told}\n\n{operation['description']}"
+    operation["description"] = f"{deprecated.notice}\n\n{operation['description']}"
     operation["deprecated"] = True
     for answer in operation["responses"].values():
         answer["headers"] |= refusals.references(OF_DEPRECATED)

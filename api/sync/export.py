@@ -33,8 +33,8 @@ from api.core.request import (
     caller,
     context,
     encoded,
-    gone,
     still_admitted,
+    wait_for_disconnect,
 )
 from api.core.resource import Resource
 from api.core.sql import Query, render
@@ -202,7 +202,7 @@ class StreamedAnswer(Stream):
         """Send the answer, until the client leaves or the service stops."""
         work: list[Coroutine[Any, Any, object]] = [
             self._send(send, bodiless=scope["state"].get("head", False)),
-            gone(receive),
+            wait_for_disconnect(receive),
             self._stopping.wait(),
         ]
         sending, *_ = tasks = [asyncio.create_task(each) for each in work]

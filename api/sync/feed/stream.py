@@ -23,8 +23,8 @@ from api.core.request import (
     Stream,
     caller,
     encoded,
-    gone,
     still_admitted,
+    wait_for_disconnect,
 )
 from api.sync.feed import positions
 from api.sync.feed.changes import CREATED, DEFAULT_CHANGES, DELETED
@@ -143,7 +143,7 @@ class EventStream(Stream):
         if scope["state"].get("head"):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
-        leaving = asyncio.create_task(gone(receive))
+        leaving = asyncio.create_task(wait_for_disconnect(receive))
         feed = feed_of(self._request)
         feed.streams += 1
         try:

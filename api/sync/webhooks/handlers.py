@@ -9,7 +9,7 @@ from litestar import delete, get, patch, post
 from msgspec import UNSET
 
 from api.access.authentication import forbidden
-from api.access.keys import read_keyed_part, read_part
+from api.core.bodies import read_keyed_part, read_part
 from api.core.db import Connection, Row
 from api.core.errors import (
     CURSOR_MISMATCH,
@@ -24,6 +24,7 @@ from api.core.idempotency import once
 from api.core.listing import list_rows
 from api.core.request import (
     MERGE_PATCH,
+    NO_STORE,
     Answer,
     NoContent,
     Request,
@@ -66,7 +67,6 @@ from schemas.webhooks import (
 )
 
 _SCOPES: Final = (Scope.WEBHOOKS,)
-_NO_STORE: Final = {"cache-control": "no-store"}
 
 
 def _own(request: Request) -> dict[str, str | None]:
@@ -138,7 +138,7 @@ async def create_webhook(request: Request) -> Answer:
         row = await connection.fetchrow(*query)
     if row is None:
         raise Problem(TOO_MANY, f"A key has at most {MAX_WEBHOOKS} webhooks.")
-    headers = {"location": f"/v1/webhooks/{row['id']}", **_NO_STORE}
+    headers = {"location": f"/v1/webhooks/{row['id']}", **NO_STORE}
     return Answer(encoded({**_shown(row), "secret": secret}), 201, headers=headers)
 
 
@@ -220,7 +220,7 @@ async def rotate_webhook_secret(request: Request) -> Answer:
         actor=author(request).actor,
     )
     row = await context(request).database.fetchrow(*query)
-    return Answer(encoded({**_shown(row), "secret": secret}), headers=_NO_STORE)
+    return Answer(encoded({**_shown(row), "secret": secret}), headers=NO_STORE)
 
 
 @post(
