@@ -40,7 +40,7 @@ _REFUSED: Final = """
 
 
 class Refusals:
-    """Logs refusals in the background, so that the answers do not wait for the database."""
+    """Logs refusals in the background, so that answers do not wait for the database."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin without any refusal."""
@@ -94,7 +94,7 @@ class Refusals:
         await asyncio.gather(*self._waiting)
 
 
-# --- reading the log ------------------------------------------------------------------------
+# --- reading the log ---------------------------------------------------------------------------
 
 _LIST: Final = """
     SELECT id, at, key_id, scope, route, record_type, record_id, version, op, request_id, status
@@ -148,5 +148,5 @@ LIST_AUDIT = Operation(
     opt={"operation": LIST_AUDIT, "scopes": (Scope.AUDIT_READ,)},
 )
 async def list_audit(request: Request) -> Answer:
-    """List what was done."""
+    """List the audit log."""
     return await list_rows(request, "audit", _LIST, (("id", int),), _FILTERS)

@@ -1,4 +1,4 @@
-"""The operations on keys, and the one that tells a caller about its own key."""
+"""The operations on keys, and the operation that tells a caller about its own key."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ async def list_keys(request: Request) -> Answer:
 
 @post("/v1/keys", operation_id="createKey", opt={"operation": CREATE_KEY, "scopes": _KEYS})
 async def create_key(request: Request) -> Answer:
-    """Make a key."""
+    """Create a key."""
     sent = await read_part(request, KeyCreate)
     for scope in sent.scopes:
         if not caller(request).may(scope):
@@ -190,18 +190,18 @@ async def rotate_key(request: Request) -> Answer:
     """Give a key a new secret."""
     identity = _key_id(request)
     sent = await read_part(request, KeyRotate)
-    database, who = context(request).database, caller(request)
-    done = await keyring.rotate(
-        database, identity, sent.overlap_seconds, who.scopes, author(request).actor
+    database, asker = context(request).database, caller(request)
+    rotated = await keyring.rotate(
+        database, identity, sent.overlap_seconds, asker.scopes, author(request).actor
     )
-    if done is None:
+    if rotated is None:
         shown = await keyring.get(database, identity)
         for scope in Scope:
-            if shown and scope in shown["scopes"] and not who.may(scope):
+            if shown and scope in shown["scopes"] and not asker.may(scope):
                 raise forbidden(scope)
         raise Problem(NOT_FOUND, "No key has this id, or it was revoked or has expired.")
     _verifier(request).forget(identity)
-    key, shown = done
+    key, shown = rotated
     return Answer(encoded({**shown, "key": key}), headers=NO_STORE)
 
 
@@ -211,7 +211,7 @@ async def rotate_key(request: Request) -> Answer:
     opt={"operation": REVOKE_KEY, "scopes": _KEYS},
 )
 async def revoke_key(request: Request) -> NoContent:
-    """Withdraw a key."""
+    """Revoke a key."""
     identity = _key_id(request)
     read_query(request.scope["query_string"], {})
     refuse_idempotency_key(request)
@@ -223,18 +223,18 @@ async def revoke_key(request: Request) -> NoContent:
 
 @get("/v1/me", operation_id="getMe", opt={"operation": GET_ME, "scopes": PUBLIC})
 async def get_me(request: Request) -> Answer:
-    """Say who asks, and what they may do."""
+    """Get your own key and its scopes."""
     read_query(request.scope["query_string"], {})
-    who = caller(request)
-    if who.key_id is None and "authorization" in request.headers:
+    asker = caller(request)
+    if asker.key_id is None and "authorization" in request.headers:
         raise unavailable("The key could not be looked up.")
     shown = None
-    if who.key_id is not None:
-        shown = await keyring.get(context(request).database, who.key_id)
+    if asker.key_id is not None:
+        shown = await keyring.get(context(request).database, asker.key_id)
     me = {
-        "key_id": who.key_id,
+        "key_id": asker.key_id,
         "name": shown["name"] if shown else None,
-        "scopes": _in_order(who.scopes),
+        "scopes": _in_order(asker.scopes),
         "expires_at": shown["expires_at"] if shown else None,
     }
     return Answer(encoded(me))

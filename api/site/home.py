@@ -51,7 +51,7 @@ _EMPTY: Final = """\
 <p>The first start of the service printed a key; \
 <code>claim-records serve --demo</code> loads a short report coded in full.</p>"""
 _CLOSED: Final = """\
-<p>Reading takes a key here. Whoever runs this service makes one with \
+<p>Reading requires a key here. The operator of this service makes one with \
 <code>claim-records keys create NAME --scope read</code>.</p>
 <p>Then enter it under <b>Authorize</b> in the <a href="/docs">documentation</a>, or send it with \
 each request:</p>
@@ -107,21 +107,21 @@ async def _parts(request: Request, origin: str) -> Parts:
 
 async def _shown(request: Request) -> Parts | None:
     """Make the parts from the newest claims; None if there are no claims."""
-    found = page_of(await _newest(request))
-    if not found:
+    claims = page_of(await _newest(request))
+    if not claims:
         return None
-    sources = await _answering(request, found)
-    found = [replace(each, sources={**each.sources, **sources}) for each in found]
-    first = max(found, key=lambda each: each.richness)
+    sources = await _answering(request, claims)
+    claims = [replace(each, sources={**each.sources, **sources}) for each in claims]
+    first = max(claims, key=lambda each: each.richness)
     example = in_full(first, await _printed(request, first))
-    return Parts("One claim kept here", example, in_short(found[:_LATEST]))
+    return Parts("One claim kept here", example, in_short(claims[:_LATEST]))
 
 
-async def _answering(request: Request, found: list[Shown]) -> dict[str, Any]:
+async def _answering(request: Request, claims: list[Shown]) -> dict[str, Any]:
     """Read the sources of the responses, which a page of claims does not include."""
     ids = {
         each[part]
-        for shown in found
+        for shown in claims
         for denial in shown.denials
         for each in denial["attributions"]
         for part in ("source_id", "via_id")

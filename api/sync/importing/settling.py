@@ -1,4 +1,4 @@
-"""Settling: each line of a batch is compared with the database before anything is written."""
+"""Settle the lines of a batch: compare each with the database before anything is written."""
 
 from __future__ import annotations
 
