@@ -82,7 +82,7 @@ _CREATE: Final = compose(
     RETURNING {columns}, audited(:actor::text[], 'key', id, 'created')""",
     columns=PUBLISHED,
 )
-# A revoked key counts: whoever revokes the last key does not get another one by a restart.
+# A revoked key counts: a restart gives no new key to an operator who has revoked the last one.
 _CREATE_FIRST: Final = """
     INSERT INTO keys (id, name, scopes, hash)
     SELECT :id, 'first', :scopes, :hash

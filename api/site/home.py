@@ -107,18 +107,18 @@ async def _parts(request: Request, origin: str) -> Parts:
 
 async def _shown(request: Request) -> Parts | None:
     """Make the parts from the newest claims; None if there are no claims."""
-    claims = page_of(await _newest(request))
+    claims = page_of(await _read_newest(request))
     if not claims:
         return None
-    sources = await _answering(request, claims)
+    sources = await _read_responders(request, claims)
     claims = [replace(each, sources={**each.sources, **sources}) for each in claims]
     first = max(claims, key=lambda each: each.richness)
-    example = in_full(first, await _printed(request, first))
+    example = in_full(first, await _read_article(request, first))
     return Parts("One claim kept here", example, in_short(claims[:_LATEST]))
 
 
-async def _answering(request: Request, claims: list[Shown]) -> dict[str, Any]:
-    """Read the sources of the responses, which a page of claims does not include."""
+async def _read_responders(request: Request, claims: list[Shown]) -> dict[str, Any]:
+    """Read the sources of the denials, which a page of claims does not include."""
     ids = {
         each[part]
         for shown in claims
@@ -131,7 +131,7 @@ async def _answering(request: Request, claims: list[Shown]) -> dict[str, Any]:
     return {row["id"]: dict(row) for row in rows}
 
 
-async def _newest(request: Request) -> dict[str, Any]:
+async def _read_newest(request: Request) -> dict[str, Any]:
     """Read the newest claims, with their sources and denials, as a caller without a key."""
     query = f"limit={_LOOKED_AT}&expand=sources,denials".encode()
     answer = await read_page(CLAIMS, context(request).database, READER, query)
@@ -139,7 +139,7 @@ async def _newest(request: Request) -> dict[str, Any]:
     return page
 
 
-async def _printed(request: Request, shown: Shown) -> Printed | None:
+async def _read_article(request: Request, shown: Shown) -> Printed | None:
     """Read the first article that a claim is printed in."""
     appearances = shown.claim["appearances"]
     if not appearances:

@@ -1,8 +1,8 @@
 """Following: how a process keeps up with the change feed.
 
 Changes are numbered in the background, forty times a second while there is work, and before each
-reading. Whoever waits for a change is woken when the feed has moved on. Readings that several
-readers ask for at the same time are made once.
+reading. Requests that wait for a change are woken when the feed has moved on. If several readers
+ask for the same reading at the same time, it is made once.
 """
 
 from __future__ import annotations
