@@ -23,6 +23,7 @@ from api.core.sql import Query, render
 from schemas.base import Instant
 from schemas.examples import CLAIM_ID, HEADERS, KEY_ID
 from schemas.keys import AuditEvent, AuditPage, KeyId
+from schemas.pages import only_page
 from schemas.vocabularies import Audited, AuditOp, Scope
 
 PAUSE_SECONDS: Final = 1.0
@@ -136,9 +137,7 @@ LIST_AUDIT = Operation(
     success="A page of the audit log.",
     answer=(AuditPage,),
     headers=("Link",),
-    example=AuditPage(
-        items=[_EXAMPLE], next_cursor=None, total=None, total_is_lower_bound=False, included={}
-    ),
+    example=only_page(AuditPage, _EXAMPLE),
 )
 
 

@@ -32,6 +32,7 @@ from api.core.sql import compose, render
 from schemas.base import UUID_PATTERN, Fault, Id, Instant
 from schemas.examples import KEY_ID, OFFICIAL_ID, PENTAGON_ID
 from schemas.keys import SourceIdentity, SourceIdentityCreate, SourceIdentityPage
+from schemas.pages import only_page
 from schemas.vocabularies import Scope
 
 _READ: Final = (Scope.CONFIDENTIAL_READ,)
@@ -101,9 +102,7 @@ LIST_IDENTITIES = Operation(
     success="A page of the source's identities.",
     answer=(SourceIdentityPage,),
     headers=("Link",),
-    example=SourceIdentityPage(
-        items=[_EXAMPLE], next_cursor=None, total=None, total_is_lower_bound=False, included={}
-    ),
+    example=only_page(SourceIdentityPage, _EXAMPLE),
 )
 CREATE_IDENTITY = Operation(
     tag="identities",

@@ -33,6 +33,7 @@ from api.core.sql import compose
 from schemas.base import Instant
 from schemas.examples import KEY_ID
 from schemas.keys import IssuedKey, Key, KeyCreate, KeyId, KeyPage, KeyRotate, Me
+from schemas.pages import only_page
 from schemas.vocabularies import Scope
 
 _ID: Final = Parameter("id", KeyId, "The key's id.", example=KEY_ID)
@@ -62,9 +63,7 @@ LIST_KEYS = Operation(
     success="A page of keys.",
     answer=(KeyPage,),
     headers=("Link",),
-    example=KeyPage(
-        items=[_EXAMPLE], next_cursor=None, total=None, total_is_lower_bound=False, included={}
-    ),
+    example=only_page(KeyPage, _EXAMPLE),
 )
 CREATE_KEY = Operation(
     tag="keys",

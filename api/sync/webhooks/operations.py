@@ -14,6 +14,7 @@ from api.core.request import MERGE_PATCH
 from api.core.resource import CURSOR, LIMIT
 from schemas.base import Id
 from schemas.examples import CLAIM_ID, KEY_ID, MESSAGE_ID, WEBHOOK_ID
+from schemas.pages import only_page
 from schemas.vocabularies import RecordType, WebhookStatus
 from schemas.webhooks import (
     MAX_WEBHOOKS,
@@ -75,9 +76,7 @@ LIST_WEBHOOKS = Operation(
     success="A page of webhooks.",
     answer=(WebhookPage,),
     headers=("Link",),
-    example=WebhookPage(
-        items=[_EXAMPLE], next_cursor=None, total=None, total_is_lower_bound=False, included={}
-    ),
+    example=only_page(WebhookPage, _EXAMPLE),
 )
 CREATE_WEBHOOK = Operation(
     tag="webhooks",
@@ -180,7 +179,5 @@ LIST_DELIVERIES = Operation(
     success="A page of delivery attempts.",
     answer=(WebhookDeliveryPage,),
     headers=("Link",),
-    example=WebhookDeliveryPage(
-        items=[_DELIVERY], next_cursor=None, total=None, total_is_lower_bound=False, included={}
-    ),
+    example=only_page(WebhookDeliveryPage, _DELIVERY),
 )
