@@ -35,7 +35,7 @@ async def read_keyed_part(
 
     Gives its bytes too, by which :func:`api.core.idempotency.once` tells one request from another.
     """
-    idempotency_key(request)  # refuse a bad one unread
+    idempotency_key(request)  # refuse a bad key before the body is read
     read_query(request.scope["query_string"], {})
     require_media_type(request, [media_type])
     body = await read_body(request, context(request).settings.body_bytes)
