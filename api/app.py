@@ -53,7 +53,7 @@ class Application(Edge):
     """The service as a server runs it: an ASGI application that can be told to stop."""
 
     def __init__(self, settings: Settings, router: Litestar, routes: Routes) -> None:
-        """Put what holds for every request in front of its routes."""
+        """Put the rules for every request in front of a router."""
         services = services_of(router)
         super().__init__(
             router, routes, Guards(settings), services.get(Limits), services.get(Metrics)
@@ -76,7 +76,7 @@ def create_app(settings: Settings, database: Database, share: Share | None = Non
 
 
 def at_edge(settings: Settings, router: Litestar, routes: Routes) -> Application:
-    """Put what holds for every request in front of a router."""
+    """Put the rules for every request (:class:`Edge`) in front of a router."""
     return Application(settings, router, routes)
 
 
@@ -87,8 +87,8 @@ def create_router(
     refusals, verifier, limits = Refusals(database), Verifier(database), Limits(settings)
     gate = Gate(settings, verifier, refusals, limits)
     feed = Feed(database)
-    numbering = StallWatch(database, feed)
-    metrics = Metrics(database, feed, numbering, share)
+    stalls = StallWatch(database, feed)
+    metrics = Metrics(database, feed, stalls, share)
 
     services = Services()
     services.put(Context, Context(database, settings, JoinedReads(database)))
@@ -96,7 +96,7 @@ def create_router(
     services.put(Verifier, verifier)
     services.put(Limits, limits)
     services.put(Feed, feed)
-    services.put(StallWatch, numbering)
+    services.put(StallWatch, stalls)
     services.put(Metrics, metrics)
     services.put(Deliverer, Deliverer(database, feed))
 
@@ -106,7 +106,7 @@ def create_router(
         try:
             async with (
                 feed.following(),
-                numbering.watching(),
+                stalls.watching(),
                 metrics.sampling(),
                 lifting(database, RESOURCES.values()),
                 sweeping(database),

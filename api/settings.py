@@ -225,7 +225,7 @@ def reads_are_open(settings: Settings) -> bool:
 
 
 def comma_separated(text: str | None) -> list[str]:
-    """Read the items of a list with commas, without the spaces around them."""
+    """Read a list whose items are separated by commas, without the spaces around them."""
     return [item.strip() for item in (text or "").split(",") if item.strip()]
 
 

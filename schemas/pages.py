@@ -29,3 +29,11 @@ class Page(Struct, Generic[Listed], kw_only=True):
         dict[str, Any],
         Meta(max_length=0, description="Always empty: these lists include no related records."),
     ]
+
+
+ListPage = TypeVar("ListPage", bound=Page[Any])
+
+
+def only_page(kind: type[ListPage], item: object) -> ListPage:
+    """Make the page of a list that has one item, as an example."""
+    return kind(items=[item], next_cursor=None, total=None, total_is_lower_bound=False, included={})

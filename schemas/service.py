@@ -1,4 +1,4 @@
-"""What the service says of itself: its health, its vocabularies, its problems, its document."""
+"""The Structs in which the service describes itself: health, vocabularies, problems, document."""
 
 from __future__ import annotations
 

@@ -659,7 +659,7 @@ class AuditOp(Vocabulary):
     DELETED = "deleted", "Removed from use."
     RESTORED = "restored", "Brought back after deletion."
     ROTATED = "rotated", "Given a new secret."
-    REVOKED = "revoked", "Withdrawn for good."
+    REVOKED = "revoked", "Revoked for ever."
     REPLAYED = "replayed", "Moved to another position in the feed."
     PAUSED = "paused", "Stopped by the service; `paused_reason` says why."
     REFUSED = "refused", "Not done: the key was not valid, or did not have the scope."

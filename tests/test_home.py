@@ -112,7 +112,7 @@ async def test_without_open_reads_the_page_says_how_to_get_in(empty_url: str) ->
     async with serving(empty_url, settings) as client:
         await coded(client)
         page = await home(client)
-    assert "Reading takes a key here" in page
+    assert "Reading requires a key here" in page
     assert "containers were lost</a>" not in page
     assert 'href="/v1/claims' not in page
     assert 'href="/v1/vocabularies"' in page

@@ -186,6 +186,18 @@ async def test_one_record_twice_in_a_file_is_written_twice(client: httpx.AsyncCl
     assert totals["totals"]["unchanged"] == 1
 
 
+async def test_one_record_by_two_names_in_a_file_is_written_twice(
+    client: httpx.AsyncClient,
+) -> None:
+    """No two names are the same, so both lines are in one batch, which has one row for both."""
+    one, name = new(), {"namespace": "wire", "value": new()}
+    await send(client, [source(one, name="A", external_ids=[name])])
+    by_name = line("source", {"kind": "person", "name": "C"}, external_id=name)
+    results, _ = await send(client, [source(one, name="B", external_ids=[name]), by_name])
+    assert [(r["status"], r["id"], r["version"]) for r in results] == [(200, one, 2), (200, one, 3)]
+    assert (await client.get(f"/v1/sources/{one}")).json()["name"] == "C"
+
+
 async def test_what_only_the_database_can_refuse_refuses_one_line(
     client: httpx.AsyncClient,
 ) -> None:

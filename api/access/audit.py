@@ -23,6 +23,7 @@ from api.core.sql import Query, render
 from schemas.base import Instant
 from schemas.examples import CLAIM_ID, HEADERS, KEY_ID
 from schemas.keys import AuditEvent, AuditPage, KeyId
+from schemas.pages import only_page
 from schemas.vocabularies import Audited, AuditOp, Scope
 
 PAUSE_SECONDS: Final = 1.0
@@ -40,7 +41,7 @@ _REFUSED: Final = """
 
 
 class Refusals:
-    """Logs refusals in the background, so that the answers do not wait for the database."""
+    """Logs refusals in the background, so that answers do not wait for the database."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin without any refusal."""
@@ -94,7 +95,7 @@ class Refusals:
         await asyncio.gather(*self._waiting)
 
 
-# --- reading the log ------------------------------------------------------------------------
+# --- reading the log ---------------------------------------------------------------------------
 
 _LIST: Final = """
     SELECT id, at, key_id, scope, route, record_type, record_id, version, op, request_id, status
@@ -136,9 +137,7 @@ LIST_AUDIT = Operation(
     success="A page of the audit log.",
     answer=(AuditPage,),
     headers=("Link",),
-    example=AuditPage(
-        items=[_EXAMPLE], next_cursor=None, total=None, total_is_lower_bound=False, included={}
-    ),
+    example=only_page(AuditPage, _EXAMPLE),
 )
 
 
@@ -148,5 +147,5 @@ LIST_AUDIT = Operation(
     opt={"operation": LIST_AUDIT, "scopes": (Scope.AUDIT_READ,)},
 )
 async def list_audit(request: Request) -> Answer:
-    """List what was done."""
+    """List the audit log."""
     return await list_rows(request, "audit", _LIST, (("id", int),), _FILTERS)

@@ -45,9 +45,8 @@ _USED = """
 
 
 class Entry(NamedTuple):
-    """The row of a key, and when it was read."""
+    """The row of a key that is not revoked."""
 
-    at: float  # when it was read, by the monotonic clock
     caller: Caller
     hash: bytes
     previous_hash: bytes | None
@@ -73,6 +72,7 @@ class Verifier:
         """Begin without any key."""
         self._database = database
         self._clock = clock
+        # Each with the time at which its row was read, by the clock; null if there is no such key.
         self._entries: OrderedDict[str, tuple[float, Entry | None]] = OrderedDict()
         self._reading: dict[str, asyncio.Task[Entry | None]] = {}
         self._used: OrderedDict[str, dt.datetime] = OrderedDict()
@@ -115,7 +115,6 @@ class Verifier:
             known = {scope.value: scope for scope in Scope}
             scopes = frozenset(known[name] for name in row["scopes"] if name in known)
             entry = Entry(
-                at,
                 Caller(identity, scopes),
                 row["hash"],
                 row["previous_hash"],
@@ -144,7 +143,7 @@ def _keep(entries: OrderedDict[str, Any], identity: str, entry: Any) -> None:  #
 
 
 class Gate(Admission):
-    """The check before every handler: the caller must be known and have the needed scopes."""
+    """The check before every handler: the caller is found, and must have the needed scopes."""
 
     def __init__(
         self, settings: Settings, verifier: Verifier, refusals: Refusals, limits: Limits

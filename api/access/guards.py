@@ -67,10 +67,10 @@ class Guards:
 
     def _judge(self, host: bytes) -> bool | None:
         """Tell whether a `Host` names this service; None if it is not valid."""
-        found = _HOST.match(host.decode("latin-1"))
-        if found is None:
+        match = _HOST.match(host.decode("latin-1"))
+        if match is None:
             return None
-        name, port = found["name"].lower(), found["port"]
+        name, port = match["name"].lower(), match["port"]
         if name in self._names or (self._any_address and _ADDRESS.match(name)):
             return True
         return port is not None and f"{name}:{port}" in self._names

@@ -8,7 +8,7 @@ from typing import Final
 import asyncpg
 from litestar import delete, get, post
 
-from api.access.keys import read_keyed_part
+from api.core.bodies import read_keyed_part
 from api.core.db import Connection
 from api.core.errors import NOT_FOUND, NOT_UNIQUE, UNKNOWN_REFERENCE, Problem, invalid_record
 from api.core.filters import Parameter, read_query
@@ -32,6 +32,7 @@ from api.core.sql import compose, render
 from schemas.base import UUID_PATTERN, Fault, Id, Instant
 from schemas.examples import KEY_ID, OFFICIAL_ID, PENTAGON_ID
 from schemas.keys import SourceIdentity, SourceIdentityCreate, SourceIdentityPage
+from schemas.pages import only_page
 from schemas.vocabularies import Scope
 
 _READ: Final = (Scope.CONFIDENTIAL_READ,)
@@ -60,9 +61,9 @@ _GET: Final = compose(
 _SOURCE: Final = """
     SELECT t.id FROM sources AS t
     WHERE t.id = :id::uuid AND t.deleted_at IS NULL AND :sees(source, t)"""
-# The audit log names the identity by an id of its own, which tells nothing about the source.
+# The audit log names the identity by its own id, which tells nothing about the source.
 _CREATE: Final = compose(
-    r"""
+    """
     INSERT INTO source_identities (
         id, source_id, identity_id, basis, disclosed_at, note, created_by
     )
@@ -94,15 +95,14 @@ _EXAMPLE: Final = SourceIdentity(
 
 LIST_IDENTITIES = Operation(
     tag="identities",
-    description="Gives who a source turned out to be, newest first. No other operation says so.",
+    description="Lists the identities of an anonymous source: the sources that it turned out to "
+    "be, newest first. No other operation tells them.",
     path_parameters=(_ID,),
     parameters=(LIMIT, CURSOR),
     success="A page of the source's identities.",
     answer=(SourceIdentityPage,),
     headers=("Link",),
-    example=SourceIdentityPage(
-        items=[_EXAMPLE], next_cursor=None, total=None, total_is_lower_bound=False, included={}
-    ),
+    example=only_page(SourceIdentityPage, _EXAMPLE),
 )
 CREATE_IDENTITY = Operation(
     tag="identities",
@@ -150,7 +150,7 @@ DELETE_IDENTITY = Operation(
     opt={"operation": LIST_IDENTITIES, "scopes": _READ},
 )
 async def list_source_identities(request: Request) -> Answer:
-    """List who a source turned out to be."""
+    """List the identities of a source."""
     source = record_id(request)
     async with context(request).database.connection() as connection:
         await _require_source(connection, request, source)
@@ -164,13 +164,13 @@ async def list_source_identities(request: Request) -> Answer:
     opt={"operation": CREATE_IDENTITY, "scopes": _WRITE},
 )
 async def create_source_identity(request: Request) -> Answer:
-    """Write down who a source turned out to be."""
+    """Store an identity of a source."""
     source = record_id(request)
     sent, body = await read_keyed_part(request, SourceIdentityCreate)
 
     async def work(connection: Connection) -> Answer:
         await _require_source(connection, request, source)
-        row = await _write_down(connection, request, source, sent)
+        row = await _insert(connection, request, source, sent)
         identity = {name: row[name] for name in SourceIdentity.__struct_fields__}
         path = f"/v1/sources/{source}/identities/{sent.identity_id}"
         return Answer(encoded(identity), 201, headers={"location": path})
@@ -178,7 +178,7 @@ async def create_source_identity(request: Request) -> Answer:
     return await once(request, body, work)
 
 
-async def _write_down(
+async def _insert(
     connection: Connection, request: Request, source: str, sent: SourceIdentityCreate
 ) -> asyncpg.Record:
     if sent.identity_id == source:
@@ -216,7 +216,7 @@ async def _write_down(
     opt={"operation": GET_IDENTITY, "scopes": _READ},
 )
 async def get_source_identity(request: Request) -> Answer:
-    """Get who a source turned out to be."""
+    """Get an identity of a source."""
     source = record_id(request)
     read_query(request.scope["query_string"], {})
     async with context(request).database.connection() as connection:
@@ -231,7 +231,7 @@ async def get_source_identity(request: Request) -> Answer:
     opt={"operation": DELETE_IDENTITY, "scopes": _WRITE},
 )
 async def delete_source_identity(request: Request) -> NoContent:
-    """Take back who a source turned out to be."""
+    """Delete an identity of a source."""
     source = record_id(request)
     read_query(request.scope["query_string"], {})
     refuse_idempotency_key(request)

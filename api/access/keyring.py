@@ -24,7 +24,8 @@ _BASE62: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _IDS: Final = string.ascii_lowercase + string.digits
 _ID_LENGTH, _SECRET_LENGTH, _CHECK_LENGTH = 12, 30, 6
 _KEY: Final = re.compile(r"clk_([a-z0-9]{12})_[0-9A-Za-z]{36}\Z", re.ASCII)
-_FIRST: Final = 0x6669727374  # “first”, the number of a lock: only one process makes the first key
+_FIRST: Final = 0x6669727374
+"""The number of an advisory lock (“first” in ASCII): only one process makes the first key."""
 
 
 # --- the text --------------------------------------------------------------------------------
@@ -53,10 +54,10 @@ def written(identity: str, secret: str) -> str:
 
 def identity_of(key: str) -> str | None:
     """Give the public id of a key; null for a text that can't be a key."""
-    found = _KEY.match(key)
-    if found is None:
+    match = _KEY.match(key)
+    if match is None:
         return None
-    identity = found[1]
+    identity = match[1]
     secret = key[len("clk__") + _ID_LENGTH : -_CHECK_LENGTH]
     return identity if secrets.compare_digest(written(identity, secret), key) else None
 
@@ -70,19 +71,18 @@ def hashed(key: str) -> bytes:
 
 
 PUBLISHED: Final = ", ".join(Key.__struct_fields__)
-"""The columns of a key that may be shown, which its hash is not among."""
+"""The columns of a key that may be shown: all except its hashes."""
 
 _CREATE: Final = compose(
-    r"""
+    """
     INSERT INTO keys (id, name, scopes, hash, expires_at, created_by)
     VALUES (
-        :id, :name, :scopes, :hash, :expires_at::text::timestamptz,
-        (:actor::text[])[1]
+        :id, :name, :scopes, :hash, :expires_at::text::timestamptz, (:actor::text[])[1]
     )
     RETURNING {columns}, audited(:actor::text[], 'key', id, 'created')""",
     columns=PUBLISHED,
 )
-# A revoked key counts: whoever revokes the last key does not get another one by a restart.
+# A revoked key counts: a restart gives no new key to an operator who has revoked the last one.
 _CREATE_FIRST: Final = """
     INSERT INTO keys (id, name, scopes, hash)
     SELECT :id, 'first', :scopes, :hash
@@ -181,6 +181,6 @@ async def get(database: Database, identity: str) -> dict[str, Any] | None:
     return shown(row) if row is not None else None
 
 
-async def every(database: Database) -> list[dict[str, Any]]:
+async def list_all(database: Database) -> list[dict[str, Any]]:
     """List the shown columns of each key, oldest first."""
     return [shown(row) for row in await database.fetch(*render(_LIST))]

@@ -1,22 +1,23 @@
-"""The operations on keys, and the one that tells a caller about its own key."""
+"""The operations on keys, and the operation that tells a caller about its own key."""
 
 from __future__ import annotations
 
 import re
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 from litestar import delete, get, post
 
 from api.access import keyring
 from api.access.authentication import Verifier, forbidden
+from api.core.bodies import read_part
 from api.core.caller import PUBLIC
-from api.core.errors import NOT_FOUND, UNAVAILABLE, Problem, invalid_record, unavailable
+from api.core.errors import NOT_FOUND, UNAVAILABLE, Problem, unavailable
 from api.core.filters import Parameter, read_query
 from api.core.listing import list_rows
 from api.core.operation import Link, Operation
 from api.core.request import (
-    JSON,
+    NO_STORE,
     Answer,
     NoContent,
     Request,
@@ -24,25 +25,19 @@ from api.core.request import (
     caller,
     context,
     encoded,
-    idempotency_key,
-    read_body,
     refuse_idempotency_key,
-    require_media_type,
 )
 from api.core.resource import CURSOR, LIMIT
 from api.core.services import service
 from api.core.sql import compose
-from api.core.validation import check, read_object
-from schemas.base import Instant, Part
+from schemas.base import Instant
 from schemas.examples import KEY_ID
 from schemas.keys import IssuedKey, Key, KeyCreate, KeyId, KeyPage, KeyRotate, Me
+from schemas.pages import only_page
 from schemas.vocabularies import Scope
-
-Sent = TypeVar("Sent", bound=Part)
 
 _ID: Final = Parameter("id", KeyId, "The key's id.", example=KEY_ID)
 _KEYS: Final = (Scope.KEYS,)
-_NO_STORE: Final = {"cache-control": "no-store"}
 NO_IDEMPOTENCY_KEY: Final = (
     "An `Idempotency-Key` is refused (400): the answer contains a secret, which is not stored and "
     "so can't be given again."
@@ -68,9 +63,7 @@ LIST_KEYS = Operation(
     success="A page of keys.",
     answer=(KeyPage,),
     headers=("Link",),
-    example=KeyPage(
-        items=[_EXAMPLE], next_cursor=None, total=None, total_is_lower_bound=False, included={}
-    ),
+    example=only_page(KeyPage, _EXAMPLE),
 )
 CREATE_KEY = Operation(
     tag="keys",
@@ -121,27 +114,6 @@ GET_ME = Operation(
 )
 
 
-async def read_part(request: Request, kind: type[Sent], media_type: str = JSON) -> Sent:
-    """Read a body that is not a record, for an operation without Idempotency-Key."""
-    refuse_idempotency_key(request)
-    sent, _ = await read_keyed_part(request, kind, media_type)
-    return sent
-
-
-async def read_keyed_part(
-    request: Request, kind: type[Sent], media_type: str = JSON
-) -> tuple[Sent, bytes]:
-    """Read a body that is not a record; give its bytes too, which tell requests apart."""
-    idempotency_key(request)  # refuse a bad one unread
-    read_query(request.scope["query_string"], {})
-    require_media_type(request, [media_type])
-    body = await read_body(request, context(request).settings.body_bytes)
-    sent, broken = check(read_object(body), kind)
-    if sent is None or broken:
-        raise invalid_record(broken)
-    return sent, body
-
-
 def _key_id(request: Request) -> str:
     identity: str = request.path_params["id"]
     if not re.match(r"[a-z0-9]{12}\Z", identity):
@@ -180,7 +152,7 @@ async def list_keys(request: Request) -> Answer:
 
 @post("/v1/keys", operation_id="createKey", opt={"operation": CREATE_KEY, "scopes": _KEYS})
 async def create_key(request: Request) -> Answer:
-    """Make a key."""
+    """Create a key."""
     sent = await read_part(request, KeyCreate)
     for scope in sent.scopes:
         if not caller(request).may(scope):
@@ -192,7 +164,7 @@ async def create_key(request: Request) -> Answer:
         sent.expires_at,
         author(request).actor,
     )
-    headers = {"location": f"/v1/keys/{shown['id']}", **_NO_STORE}
+    headers = {"location": f"/v1/keys/{shown['id']}", **NO_STORE}
     return Answer(encoded({**shown, "key": key}), 201, headers=headers)
 
 
@@ -217,19 +189,19 @@ async def rotate_key(request: Request) -> Answer:
     """Give a key a new secret."""
     identity = _key_id(request)
     sent = await read_part(request, KeyRotate)
-    database, who = context(request).database, caller(request)
-    done = await keyring.rotate(
-        database, identity, sent.overlap_seconds, who.scopes, author(request).actor
+    database, asker = context(request).database, caller(request)
+    rotated = await keyring.rotate(
+        database, identity, sent.overlap_seconds, asker.scopes, author(request).actor
     )
-    if done is None:
+    if rotated is None:
         shown = await keyring.get(database, identity)
         for scope in Scope:
-            if shown and scope in shown["scopes"] and not who.may(scope):
+            if shown and scope in shown["scopes"] and not asker.may(scope):
                 raise forbidden(scope)
         raise Problem(NOT_FOUND, "No key has this id, or it was revoked or has expired.")
     _verifier(request).forget(identity)
-    key, shown = done
-    return Answer(encoded({**shown, "key": key}), headers=_NO_STORE)
+    key, shown = rotated
+    return Answer(encoded({**shown, "key": key}), headers=NO_STORE)
 
 
 @delete(
@@ -238,7 +210,7 @@ async def rotate_key(request: Request) -> Answer:
     opt={"operation": REVOKE_KEY, "scopes": _KEYS},
 )
 async def revoke_key(request: Request) -> NoContent:
-    """Withdraw a key."""
+    """Revoke a key."""
     identity = _key_id(request)
     read_query(request.scope["query_string"], {})
     refuse_idempotency_key(request)
@@ -250,18 +222,18 @@ async def revoke_key(request: Request) -> NoContent:
 
 @get("/v1/me", operation_id="getMe", opt={"operation": GET_ME, "scopes": PUBLIC})
 async def get_me(request: Request) -> Answer:
-    """Say who asks, and what they may do."""
+    """Get your own key and its scopes."""
     read_query(request.scope["query_string"], {})
-    who = caller(request)
-    if who.key_id is None and "authorization" in request.headers:
+    asker = caller(request)
+    if asker.key_id is None and "authorization" in request.headers:
         raise unavailable("The key could not be looked up.")
     shown = None
-    if who.key_id is not None:
-        shown = await keyring.get(context(request).database, who.key_id)
+    if asker.key_id is not None:
+        shown = await keyring.get(context(request).database, asker.key_id)
     me = {
-        "key_id": who.key_id,
+        "key_id": asker.key_id,
         "name": shown["name"] if shown else None,
-        "scopes": _in_order(who.scopes),
+        "scopes": _in_order(asker.scopes),
         "expires_at": shown["expires_at"] if shown else None,
     }
     return Answer(encoded(me))

@@ -14,6 +14,7 @@ from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Any, Final, NamedTuple
 
+from api.core.caller import KEYLESS
 from api.core.errors import RATE_LIMITED, Problem, retry_after
 from api.settings import Settings
 
@@ -23,7 +24,7 @@ MAX_BUCKETS: Final = 50_000
 
 
 class Standing(NamedTuple):
-    """What a caller has left."""
+    """How many requests a caller has left."""
 
     allowed: bool
     left: int
@@ -31,7 +32,7 @@ class Standing(NamedTuple):
 
 
 class Limits:
-    """The buckets of one process."""
+    """The buckets of one process, and the limit that they keep."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         """Compute this process' share of the limit."""
@@ -73,7 +74,7 @@ class Limits:
 
     def _standing(self, scope: Any) -> Standing | None:  # noqa: ANN401 - as above
         """Count a request if it is not counted yet; None if requests like it are not counted."""
-        if not self.on or scope["path"].startswith(_EXEMPT):
+        if not self.on or scope["path"].startswith(KEYLESS):
             return None
         state = scope["state"]
         if _STATE not in state:
@@ -91,7 +92,6 @@ class Limits:
 
 
 _STATE: Final = "rate"
-_EXEMPT: Final = "/health/"
 
 
 def _bucket(scope: Any) -> str:  # noqa: ANN401 - one of Litestar's unions

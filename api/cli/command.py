@@ -27,7 +27,7 @@ log = logging.getLogger("claim_records")
 
 
 def main() -> NoReturn:
-    """Run the command line and exit; whatever goes wrong is one line on stderr."""
+    """Run the command line and exit; an error becomes one line on stderr."""
     for number in STOPPING:
         signal.signal(number, _end_at_signal)
     try:

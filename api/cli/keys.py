@@ -1,4 +1,4 @@
-"""The commands that make, list and withdraw keys: `keys create`, `list`, `rotate`, `revoke`."""
+"""The commands for keys: `keys create`, `list`, `rotate` and `revoke`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def create_key(
     expires_at: str | None,
     **options: Any,  # noqa: ANN401
 ) -> None:
-    """Make a key and print it, and nothing else. The key is shown only once."""
+    """Create a key and print it, and nothing else. The key is shown only once."""
     given = {"name": name, "scopes": list(dict.fromkeys(scopes)), "expires_at": expires_at}
     try:
         key = msgspec.convert(given, KeyCreate)
@@ -65,7 +65,7 @@ def create_key(
 @keys.command(name="list")
 @setting("data_dir")
 def list_keys(**options: Any) -> None:  # noqa: ANN401
-    """List all keys, also those that were revoked: one a line, with tabs between the columns."""
+    """List all keys, also revoked ones: one on each line, with tabs between the columns."""
     with _database(**options) as (settings, url, server_keys):
         click.echo("\t".join(_COLUMNS))
         for key in server_keys.list_keys(settings, url):
@@ -100,7 +100,7 @@ def rotate_key(*, identity: str, overlap_seconds: int, **options: Any) -> None: 
 @setting("data_dir")
 @click.argument("identity", metavar="ID")
 def revoke_key(*, identity: str, **options: Any) -> None:  # noqa: ANN401
-    """Withdraw a key for good. A running service refuses it within a second."""
+    """Revoke a key for ever. A running service refuses it within a second."""
     with _database(**options) as (settings, url, server_keys):
         server_keys.revoke_key(settings, url, identity)
 

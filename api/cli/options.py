@@ -1,4 +1,4 @@
-"""The options that stand for settings, and the first step of each command: reading the settings."""
+"""The options that override settings, and the first step of each command: reading the settings."""
 
 from __future__ import annotations
 

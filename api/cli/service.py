@@ -40,8 +40,8 @@ def serve(*, with_demo: bool, may_migrate: bool, **options: Any) -> None:  # noq
     `claim-records keys` makes other keys.
 
     When the service is stopped, running requests may take `CLAIM_RECORDS_STOP_SECONDS` to finish.
-    A second signal stops it at once. If you load the sample records again, the samples that you
-    have edited are put back as they were; nothing else changes.
+    A second signal stops it at once. If you load the sample records again, samples that you have
+    edited are put back as they were; nothing else changes.
     """
     settings = begin(**options)
     from api.app import create_app_on_url  # noqa: PLC0415 - other commands do without the service

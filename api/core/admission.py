@@ -15,5 +15,5 @@ class Admission:
     async def admit_again(
         self, connection: ASGIConnection[Any, Any, Any, Any], over: Connection | None = None
     ) -> None:
-        """Refuse a caller whose key was withdrawn after the request had begun."""
+        """Refuse a caller whose key was revoked after the request had begun."""
         raise NotImplementedError

@@ -12,9 +12,9 @@ from schemas.parts import Appearance, Span
 from schemas.vocabularies import Anchor
 
 MAX_PLACES: Final = 5
-"""How many places are named at which the words of a span are."""
+"""A fault names at most this many places where the words of a span really are."""
 MAX_SEARCHES: Final = 20
-"""For how many spans of a record the words are searched, in case of many and long texts."""
+"""For at most this many spans of a record the words are searched, because texts may be long."""
 
 Texts = Mapping[tuple[str, int], str | None]
 """The stored text of each version of an article; null if none is stored."""
@@ -32,8 +32,8 @@ def settle(
 
     An appearance that is the same as one `before` keeps what the server filled in then. `versions`
     has the current version of each article, and `texts` the texts that :func:`texts_needed` names.
-    An appearance `from_elsewhere` may be of an earlier text that is not stored here: then it is no
-    fault, and the anchor says so.
+    An appearance `from_elsewhere` may belong to an earlier text that is not stored here. A span
+    that does not fit is then no fault, and the anchor says that it was not verified.
     """
     searches = iter(range(MAX_SEARCHES))
     for index, appearance in enumerate(appearances):
@@ -43,12 +43,12 @@ def settle(
             appearance.article_version, appearance.anchor = kept.article_version, kept.anchor
         elif appearance.article_id in versions:
             current = versions[appearance.article_id]
-            found = list(_anchor(appearance, current, texts, searches))
-            if from_elsewhere and found:
+            faults = list(_anchor(appearance, current, texts, searches))
+            if from_elsewhere and faults:
                 stands_there = sent in (None, Anchor.EXACT, Anchor.RELOCATED)
                 appearance.anchor = Anchor.UNVERIFIED if stands_there else sent
                 continue
-            for fault in found:
+            for fault in faults:
                 yield fault.under("appearances", index)
         elif (known := _printed(appearance, before)) is not None:
             # The caller may not see the article, so nothing is said about its text.

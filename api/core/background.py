@@ -33,14 +33,14 @@ def _log_end(task: asyncio.Task[None]) -> None:
 
 
 async def again_and_again(
-    every_seconds: float, work: Callable[[], Awaitable[object]], what_waits: str
+    every_seconds: float, work: Callable[[], Awaitable[object]], message: str
 ) -> None:
     """Do some work every so many seconds, until cancelled.
 
-    The database may be away, busy or not migrated yet. Such a failure is logged, with the message
-    `what_waits`, and the work is tried again.
+    The database may be away, busy or not migrated yet. Such a failure is logged with the message,
+    which says what waits, and the work is tried again.
     """
-    failures = FailureLog(what_waits)
+    failures = FailureLog(message)
     while True:
         await asyncio.sleep(every_seconds)
         try:

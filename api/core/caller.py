@@ -106,7 +106,7 @@ class Need(NamedTuple):
 PUBLIC: Final[tuple[Scope, ...]] = ()
 """The `opt["scopes"]` of a handler that anybody may call."""
 KEYLESS: Final = "/health/"
-"""Keys are not looked at where a path begins with this."""
+"""For a path that begins with this, no key is read and no request is counted."""
 ANYTHING: Final = tuple(RecordType)
 """The `opt["reads"]` of a handler for callers who see records of any type."""
 

@@ -48,15 +48,15 @@ def _zstd() -> Encoder:
 
 
 ENCODERS: Final = {"zstd": _zstd, "gzip": _gzip, IDENTITY: _Identity}
-"""Best first."""
+"""Makers of encoders by the name of their coding, the best coding first."""
 
 
 def preferred(accepted: Sequence[str]) -> str:
-    """Choose a coding by the values of Accept-Encoding; none if no coding is acceptable."""
+    """Choose a coding by the values of Accept-Encoding; `identity` if none is acceptable."""
     weights: dict[str, float] = {}
     for item in ",".join(accepted).lower().split(","):
-        if found := _CODING.match(item.strip()):
-            weights[found["name"]] = float(found["q"] or 1)
+        if match := _CODING.match(item.strip()):
+            weights[match["name"]] = float(match["q"] or 1)
     others = weights.get("*", 0.0)
     weighed = {name: weights.get(name, others) for name in ENCODERS}
     # An identity that is not mentioned is acceptable, but the last choice.

@@ -14,8 +14,8 @@ _CHECK_BYTES = 6
 _LIST_BYTES = 6
 
 
-def fingerprint(*parts: Any) -> bytes:  # noqa: ANN401 - whatever tells one list from another
-    """Digest what tells a list from others: its name, its filters and its sort."""
+def fingerprint(*parts: Any) -> bytes:  # noqa: ANN401 - JSON
+    """Digest the parts that make a list different from others: its name, filters and sort."""
     return blake2b(
         msgspec.json.encode(parts, order="deterministic"), digest_size=_LIST_BYTES
     ).digest()

@@ -34,8 +34,8 @@ class Deprecated(Struct, frozen=True):
         )
 
     @property
-    def told(self) -> str:
-        """Say it in a sentence for the document."""
+    def notice(self) -> str:
+        """Announce the removal in the words of the document."""
         return f"Deprecated since {self.since}, gone from {self.sunset} on. {self.instead}"
 
 
@@ -45,13 +45,13 @@ def _instant(date: dt.date) -> dt.datetime:
 
 async def mark(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Note the headers for the answer to a request, if its operation is deprecated."""
-    found: Deprecated | None = handler.opt.get("deprecated")
-    if found is not None:
+    deprecated: Deprecated | None = handler.opt.get("deprecated")
+    if deprecated is not None:
         scope: Any = connection.scope  # one of Litestar's unions
-        scope["state"][_STATE] = found.headers
+        scope["state"][_STATE] = deprecated.headers
 
 
 def headers(scope: Any) -> tuple[tuple[bytes, bytes], ...]:  # noqa: ANN401 - as above
     """Give the headers that were noted for the answer to a request."""
-    found: tuple[tuple[bytes, bytes], ...] = scope["state"].get(_STATE, ())
-    return found
+    noted: tuple[tuple[bytes, bytes], ...] = scope["state"].get(_STATE, ())
+    return noted

@@ -269,7 +269,7 @@ OF_PARAMETERS: Final = (
     INVALID_CURSOR,
     CURSOR_MISMATCH,
 )
-"""What one query parameter can be refused for."""
+"""The types of problem for which one query parameter can be refused."""
 
 FAULT_CODES: Final[Mapping[str, str]] = {
     "required": "A required property is missing or null.",
@@ -350,9 +350,9 @@ def pointer(path: Path) -> str:
 
 
 def invalid_record(faults: Iterable[Fault]) -> Problem:
-    """Report every fault of a record."""
-    found = list(faults)[:MAX_ERRORS]
-    errors = [{"pointer": pointer(f.path), "code": f.code, "detail": f.detail} for f in found]
+    """Report the faults of a record, at most `MAX_ERRORS` of them."""
+    listed = list(faults)[:MAX_ERRORS]
+    errors = [{"pointer": pointer(f.path), "code": f.code, "detail": f.detail} for f in listed]
     unknown = [error for error in errors if error["code"] == "unknown-reference"]
     kind = UNKNOWN_REFERENCE if unknown else INVALID_RECORD
     return Problem(kind, summary(unknown or errors), errors=errors)
@@ -403,10 +403,10 @@ def from_database(error: BaseException) -> Problem | None:  # noqa: PLR0911 - on
         case asyncpg.UniqueViolationError(constraint_name="links_symmetric_key"):
             return Problem(RELATION_EXISTS)
         case asyncpg.UniqueViolationError(constraint_name=name) if name in _UNIQUE:
-            where, what = _UNIQUE[name]
-            found = _DETAIL.search(error.detail or "")
-            detail = f"{what}: {found['value']}." if found else f"{what}."
-            fault = {"pointer": where, "code": "not-unique", "detail": detail}
+            place, conflict = _UNIQUE[name]
+            match = _DETAIL.search(error.detail or "")
+            detail = f"{conflict}: {match['value']}." if match else f"{conflict}."
+            fault = {"pointer": place, "code": "not-unique", "detail": detail}
             return Problem(NOT_UNIQUE, detail, errors=[fault])
         case asyncpg.UniqueViolationError(constraint_name=str(name)) if name.endswith("_pkey"):
             return Problem(NOT_UNIQUE, "Another record has this id.")

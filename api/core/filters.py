@@ -9,7 +9,7 @@ reads needs `:sees(type, alias)`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -37,9 +37,9 @@ class Parameter(Struct, frozen=True):
     type: Any
     description: str
     many: bool = False  # whether its key can be repeated
-    terms: tuple[str, ...] = ()  # if several are allowed, with commas or by repeating the key
+    terms: tuple[str, ...] = ()  # if it takes several, see `read_terms`; its key can be repeated
     default: Any = None
-    example: Any = None  # where neither its name nor its type says one
+    example: Any = None  # if neither its name nor its type implies one
 
 
 class Filter(Struct, frozen=True):
@@ -206,6 +206,16 @@ def _text(raw: bytes, name: str) -> str:
     if "\0" in text:
         raise invalid_parameter(name, "It contains U+0000, which no text here can have.")
     return text
+
+
+def read_terms(parameter: str, text: str, terms: Collection[str]) -> list[str]:
+    """Read the value of a parameter that takes terms, separated by commas, each once."""
+    names = text.split(",")
+    if len(set(names)) < len(names) or not set(terms) >= set(names):
+        raise invalid_parameter(
+            parameter, f"It takes {', '.join(terms)}, separated by commas, each once."
+        )
+    return names
 
 
 def _value(parameter: Parameter, text: str) -> Any:  # noqa: ANN401 - of the parameter's type

@@ -18,9 +18,9 @@ from schemas.base import Version
 _PARAMETERS: Final = {"limit": LIMIT, "cursor": CURSOR}
 _NEWEST: Final = 2**31 - 1
 
-# Newest first. A revision is there if the caller sees the record now and could see it then. What
-# changed is read off the documents: against the last one before it that the caller could see.
-_REVISIONS: Final = r"""
+# Newest first. A revision exists for a caller who sees the record now and could see it then. Its
+# `changed` compares its document with the last earlier one that the caller could see.
+_REVISIONS: Final = """
     SELECT r.version, r.op, r.at, r.actor, r.doc, coalesce(
         (
             SELECT array_agg(now.key ORDER BY now.position)

@@ -39,8 +39,8 @@ _REPLAYED: Final = (b"idempotency-replayed", b"true")
 
 log = logging.getLogger("claim_records")
 
-# A statement of its own. In one statement with the look, the lock would be taken after the
-# snapshot, which would not show what the last holder of the lock wrote.
+# The lock has a statement of its own. If `_LOOK` took it, the snapshot of that statement would be
+# older than the lock, and would not show what the last holder of the lock wrote.
 _LOCK = "SELECT pg_try_advisory_xact_lock(:number)"
 _LOOK = """
     SELECT fingerprint, status, headers, body FROM idempotency_keys
@@ -68,14 +68,14 @@ _SWEEP = """
 
 
 class _Keyed(NamedTuple):
-    """What tells one request from others."""
+    """The key that a request brought, and a digest by which it differs from other requests."""
 
     key_id: str
     key: str
     fingerprint: bytes
 
 
-class _AnotherWasFirst(Exception):  # noqa: N818 - it is no error
+class _AnotherWasFirst(Exception):  # noqa: N818 - it is not an error
     """Another transaction has stored an answer for the same key meanwhile."""
 
 
@@ -92,7 +92,7 @@ async def once(request: Request, body: bytes, work: Work) -> Answer:
         async with database.connection() as connection:
             return await work(connection)
     key_id = caller(request).key_id
-    assert key_id is not None  # noqa: S101 - writing takes a key
+    assert key_id is not None  # noqa: S101 - only a caller with a key may write
     keyed = _Keyed(key_id, key, _fingerprint(request, body))
     for _ in range(_TRIES):
         with suppress(_AnotherWasFirst):

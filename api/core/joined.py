@@ -1,7 +1,7 @@
 """Concurrent reads of single records, joined into one statement.
 
 A read does not wait for others to come: it is sent as soon as the event loop has taken in the
-requests that have arrived. Only if two statements are under way already, it goes with the next one.
+requests that have arrived. If two statements are under way already, it is sent with the next.
 Nothing joins a statement that has been sent, so no answer is older than its request.
 """
 

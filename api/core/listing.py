@@ -13,7 +13,7 @@ from api.core import cursor
 from api.core.caller import Caller
 from api.core.db import Database
 from api.core.errors import invalid_parameter
-from api.core.filters import Parameter, conditions, read_query
+from api.core.filters import Parameter, conditions, read_query, read_terms
 from api.core.request import Answer, Request, caller, context, encoded
 from api.core.resource import (
     CURSOR,
@@ -77,17 +77,17 @@ class Order(NamedTuple):
 
 
 class _List(NamedTuple):
-    """Which records a list has: its conditions, and the values of their parameters."""
+    """The records of a list: the conditions on them, and the values of their parameters."""
 
     resource: Resource
     where: Sequence[str]
     values: Mapping[str, Any]
 
-    def counting(self) -> str:
+    def count_statement(self) -> str:
         """Write the statement that counts the records, up to one more than the most counted."""
         return self._compose(_COUNT, self.where, limit=f"{MAX_COUNTED + 1}")
 
-    def reading(self, order: Order, limit: int, behind: str | None, *, counted: bool) -> str:
+    def page_statement(self, order: Order, limit: int, behind: str | None, *, counted: bool) -> str:
         """Write the statement that reads a page, and one row more if another page follows."""
         rows = self.resource.plural
         if order.sort.ranks:
@@ -97,7 +97,7 @@ class _List(NamedTuple):
             [*self.where, behind] if behind else self.where,
             rows=rows,
             sort_key=order.sort.expression,
-            total=f", ({self.counting()}) AS total" if counted else "",
+            total=f", ({self.count_statement()}) AS total" if counted else "",
             direction="DESC" if order.descending else "ASC",
             nulls=" NULLS LAST" if order.sort.nullable else "",
             limit=f"{limit + 1}",
@@ -129,7 +129,7 @@ async def read_page(
     """Read a page of the records that a query string asks for, as a caller sees them."""
     given = read_query(query_string, resource.list_parameters)
     limit = given.pop("limit", DEFAULT_LIMIT)
-    after = given.pop("cursor", None)
+    cursor_text = given.pop("cursor", None)
     expansions = _expansions(resource, given.pop("expand", None))
     counted = given.pop("count", None) is not None
     of_list = cursor.fingerprint(resource.plural, given)
@@ -137,17 +137,19 @@ async def read_page(
 
     records = _List(resource, *conditions(resource.all_filters, given))
     values, behind = dict(records.values), None
-    if after is not None:
-        key, identity = cursor.read(after, of_list, _position(order.sort))
+    if cursor_text is not None:
+        key, identity = cursor.read(cursor_text, of_list, _position(order.sort))
         behind = order.behind(key)
         values |= {"cursor_id": identity} | ({} if key is None else {"cursor_key": key})
-    statement = records.reading(order, limit, behind, counted=counted)
+    statement = records.page_statement(order, limit, behind, counted=counted)
 
     async with database.connection() as connection:
         rows = await connection.fetch(*render(statement, asker, **values))
         total = rows[0]["total"] if rows and counted else None
         if counted and not rows:
-            total = await connection.fetchval(*render(records.counting(), asker, **records.values))
+            total = await connection.fetchval(
+                *render(records.count_statement(), asker, **records.values)
+            )
         items = rows[:limit]
         ids = [row["id"] for row in items]
         included = [
@@ -175,16 +177,11 @@ def _included(expansion: Expansion, asker: Caller, ids: Sequence[object]) -> tup
 
 
 def _expansions(resource: Resource, text: str | None) -> list[Expansion]:
-    """Read `expand`: names with commas, each once."""
+    """Read `expand`."""
     if text is None:
         return []
     known = {expansion.name: expansion for expansion in resource.expansions}
-    names = text.split(",")
-    if len(set(names)) < len(names) or not known.keys() >= set(names):
-        raise invalid_parameter(
-            "expand", f"It takes {', '.join(known)}, separated by commas, each once."
-        )
-    return [known[name] for name in names]
+    return [known[name] for name in read_terms("expand", text, known)]
 
 
 def _order(resource: Resource, name: str, given: Mapping[str, Any]) -> Order:
@@ -211,7 +208,7 @@ async def list_rows(
     statement: str,
     key: Sequence[tuple[str, Any]],
     filters: Sequence[Parameter] = (),
-    **values: Any,  # noqa: ANN401 - of the statement's parameters
+    **values: Any,  # noqa: ANN401 - the types of the statement's parameters
 ) -> Answer:
     """Answer with a page of a statement's rows.
 

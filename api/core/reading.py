@@ -5,6 +5,8 @@ A record is answered with the bytes of `doc` as Postgres holds them; they are ne
 
 from __future__ import annotations
 
+from typing import Final
+
 from api.core.db import Row
 from api.core.errors import GONE, NOT_FOUND, Problem, invalid_parameter
 from api.core.filters import read_query
@@ -21,19 +23,19 @@ from api.core.request import (
 from api.core.resource import AS_OF, NAMESPACE, VALUE, Resource
 from api.core.sql import render, rendered
 
-GET = """
+GET: Final = """
     SELECT t.id::text AS name, t.doc, t.version, t.deleted_at IS NOT NULL AS deleted
     FROM {table} AS t
     WHERE t.id = ANY(:ids::uuid[]) AND :sees({type}, t)"""
 
-_GET_BY_EXTERNAL_ID = """
+_GET_BY_EXTERNAL_ID: Final = """
     SELECT t.id, t.doc, t.version, t.deleted_at IS NOT NULL AS deleted
     FROM external_ids AS e JOIN {table} AS t ON t.id = e.record_id
     WHERE e.record_type = '{type}' AND e.namespace = :namespace AND e.value = :value
         AND :sees({type}, t)"""
 
-# Whoever asks must see the record as it is now, and must have been able to see it then.
-_GET_AS_OF = """
+# The caller must see the record as it is now, and must have been able to see it then.
+_GET_AS_OF: Final = """
     SELECT r.doc, r.version, r.doc IS NULL AS deleted
     FROM {table} AS t
     CROSS JOIN LATERAL (
@@ -88,6 +90,7 @@ def gone(identity: str, version: int) -> Problem:
 
 
 def _answer(request: Request, identity: str, row: Row | None, location: str = "") -> Answer:
+    """Answer with a row's record, with 304 if the client has it, or with a problem."""
     if row is None:
         raise Problem(NOT_FOUND, "No record has this id.")
     if row["deleted"]:

@@ -29,14 +29,14 @@ _TYPES: Final = {
 
 def in_words(reason: str, form: str | None = None) -> str:
     """Put a message of msgspec into words; `form` describes a string of the type."""
-    if found := _TYPE.match(reason):
-        return f"It takes {_types(found['wanted'])}, not {_types(found['got'])}."
+    if match := _TYPE.match(reason):
+        return f"It takes {_types(match['wanted'])}, not {_types(match['got'])}."
     if form is not None and reason.startswith("Expected `str`"):
         return f"It takes {form}."
-    if found := _NUMBER.match(reason):
-        return f"{_SIGNS[found['sign']]} {found['bound'].removesuffix('.0')}."
-    if found := _LENGTH.match(reason):
-        return f"{_SIGNS[found['sign']]} {_counted(int(found['bound']), _UNITS[found['what']])}."
+    if match := _NUMBER.match(reason):
+        return f"{_SIGNS[match['sign']]} {match['bound'].removesuffix('.0')}."
+    if match := _LENGTH.match(reason):
+        return f"{_SIGNS[match['sign']]} {_counted(int(match['bound']), _UNITS[match['what']])}."
     return f"{reason}."
 
 

@@ -10,7 +10,7 @@ from schemas.vocabularies import RecordType
 
 _HOPS = "('attribution', 'via', 'audience')"
 
-# A source, every group that it belongs to, and every group that these belong to.
+# A source, every group that it belongs to, every group that these belong to, and so on.
 WITH_GROUPS = """
     WITH RECURSIVE held(id) AS (
         SELECT :source_id::uuid
@@ -83,7 +83,7 @@ def stated() -> list[Filter]:
 
 
 def forward(name: str, owner: RecordType, target: RecordType, description: str) -> Expansion:
-    """Declare the expansion to the records that those of a page refer to."""
+    """Declare the expansion to the records to which the records of a page refer."""
     return Expansion(
         name,
         target,
@@ -96,7 +96,7 @@ def forward(name: str, owner: RecordType, target: RecordType, description: str) 
 def backward(
     name: str, owner: RecordType, link: str, target: RecordType, description: str
 ) -> Expansion:
-    """Declare the expansion to the records of a type, `owner`, that refer to those of a page."""
+    """Declare the expansion to the records of type `owner` that refer to the records of a page."""
     return Expansion(
         name,
         owner,

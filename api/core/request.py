@@ -61,8 +61,8 @@ def context(request: Request) -> Context:
 
 def caller(request: Request) -> Caller:
     """Give the caller of a request."""
-    found: Caller = request.scope["state"]["caller"]
-    return found
+    admitted: Caller = request.scope["state"]["caller"]
+    return admitted
 
 
 class Author(NamedTuple):
@@ -102,15 +102,16 @@ def new_id() -> str:
 ADMITTED_SECONDS: Final = 0.5
 """How long an admitted caller is trusted before the key is checked again.
 
-Together with the time for which the row of a key is trusted, that makes a second.
+Together with the time for which the row of a key is trusted (`api.access.authentication`), that
+makes a second: within this time every process refuses a revoked key.
 """
 
 
 async def still_admitted(request: Request, over: Connection | None = None) -> None:
     """Refuse a caller whose key was revoked since the request began.
 
-    If the database can't tell, the request goes on. `over` is a connection that it holds already:
-    an error on that connection also ends the work that it is used for.
+    If the database can't be asked, the request goes on. `over` is a connection that the request
+    holds already: an error on it also ends the work that the connection is used for.
     """
     try:
         await service(request, Admission).admit_again(request, over)
@@ -259,7 +260,7 @@ class Preconditions(NamedTuple):
         if self.if_match == ("*",):
             return None
         own = re.compile(rf'"{identity}\.([0-9]{{1,9}})\.{DOCUMENT_FORMAT}"\Z')
-        return [int(found[1]) for tag in self.if_match or () if (found := own.match(tag))]
+        return [int(match[1]) for tag in self.if_match or () if (match := own.match(tag))]
 
 
 def preconditions(request: Request) -> Preconditions:
@@ -269,10 +270,10 @@ def preconditions(request: Request) -> Preconditions:
 
 def required_match(request: Request) -> Preconditions:
     """Read the preconditions of a write that needs If-Match."""
-    found = preconditions(request)
-    if found.if_match is None:
+    expected = preconditions(request)
+    if expected.if_match is None:
         raise Problem(PRECONDITION_REQUIRED)
-    return found
+    return expected
 
 
 def _tags(request: Request, name: str) -> tuple[str, ...] | None:
@@ -346,13 +347,11 @@ class Stream(Answer):
 
     def __init__(self, media_type: str, headers: Mapping[str, str] | None = None) -> None:
         """Prepare the headers; a subclass or a caller sends the body."""
-        super().__init__(
-            media_type=media_type, headers={"cache-control": "no-store", **(headers or {})}
-        )
+        super().__init__(media_type=media_type, headers={**NO_STORE, **(headers or {})})
         self.headers = [header for header in self.headers if header[0] != b"content-length"]
 
 
-async def gone(receive: Receive) -> None:
+async def wait_for_disconnect(receive: Receive) -> None:
     """Wait until the client disconnects."""
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -360,6 +359,8 @@ async def gone(receive: Receive) -> None:
 
 _BODILESS = {204, 304}
 _NO_CACHE = (b"cache-control", b"no-cache")
+NO_STORE: Final = {"cache-control": "no-store"}
+"""The header of an answer that must not be stored anywhere."""
 
 
 def record_answer(

@@ -30,7 +30,7 @@ class Sort(Struct, frozen=True):
     expression: str
     nullable: bool = False
     key: Any = Annotated[dt.datetime, Meta(tz=True)]  # the type of its values
-    ranks: bool = False  # by how well a record matches `q`; best first, and in no other direction
+    ranks: bool = False  # whether it ranks by how well a record matches `q`: always best first
 
 
 class Counting(Vocabulary):

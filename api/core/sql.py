@@ -3,7 +3,7 @@ r"""SQL text: named parameters, pieces and visibility become a query that asyncp
 A statement is text in which stand
 
 - `:name`, a parameter: a value, which never becomes part of the text;
-- `{name}`, a piece: SQL text that is decided by us and never by a client, such as a table's name;
+- `{name}`, a piece: SQL text that the code decides and never a client, such as a table's name;
 - `:sees(claim, t)`, the condition that the row of alias `t`, which is a claim or a revision of a
   claim, exists for the caller.
 
@@ -17,12 +17,12 @@ A statement is text in which stand
 
     rows = await connection.fetch(*render(_HEADLINES, caller, ids=ids, language="de"))
 
-Parameters are named, so their order means nothing, and one that is mentioned twice is sent once.
+Parameters are named, so their order does not matter, and one that is used twice is sent once.
 Text in string literals, quoted names, comments and casts (`::uuid`, `E'\t'`, `':q'`) stays as it
 is. An array slice between two names must be written with spaces around its colon.
 
-The same statement gives the same text for all callers who see the same, so that asyncpg prepares
-it once, and the translation is remembered: a repeated query costs a look into a dictionary.
+A statement gives the same text for all callers who see the same records, so that asyncpg prepares
+it once. The translation is cached: a repeated query costs one look into a dictionary.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def plural(record_type: RecordType) -> str:
     return f"{record_type}s"
 
 
-# By identity, not by their columns: tables are looked up in caches.
+# Compared by identity, not by columns: tables are keys of caches.
 @dataclass(frozen=True, eq=False)
 class Table:
     """A record type's table, and the columns that a client's record fills."""
@@ -128,7 +128,7 @@ class Table:
 
     @cached_property
     def pieces(self) -> dict[str, str]:
-        """Give what a statement about any table leaves open."""
+        """Give the pieces that differ in a statement for any record type."""
         return {
             "table": self.name,
             "type": self.type,
@@ -140,7 +140,7 @@ class Table:
         }
 
     def compose(self, text: str) -> str:
-        """Fill in this table's pieces; what comes of it is remembered."""
+        """Fill in this table's pieces; the result is cached."""
         return _composed(self, text)
 
 

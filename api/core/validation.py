@@ -68,10 +68,10 @@ def read_json(body: bytes) -> Any:  # noqa: ANN401 - JSON
     if _SURROGATE.search(body) and any(_LONE.search(text) for _, text in _texts(document)):
         raise Problem(MALFORMED_JSON, "A \\u escape is a lone surrogate, which is not a character.")
     if _NUL in body:
-        found = [path for path, text in _texts(document) if "\0" in text]
-        if found:
+        paths = [path for path, text in _texts(document) if "\0" in text]
+        if paths:
             message = "The text contains U+0000, which can't be stored; remove it."
-            raise invalid_record(Fault(path, "invalid-text", message) for path in found)
+            raise invalid_record(Fault(path, "invalid-text", message) for path in paths)
     return document
 
 
@@ -157,18 +157,23 @@ def _faults(value: Any, kind: Any, path: Path = ()) -> list[Fault]:  # noqa: ANN
         reason = str(error)
     else:
         return [fault.under(*path) for fault in _broken_rules(converted)]
-    found = shape(kind)
-    if found.many and isinstance(value, list):
+    expected = shape(kind)
+    if expected.many and isinstance(value, list):
         below = [
             fault
             for index, item in enumerate(value)
             for fault in _faults(item, _item(kind), (*path, index))
         ]
-    elif isinstance(found.kind, type) and issubclass(found.kind, Struct) and not found.many:
-        below = _with_own_rules(value, found.kind, path) if isinstance(value, dict) else []
+    elif _is_object(expected):
+        below = _with_own_rules(value, expected.kind, path) if isinstance(value, dict) else []
     else:
         below = []
-    return below or [_fault(found, value, path, reason)]
+    return below or [_fault(expected, value, path, reason)]
+
+
+def _is_object(expected: Shape) -> bool:
+    kind = expected.kind
+    return isinstance(kind, type) and issubclass(kind, Struct) and not expected.many
 
 
 def _broken_rules(converted: Any) -> Iterator[Fault]:  # noqa: ANN401 - of the field's type
@@ -224,16 +229,16 @@ def _item(kind: Any) -> Any:  # noqa: ANN401 - type forms
     return get_args(kind)[0]
 
 
-def _fault(found: Shape, value: Any, path: Path, reason: str) -> Fault:  # noqa: ANN401 - JSON
+def _fault(expected: Shape, value: Any, path: Path, reason: str) -> Fault:  # noqa: ANN401 - JSON
     """Report in words what is wrong with one value."""
     reason = reason.partition(" - at `")[0]
-    if is_vocabulary(found.kind) and isinstance(value, str):
-        terms = ", ".join(term.value for term in found.kind)
+    if is_vocabulary(expected.kind) and isinstance(value, str):
+        terms = ", ".join(term.value for term in expected.kind)
         return Fault(path, "unknown-term", f"`{value[:100]}` is not one of {terms}.")
     if "got `" in reason and not reason.startswith("Expected `str` matching"):
         code = "required" if value is None else "wrong-type"
         return Fault(path, code, reasons.in_words(reason))
-    return Fault(path, "invalid-value", reasons.in_words(reason, found.form))
+    return Fault(path, "invalid-value", reasons.in_words(reason, expected.form))
 
 
 def merge_patch(target: Any, patch: Any) -> Any:  # noqa: ANN401 - JSON

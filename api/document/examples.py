@@ -29,8 +29,8 @@ class Story(NamedTuple):
     update: Json
     posted: Json  # version 1 of `new`
     created: Json  # version 1
-    updated: Json  # version 2, had `update` come next
-    restored: Json  # version 3, had a deletion come next, and a restoration
+    updated: Json  # version 2, if `update` comes next
+    restored: Json  # version 3, if a deletion and a restoration come next
     revision: Json
 
     @property
@@ -101,18 +101,18 @@ def of_parameter(parameter: Parameter, record_type: RecordType | None = None) ->
 
 
 def _of_type(parameter: Parameter, record_type: RecordType | None) -> Any:  # noqa: ANN401 - JSON
-    found = shape(parameter.type)
-    if found.instant:
+    expected = shape(parameter.type)
+    if expected.instant:
         return AT
     if parameter.type == Bound:
         return AT.partition("T")[0]
     if parameter.terms:
         return list(parameter.terms[:2])
-    if is_vocabulary(found.kind):
-        return next(iter(found.kind)).value
+    if is_vocabulary(expected.kind):
+        return next(iter(expected.kind)).value
     if parameter.type == Cursor:
         return CURSOR
-    refers_to = found.refers_to or (record_type if parameter.type == Id else None)
+    refers_to = expected.refers_to or (record_type if parameter.type == Id else None)
     if refers_to is None:
         raise KeyError(parameter.name)
     return EXAMPLES[refers_to].id

@@ -89,23 +89,23 @@ class Components:
         return schema if face is Face.RESPONSE else schema | {"additionalProperties": False}
 
     def _writable(self, create: type[Create], record: type[Struct], face: Face) -> Json:
-        """Describe a record that clients write, in the order in which they read it."""
+        """Describe a record that clients write, with its properties in the order of the record."""
         schema = self._object(create, face)
-        own, written = schema["properties"], dict[str, Json]()
+        own, ordered = schema["properties"], dict[str, Json]()
         for field, raw in _described(record):
             name = field.encode_name
             if name in own:
-                written[name] = own.pop(name)
+                ordered[name] = own.pop(name)
             else:
                 read = self._property(field, raw, Face.REQUEST)
                 description = f"{read['description']} {_SET_BY_SERVER}"
                 own[name] = read | {"description": description, "readOnly": True}
-        return schema | {"properties": written | own}
+        return schema | {"properties": ordered | own}
 
     def _property(self, field: FieldInfo, raw: Json, face: Face) -> Json:
-        found = shape(field.type)
-        inner = Face.REQUEST if face is Face.PATCH and found.many else face
-        schema = self._schema(raw, found.kind, inner)
+        described = shape(field.type)
+        inner = Face.REQUEST if face is Face.PATCH and described.many else face
+        schema = self._schema(raw, described.kind, inner)
         if face is not Face.REQUEST or schema.get("default", UNSET) is None:
             schema.pop("default", None)
         if face is Face.RESPONSE:
@@ -113,7 +113,8 @@ class Components:
         if face is Face.PATCH:
             can_be_null = not field.required
         else:
-            can_be_null = found.optional and not (face is Face.RESPONSE and found.filled)
+            filled = face is Face.RESPONSE and described.filled
+            can_be_null = described.optional and not filled
         return nullable(schema) if can_be_null else schema
 
     def _schema(self, raw: Json, kind: Any, face: Face) -> Json:  # noqa: ANN401 - a type form

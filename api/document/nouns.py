@@ -104,7 +104,7 @@ class Noun:
         }
 
     def _needed(self) -> str:
-        """Say which properties a new record must have."""
+        """Name the properties that a new record must have, in a sentence without its end."""
         create = self.resource.create
         names = [f"`{name}`" for name in self._components.schemas[create.__name__]["required"]]
         *most, last = [*names, *filter(None, [create.also_needed])]

@@ -84,7 +84,7 @@ def _security(need: Need | None) -> list[Json]:
 
 
 def _deprecate(operation: Json, deprecated: Deprecated) -> None:
-    operation["description"] = f"{deprecated.told}\n\n{operation['description']}"
+    operation["description"] = f"{deprecated.notice}\n\n{operation['description']}"
     operation["deprecated"] = True
     for answer in operation["responses"].values():
         answer["headers"] |= refusals.references(OF_DEPRECATED)
@@ -177,8 +177,8 @@ def _declared(
 def _body(body: type[Struct], media_type: str) -> str:
     """Say what to send, and how large it may be."""
     if media_type != NDJSON:
-        what, _, _ = inspect.cleandoc(body.__doc__ or "").partition("\n")
-        return f"{what} {at_most(_DEFAULTS.body_bytes)}"
+        first_line, _, _ = inspect.cleandoc(body.__doc__ or "").partition("\n")
+        return f"{first_line} {at_most(_DEFAULTS.body_bytes)}"
     return (
         f"One JSON object on each line, in UTF-8. A line has at most {_DEFAULTS.body_bytes:,} "
         f"bytes, a line with an article {_DEFAULTS.article_body_bytes:,}{UNLESS} "
@@ -208,7 +208,7 @@ def _shown(example: Any, examples: Mapping[str, Json]) -> Json:  # noqa: ANN401 
 
 
 def _plain(value: Any, examples: Mapping[str, Json]) -> Any:  # noqa: ANN401 - JSON
-    """Put examples of records in the places where a declaration names them."""
+    """Replace the names of examples of records (`example_of`) by the examples."""
     match value:
         case {"$example": str(name)}:
             return examples[name]["value"]

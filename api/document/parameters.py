@@ -26,9 +26,9 @@ def described(
 ) -> Json:
     """Describe a parameter of the path or the query.
 
-    A required parameter has its example beside the schema, where pages on which one can try
-    operations out take it and send it. An optional one has it in the schema, so that such a page
-    does not send sixty filters at once.
+    A required parameter has its example beside the schema: pages on which operations can be tried
+    out send it from there. An optional one has it in the schema, so that such a page does not send
+    sixty filters at once.
     """
     schema = components.value(parameter.type)
     if parameter.many:
@@ -82,7 +82,7 @@ def _of_list(resource: Resource, components: Components) -> Iterable[Json]:
     filters = {p.name: f for f in resource.all_filters for p in f.parameters}
     for name, parameter in resource.list_parameters.items():
         about = described(parameter, components, record_type=resource.type)
-        about["description"] += _company(filters.get(name), name)
+        about["description"] += _together_with(filters.get(name), name)
         if name == "q":
             about["description"] += f" The search covers {resource.searched}."
         elif name == "sort":
@@ -91,8 +91,8 @@ def _of_list(resource: Resource, components: Components) -> Iterable[Json]:
         yield about
 
 
-def _company(declared: Filter | None, name: str) -> str:
-    """Say which other parameters of its filter a parameter belongs to."""
+def _together_with(declared: Filter | None, name: str) -> str:
+    """Say with which other parameters of its filter a parameter can be used."""
     others = [p.name for p in declared.parameters if p.name != name] if declared else []
     if declared is None or not others or declared.needs == name:
         return ""

@@ -16,6 +16,7 @@ from api.core.caller import PUBLIC
 from api.core.filters import read_query
 from api.core.operation import Operation
 from api.core.request import Answer, Request
+from api.document.document import VERSION
 from schemas.service import OpenapiDocument
 
 OPENAPI_JSON: Final = "application/vnd.oai.openapi+json;version=3.1"
@@ -29,7 +30,7 @@ GET_OPENAPI = Operation(
     answer=(OpenapiDocument,),
     media_type=OPENAPI_JSON,
     headers=("Content-Encoding", "Vary"),
-    example=OpenapiDocument("3.1.0", {"title": "claim-records", "version": "0.2.0"}, {}),
+    example=OpenapiDocument("3.1.0", {"title": "claim-records", "version": VERSION}, {}),
 )
 
 

@@ -81,7 +81,7 @@ def response(refusal: Refusal) -> Json:
     }
 
 
-# --- which ones an operation can give --------------------------------------------------------
+# --- the refusals of an operation ------------------------------------------------------------
 
 
 def of_operation(operation: Json, route: Route, declared: Collection[Kind]) -> list[Refusal]:
@@ -95,14 +95,14 @@ def of_operation(operation: Json, route: Route, declared: Collection[Kind]) -> l
             names.remove(errors.INTERNAL.name)
     if route.resource and route.resource.large and "BodyTooLarge" in names:
         names ^= {"BodyTooLarge", "ArticleTooLarge"}
-    found = [_named()[name] for name in names if name in _named()]
+    refused = [_named()[name] for name in names if name in _named()]
     by_status = defaultdict[int, set[Kind]](set)
     for kind in (*declared, *(KINDS[name] for name in names if name in KINDS)):
         by_status[int(kind.status)].add(kind)
-    found += [_holding(kinds) for kinds in by_status.values()]
-    if len({refusal.status for refusal in found}) < len(found):
-        raise LookupError(f"{route.path} has two answers of one status: {found}")
-    return sorted(found, key=lambda refusal: refusal.status)
+    refused += [_holding(kinds) for kinds in by_status.values()]
+    if len({refusal.status for refusal in refused}) < len(refused):
+        raise LookupError(f"{route.path} has two answers of one status: {refused}")
+    return sorted(refused, key=lambda refusal: refusal.status)
 
 
 def _holding(kinds: set[Kind]) -> Refusal:

@@ -1,1 +1,1 @@
-"""The record types: how each can be listed, and its operations."""
+"""The record types: how each can be listed, its operations, and the one list of them."""

@@ -107,12 +107,12 @@ class ArticleController(Controller):
 
     @put("/{id:str}", operation_id="replaceArticle")
     async def replace_article(self, request: Request) -> Answer:
-        """Replace an article, or create it under an id of one's own."""
+        """Replace an article, or create it under an id that you choose."""
         return await operations.replace(ARTICLES, request)
 
     @patch("/{id:str}", operation_id="updateArticle")
     async def update_article(self, request: Request) -> Answer:
-        """Change some of an article."""
+        """Change some properties of an article."""
         return await operations.update(ARTICLES, request)
 
     @delete("/{id:str}", operation_id="deleteArticle")

@@ -219,12 +219,12 @@ class ClaimController(Controller):
 
     @put("/{id:str}", operation_id="replaceClaim")
     async def replace_claim(self, request: Request) -> Answer:
-        """Replace a claim, or create it under an id of one's own."""
+        """Replace a claim, or create it under an id that you choose."""
         return await operations.replace(CLAIMS, request)
 
     @patch("/{id:str}", operation_id="updateClaim")
     async def update_claim(self, request: Request) -> Answer:
-        """Change some of a claim."""
+        """Change some properties of a claim."""
         return await operations.update(CLAIMS, request)
 
     @delete("/{id:str}", operation_id="deleteClaim")

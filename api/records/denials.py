@@ -104,12 +104,12 @@ class DenialController(Controller):
 
     @put("/{id:str}", operation_id="replaceDenial")
     async def replace_denial(self, request: Request) -> Answer:
-        """Replace a denial, or create it under an id of one's own."""
+        """Replace a denial, or create it under an id that you choose."""
         return await operations.replace(DENIALS, request)
 
     @patch("/{id:str}", operation_id="updateDenial")
     async def update_denial(self, request: Request) -> Answer:
-        """Change some of a denial."""
+        """Change some properties of a denial."""
         return await operations.update(DENIALS, request)
 
     @delete("/{id:str}", operation_id="deleteDenial")

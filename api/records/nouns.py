@@ -1,4 +1,4 @@
-"""The one list of the record types: what the rest of the service takes them from."""
+"""The one list of the record types, from which the rest of the service takes them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Re-anchoring: when an article's text changes, the spans that are printed in it move along.
 
-Claims and denials say in which words of an article they are printed. When those words move, their
-spans are moved in the transaction that changes the text; where they are not found any more, the
-anchor of the appearance says so.
+Claims and denials name the words of an article in which they are printed. When the text changes,
+their spans are moved to the new place of these words, in the same transaction. If the words are not
+found any more, or at several places, the anchor of the appearance says so.
 """
 
 from __future__ import annotations
@@ -94,16 +94,16 @@ async def _reanchor(
 
 
 REANCHORING: Final = Consequence(_changes_text, _reanchor)
-"""What else is written when an article is replaced."""
+"""The claims and denials that change when an article is replaced."""
 
 # --- where a span stands in the new text -----------------------------------------------------
 
 
 def follow(appearance: Appearance, old: str | None, new: str | None, version: int) -> Appearance:
-    """Anchor an appearance anew in an article's new text, which is of this version.
+    """Anchor an appearance anew in an article's new text, which is the text of this version.
 
-    It moves only if every span is found at one place, with the words before or behind it. Else it
-    stays where it was, in the version that it names, and its anchor says why.
+    The appearance moves only if every span is found at exactly one place, with the words before or
+    behind it. Otherwise it keeps its spans and its version, and its anchor says why.
     """
     if new is None:
         return msgspec.structs.replace(appearance, anchor=Anchor.UNVERIFIED)
@@ -127,15 +127,15 @@ def follow(appearance: Appearance, old: str | None, new: str | None, version: in
 
 
 def _in_place(span: Span, old: str | None, new: str) -> bool:
-    """Tell whether nothing up to a span's end has changed: then it is where it was."""
+    """Tell whether the text up to a span's end is unchanged, so that the span is where it was."""
     same = old is not None and old[: span.end] == new[: span.end]
     return same and new[span.start : span.end] == span.exact
 
 
 def _places(span: Span, old: str | None, new: str) -> list[int]:
-    """Find where a span's words stand with its words before and behind them, or else with either.
+    """Find the places of a span's words: those between the same words, else those beside either.
 
-    Two places are enough to know that there is not one.
+    The search ends at the second place between the same words: the span is ambiguous then.
     """
     before, behind = _context(span, old)
     with_both: list[int] = []
@@ -155,14 +155,14 @@ def _places(span: Span, old: str | None, new: str) -> list[int]:
 
 
 def _context(span: Span, old: str | None) -> tuple[str, str]:
-    """Give the words before and behind a span: those of the text it stood in, else its own."""
+    """Give the words before and behind a span, from the old text if the span fits there."""
     if old is None or old[span.start : span.end] != span.exact:
         return span.prefix, span.suffix
     return old[max(span.start - CONTEXT, 0) : span.start], old[span.end : span.end + CONTEXT]
 
 
 def _in_context(span: Span, text: str) -> Span:
-    """Give a span the prefix and suffix, as long as its own were, of where it stands now."""
+    """Take a span's prefix and suffix from its new place; they stay as long as they were."""
     return msgspec.structs.replace(
         span,
         prefix=text[max(span.start - len(span.prefix), 0) : span.start],

@@ -96,12 +96,12 @@ class SourceController(Controller):
 
     @put("/{id:str}", operation_id="replaceSource")
     async def replace_source(self, request: Request) -> Answer:
-        """Replace a source, or create it under an id of one's own."""
+        """Replace a source, or create it under an id that you choose."""
         return await operations.replace(SOURCES, request)
 
     @patch("/{id:str}", operation_id="updateSource")
     async def update_source(self, request: Request) -> Answer:
-        """Change some of a source."""
+        """Change some properties of a source."""
         return await operations.update(SOURCES, request)
 
     @delete("/{id:str}", operation_id="deleteSource")

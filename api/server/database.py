@@ -1,4 +1,4 @@
-"""The database that a command works on, and what to tell the user when it can't be used."""
+"""The database that a command works on, and the errors for the user when it can't be used."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def on_database(
 
 
 def ask(question: Coroutine[Any, Any, Result], url: str) -> Result:
-    """Run a question to the database; a database that does not answer it is no bug of ours."""
+    """Run some work on the database; if the database fails, raise an error for the user."""
     try:
         return asyncio.run(question)
     except (MigrationError, asyncpg.PostgresError) as error:

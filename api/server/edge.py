@@ -74,7 +74,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 class HasGuards(Protocol):
-    """Knows the host names of the service, and the origins whose pages may call it."""
+    """Knows the host names of the service, and the origins whose web pages may call it."""
 
     def check_host(self, headers: Headers, /) -> None:
         """Refuse a request for another host."""
@@ -244,7 +244,7 @@ def _check_size(scope: Any) -> None:  # noqa: ANN401 - one of Litestar's unions
     except UnicodeDecodeError:
         raise Problem(INVALID_PATH, "The path is not UTF-8.") from None
     if "\0" in path:
-        raise Problem(INVALID_PATH, "The path holds U+0000.")
+        raise Problem(INVALID_PATH, "The path contains U+0000.")
 
 
 def _request_id(headers: Sequence[tuple[bytes, bytes]]) -> str:

@@ -56,6 +56,7 @@ async def get_readiness(request: Request) -> Answer:
 
 
 async def _check(database: Database) -> None:
+    """Refuse a database that is read-only, or whose schema does not fit this version."""
     row = await database.fetchrow(_STATE)
     if row is None or row["reads_only"]:
         raise unavailable("The database takes no writes.")

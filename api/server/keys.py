@@ -1,4 +1,4 @@
-"""Keys, made and withdrawn from the command line: directly in the database, not through the API."""
+"""The work of `claim-records keys`: on the database itself, not through the API."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from schemas.vocabularies import Scope
 
 
 def create_first_key(settings: Settings, url: str) -> str | None:
-    """Make a key that may do everything, if the database has never had a key."""
+    """Create a key with every scope, if the database has never had a key; return it."""
     return on_database(settings, url, keyring.create_first)
 
 
 def create_key(
     settings: Settings, url: str, name: str, scopes: Iterable[Scope], expires_at: str | None
 ) -> str:
-    """Make a key; return it."""
+    """Create a key; return it."""
     given = set(scopes)
     ordered = [scope for scope in Scope if scope in given]
 
@@ -33,8 +33,8 @@ def create_key(
 
 
 def list_keys(settings: Settings, url: str) -> list[dict[str, Any]]:
-    """List what may be said of each key."""
-    return on_database(settings, url, keyring.every)
+    """List the columns of each key that may be shown."""
+    return on_database(settings, url, keyring.list_all)
 
 
 def rotate_key(settings: Settings, url: str, identity: str, overlap_seconds: int) -> str:
@@ -52,7 +52,7 @@ def rotate_key(settings: Settings, url: str, identity: str, overlap_seconds: int
 
 
 def revoke_key(settings: Settings, url: str, identity: str) -> None:
-    """Withdraw a key."""
+    """Revoke a key."""
 
     async def revoke(database: Database) -> None:
         if not await keyring.revoke(database, identity):

@@ -42,7 +42,7 @@ from api.sync.feed.following import Feed
 from api.sync.feed.stalls import MAX_COUNTED, StallWatch, Unnumbered
 
 SAMPLE_SECONDS: Final = 1.0
-"""How old the gauges of another process can be."""
+"""How old the gauges of another process are at most."""
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _METHODS: Final = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
@@ -56,10 +56,10 @@ class Metrics:
     """The numbers that one process counts, and how a scrape writes them."""
 
     def __init__(
-        self, database: Database, feed: Feed, numbering: StallWatch, share: Share | None = None
+        self, database: Database, feed: Feed, stalls: StallWatch, share: Share | None = None
     ) -> None:
         """Begin at zero, or where the last process in the same place stopped counting."""
-        self._database, self._feed, self._numbering = database, feed, numbering
+        self._database, self._feed, self._stalls = database, feed, stalls
         self._share = share
         if share is not None:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = share.directory
@@ -145,11 +145,11 @@ class Metrics:
 
     # --- a scrape ----------------------------------------------------------------------------
 
-    async def written(self) -> bytes:
-        """Write the metrics of all processes."""
+    async def exposition(self) -> bytes:
+        """Write the metrics of all processes in the text format of Prometheus."""
         self.sample()
         try:
-            families = _of_database(await self._numbering.unnumbered(), await self._webhooks())
+            families = _of_database(await self._stalls.unnumbered(), await self._webhooks())
         except Problem as problem:
             if problem.kind is not UNAVAILABLE:
                 raise
@@ -171,14 +171,14 @@ class Metrics:
 
 
 class Endpoints(NamedTuple):
-    """The numbers on the webhooks of one status."""
+    """The numbers of the webhooks with one status."""
 
     number: int = 0
     failing: int = 0
     slowest: int | None = None  # the position of the slowest one that does not fail
 
 
-# A webhook whose receiver is down lags; counted in, it would hide whether the others lag.
+# A webhook whose receiver is down falls behind. With it, one could not see whether others do too.
 _WEBHOOKS: Final = """
     SELECT status, count(*), count(failing_since), min(seq) FILTER (WHERE failing_since IS NULL)
     FROM webhooks
@@ -251,10 +251,10 @@ Exposition = Annotated[
 GET_METRICS = Operation(
     tag="service",
     description="For Prometheus: requests by operation and status with their durations, the pool "
-    "of connections, the change feed and how far its numbering lags, webhooks and their backlog. "
-    "The counts are of all processes together. While the database is away, what it knows is left "
-    "out, and `claim_records_database_up` is 0; who comes with a key is answered 503 then, since "
-    "keys are in the database too.",
+    "of connections, the change feed and the lag of its numbering, webhooks and their backlog. The "
+    "counts are those of all processes together. While the database is away, the numbers that are "
+    "read from it are left out, and `claim_records_database_up` is 0. A request with a key is then "
+    "answered with 503, because keys are in the database too.",
     success="The metrics, as Prometheus reads them.",
     answer=(Exposition,),
     media_type=CONTENT_TYPE_PLAIN_0_0_4,
@@ -264,7 +264,7 @@ GET_METRICS = Operation(
 
 @get("/metrics", operation_id="getMetrics", opt={"operation": GET_METRICS, "reads": ANYTHING})
 async def get_metrics(request: Request) -> Answer:
-    """Give the service's metrics."""
+    """Get the metrics of the service."""
     read_query(request.scope["query_string"], {})
-    exposition = await service(request, Metrics).written()
+    exposition = await service(request, Metrics).exposition()
     return Answer(exposition, media_type=CONTENT_TYPE_PLAIN_0_0_4)

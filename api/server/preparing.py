@@ -1,4 +1,4 @@
-"""Bringing a database to where this version can serve it: its schema, its role, its samples."""
+"""Prepare a database for this version: its schema, the role of the service, sample records."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def bring_forward(settings: Settings, url: str, *, may_migrate: bool) -> None:
 
 
 def grant(settings: Settings, url: str, role: str) -> None:
-    """Let a role do what the service does; the role that owns the schema grants it."""
+    """Let a role do what the service does. The role that owns the schema grants this."""
     ask(schema.grant(settings.migrate_url or url, role), url)
 
 

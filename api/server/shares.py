@@ -1,4 +1,4 @@
-"""The files by which several processes count together: one directory, one place for each process.
+"""The files with which several processes count together: one directory, a place for each process.
 
 The prometheus-client library adds them up (its multiprocess mode).
 """

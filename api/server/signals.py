@@ -1,4 +1,4 @@
-"""The signals that stop the service, and how many times the user has asked."""
+"""The signals that stop the service: the first one asks to stop, a later one to hurry."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Final
 
 STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 SAME_SIGNAL_SECONDS: Final = 0.5
-"""A wrapper such as `uv run` hands on a signal that the terminal sent to this process already.
+"""A signal within this time after the first one does not count as a second one.
 
-A second signal within this time therefore counts as the first one.
+A wrapper such as `uv run` passes on a signal that the terminal has already sent to this process.
 """
 
 

@@ -1,4 +1,4 @@
-"""One of several processes that serve: what runs in it, and its parent's handle on it.
+"""A worker, one of several processes that serve: its own part, and its parent's handle on it.
 
 The two talk through a pipe: the worker says that it is ready, the parent says when to stop. The
 pipe also tells a worker that its parent has ended.

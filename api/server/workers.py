@@ -1,8 +1,8 @@
 """The parent of several workers: it starts them, replaces those that end, and stops them all.
 
-The parent serves nothing. It holds the listening socket and the embedded Postgres, which so outlive
-every worker. uvicorn's own supervisor (`uvicorn.supervisors.Multiprocess` of 0.54) keeps too few of
-the promises that are made here; the decision to do without it is written down in `docs/decisions/`.
+The parent serves nothing. It holds the listening socket and the embedded Postgres, so that both
+outlive every worker. `docs/decisions/` says why uvicorn's own supervisor is not used
+(`uvicorn.supervisors.Multiprocess` of 0.54).
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Workers:
         return [worker.pipe for worker in self._workers if not worker.ready]
 
     def _idle_seconds(self) -> float | None:
-        """Tell for how long there is nothing to do; null where only an event matters."""
+        """Tell for how many seconds there is nothing to do; null if only an event ends that."""
         next_time = min([*self._due, self._deadline])
         return None if next_time == math.inf else max(0, next_time - time.monotonic())
 

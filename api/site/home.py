@@ -51,7 +51,7 @@ _EMPTY: Final = """\
 <p>The first start of the service printed a key; \
 <code>claim-records serve --demo</code> loads a short report coded in full.</p>"""
 _CLOSED: Final = """\
-<p>Reading takes a key here. Whoever runs this service makes one with \
+<p>Reading requires a key here. The operator of this service makes one with \
 <code>claim-records keys create NAME --scope read</code>.</p>
 <p>Then enter it under <b>Authorize</b> in the <a href="/docs">documentation</a>, or send it with \
 each request:</p>
@@ -107,21 +107,21 @@ async def _parts(request: Request, origin: str) -> Parts:
 
 async def _shown(request: Request) -> Parts | None:
     """Make the parts from the newest claims; None if there are no claims."""
-    found = page_of(await _newest(request))
-    if not found:
+    claims = page_of(await _read_newest(request))
+    if not claims:
         return None
-    sources = await _answering(request, found)
-    found = [replace(each, sources={**each.sources, **sources}) for each in found]
-    first = max(found, key=lambda each: each.richness)
-    example = in_full(first, await _printed(request, first))
-    return Parts("One claim kept here", example, in_short(found[:_LATEST]))
+    sources = await _read_responders(request, claims)
+    claims = [replace(each, sources={**each.sources, **sources}) for each in claims]
+    first = max(claims, key=lambda each: each.richness)
+    example = in_full(first, await _read_article(request, first))
+    return Parts("One claim kept here", example, in_short(claims[:_LATEST]))
 
 
-async def _answering(request: Request, found: list[Shown]) -> dict[str, Any]:
-    """Read the sources of the responses, which a page of claims does not include."""
+async def _read_responders(request: Request, claims: list[Shown]) -> dict[str, Any]:
+    """Read the sources of the denials, which a page of claims does not include."""
     ids = {
         each[part]
-        for shown in found
+        for shown in claims
         for denial in shown.denials
         for each in denial["attributions"]
         for part in ("source_id", "via_id")
@@ -131,7 +131,7 @@ async def _answering(request: Request, found: list[Shown]) -> dict[str, Any]:
     return {row["id"]: dict(row) for row in rows}
 
 
-async def _newest(request: Request) -> dict[str, Any]:
+async def _read_newest(request: Request) -> dict[str, Any]:
     """Read the newest claims, with their sources and denials, as a caller without a key."""
     query = f"limit={_LOOKED_AT}&expand=sources,denials".encode()
     answer = await read_page(CLAIMS, context(request).database, READER, query)
@@ -139,7 +139,7 @@ async def _newest(request: Request) -> dict[str, Any]:
     return page
 
 
-async def _printed(request: Request, shown: Shown) -> Printed | None:
+async def _read_article(request: Request, shown: Shown) -> Printed | None:
     """Read the first article that a claim is printed in."""
     appearances = shown.claim["appearances"]
     if not appearances:

@@ -1,4 +1,4 @@
-"""Write claims as HTML: who said it, who passed it on, the words as printed, every answer.
+"""Write claims as HTML: their words as printed, the chain of their sources, and the answers.
 
 The content of a record enters the page as text, never as markup.
 """
@@ -86,7 +86,7 @@ def in_short(shown: Iterable[Shown]) -> str:
 def _item(shown: Shown) -> str:
     answers = "".join(
         f'<p class="answered" dir="auto"><span class="family">{_FAMILIES[denial["family"]]}</span> '
-        f"{_all_of(denial, shown.sources)}</p>"
+        f"{_response(denial, shown.sources)}</p>"
         for denial in shown.denials[:_MAX_ANSWERS]
     )
     return (
@@ -200,12 +200,12 @@ def _name(identity: str, printed: str | None, sources: Mapping[str, Record]) -> 
 
 
 def _answer(denial: Record, sources: Mapping[str, Record]) -> str:
-    return _step(_FAMILIES[denial["family"]], _all_of(denial, sources), "answer")
+    return _step(_FAMILIES[denial["family"]], _response(denial, sources), "answer")
 
 
-def _all_of(denial: Record, sources: Mapping[str, Record]) -> str:
-    who = [c for each in denial["attributions"] if (c := _credit(each, sources))]
-    named = f"{' and '.join(who)}: " if who else ""
+def _response(denial: Record, sources: Mapping[str, Record]) -> str:
+    credited = [c for each in denial["attributions"] if (c := _credit(each, sources))]
+    named = f"{' and '.join(credited)}: " if credited else ""
     target, language = escape(denial["id"]), _language(denial)
     link = f'<a href="/v1/denials/{target}"{language}>{escape(denial["text"])}</a>'
     return f'<span dir="auto">{named}{link}</span>'

@@ -33,8 +33,8 @@ from api.core.request import (
     caller,
     context,
     encoded,
-    gone,
     still_admitted,
+    wait_for_disconnect,
 )
 from api.core.resource import Resource
 from api.core.sql import Query, render
@@ -83,7 +83,7 @@ Gives every record that the caller may see, one on each line: first all sources,
 claims and denials, each type in the order of creation. The first line has a cursor of the change \
 feed, taken before the first record was read: follow the feed from there, and you miss no change \
 that was made during the export. The last line has the number of records. An export without that \
-line was cut off; this also happens when the key is withdrawn. `POST /v1/import` takes the lines \
+line was cut off; this also happens when the key is revoked. `POST /v1/import` takes the lines \
 as they are. With `Accept-Encoding: zstd` or `gzip`, the answer is several times smaller.""",
     parameters=(TYPES,),
     success="JSON lines: the cursor, the records, the count.",
@@ -108,12 +108,12 @@ as they are. With `Accept-Encoding: zstd` or `gzip`, the answer is several times
     "/v1/export", operation_id="exportRecords", opt={"operation": EXPORT_RECORDS, "reads": ANYTHING}
 )
 async def export_records(request: Request) -> Answer:
-    """Read all records, one a line."""
+    """Export all records, as JSON lines."""
     types = positions.types_of(read_query(request.scope["query_string"], {TYPES.name: TYPES}))
-    feed, who = feed_of(request), caller(request)
+    feed, asker = feed_of(request), caller(request)
     at = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     head = await feed.catch_up()
-    cursor = positions.written(await feed.position(head.seq), who, types)
+    cursor = positions.written(await feed.position(head.seq), asker, types)
     wanted = [record_type for record_type in RESOURCES if record_type in types]
     header = ExportHeader(cursor=cursor, at=at, types=wanted)
     chunks = _chunks(request, header)
@@ -202,7 +202,7 @@ class StreamedAnswer(Stream):
         """Send the answer, until the client leaves or the service stops."""
         work: list[Coroutine[Any, Any, object]] = [
             self._send(send, bodiless=scope["state"].get("head", False)),
-            gone(receive),
+            wait_for_disconnect(receive),
             self._stopping.wait(),
         ]
         sending, *_ = tasks = [asyncio.create_task(each) for each in work]

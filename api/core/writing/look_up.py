@@ -42,9 +42,9 @@ class Found:
 
 # --- the statement ---------------------------------------------------------------------------
 
-# Rows have a role. `current` is a record that is looked for; `hidden` is one that the caller does
-# not see, which is looked up because its names are taken. A record type is the role of a record
-# that others refer to, and `text` that of the text of an earlier version of an article.
+# Each row has a role. A record that is looked for is `current`, or `hidden` if the caller does not
+# see it: its names are taken all the same. A record to which others refer has its type as its role.
+# The text of an earlier version of an article has the role `text`.
 _CURRENT: Final = """
         SELECT CASE WHEN :sees({type}, t) THEN 'current' ELSE 'hidden' END AS role,
                t.id, t.version, t.deleted_at IS NOT NULL AS deleted, t.doc, NULL::text AS text"""
@@ -96,9 +96,9 @@ async def look_up(
     ids: Collection[str] = (),
     external: Collection[tuple[str, str]] = (),
 ) -> Found:
-    """Look up records by id and external id, and whatever the given `records` refer to.
+    """Look up records by id and external id, and the records to which the given `records` refer.
 
-    Of what they refer to, only what the caller sees is known afterwards.
+    Of the latter, only those that the caller sees are found.
     """
     targets: dict[RecordType, set[str]] = {record_type: set() for record_type in RecordType}
     texts: set[str] = set()

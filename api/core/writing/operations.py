@@ -109,7 +109,7 @@ async def _write(
             async with _savepoint(connection):
                 row = await store(connection, author, resource, identity, current, record)
         except (asyncpg.ForeignKeyViolationError, asyncpg.DeadlockDetectedError):
-            continue  # one of its targets was deleted meanwhile: the next look up tells which
+            continue  # one of its targets was deleted meanwhile; the next look-up tells which
         except asyncpg.UniqueViolationError as error:
             if current is not None or not is_own_id(error, resource):
                 raise
@@ -141,7 +141,7 @@ async def _read_record_body(request: Request, resource: Resource, media_type: st
 
 async def create(resource: Resource, request: Request) -> Answer:
     """Create a record, under an id that the server chooses."""
-    idempotency_key(request)  # refuse a bad one unread
+    idempotency_key(request)  # refuse a bad key before the body is read
     read_query(request.scope["query_string"], {})
     body = await _read_record_body(request, resource, JSON)
     wanted = draft(resource, read_object(body))

@@ -67,7 +67,10 @@ def with_external_id(record: Create, pair: tuple[str, str]) -> None:
         added = ExternalId(namespace=namespace, value=value)
         record.external_ids = [*record.external_ids, added]
     if len(record.external_ids) > MAX_EXTERNAL_IDS:
-        detail = f"With the one it is written by, the record has more than {MAX_EXTERNAL_IDS}."
+        detail = (
+            "With the external id by which you name it, the record would have more than "
+            f"{MAX_EXTERNAL_IDS}; leave one out."
+        )
         raise invalid_record([Fault(("external_ids",), "invalid-value", detail)])
 
 

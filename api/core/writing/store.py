@@ -55,7 +55,7 @@ LIVE: Final = """
     SELECT t.live_id AS id FROM {table} AS t
     WHERE t.live_id = ANY(:ids::uuid[]) AND :sees({type}, t)"""
 
-# Those that the caller sees come first.
+# The referrers that the caller sees come first.
 _VISIBLE: Final = """
             WHEN '{type}' THEN EXISTS (
                 SELECT FROM {table} AS t WHERE t.id = l.owner_id AND :sees({type}, t)

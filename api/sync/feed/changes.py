@@ -13,12 +13,7 @@ from api.core.caller import ANYTHING, Caller
 from api.core.errors import RESYNC_REQUIRED
 from api.core.filters import Parameter, read_query
 from api.core.operation import Operation, example_of
-from api.core.request import (
-    Answer,
-    Request,
-    caller,
-    encoded,
-)
+from api.core.request import Answer, Request, caller, encoded
 from api.core.services import service
 from api.sync.feed import positions
 from api.sync.feed.following import Feed, feed_of
@@ -32,7 +27,7 @@ from schemas.vocabularies import ChangeOp, RecordType
 DEFAULT_CHANGES: Final = 500
 MAX_WAIT_SECONDS: Final = 30
 MAX_READING_SECONDS: Final = 1.0
-"""How long one request passes over changes that its reader may not know of."""
+"""How long one request may look for a change that its reader may see."""
 
 LIMIT = Parameter(
     "limit",
@@ -90,11 +85,11 @@ many seconds.""",
 async def list_changes(request: Request) -> Answer:
     """List changes."""
     given = read_query(request.scope["query_string"], _PARAMETERS)
-    feed, who, types = feed_of(request), caller(request), positions.types_of(given)
-    position = await positions.since(feed, given.get("since", START), who, types)
+    feed, asker, types = feed_of(request), caller(request), positions.types_of(given)
+    position = await positions.since(feed, given.get("since", START), asker, types)
     limit = given.get("limit", DEFAULT_CHANGES)
     until = time.monotonic() + given.get("wait", 0)
-    items, position, up_to_date = await _visible_changes(feed, position, who, types, limit)
+    items, position, up_to_date = await _visible_changes(feed, position, asker, types, limit)
     over = not given.get("wait")
     while not items and up_to_date and not over:
         over = not await feed.moved(position, until - time.monotonic())
@@ -102,14 +97,14 @@ async def list_changes(request: Request) -> Answer:
             break
         if over:  # no change came in time, which may be because numbering hangs
             await feed.catch_up()
-        await service(request, Admission).admit_again(request)  # the key may be withdrawn by now
-        items, position, up_to_date = await _visible_changes(feed, position, who, types, limit)
-    next_cursor = positions.written(position, who, types)
+        await service(request, Admission).admit_again(request)  # the key may be revoked by now
+        items, position, up_to_date = await _visible_changes(feed, position, asker, types, limit)
+    next_cursor = positions.written(position, asker, types)
     return Answer(_page(items, next_cursor, up_to_date=up_to_date and feed.certain))
 
 
 async def _visible_changes(
-    feed: Feed, position: Position, who: Caller, types: tuple[RecordType, ...], limit: int
+    feed: Feed, position: Position, asker: Caller, types: tuple[RecordType, ...], limit: int
 ) -> tuple[list[VisibleChange], Position, bool]:
     """Read on until the reader may see a change, the feed ends, or it has taken too long.
 
@@ -118,7 +113,7 @@ async def _visible_changes(
     until = time.monotonic() + MAX_READING_SECONDS
     while True:
         stretch = await feed.behind(position, limit, positions.filtered(types))
-        items = [item for change in stretch.changes if (item := visible_change(change, who))]
+        items = [item for change in stretch.changes if (item := visible_change(change, asker))]
         if items or stretch.up_to_date or feed.stopping.is_set() or time.monotonic() > until:
             return items, stretch.to, stretch.up_to_date
         position = stretch.to

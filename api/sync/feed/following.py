@@ -1,8 +1,8 @@
 """Following: how a process keeps up with the change feed.
 
 Changes are numbered in the background, forty times a second while there is work, and before each
-reading. Whoever waits for a change is woken when the feed has moved on. Readings that several
-readers ask for at the same time are made once.
+reading. Requests that wait for a change are woken when the feed has moved on. If several readers
+ask for the same reading at the same time, it is made once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ IDLE_SECONDS: Final = 0.25
 LIVELY_SECONDS: Final = 1.0
 """How long after a change the next one is looked for eagerly."""
 SHARED_SECONDS: Final = 0.025
-"""How long a reading may be given to other readers: later, a record in it may have been hidden."""
+"""How long a reading may be shared with other readers: a record in it may be hidden later."""
 MAX_READINGS: Final = 8
 _IS_STANDBY: Final = "SELECT pg_is_in_recovery() AS is_standby"
 
@@ -104,10 +104,10 @@ class Feed:
             return self.head or head
 
     async def moved(self, place: Head | Position, seconds: float, *, eager: bool = True) -> bool:
-        """Wait until the feed goes on behind a place; give false if it does not in this time.
+        """Wait until the feed goes on behind a place; give false if it does not within `seconds`.
 
-        It has also gone on if it is another feed now. False is given at once when the service
-        stops. A caller who is not `eager` may learn of a change a quarter of a second later.
+        A feed that was replaced by another one has gone on too. False is given at once when the
+        service stops. Without `eager`, a change may be noticed a quarter of a second later.
         """
         self._watchers += eager
         if eager:

@@ -1,9 +1,9 @@
 """The feed's cursors: a position, and what the walk that led there has covered.
 
-A cursor carries, for each record type by its name, which classes of records its reader saw, or
-that the walk left the type out. Whoever goes on from it and sees more would miss the earlier
-changes that were hidden: that takes a new start. A type that was added after the cursor was made
-is in none of the changes before it, so nothing is missed.
+A cursor names each record type, with the classes of its records that the reader could see, or with
+null if the walk left the type out. A reader who can see more by now would miss earlier changes that
+were hidden, and has to start again. A type that was added after the cursor was made is in none of
+the changes before it, so nothing is missed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from msgspec import Meta, ValidationError, convert
 from api.core import cursor
 from api.core.caller import Caller
 from api.core.errors import CURSOR_MISMATCH, invalid_parameter
-from api.core.filters import Parameter
+from api.core.filters import Parameter, read_terms
 from api.sync.feed.following import Feed
 from api.sync.feed.stretches import Position, resync_required
 from schemas.base import Line
@@ -29,15 +29,15 @@ NOW: Final = "now"
 SINCE = Parameter(
     "since",
     Cursor,
-    "Where to begin: `start` is the oldest change, `now` the end, and `next_cursor` of an earlier "
-    "answer, of an export or of an event, goes on from there.",
+    "Where to begin: `start` is the oldest change, and `now` is the end of the feed. The cursor "
+    "of an earlier answer, of an export or of an event goes on from there.",
     default=START,
 )
 TYPES = Parameter(
     "types",
     Line,
-    "Only records of these types, with commas. A cursor goes on with the types that it was made "
-    "with, or with fewer.",
+    "Only records of these types, separated by commas. A cursor can be used for the types that it "
+    "was made for, or for fewer of them.",
     terms=tuple(RecordType),
 )
 
@@ -47,9 +47,9 @@ _Epoch = Annotated[str, Meta(max_length=40)]
 _Seq = Annotated[int, Meta(ge=0, lt=2**53)]
 _Tag = Annotated[str, Meta(max_length=40)]
 _Covered = dict[str, tuple[int, ...] | None]
-"""What a walk has covered, by the name of each type that there was.
+"""What a walk has covered: each record type that existed then, by its name.
 
-The classes of its records that the reader saw; null for a type that the walk left out.
+Its value are the classes of its records that the reader could see; null if the walk left it out.
 """
 _Values = tuple[_Epoch, _Seq, _Tag, _Covered]
 
@@ -57,35 +57,35 @@ _FORMER_TYPES: Final = ("source", "article", "claim", "denial")
 _FORMER_CLASSES: Final = 3
 _Mask = Annotated[int, Meta(ge=0, lt=1 << len(_FORMER_TYPES) * _FORMER_CLASSES)]
 _FormerValues = tuple[_Epoch, _Seq, _Tag, _Mask, _Mask]
-"""Cursors before types stood in them by name: the walk's types, and the classes, as bits."""
+"""Cursors of earlier versions: the walk's types and the visible classes are the bits of numbers."""
 
 
 def types_of(given: dict[str, Any]) -> tuple[RecordType, ...]:
-    """Read `types`: names with commas, each once; all of them if it is not there."""
+    """Read `types`, in the order of the vocabulary; without the parameter, all types are meant."""
     text = given.get("types")
     if text is None:
         return _TYPES
-    names = text.split(",")
-    known = {of.value: of for of in _TYPES}
-    if len(set(names)) < len(names) or not known.keys() >= set(names):
-        raise invalid_parameter("types", f"It takes {', '.join(known)}, with commas, each once.")
-    return tuple(of for of in _TYPES if of.value in names)
+    names = read_terms("types", text, [record_type.value for record_type in _TYPES])
+    return tuple(record_type for record_type in _TYPES if record_type.value in names)
 
 
 def filtered(types: Collection[RecordType]) -> Collection[RecordType]:
-    """Give the types to look for; none where that is all of them."""
+    """Give the types to which a reading is limited; none if it is for all types."""
     return () if len(types) == len(_TYPES) else types
 
 
 def written(position: Position, caller: Caller, types: Iterable[RecordType]) -> str:
     """Write a cursor for a reader."""
     walked = frozenset(types)
-    covered = {of.value: caller.classes[of] if of in walked else None for of in _TYPES}
+    covered = {
+        record_type.value: caller.classes[record_type] if record_type in walked else None
+        for record_type in _TYPES
+    }
     return cursor.write(_LIST, [*position, covered])
 
 
 def _read(text: str) -> tuple[Position, _Covered]:
-    """Read a cursor of this version, or of one before."""
+    """Read a cursor of this version or of an earlier one."""
     values = cursor.read(text, _LIST, name="since")
     try:
         if len(values) == len(get_args(_Values)):
@@ -99,21 +99,19 @@ def _read(text: str) -> tuple[Position, _Covered]:
 
 
 def _covered(walked: int, classes: int) -> _Covered:
-    """Read the bits of a former cursor: one a type, and some for the classes of each."""
-    return {
-        name: tuple(
-            level for level in range(_FORMER_CLASSES) if classes >> at * _FORMER_CLASSES + level & 1
-        )
-        if walked >> at & 1
-        else None
-        for at, name in enumerate(_FORMER_TYPES)
-    }
+    """Read the bits of a former cursor: one bit for each type, and one for each of its classes."""
+    covered: _Covered = {}
+    for index, name in enumerate(_FORMER_TYPES):
+        bits = classes >> index * _FORMER_CLASSES
+        seen = tuple(level for level in range(_FORMER_CLASSES) if bits >> level & 1)
+        covered[name] = seen if walked >> index & 1 else None
+    return covered
 
 
 async def since(feed: Feed, text: str, caller: Caller, types: Iterable[RecordType]) -> Position:
-    """Find the position that a reader asks for; the feed is caught up first.
+    """Find the position that a reader asks for, and catch up with the feed.
 
-    A type that the cursor does not know is newer than it: all its records are behind the position.
+    A type that the cursor does not name was added later: all its records are behind the position.
 
     Raises `invalid-cursor`, `cursor-mismatch` or `resync-required`.
     """
@@ -121,19 +119,22 @@ async def since(feed: Feed, text: str, caller: Caller, types: Iterable[RecordTyp
         head = await feed.catch_up()
         return await feed.position(0 if text == START else head.seq)
     try:
-        convert(text, Cursor)  # a header has not been held to it
+        convert(text, Cursor)  # a header was not checked yet
     except ValidationError:
         raise cursor.not_ours("since") from None
     position, covered = _read(text)
-    known = [of for of in types if of in covered]
-    if missing := [of for of in known if covered[of] is None]:
+    known = [record_type for record_type in types if record_type in covered]
+    if missing := [record_type for record_type in known if covered[record_type] is None]:
         raise invalid_parameter(
             "types",
-            f"The cursor's walk left out {', '.join(missing)}; export these types first, and go on "
-            "from that export's cursor.",
+            f"The cursor was made without the types {', '.join(missing)}. Export these types "
+            "first, and go on from that export's cursor.",
             CURSOR_MISMATCH,
         )
-    if any(set(caller.classes[of]) - set(covered[of] or ()) for of in known):
-        raise resync_required("The key may see more than the one for which the cursor was made.")
+    if any(set(caller.classes[each]) - set(covered[each] or ()) for each in known):
+        raise resync_required(
+            "The key may see more than the key for which the cursor was made. Export again, and go "
+            "on from that export's cursor."
+        )
     await feed.catch_up()
     return position

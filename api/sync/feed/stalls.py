@@ -20,7 +20,7 @@ from api.sync.feed.following import Feed
 
 MAX_COUNTED: Final = 100_000
 _LOOKS: Final = 12
-"""How often to look during the time after which unnumbered changes count as a stall."""
+"""How many times to look within `feed_stall_seconds`."""
 
 # These are the changes that the next numbering would take: the condition is the one that
 # `sequence_feed` has (migration 0003).
@@ -91,9 +91,7 @@ class StallWatch:
         """
         if not self._stalled(await self.unnumbered()):
             return
-        with suppress(
-            Problem
-        ):  # the log says why numbering fails; the next look tells that it does
+        with suppress(Problem):  # the log has the reason; the next look tells whether it failed
             await self._feed.catch_up()
         unnumbered = await self.unnumbered()
         if self._stalled(unnumbered):

@@ -23,8 +23,8 @@ from api.core.request import (
     Stream,
     caller,
     encoded,
-    gone,
     still_admitted,
+    wait_for_disconnect,
 )
 from api.sync.feed import positions
 from api.sync.feed.changes import CREATED, DEFAULT_CHANGES, DELETED
@@ -41,7 +41,7 @@ HEARTBEAT_SECONDS: Final = 14.0
 PIECE_BYTES: Final = 65_536
 """How much of a stream is written at once; the next piece is written when the client took this."""
 RECHECK_SECONDS: Final = 1.0
-"""How long after its key was withdrawn a stream goes on at most."""
+"""A stream ends at most this long after its key was revoked."""
 EVENT_STREAM: Final = "text/event-stream"
 _PARAMETERS: Final = {parameter.name: parameter for parameter in (SINCE, TYPES)}
 _PATH: Final = "/v1/changes/stream"
@@ -76,7 +76,7 @@ for 15 s.
 
 Each event's `id` is a cursor. To go on behind an event, connect again and send its `id` in \
 `Last-Event-ID`, as browsers do by themselves. The stream ends when the service stops and when the \
-key is withdrawn: connect again then.
+key is revoked: connect again then.
 
 Most generated clients read an answer to its end, and a stream has no end. Use a client for \
 Server-Sent Events instead, such as httpx-sse or, where no key is needed, the `EventSource` of \
@@ -108,9 +108,9 @@ browsers; or use `GET /v1/changes` with `wait`.""",
 async def stream_changes(request: Request) -> Answer:
     """Stream changes."""
     given = read_query(request.scope["query_string"], _PARAMETERS)
-    feed, who, types = feed_of(request), caller(request), positions.types_of(given)
+    feed, asker, types = feed_of(request), caller(request), positions.types_of(given)
     begin = request.headers.get("last-event-id") or given.get("since", START)
-    position = await positions.since(feed, begin, who, types)
+    position = await positions.since(feed, begin, asker, types)
     # A cursor that can't be used is answered with a status, which must come before the stream.
     await feed.behind(position, 1)
     return EventStream(request, position, types)
@@ -138,12 +138,12 @@ class EventStream(Stream):
         self._heartbeat = heartbeat
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        """Send events until the client leaves, the service stops, or the key is withdrawn."""
+        """Send events until the client leaves, the service stops, or the key is revoked."""
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
         if scope["state"].get("head"):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
-        leaving = asyncio.create_task(gone(receive))
+        leaving = asyncio.create_task(wait_for_disconnect(receive))
         feed = feed_of(self._request)
         feed.streams += 1
         try:
@@ -196,11 +196,11 @@ class EventStream(Stream):
 
     def _visible_changes(self, stretch: Stretch) -> list[tuple[Position, VisibleChange]]:
         """Give the changes that this reader asked for and may see, each with its position."""
-        who, epoch = caller(self._request), stretch.to.epoch
+        asker, epoch = caller(self._request), stretch.to.epoch
         return [
             (Position(epoch, change.seq, change.tag), visible)
             for change in stretch.changes
-            if change.type in self._types and (visible := visible_change(change, who))
+            if change.type in self._types and (visible := visible_change(change, asker))
         ]
 
     def _change(self, place: Position, change: VisibleChange) -> bytes:

@@ -15,7 +15,7 @@ from api.sync.feed.numbering import Head
 from schemas.vocabularies import ChangeOp, RecordType
 
 MAX_SCANNED: Final = 10_000
-"""How many changes one reading passes over at most, to find those of the types asked for."""
+"""One reading passes over at most this many changes to find those of the types asked for."""
 MAX_BYTES: Final = 4_194_304
 _TAG_BYTES: Final = 6
 
@@ -61,7 +61,7 @@ class Stretch(NamedTuple):
 async def read_stretch(
     database: Database, head: Head, position: Position, limit: int, types: Collection[RecordType]
 ) -> Stretch:
-    """Read the changes of some types behind a position; no types mean all types.
+    """Read at most `limit` changes of some types behind a position; no types mean all types.
 
     Raises `resync-required` if the change at the position is not the one that its tag belongs to.
     """
@@ -109,17 +109,17 @@ async def _read(
 ) -> list[LoggedChange]:
     bounds: dict[str, Any] = {"first": first, "last": last, "limit": limit, "bytes": MAX_BYTES}
     if types:
-        bounds["types"] = [type_.value for type_ in types]
+        bounds["types"] = [record_type.value for record_type in types]
     rows = await database.fetch(*render(_statement(of_types=bool(types)), **bounds))
     return [_logged_change(row, head.secret) for row in rows]
 
 
 def _logged_change(row: Row, secret: bytes) -> LoggedChange:
-    seq, op, type_, identity, version, at, before, after, now, doc = row
+    seq, op, record_type, identity, version, at, before, after, now, doc = row
     return LoggedChange(
         seq,
         ChangeOp[op.upper()],
-        RecordType[type_.upper()],
+        RecordType[record_type.upper()],
         str(identity),
         version,
         at,
@@ -127,7 +127,7 @@ def _logged_change(row: Row, secret: bytes) -> LoggedChange:
         after,
         now,
         doc,
-        _tag(f"{seq} {type_} {identity} {version} {at.isoformat()}", secret),
+        _tag(f"{seq} {record_type} {identity} {version} {at.isoformat()}", secret),
     )
 
 
@@ -153,10 +153,10 @@ _TODAY: Final = "\n                    UNION ALL".join(
         """
                     SELECT t.visibility, t.version, t.deleted_at, t.doc FROM {table} AS t
                     WHERE p.record_type = '{type}' AND t.id = p.record_id""",
-        table=plural(type_),
-        type=type_.value,
+        table=plural(record_type),
+        type=record_type.value,
     )
-    for type_ in RecordType
+    for record_type in RecordType
 )
 _STRETCH: Final = """
         SELECT s.seq, s.op, s.record_type, s.record_id, s.version, s.at, s.visibility_before,

@@ -1,4 +1,4 @@
-"""Applying: batches of lines are written, each in one transaction."""
+"""Apply the lines of an import: write them in batches, each in one transaction."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def apply_lines(run: ImportRun, lines: Iterable[NumberedLine]) -> None:
 
 async def _apply(run: ImportRun, batch: Sequence[Entry]) -> list[Done]:
     """Write a batch in one transaction; if that fails, write line by line."""
-    if (problem := await run.find_withdrawal()) is not None:
+    if (problem := await run.find_revocation()) is not None:
         return [refusal(entry, problem) for entry in batch]
     for _ in range(_TRIES):
         try:
@@ -176,7 +176,7 @@ async def _delete(
 
 
 async def _find_referrers(run: ImportRun, entry: Entry) -> Problem | None:
-    """Give the problem that names who refers to the record that a line deletes."""
+    """Give the problem that names the records which refer to the one that a line deletes."""
     line = entry.known_line
     resource = RESOURCES[line.type]
     found_by_type = await look_up_batch(run, [entry])

@@ -1,4 +1,4 @@
-"""Batches: lines are gathered so that a few statements write many records."""
+"""Gather the lines of an import in batches, so that a few statements write many records."""
 
 from __future__ import annotations
 

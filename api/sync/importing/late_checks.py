@@ -1,4 +1,4 @@
-"""Late checks: what an atomic run can check only after its last line was applied."""
+"""The checks that an atomic import can make only after its last line was applied."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines: each is read and checked as strictly as the body of a request."""
+"""Read the lines of an import, and check each as strictly as the body of a request."""
 
 from __future__ import annotations
 

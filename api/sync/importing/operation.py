@@ -57,7 +57,7 @@ lines of the first one.
 
 You can import the lines of an export as they are; its first and its last line get no result.
 
-If your key is withdrawn during the import, the records written so far stay, and each line after \
+If your key is revoked during the import, the records written so far stay, and each line after \
 that is refused with 401. An `atomic` import is then refused as a whole.""",
     parameters=(ATOMIC, DRY_RUN),
     header_parameters=("IdempotencyKeyOfLines",),
@@ -112,20 +112,20 @@ that is refused with 401. An `atomic` import is then refused as a whole.""",
     status_code=200,
 )
 async def import_records(request: Request) -> Answer:
-    """Write many records, one a line."""
+    """Import many records, as JSON lines."""
     key = idempotency_key(request)
     given = read_query(request.scope["query_string"], _PARAMETERS)
     require_media_type(request, [NDJSON])
-    who = author(request)
+    writer = author(request)
     body = Spool()
     try:
         async for chunk in body_chunks(request):
             body.file.write(chunk)
         answer = await run_import(
             context(request).database,
-            who,
+            writer,
             body.file,
-            line_ids=None if key is None else partial(derived_id, who.caller.key_id or "", key),
+            line_ids=None if key is None else partial(derived_id, writer.caller.key_id or "", key),
             check_admission=partial(still_admitted, request),
             **given,
         )

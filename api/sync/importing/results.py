@@ -1,4 +1,4 @@
-"""Results: what became of each line, and the answer that lists it."""
+"""The results of the lines of an import, and the answer that lists them."""
 
 from __future__ import annotations
 

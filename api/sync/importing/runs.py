@@ -1,7 +1,8 @@
-"""Runs: an import from its first line to its totals.
+"""Run an import, from its first line to its totals.
 
 The lines are in a file, and so are the results: an answer that is written while its request is
-still being read would block ordinary clients. No memory grows with the number of lines.
+still being read would block ordinary clients. The memory that is needed does not grow with the
+number of lines.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ async def _run_in_one_transaction(run: ImportRun, lines: Iterable[NumberedLine])
         if run.atomic:
             await _apply_by_type(run, lines)
             run.refused = await check_put_off(run)
-            await run.find_withdrawal()
+            await run.find_revocation()
             committed = not run.refused and not run.dry_run
         else:
             await apply_lines(run, lines)

@@ -1,4 +1,4 @@
-"""Settling: each line of a batch is compared with the database before anything is written."""
+"""Settle the lines of a batch: compare each with the database before anything is written."""
 
 from __future__ import annotations
 
@@ -38,9 +38,6 @@ class PendingDeletion(NamedTuple):
     current: Current
 
 
-Settled = Done | PendingWrite | PendingDeletion
-
-
 async def look_up_batch(run: ImportRun, batch: Sequence[Entry]) -> dict[RecordType, Found]:
     """Look up what the lines of a batch name and refer to, with one statement a record type.
 
@@ -75,7 +72,9 @@ async def look_up_batch(run: ImportRun, batch: Sequence[Entry]) -> dict[RecordTy
     return found_by_type
 
 
-def settle_line(run: ImportRun, entry: Entry, found_by_type: dict[RecordType, Found]) -> Settled:
+def settle_line(
+    run: ImportRun, entry: Entry, found_by_type: dict[RecordType, Found]
+) -> Done | PendingWrite | PendingDeletion:
     """Find out what a line changes; if it changes nothing or is refused, give its result."""
     if entry.line is None or entry.problem is not None:
         return refusal(entry, entry.problem or unavailable(""))

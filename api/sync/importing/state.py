@@ -1,4 +1,4 @@
-"""State: what an import keeps while it runs, and its transactions."""
+"""The state of an import while it runs, and its transactions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from api.sync.importing.spool import Spool
 LineIds = Callable[[int], str]
 """Gives the id for the record of a line that names none, by the line's number."""
 AdmissionCheck = Callable[[Connection], Awaitable[None]]
-"""Raises a problem if the caller may write no more, because its key was withdrawn meanwhile."""
+"""Raises a problem if the caller may write no more, because its key was revoked meanwhile."""
 
 
 @dataclass
@@ -29,10 +29,10 @@ class ImportRun:
     dry_run: bool
     line_ids: LineIds | None = None
     check_admission: AdmissionCheck | None = None
-    withdrawn: Problem | None = None  # why the rest of the lines is refused
+    revoked: Problem | None = None  # the problem with which the rest of the lines is refused
     refused: bool = False  # whether an atomic run refused a line, and so is refused as a whole
     results: list[Spool] = field(default_factory=list)  # each in the order of the lines
-    late_results: list[Spool] = field(default_factory=list)  # the same; they replace `results`
+    late_results: list[Spool] = field(default_factory=list)  # as `results`, which they replace
     put_off: Spool = field(default_factory=Spool)  # to be checked at the end of an atomic run
 
     def close(self) -> None:
@@ -66,17 +66,17 @@ class ImportRun:
                     "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED"
                 )
 
-    async def find_withdrawal(self) -> Problem | None:
+    async def find_revocation(self) -> Problem | None:
         """Give the problem because of which no more lines are written; null if there is none.
 
-        An atomic run raises it, because it must write nothing at all. Once found it is kept: the
+        An atomic run raises it, because it must write nothing at all. Once found, it is kept: the
         database may be away when it is asked again.
         """
-        if self.withdrawn is None and self.check_admission is not None:
+        if self.revoked is None and self.check_admission is not None:
             try:
                 await self.check_admission(self.connection)
             except Problem as problem:
                 if self.atomic:
                     raise
-                self.withdrawn = problem
-        return self.withdrawn
+                self.revoked = problem
+        return self.revoked

@@ -1,4 +1,4 @@
-"""Why a mirror stops, tries again, or starts anew."""
+"""The errors because of which a mirror stops, tries again, or makes a new copy."""
 
 from __future__ import annotations
 

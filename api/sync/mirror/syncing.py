@@ -36,7 +36,7 @@ _MAX_PAUSE: Final = 30.0
 _MAX_RETRY_AFTER: Final = 3_600.0
 
 _FORMERLY_ALL: Final = "source,article,claim,denial"
-"""The types that older copies of all records name; newer copies of all records name none."""
+"""The types in the state of a copy of all records that an older version made; now they are ""."""
 
 log = logging.getLogger("claim_records.mirror")
 

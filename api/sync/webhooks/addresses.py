@@ -1,9 +1,9 @@
 """Addresses and URLs to which a webhook's messages may be sent, and those to which none is.
 
-Whoever may create a webhook makes this service send requests to a host of their choice (server-side
-request forgery, SSRF). Private and other special addresses are refused unless the operator listed
-their network. Python's `is_global` does not suffice: in 3.11 it lets NAT64, 6to4 and `::127.0.0.1`
-pass.
+A client that may create a webhook makes this service send requests to a host of its choice
+(server-side request forgery, SSRF). So private and other special addresses are refused, unless the
+operator has listed their network. Python's `is_global` does not suffice: in 3.11 it lets NAT64,
+6to4 and `::127.0.0.1` pass.
 """
 
 from __future__ import annotations

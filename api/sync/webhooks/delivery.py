@@ -43,7 +43,7 @@ ATTEMPT_SECONDS: Final = 15.0
 LEASE_SECONDS: Final = 60.0
 MAX_AT_ONCE: Final = 100
 POLL_SECONDS: Final = 1.0
-"""How often to look for work that nothing announces: tests, retries, leases that have run out."""
+"""How often to look for work that nothing announces: tests, new attempts, ended leases."""
 _PACE_SECONDS: Final = 0.05
 _TURN_SECONDS: Final = 30.0
 """How long one webhook may keep its place among those that are delivered to at once."""
@@ -260,13 +260,13 @@ class Deliverer:
 
 
 def _at_end(feed: Feed, position: Position) -> bool:
-    """Tell whether a place is the feed's end, or lies behind the end that this process knows."""
+    """Tell whether a place is at or behind the end of the feed that this process knows."""
     head = feed.head
     return head is not None and head.epoch == position.epoch and head.seq <= position.seq
 
 
 def _error(status: int) -> str | None:
-    """Say why an answer is no success; null if it is one."""
+    """Say why an answer is not a success; null if it is one."""
     match status // 100:
         case 2:
             return None

@@ -9,7 +9,7 @@ from litestar import delete, get, patch, post
 from msgspec import UNSET
 
 from api.access.authentication import forbidden
-from api.access.keys import read_keyed_part, read_part
+from api.core.bodies import read_keyed_part, read_part
 from api.core.db import Connection, Row
 from api.core.errors import (
     CURSOR_MISMATCH,
@@ -24,6 +24,7 @@ from api.core.idempotency import once
 from api.core.listing import list_rows
 from api.core.request import (
     MERGE_PATCH,
+    NO_STORE,
     Answer,
     NoContent,
     Request,
@@ -66,18 +67,17 @@ from schemas.webhooks import (
 )
 
 _SCOPES: Final = (Scope.WEBHOOKS,)
-_NO_STORE: Final = {"cache-control": "no-store"}
 
 
 def _own(request: Request) -> dict[str, str | None]:
-    """Give the parameters that name a webhook of the caller's key: another key's does not exist."""
+    """Give the parameters that name a webhook of the caller's key; it has no access to others."""
     return {"id": record_id(request), "key_id": caller(request).key_id}
 
 
 def _reach(request: Request) -> dict[str, Any]:
     """Give the parameters that tell which webhooks the caller may see and delete."""
-    who = caller(request)
-    return {"key_id": who.key_id, "manages_keys": who.may(Scope.KEYS)}
+    asker = caller(request)
+    return {"key_id": asker.key_id, "manages_keys": asker.may(Scope.KEYS)}
 
 
 def _shown(row: Row | None) -> dict[str, Any]:
@@ -114,17 +114,17 @@ async def list_webhooks(request: Request) -> Answer:
     opt={"operation": CREATE_WEBHOOK, "scopes": _SCOPES},
 )
 async def create_webhook(request: Request) -> Answer:
-    """Make a webhook."""
+    """Create a webhook."""
     sent = await read_part(request, WebhookCreate)
     _check_target(request, sent.url)
-    who, secret = caller(request), new_secret()
-    if not any(who.classes.values()):
+    asker, secret = caller(request), new_secret()
+    if not any(asker.classes.values()):
         raise forbidden(Scope.READ)
-    place = await positions.since(feed_of(request), positions.NOW, who, ())
+    place = await positions.since(feed_of(request), positions.NOW, asker, ())
     query = render(
         statements.CREATE,
         id=new_id(),
-        key_id=who.key_id,
+        key_id=asker.key_id,
         url=sent.url,
         description=sent.description,
         types=_names(sent.types),
@@ -134,11 +134,11 @@ async def create_webhook(request: Request) -> Answer:
         **place._asdict(),
     )
     async with context(request).database.connection() as connection, connection.transaction():
-        await connection.execute(*render(statements.LOCK_KEY, key_id=who.key_id))
+        await connection.execute(*render(statements.LOCK_KEY, key_id=asker.key_id))
         row = await connection.fetchrow(*query)
     if row is None:
         raise Problem(TOO_MANY, f"A key has at most {MAX_WEBHOOKS} webhooks.")
-    headers = {"location": f"/v1/webhooks/{row['id']}", **_NO_STORE}
+    headers = {"location": f"/v1/webhooks/{row['id']}", **NO_STORE}
     return Answer(encoded({**_shown(row), "secret": secret}), 201, headers=headers)
 
 
@@ -182,7 +182,7 @@ async def update_webhook(request: Request) -> Answer:
 
 def _names(types: Sequence[RecordType]) -> list[str]:
     """Name types, each once, in the order of the vocabulary."""
-    return [type_.value for type_ in RecordType if type_ in types]
+    return [each.value for each in RecordType if each in types]
 
 
 @delete(
@@ -220,7 +220,7 @@ async def rotate_webhook_secret(request: Request) -> Answer:
         actor=author(request).actor,
     )
     row = await context(request).database.fetchrow(*query)
-    return Answer(encoded({**_shown(row), "secret": secret}), headers=_NO_STORE)
+    return Answer(encoded({**_shown(row), "secret": secret}), headers=NO_STORE)
 
 
 @post(
@@ -230,7 +230,7 @@ async def rotate_webhook_secret(request: Request) -> Answer:
     status_code=200,
 )
 async def replay_webhook(request: Request) -> Answer:
-    """Send changes again from a place in the feed."""
+    """Move a webhook to another place in the feed."""
     own = _own(request)
     sent, body = await read_keyed_part(request, WebhookReplay)
     place = await _place(request, sent.since)
@@ -265,7 +265,7 @@ async def _place(request: Request, since: str) -> Position:
     status_code=202,
 )
 async def test_webhook(request: Request) -> Answer:
-    """Have a test sent."""
+    """Send a test message to a webhook."""
     own = _own(request)
     read_query(request.scope["query_string"], {})
     query = render(statements.TEST, **own, message_id=message_id("test", new_id()))
@@ -285,7 +285,7 @@ async def test_webhook(request: Request) -> Answer:
     opt={"operation": LIST_DELIVERIES, "scopes": _SCOPES},
 )
 async def list_webhook_deliveries(request: Request) -> Answer:
-    """List what was delivered."""
+    """List the deliveries to a webhook."""
     identity = record_id(request)
     query = render(statements.GET, id=identity, **_reach(request))
     _shown(await context(request).database.fetchrow(*query))

@@ -132,7 +132,7 @@ _PAUSE: Final = _statement("""
     WHERE k.id = w.key_id AND w.status = 'active' AND (
         w.epoch <> (SELECT epoch FROM feed_states ORDER BY id DESC LIMIT 1) OR NOT ({works})
     )
-    RETURNING w.id, w.paused_reason, audited(NULL, 'webhook', w.id::text, 'paused')""")
+    RETURNING w.id, w.paused_reason, audited(NULL::text[], 'webhook', w.id::text, 'paused')""")
 # The webhook that has waited longest comes first.
 _TAKE: Final = _statement("""
     WITH free AS MATERIALIZED (
@@ -180,14 +180,14 @@ _GIVE_UP: Final = _statement("""{logged}
         paused_reason = coalesce(paused_reason, :reason::text)
     FROM keys AS k
     WHERE {held} AND {at_place} AND {tried}
-    RETURNING {endpoint}, audited(NULL, 'webhook', w.id::text, 'paused')""")
+    RETURNING {endpoint}, audited(NULL::text[], 'webhook', w.id::text, 'paused')""")
 _PAUSE_DISPLACED: Final = _statement("""
     UPDATE webhooks AS w
     SET {renewed}, status = 'paused', paused_reason = coalesce(paused_reason, :reason::text),
         updated_at = clock_timestamp()
     FROM keys AS k
     WHERE {held} AND {at_place}
-    RETURNING {endpoint}, audited(NULL, 'webhook', w.id::text, 'paused')""")
+    RETURNING {endpoint}, audited(NULL::text[], 'webhook', w.id::text, 'paused')""")
 _RECORD_TEST: Final = _statement("""{logged}
     UPDATE webhooks AS w SET {renewed}, test_message_id = NULL
     FROM keys AS k
@@ -348,7 +348,7 @@ def _endpoint(row: Row, lease: UUID, until: float) -> Endpoint:
         lease,
         until,
         row["url"],
-        tuple(type_ for type_ in RecordType if not types or type_.value in types),
+        tuple(each for each in RecordType if not types or each.value in types),
         tuple(secret for secret in (row["secret"], row["previous"]) if secret is not None),
         Caller(row["key_id"], scopes),
         Position(row["epoch"], row["seq"], row["tag"]),

@@ -14,6 +14,7 @@ from api.core.request import MERGE_PATCH
 from api.core.resource import CURSOR, LIMIT
 from schemas.base import Id
 from schemas.examples import CLAIM_ID, KEY_ID, MESSAGE_ID, WEBHOOK_ID
+from schemas.pages import only_page
 from schemas.vocabularies import RecordType, WebhookStatus
 from schemas.webhooks import (
     MAX_WEBHOOKS,
@@ -69,20 +70,18 @@ _OF_ENDED_KEYS: Final = (
 
 LIST_WEBHOOKS = Operation(
     tag="webhooks",
-    description="Gives the webhooks of your key, newest first, without their secrets."
+    description="Lists the webhooks of your key, newest first, without their secrets."
     + _OF_ENDED_KEYS,
     parameters=(LIMIT, CURSOR),
     success="A page of webhooks.",
     answer=(WebhookPage,),
     headers=("Link",),
-    example=WebhookPage(
-        items=[_EXAMPLE], next_cursor=None, total=None, total_is_lower_bound=False, included={}
-    ),
+    example=only_page(WebhookPage, _EXAMPLE),
 )
 CREATE_WEBHOOK = Operation(
     tag="webhooks",
     description=f"""\
-Makes a webhook. From now on, every change that your key may see is sent to its URL. The answer \
+Creates a webhook. From now on, every change that your key may see is sent to its URL. The answer \
 shows the webhook's secret, this once. A key has at most {MAX_WEBHOOKS} webhooks. They are paused \
 when the key is revoked or expires.
 
@@ -107,7 +106,7 @@ the last attempt fails too, the webhook is paused. An answer of 410 pauses it at
 )
 GET_WEBHOOK = Operation(
     tag="webhooks",
-    description=f"Gives a webhook of your key, without its secret.{_OF_ENDED_KEYS}",
+    description=f"Gets a webhook of your key, without its secret.{_OF_ENDED_KEYS}",
     path_parameters=(_ID,),
     success="The webhook.",
     answer=(Webhook,),
@@ -173,14 +172,12 @@ TEST_WEBHOOK = Operation(
 )
 LIST_DELIVERIES = Operation(
     tag="webhooks",
-    description="Gives the attempts to deliver messages to a webhook, newest first: at most the "
+    description="Lists the attempts to deliver messages to a webhook, newest first: at most the "
     f"last thousand, and none older than 30 days.{_OF_ENDED_KEYS}",
     path_parameters=(_ID,),
     parameters=(LIMIT, CURSOR),
     success="A page of delivery attempts.",
     answer=(WebhookDeliveryPage,),
     headers=("Link",),
-    example=WebhookDeliveryPage(
-        items=[_DELIVERY], next_cursor=None, total=None, total_is_lower_bound=False, included={}
-    ),
+    example=only_page(WebhookDeliveryPage, _DELIVERY),
 )

@@ -1,4 +1,4 @@
-"""Statements about webhooks: those of the handlers. Deliverers have theirs in `leases.py`."""
+"""The SQL statements of the handlers of webhooks; those of the deliverers are in `leases.py`."""
 
 from __future__ import annotations
 

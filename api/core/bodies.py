@@ -1,0 +1,45 @@
+"""Bodies that are not records: read them into their Structs."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from api.core.errors import invalid_record
+from api.core.filters import read_query
+from api.core.request import (
+    JSON,
+    Request,
+    context,
+    idempotency_key,
+    read_body,
+    refuse_idempotency_key,
+    require_media_type,
+)
+from api.core.validation import check, read_object
+from schemas.base import Part
+
+Sent = TypeVar("Sent", bound=Part)
+
+
+async def read_part(request: Request, kind: type[Sent], media_type: str = JSON) -> Sent:
+    """Read the body of an operation that takes no Idempotency-Key."""
+    refuse_idempotency_key(request)
+    sent, _ = await read_keyed_part(request, kind, media_type)
+    return sent
+
+
+async def read_keyed_part(
+    request: Request, kind: type[Sent], media_type: str = JSON
+) -> tuple[Sent, bytes]:
+    """Read the body of an operation that takes Idempotency-Key.
+
+    Gives its bytes too, by which :func:`api.core.idempotency.once` tells one request from another.
+    """
+    idempotency_key(request)  # refuse a bad key before the body is read
+    read_query(request.scope["query_string"], {})
+    require_media_type(request, [media_type])
+    body = await read_body(request, context(request).settings.body_bytes)
+    sent, faults = check(read_object(body), kind)
+    if sent is None or faults:
+        raise invalid_record(faults)
+    return sent, body
