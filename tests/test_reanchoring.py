@@ -7,8 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from api.records.reanchoring import follow
+from api.core.places import find_places
+from api.records.relocation import relocate
 from schemas.parts import Appearance, Span
 from schemas.vocabularies import Anchor
 
@@ -34,7 +37,7 @@ def appearance(text: str, exact: str, nth: int = 0, *, context: int = 0) -> Appe
         ("UPDATE: " + OLD, 0, Anchor.RELOCATED, OLD.index("one") + 8),
         ("UPDATE: " + OLD, 1, Anchor.RELOCATED, OLD.rindex("one") + 8),
         ("Kim said one hundred left.", 1, Anchor.RELOCATED, 9),
-        (f"{OLD} {OLD} x", 0, Anchor.EXACT, OLD.index("one")),
+        (f"{OLD} {OLD} x", 0, Anchor.AMBIGUOUS, OLD.index("one")),
         (f"x {OLD} {OLD}", 0, Anchor.AMBIGUOUS, OLD.index("one")),
         ("Nobody died.", 0, Anchor.ORPHANED, OLD.index("one")),
         ("one hundred? Never.", 0, Anchor.ORPHANED, OLD.index("one")),
@@ -45,7 +48,7 @@ def appearance(text: str, exact: str, nth: int = 0, *, context: int = 0) -> Appe
         "moved",
         "moved second",
         "moved by suffix",
-        "first stays",
+        "a second appears",
         "twice",
         "gone",
         "look-alike",
@@ -54,7 +57,7 @@ def appearance(text: str, exact: str, nth: int = 0, *, context: int = 0) -> Appe
 )
 def test_follow(new: str, nth: int, anchor: Anchor, start: int, context: int) -> None:
     before = appearance(OLD, "one hundred", nth, context=context)
-    after = follow(before, OLD, new, 2)
+    [after] = relocate([before], {1: OLD}, new, 2)
     assert after.anchor is anchor
     assert after.spans[0].start == start
     moved = anchor in (Anchor.EXACT, Anchor.RELOCATED)
@@ -137,3 +140,121 @@ async def test_the_orphaned_are_found_by_their_anchor(client: httpx.AsyncClient)
     found = (await client.get("/v1/claims", params=query)).json()["items"]
     assert [c["appearances"][0]["article_version"] for c in found] == [1]
     assert not (await client.get("/v1/claims", params={**query, "anchor": "exact"})).json()["items"]
+
+
+async def _anchor_after(client: httpx.AsyncClient, *texts: str | None) -> list[tuple[str, int]]:
+    """Print a claim in an article, give the article these texts; give anchor and start of each."""
+    created = await client.post("/v1/articles", json={"headline": "H", "text": OLD})
+    article = created.json()["id"]
+    path = await _printed(client, "claims", article)
+    anchors = []
+    for text in texts:
+        assert (await _patch(client, f"/v1/articles/{article}", {"text": text})).status_code == 200
+        (printed,) = (await client.get(path)).json()["appearances"]
+        anchors.append((printed["anchor"], printed["spans"][0]["start"]))
+    return anchors
+
+
+async def test_an_orphan_whose_words_come_back_is_found_again(client: httpx.AsyncClient) -> None:
+    assert await _anchor_after(client, "Nobody died.", "Nobody.", f"UPDATE {OLD}", OLD) == [
+        ("orphaned", 11),
+        ("orphaned", 11),
+        ("relocated", 18),
+        ("relocated", 11),
+    ]
+
+
+async def test_words_come_back_to_the_place_by_the_context_that_they_had(
+    client: httpx.AsyncClient,
+) -> None:
+    other = "Mr Park and the one hundred guests of the city hall came in and sat down. "
+    lost = other + "Mr Lee said nothing at all, and neither did anybody else who was there."
+    assert await _anchor_after(client, lost, other + OLD) == [
+        ("orphaned", 11),
+        ("relocated", 11 + len(other)),
+    ]
+
+
+async def test_a_second_place_like_it_makes_words_ambiguous_until_it_is_gone(
+    client: httpx.AsyncClient,
+) -> None:
+    assert await _anchor_after(client, f"{OLD} {OLD}", OLD) == [("ambiguous", 11), ("exact", 11)]
+
+
+async def test_text_that_is_stored_later_makes_words_at_their_offsets_exact(
+    client: httpx.AsyncClient,
+) -> None:
+    created = await client.post("/v1/articles", json={"headline": "H"})
+    article = created.json()["id"]
+    spans = [{"start": 11, "end": 22, "exact": "one hundred"}]
+    body = {"text": "It", "appearances": [{"article_id": article, "spans": spans}]}
+    path = f"/v1/claims/{(await client.post('/v1/claims', json=body)).json()['id']}"
+    assert (await client.get(path)).json()["appearances"][0]["anchor"] == "unverified"
+    await _patch(client, f"/v1/articles/{article}", {"text": f"{OLD} {OLD}"})
+    (printed,) = (await client.get(path)).json()["appearances"]
+    assert (printed["anchor"], printed["article_version"]) == ("exact", 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("killed, " * 500_000, "killed, " * 9 + "{number}"),
+        ("ab" * 2_000_000, "ab" * 40 + "{number}"),
+        ("a" * 4_000_000, "a" * 70 + "{number}"),
+    ],
+)
+def test_a_search_that_would_never_end_is_given_up(
+    text: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.core.places.MAX_COMPARISONS", 100_000)
+    phrases = [words.format(number=number) for number in range(5_000)]
+    found = find_places(text, phrases)
+    assert not any(found.starts.values())
+
+
+def test_a_search_that_was_given_up_moves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = appearance(OLD, "one hundred")
+    monkeypatch.setattr("api.core.places.MAX_COMPARISONS", 0)
+    [after] = relocate([before], {1: OLD}, f"UPDATE {OLD}", 2)
+    assert after.anchor is Anchor.AMBIGUOUS
+    assert after.spans == before.spans
+
+
+@given(st.data())
+def test_phrases_are_found_where_they_stand(data: st.DataObject) -> None:
+    letters = data.draw(st.sampled_from(["ab", "abc", "aé中🌊"]))
+    text = data.draw(st.text(letters, max_size=120))
+    phrases = data.draw(st.lists(st.text(letters, max_size=40), max_size=6))
+    if text:
+        start = data.draw(st.integers(0, len(text) - 1))
+        phrases.append(text[start : start + data.draw(st.integers(1, 60))])
+    found = find_places(text, phrases)
+    for phrase in phrases:
+        places = [at for at in range(len(text)) if phrase and text.startswith(phrase, at)]
+        starts = found.starts[phrase]
+        assert len(starts) == len(set(starts)) >= min(2, len(places))
+        assert set(starts) <= set(places)
+
+
+@pytest.mark.sweep
+async def test_five_thousand_spans_in_four_megabytes_follow(client: httpx.AsyncClient) -> None:
+    words = [f"word{number:05}" for number in range(5_000)]
+    filler = "x" * 785
+    text = " ".join(f"{word} {filler}" for word in words)
+    created = await client.post("/v1/articles", json={"headline": "H", "text": text})
+    article = created.json()["id"]
+    paths = []
+    for first in range(0, 5_000, 100):
+        spans = [
+            {"start": n * 796, "end": n * 796 + 9, "exact": words[n]}
+            for n in range(first, first + 100)
+        ]
+        body = {"text": "It", "appearances": [{"article_id": article, "spans": spans}]}
+        made = await client.post("/v1/claims", json=body)
+        assert made.status_code == 201, made.text
+        paths.append(f"/v1/claims/{made.json()['id']}")
+    changed = await _patch(client, f"/v1/articles/{article}", {"text": f"UPDATE {text}"})
+    assert changed.status_code == 200, changed.text
+    for path in paths:
+        (printed,) = (await client.get(path)).json()["appearances"]
+        assert printed["anchor"] == "relocated"

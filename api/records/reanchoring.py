@@ -7,6 +7,8 @@ found any more, or at several places, the anchor of the appearance says so.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -15,14 +17,15 @@ from api.core.db import Connection
 from api.core.request import Author
 from api.core.resource import Consequence
 from api.core.sql import ACTOR, ACTOR_COLUMNS, compose, plural, render
+from api.records.relocation import relocate
 from schemas.base import Create
-from schemas.parts import Appearance, Span
+from schemas.parts import Appearance
 from schemas.vocabularies import Anchor, RecordType
 
 PRINTED: Final = (RecordType.CLAIM, RecordType.DENIAL)
 """The types of records that have appearances in articles."""
-CONTEXT: Final = 32
-"""How many characters before and behind a span are compared to tell it from others like it."""
+MAX_EARLIER_TEXTS: Final = 8
+"""How many earlier versions of a text are read for the words around spans that were lost since."""
 _BEFORE_ALL: Final = "00000000-0000-0000-0000-000000000000"
 
 # Rows are locked, so that nobody changes an appearance between reading and replacing it.
@@ -36,6 +39,11 @@ _APPEARANCES: Final = """
     ORDER BY t.id
     LIMIT 500
     FOR NO KEY UPDATE OF t"""
+_EARLIER_TEXTS: Final = """
+    SELECT r.version, convert_from(r.doc, 'UTF8')::json ->> 'text' AS text
+    FROM revisions AS r
+    WHERE r.record_type = 'article' AND r.record_id = :article_id AND r.doc IS NOT NULL
+        AND r.version = ANY(:versions::integer[])"""
 _MOVE: Final = """
     UPDATE {table} AS t SET (appearances, {actor_columns}) = ROW(r.appearances, {actor})
     FROM json_to_recordset(:rows::json) AS r(id uuid, appearances json)
@@ -43,11 +51,15 @@ _MOVE: Final = """
 
 
 class _Text(msgspec.Struct):
-    text: str | None = None
+    version: int
+    text: str | None
 
 
 def _text(doc: bytes) -> str | None:
     return msgspec.json.decode(doc, type=_Text).text
+
+
+_ANCHORED: Final = (Anchor.EXACT, Anchor.RELOCATED)
 
 
 def _changes_text(doc: bytes, article: Create) -> bool:
@@ -67,7 +79,8 @@ async def _reanchor(
 
     That includes records which the caller does not see: the answer says nothing about them.
     """
-    old, new = _text(doc), getattr(article, "text", None)
+    before = msgspec.json.decode(doc, type=_Text)
+    text = getattr(article, "text", None)
     for record_type in PRINTED:
         pieces = {
             "table": plural(record_type),
@@ -79,92 +92,48 @@ async def _reanchor(
         after: Any = _BEFORE_ALL
         while rows := await connection.fetch(*render(read, article_id=article_id, after_id=after)):
             after = rows[-1]["id"]
-            moved = []
-            for row in rows:
-                appearances = msgspec.json.decode(row["appearances"], type=list[Appearance])
-                followed = [
-                    follow(each, old, new, version) if each.article_id == article_id else each
-                    for each in appearances
-                ]
-                if followed != appearances:
-                    moved.append({"id": str(row["id"]), "appearances": followed})
-            if moved:
-                moved_rows = msgspec.json.encode(moved).decode()
+            printed = {
+                str(row["id"]): msgspec.json.decode(row["appearances"], type=list[Appearance])
+                for row in rows
+            }
+            here = [each for some in printed.values() for each in some if _is_in(each, article_id)]
+            texts = await _texts_of(connection, article_id, before, here)
+            # A long text takes a second, during which the event loop must go on.
+            moved = await asyncio.to_thread(relocate, here, texts, text, version)
+            following = iter(moved)
+            changed = []
+            for identity, some in printed.items():
+                new = [next(following) if _is_in(each, article_id) else each for each in some]
+                if new != some:
+                    changed.append({"id": identity, "appearances": new})
+            if changed:
+                moved_rows = msgspec.json.encode(changed).decode()
                 await connection.execute(*render(write, rows=moved_rows, actor=author.actor))
 
 
+def _is_in(appearance: Appearance, article_id: str) -> bool:
+    same: bool = appearance.article_id == article_id
+    return same
+
+
+async def _texts_of(
+    connection: Connection, article_id: str, before: _Text, appearances: Iterable[Appearance]
+) -> dict[int, str | None]:
+    """Give the text that each appearance was last anchored in, by its version.
+
+    Everything that is anchored now stands in the text before this change. For what was lost, the
+    earlier texts are read: those of the newest :data:`MAX_EARLIER_TEXTS` versions at most.
+    """
+    versions = {each.article_version or 0: before.text for each in appearances}
+    lost = {each.article_version or 0 for each in appearances if each.anchor not in _ANCHORED} - {
+        before.version
+    }
+    if lost:
+        wanted = sorted(lost, reverse=True)[:MAX_EARLIER_TEXTS]
+        query = render(_EARLIER_TEXTS, article_id=article_id, versions=wanted)
+        versions |= {row["version"]: row["text"] for row in await connection.fetch(*query)}
+    return versions
+
+
 REANCHORING: Final = Consequence(_changes_text, _reanchor)
-"""The claims and denials that change when an article is replaced."""
-
-# --- where a span stands in the new text -----------------------------------------------------
-
-
-def follow(appearance: Appearance, old: str | None, new: str | None, version: int) -> Appearance:
-    """Anchor an appearance anew in an article's new text, which is the text of this version.
-
-    The appearance moves only if every span is found at exactly one place, with the words before or
-    behind it. Otherwise it keeps its spans and its version, and its anchor says why.
-    """
-    if new is None:
-        return msgspec.structs.replace(appearance, anchor=Anchor.UNVERIFIED)
-    spans = []
-    moved = False
-    for span in appearance.spans:
-        places = [span.start] if _in_place(span, old, new) else _places(span, old, new)
-        if len(places) != 1:
-            lost = Anchor.AMBIGUOUS if places else Anchor.ORPHANED
-            return msgspec.structs.replace(appearance, anchor=lost)
-        moved = moved or places[0] != span.start
-        end = places[0] + len(span.exact)
-        spans.append(msgspec.structs.replace(span, start=places[0], end=end))
-    anchor = Anchor.RELOCATED if moved else Anchor.EXACT
-    return msgspec.structs.replace(
-        appearance,
-        spans=[_in_context(s, new) for s in spans],
-        article_version=version,
-        anchor=anchor,
-    )
-
-
-def _in_place(span: Span, old: str | None, new: str) -> bool:
-    """Tell whether the text up to a span's end is unchanged, so that the span is where it was."""
-    same = old is not None and old[: span.end] == new[: span.end]
-    return same and new[span.start : span.end] == span.exact
-
-
-def _places(span: Span, old: str | None, new: str) -> list[int]:
-    """Find the places of a span's words: those between the same words, else those beside either.
-
-    The search ends at the second place between the same words: the span is ambiguous then.
-    """
-    before, behind = _context(span, old)
-    with_both: list[int] = []
-    with_either: list[int] = []
-    start = new.find(span.exact)
-    while start >= 0 and len(with_both) < 2:  # noqa: PLR2004
-        matches = (
-            bool(before) and new.endswith(before, 0, start),
-            bool(behind) and new.startswith(behind, start + len(span.exact)),
-        )
-        if all(matches):
-            with_both.append(start)
-        elif any(matches):
-            with_either.append(start)
-        start = new.find(span.exact, start + 1)
-    return with_both or with_either
-
-
-def _context(span: Span, old: str | None) -> tuple[str, str]:
-    """Give the words before and behind a span, from the old text if the span fits there."""
-    if old is None or old[span.start : span.end] != span.exact:
-        return span.prefix, span.suffix
-    return old[max(span.start - CONTEXT, 0) : span.start], old[span.end : span.end + CONTEXT]
-
-
-def _in_context(span: Span, text: str) -> Span:
-    """Take a span's prefix and suffix from its new place; they stay as long as they were."""
-    return msgspec.structs.replace(
-        span,
-        prefix=text[max(span.start - len(span.prefix), 0) : span.start],
-        suffix=text[span.end : span.end + len(span.suffix)],
-    )
+"""What else is written when an article is replaced."""

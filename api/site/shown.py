@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from api.records.reanchoring import CONTEXT
+from api.records.relocation import CONTEXT
 from schemas.vocabularies import DenialFamily
 
 Record = Mapping[str, Any]
