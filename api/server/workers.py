@@ -2,7 +2,7 @@
 
 The parent serves nothing. It holds the listening socket and the embedded Postgres, which so outlive
 every worker. uvicorn's own supervisor (`uvicorn.supervisors.Multiprocess` of 0.54) keeps too few of
-the promises that are made here; the decision to do without it is written down in `docs/decisions/`.
+the promises that are made here: `docs/decisions/0026-own-supervisor.md` lists what it lacks.
 """
 
 from __future__ import annotations
