@@ -26,6 +26,10 @@ PRINTED: Final = (RecordType.CLAIM, RecordType.DENIAL)
 """The types of records that have appearances in articles."""
 MAX_EARLIER_TEXTS: Final = 8
 """How many earlier versions of a text are read for the words around spans that were lost since."""
+LONG_TEXT: Final = 100_000
+"""Characters of a text that take longer to search than Postgres should have to expect."""
+# Postgres would end a transaction that does nothing for 10 s, which a busy machine may need.
+_WAIT_FOR_US: Final = "SET LOCAL idle_in_transaction_session_timeout = '60s'"
 _BEFORE_ALL: Final = "00000000-0000-0000-0000-000000000000"
 
 # Rows are locked, so that nobody changes an appearance between reading and replacing it.
@@ -98,7 +102,9 @@ async def _reanchor(
             }
             here = [each for some in printed.values() for each in some if _is_in(each, article_id)]
             texts = await _texts_of(connection, article_id, before, here)
-            # A long text takes a second, during which the event loop must go on.
+            if text is not None and len(text) > LONG_TEXT:
+                await connection.execute(_WAIT_FOR_US)
+            # A long text takes seconds, during which the event loop must go on.
             moved = await asyncio.to_thread(relocate, here, texts, text, version)
             following = iter(moved)
             changed = []
