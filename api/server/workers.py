@@ -1,8 +1,8 @@
 """The parent of several workers: it starts them, replaces those that end, and stops them all.
 
 The parent serves nothing. It holds the listening socket and the embedded Postgres, so that both
-outlive every worker. uvicorn's own supervisor (`uvicorn.supervisors.Multiprocess` of 0.54) keeps too
-few of the promises that are made here: `docs/decisions/0026-own-supervisor.md` lists what it lacks.
+outlive every worker. `docs/decisions/0026-own-supervisor.md` says why this is not uvicorn's own
+supervisor (`uvicorn.supervisors.Multiprocess` of 0.54).
 """
 
 from __future__ import annotations
