@@ -2,7 +2,7 @@
 
 launcher.py starts and stops the server. Each of the other modules does one thing that it needs:
 binaries.py finds Postgres' programs, cluster.py makes and checks a data directory, lock.py locks
-it, postmaster.py reads the state of a server, process.py (with child.py) runs a program that is
+it, access.py keeps other users away, postmaster.py reads the state of a server, process.py (with child.py) runs a program that is
 never root and ends with us.
 """
 

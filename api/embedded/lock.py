@@ -39,7 +39,7 @@ class DirectoryLock:
     def acquire(self) -> Holder:
         """Take the lock, or raise if another process has it; return the last holder."""
         path = self._data_dir.parent / f".{self._data_dir.name}.lock"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         if not _try_for(PATIENCE, descriptor):
             holder = _read(descriptor)
             os.close(descriptor)
