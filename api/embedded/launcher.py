@@ -67,6 +67,10 @@ class EmbeddedPostgres:
         self._process: subprocess.Popen[bytes] | None = None
         self._started_by = 0
         self._sockets: Path | None = None
+        self._command: list[str] = []
+        self._owner = cluster.new_owner()
+        self._log_start = 0  # where the log of the latest start begins
+        self._life: int | None = None  # reads the end of a pipe when the last process has ended
 
     def __enter__(self) -> Self:
         self.start()
@@ -122,6 +126,7 @@ class EmbeddedPostgres:
             if self._sockets != self._cluster:
                 _remove_sockets(self._sockets)
             self._sockets = None
+            self._forget_life()
             self._lock.release()
             self._started_by = 0
 
@@ -147,16 +152,86 @@ class EmbeddedPostgres:
             _remove_sockets(Path(previous.sockets))
         self._launch(binaries, owner)
 
+    # --- for a supervisor: none of these waits -------------------------------------------------
+
+    def has_ended(self) -> bool:
+        """Tell whether the server has ended by itself."""
+        return self._process is not None and self._process.poll() is not None
+
+    def has_survivors(self) -> bool:
+        """Tell whether sessions outlive their server; another server can't start before they end.
+
+        Every process of the server has inherited the other end of a pipe of ours.
+        """
+        if self._life is None:
+            return False
+        try:
+            return os.read(self._life, 1) != b""
+        except BlockingIOError:
+            return True
+
+    def is_ready(self) -> bool:
+        """Tell whether the server takes connections."""
+        return self._has_status("ready")
+
+    def hasten_shutdown(self) -> None:
+        """Let a server that somebody else has told to stop end its sessions, and not wait."""
+        if self._process is not None and self._has_status("stopping"):
+            self._process.send_signal(signal.SIGINT)
+
+    def start_again(self) -> None:
+        """Start the server after it has ended, on the same sockets, and do not wait for it."""
+        postmaster.forget_crashed(self._cluster, self._owner)
+        self._spawn()
+
+    def last_words(self) -> str:
+        """Return the end of the log of the latest start."""
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            return last_lines(log.read())
+
+    # --- starting ------------------------------------------------------------------------------
+
     def _launch(self, binaries: Path, owner: Owner) -> None:
         self._sockets = _socket_directory(self._cluster)
-        command = [str(binaries / "postgres"), "-D", str(self._cluster)]
+        self._owner = owner
+        self._command = [str(binaries / "postgres"), "-D", str(self._cluster)]
         for name, value in (self._settings | _private(self._sockets)).items():
-            command += ["-c", f"{name}={value}"]
-        with self._open_log(owner) as log:
-            before = log.tell()
-            self._process = spawn(command, owner, stdin=subprocess.DEVNULL, stdout=log)
+            self._command += ["-c", f"{name}={value}"]
+        self._wait_until_ready(self._spawn())
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        self._forget_life()
+        self._life, life = os.pipe()
+        os.set_blocking(self._life, False)
+        try:
+            with self._open_log(self._owner) as log:
+                self._log_start = log.tell()
+                self._process = spawn(
+                    self._command,
+                    self._owner,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    inherited=(life,),
+                )
+        finally:
+            os.close(life)
         self._lock.record(Holder(os.getpid(), self._process.pid, str(self._sockets)))
-        self._wait_until_ready(self._process, before)
+        return self._process
+
+    def _forget_life(self) -> None:
+        if self._life is not None:
+            os.close(self._life)
+            self._life = None
+
+    def _has_status(self, status: str) -> bool:
+        """Tell what our server reports; a file that names another pid was left by a crash."""
+        server = postmaster.read(self._cluster)
+        return (
+            server is not None
+            and self._process is not None
+            and (server.pid, server.status) == (self._process.pid, status)
+        )
 
     def _open_log(self, owner: Owner) -> IO[bytes]:
         if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
@@ -167,21 +242,14 @@ class EmbeddedPostgres:
         os.fchmod(log.fileno(), 0o600)
         return log
 
-    def _wait_until_ready(self, process: subprocess.Popen[bytes], log_start: int) -> None:
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         """Wait without a limit while the server lives: its recovery must not be interrupted."""
         speak_at = time.monotonic() + STILL_STARTING
-        while True:
-            server = postmaster.read(self._cluster)
-            # A file that names another pid was left by a crash; its status does not count.
-            if server is not None and (server.pid, server.status) == (process.pid, "ready"):
-                return
+        while not self.is_ready():
             if process.poll() is not None:
-                with self.log.open("rb") as log:
-                    log.seek(log_start)
-                    said = last_lines(log.read())
                 raise EmbeddedPostgresError(
                     f"Postgres did not start (status {process.returncode}). "
-                    f"The end of its log, {self.log}:\n{said}"
+                    f"The end of its log, {self.log}:\n{self.last_words()}"
                 )
             if time.monotonic() > speak_at:
                 self._progress(f"Postgres is still starting, perhaps after a crash; see {self.log}")

@@ -52,8 +52,10 @@ class DirectoryLock:
     def record(self, holder: Holder) -> None:
         """Write the holder into the file, for a process that finds it locked or left behind."""
         if self._descriptor is not None:
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, os.fsencode("\n".join(map(str, holder))), 0)
+            text = os.fsencode("\n".join(map(str, holder)))
+            # In this order a full disk does no harm: the file has its block already.
+            os.pwrite(self._descriptor, text, 0)
+            os.ftruncate(self._descriptor, len(text))
 
     def release(self) -> None:
         """Free the lock; the file stays, because without it two processes could hold a lock."""
