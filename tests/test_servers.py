@@ -30,6 +30,7 @@ def servers(tmp_path: Path) -> Iterator[tuple[str, str]]:
     """Run a primary and a standby of it; give the URL of the same database on each."""
     tmp_path.chmod(0o755)
     with EmbeddedPostgres(tmp_path / "primary", fsync=False) as primary:
+        asyncio.run(let_standbys_in(primary))
         copy = tmp_path / "standby"
         command = find_binaries() / "pg_basebackup"
         where = ("--dbname", primary.url(), "--pgdata", copy)
@@ -40,6 +41,18 @@ def servers(tmp_path: Path) -> Iterator[tuple[str, str]]:
             os.chown(each, owner.st_uid, owner.st_gid, follow_symlinks=False)
         with EmbeddedPostgres(copy, fsync=False) as standby:
             yield primary.url(), standby.url()
+
+
+async def let_standbys_in(primary: EmbeddedPostgres) -> None:
+    """Let a standby follow: under root its server is a process of `nobody`, who is kept out."""
+    (primary.data_dir / "pg_hba.conf").write_text(
+        "local all all trust\nlocal replication all trust\n"
+    )
+    connection = await asyncpg.connect(primary.url())
+    try:
+        await connection.execute("SELECT pg_reload_conf()")
+    finally:
+        await connection.close()
 
 
 @asynccontextmanager

@@ -50,12 +50,13 @@ def serve(*, with_demo: bool, may_migrate: bool, **options: Any) -> None:  # noq
 
     with (
         listening.listen(settings.host, settings.port) as listener,
-        started_database(settings) as url,
+        started_database(settings) as database,
     ):
+        url = database.url
         may_migrate = may_migrate or not settings.database_url
         preparing.bring_forward(settings, url, may_migrate=may_migrate)
         if not settings.database_url:
-            url = preparing.for_service(url)  # noqa: PLW2901 - the owner's work is done
+            url = preparing.for_service(url)  # the owner's work is done
         if with_demo:
             log.info(preparing.load_samples(settings, url))
         key = keys.create_first_key(settings, url)
@@ -64,7 +65,7 @@ def serve(*, with_demo: bool, may_migrate: bool, **options: Any) -> None:  # noq
             _announce(listening.address_of(listener), key, with_demo=with_demo)
 
         factory = partial(create_app_on_url, settings, url)
-        serving.serve(settings, factory, listener, announce)
+        serving.serve(settings, factory, listener, announce, database.supervise)
 
 
 def _announce(address: str, key: str | None, *, with_demo: bool) -> None:

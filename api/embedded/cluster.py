@@ -2,12 +2,8 @@
 
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
-
-if sys.platform != "win32":
-    import pwd
 
 from api.embedded.errors import EmbeddedPostgresError
 from api.embedded.process import Owner, run
@@ -35,7 +31,10 @@ def exists(data_dir: Path) -> bool:
 
 def refuse_other_version(data_dir: Path, major: int) -> None:
     """Refuse data that another major version than `major` made: Postgres cannot read it."""
-    made_by = (data_dir / "PG_VERSION").read_text().strip()
+    try:
+        made_by = (data_dir / "PG_VERSION").read_text().strip()
+    except FileNotFoundError:  # there is no data yet
+        return
     if made_by != str(major):
         raise EmbeddedPostgresError(
             f"The data in {data_dir} was made by Postgres {made_by}. The programs here are "
@@ -64,11 +63,14 @@ def owner_of(data_dir: Path) -> Owner:
     return Owner(status.st_uid, status.st_gid)
 
 
+def new_owner() -> Owner:
+    """Return the user that new data belongs to."""
+    return Owner(NOBODY, NOBODY) if os.geteuid() == 0 else Owner(os.geteuid(), os.getegid())
+
+
 def create(data_dir: Path, binaries: Path, major: int, *, fsync: bool) -> None:
     """Make the cluster and its database beside `data_dir`, then rename it: all of it or nothing."""
-    root = os.geteuid() == 0
-    owner = Owner(NOBODY, NOBODY) if root else Owner(os.geteuid(), os.getegid())
-    _refuse_unlisted(owner)
+    owner = new_owner()
     unfinished = Path(tempfile.mkdtemp(prefix=_unfinished_prefix(data_dir), dir=data_dir.parent))
     try:
         owner.take(unfinished)
@@ -78,7 +80,7 @@ def create(data_dir: Path, binaries: Path, major: int, *, fsync: bool) -> None:
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     if fsync:
-        _sync(data_dir.parent)
+        sync(data_dir.parent)
 
 
 def remove_unfinished(data_dir: Path) -> None:
@@ -86,17 +88,6 @@ def remove_unfinished(data_dir: Path) -> None:
     for path in data_dir.parent.iterdir():
         if path.name.startswith(_unfinished_prefix(data_dir)):
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _refuse_unlisted(owner: Owner) -> None:
-    """Refuse a uid without an entry in /etc/passwd, as with `docker run --user` and a number."""
-    try:
-        pwd.getpwuid(owner.uid)
-    except KeyError as error:
-        raise EmbeddedPostgresError(
-            f"The uid {owner.uid} has no entry in /etc/passwd, and Postgres' initdb needs one. "
-            "Run as a user that has an entry, or set DATABASE_URL."
-        ) from error
 
 
 def _unfinished_prefix(data_dir: Path) -> str:
@@ -137,8 +128,8 @@ def _put_in_place(unfinished: Path, data_dir: Path) -> None:
         ) from error
 
 
-def _sync(directory: Path) -> None:
-    """Make the rename itself survive a power cut."""
+def sync(directory: Path) -> None:
+    """Make a rename in this directory survive a power cut."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import IO, Self
 
-from api.embedded import cluster, postmaster
+from api.embedded import access, cluster, postmaster
 from api.embedded.binaries import find_binaries, major_version
 from api.embedded.errors import EmbeddedPostgresError
 from api.embedded.lock import DirectoryLock, Holder, in_use
@@ -62,10 +62,15 @@ class EmbeddedPostgres:
         self._fsync = fsync
         self._settings = DEFAULTS | ({} if fsync else NOT_DURABLE) | dict(settings)
         self._progress = progress or (lambda _: None)
+        self._cluster = self.data_dir  # under root perhaps a directory inside it
         self._lock = DirectoryLock(self.data_dir)
         self._process: subprocess.Popen[bytes] | None = None
         self._started_by = 0
         self._sockets: Path | None = None
+        self._command: list[str] = []
+        self._owner = cluster.new_owner()
+        self._log_start = 0  # where the log of the latest start begins
+        self._life: int | None = None  # reads the end of a pipe when the last process has ended
 
     def __enter__(self) -> Self:
         self.start()
@@ -82,7 +87,7 @@ class EmbeddedPostgres:
     @property
     def log(self) -> Path:
         """The server's log."""
-        return self.data_dir / "server.log"
+        return self._cluster / "server.log"
 
     def url(self, database: str = cluster.DATABASE) -> str:
         """Return the URL of a database on the running server."""
@@ -118,9 +123,10 @@ class EmbeddedPostgres:
                 _shut_down(self._process)
         finally:
             self._process = None
-            if self._sockets != self.data_dir:
+            if self._sockets != self._cluster:
                 _remove_sockets(self._sockets)
             self._sockets = None
+            self._forget_life()
             self._lock.release()
             self._started_by = 0
 
@@ -128,53 +134,122 @@ class EmbeddedPostgres:
         self.data_dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         previous = self._lock.acquire()
         self._started_by = os.getpid()
-        cluster.remove_unfinished(self.data_dir)
-        if cluster.exists(self.data_dir):
-            cluster.refuse_other_version(self.data_dir, major)
-        else:
-            self._progress(f"Making a new database in {self.data_dir}")
-            cluster.create(self.data_dir, binaries, major, fsync=self._fsync)
-        owner = cluster.owner_of(self.data_dir)
+        access.name_of(os.geteuid())
+        access.finish_closing(self.data_dir)
+        self._cluster = access.locate(self.data_dir)
+        cluster.refuse_other_version(self._cluster, major)
         self._wait_for_orphan(previous.server)
-        postmaster.forget_crashed(self.data_dir)
+        self._cluster = access.close(self.data_dir)
+        cluster.remove_unfinished(self._cluster)
+        if not cluster.exists(self._cluster):
+            self._progress(f"Making a new database in {self.data_dir}")
+            access.name_of(cluster.new_owner().uid)
+            cluster.create(self._cluster, binaries, major, fsync=self._fsync)
+        owner = cluster.owner_of(self._cluster)
+        access.write_rules(self._cluster, major, owner)
+        postmaster.forget_crashed(self._cluster, owner)
         if previous.sockets:
             _remove_sockets(Path(previous.sockets))
         self._launch(binaries, owner)
 
+    # --- for a supervisor: none of these waits -------------------------------------------------
+
+    def has_ended(self) -> bool:
+        """Tell whether the server has ended by itself."""
+        return self._process is not None and self._process.poll() is not None
+
+    def has_survivors(self) -> bool:
+        """Tell whether sessions outlive their server; another server can't start before they end.
+
+        Every process of the server has inherited the other end of a pipe of ours.
+        """
+        if self._life is None:
+            return False
+        try:
+            return os.read(self._life, 1) != b""
+        except BlockingIOError:
+            return True
+
+    def is_ready(self) -> bool:
+        """Tell whether the server takes connections."""
+        return self._has_status("ready")
+
+    def hasten_shutdown(self) -> None:
+        """Let a server that somebody else has told to stop end its sessions, and not wait."""
+        if self._process is not None and self._has_status("stopping"):
+            self._process.send_signal(signal.SIGINT)
+
+    def start_again(self) -> None:
+        """Start the server after it has ended, on the same sockets, and do not wait for it."""
+        postmaster.forget_crashed(self._cluster, self._owner)
+        self._spawn()
+
+    def last_words(self) -> str:
+        """Return the end of the log of the latest start."""
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            return last_lines(log.read())
+
+    # --- starting ------------------------------------------------------------------------------
+
     def _launch(self, binaries: Path, owner: Owner) -> None:
-        self._sockets = _socket_directory(self.data_dir, owner)
-        command = [str(binaries / "postgres"), "-D", str(self.data_dir)]
-        for name, value in (self._settings | _listening_on(self._sockets)).items():
-            command += ["-c", f"{name}={value}"]
-        with self._open_log(owner) as log:
-            before = log.tell()
-            self._process = spawn(command, owner, stdin=subprocess.DEVNULL, stdout=log)
+        self._sockets = _socket_directory(self._cluster)
+        self._owner = owner
+        self._command = [str(binaries / "postgres"), "-D", str(self._cluster)]
+        for name, value in (self._settings | _private(self._sockets)).items():
+            self._command += ["-c", f"{name}={value}"]
+        self._wait_until_ready(self._spawn())
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        self._forget_life()
+        self._life, life = os.pipe()
+        os.set_blocking(self._life, False)
+        try:
+            with self._open_log(self._owner) as log:
+                self._log_start = log.tell()
+                self._process = spawn(
+                    self._command,
+                    self._owner,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    inherited=(life,),
+                )
+        finally:
+            os.close(life)
         self._lock.record(Holder(os.getpid(), self._process.pid, str(self._sockets)))
-        self._wait_until_ready(self._process, before)
+        return self._process
+
+    def _forget_life(self) -> None:
+        if self._life is not None:
+            os.close(self._life)
+            self._life = None
+
+    def _has_status(self, status: str) -> bool:
+        """Tell what our server reports; a file that names another pid was left by a crash."""
+        server = postmaster.read(self._cluster)
+        return (
+            server is not None
+            and self._process is not None
+            and (server.pid, server.status) == (self._process.pid, status)
+        )
 
     def _open_log(self, owner: Owner) -> IO[bytes]:
         if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
             self.log.replace(self.log.with_suffix(".log.1"))
-        log = self.log.open("ab")
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+        log = os.fdopen(os.open(self.log, flags, 0o600), "ab")
         owner.take(log.fileno())
-        self.log.chmod(0o600)
+        os.fchmod(log.fileno(), 0o600)
         return log
 
-    def _wait_until_ready(self, process: subprocess.Popen[bytes], log_start: int) -> None:
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         """Wait without a limit while the server lives: its recovery must not be interrupted."""
         speak_at = time.monotonic() + STILL_STARTING
-        while True:
-            server = postmaster.read(self.data_dir)
-            # A file that names another pid was left by a crash; its status does not count.
-            if server is not None and (server.pid, server.status) == (process.pid, "ready"):
-                return
+        while not self.is_ready():
             if process.poll() is not None:
-                with self.log.open("rb") as log:
-                    log.seek(log_start)
-                    said = last_lines(log.read())
                 raise EmbeddedPostgresError(
                     f"Postgres did not start (status {process.returncode}). "
-                    f"The end of its log, {self.log}:\n{said}"
+                    f"The end of its log, {self.log}:\n{self.last_words()}"
                 )
             if time.monotonic() > speak_at:
                 self._progress(f"Postgres is still starting, perhaps after a crash; see {self.log}")
@@ -186,7 +261,7 @@ class EmbeddedPostgres:
 
         Wait for the server of a launcher that has ended; refuse a server of anybody else.
         """
-        server = postmaster.running(self.data_dir)
+        server = postmaster.running(self._cluster)
         if server is None:
             return
         if server.pid != ours:
@@ -195,7 +270,7 @@ class EmbeddedPostgres:
         # Linux has sent it this signal already; other systems have not.
         os.kill(server.pid, signal.SIGINT)
         deadline = time.monotonic() + SHUTDOWN_LIMIT
-        while postmaster.running(self.data_dir):
+        while postmaster.running(self._cluster):
             if time.monotonic() > deadline:
                 raise in_use(self.data_dir, server.pid)
             time.sleep(0.005)
@@ -206,6 +281,10 @@ def _refuse_unfit_caller() -> None:
         raise EmbeddedPostgresError(
             "There is no embedded Postgres on Windows: set DATABASE_URL to a Postgres server."
         )
+    if os.geteuid() == 0 and sys.platform != "linux":
+        raise EmbeddedPostgresError(
+            "Root can run the embedded Postgres only on Linux: run as an ordinary user."
+        )
     if threading.current_thread() is not threading.main_thread():
         raise EmbeddedPostgresError(
             "Start the embedded Postgres from the main thread: Linux stops Postgres when the "
@@ -213,24 +292,28 @@ def _refuse_unfit_caller() -> None:
         )
 
 
-def _listening_on(sockets: Path) -> dict[str, str]:
-    """Return the settings by which the server listens on one socket, for its owner alone."""
-    return {
+def _private(sockets: Path) -> dict[str, str]:
+    """Return the settings by which only the serving user reaches the server and its memory."""
+    settings = {
         "listen_addresses": "",
         "port": str(postmaster.PORT),
         "unix_socket_directories": str(sockets),
         "unix_socket_permissions": "0700",
     }
+    if os.geteuid() == 0:
+        # Every process of the server's user could open its shared memory in /dev/shm. Files of the
+        # cluster hold it instead, where the part that is set aside at the start does not suffice.
+        settings |= {"dynamic_shared_memory_type": "mmap", "min_dynamic_shared_memory": "16MB"}
+    return settings
 
 
-def _socket_directory(data_dir: Path, owner: Owner) -> Path:
+def _socket_directory(data_dir: Path) -> Path:
     """Return the data directory itself, or a short private one if its path can't hold a socket."""
     if _can_hold_socket(data_dir):
         return data_dir
     parent = next(path for path in (Path(tempfile.gettempdir()), Path("/tmp")) if _has_room(path))  # noqa: S108 - mkdtemp makes a private one in it
-    sockets = Path(tempfile.mkdtemp(prefix=SOCKETS_PREFIX, dir=parent))
-    owner.take(sockets)
-    return sockets
+    # Under root it stays root's, which the server may pass and no other process of its user.
+    return Path(tempfile.mkdtemp(prefix=SOCKETS_PREFIX, dir=parent))
 
 
 def _has_room(parent: Path) -> bool:

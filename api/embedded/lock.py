@@ -39,7 +39,7 @@ class DirectoryLock:
     def acquire(self) -> Holder:
         """Take the lock, or raise if another process has it; return the last holder."""
         path = self._data_dir.parent / f".{self._data_dir.name}.lock"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         if not _try_for(PATIENCE, descriptor):
             holder = _read(descriptor)
             os.close(descriptor)
@@ -52,8 +52,10 @@ class DirectoryLock:
     def record(self, holder: Holder) -> None:
         """Write the holder into the file, for a process that finds it locked or left behind."""
         if self._descriptor is not None:
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, os.fsencode("\n".join(map(str, holder))), 0)
+            text = os.fsencode("\n".join(map(str, holder)))
+            # In this order a full disk does no harm: the file has its block already.
+            os.pwrite(self._descriptor, text, 0)
+            os.ftruncate(self._descriptor, len(text))
 
     def release(self) -> None:
         """Free the lock; the file stays, because without it two processes could hold a lock."""

@@ -6,8 +6,10 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 from urllib.parse import quote
 
+from api.embedded.access import locate
 from api.embedded.cluster import DATABASE
 from api.embedded.errors import EmbeddedPostgresError
+from api.embedded.process import Owner
 
 PORT = 5432  # only a part of the socket's name: the server does not listen on TCP
 
@@ -46,7 +48,7 @@ def running(data_dir: Path) -> Postmaster | None:
 
 def running_url(data_dir: Path) -> str | None:
     """Return the URL of the server that runs on this directory and takes connections."""
-    server = running(data_dir.resolve())
+    server = running(locate(data_dir.resolve()))
     if server is None or server.status != "ready":
         return None
     return url(server.sockets, server.port, DATABASE)
@@ -63,7 +65,7 @@ def as_role(url: str, role: str) -> str:
     return url.replace("://postgres@", f"://{quote(role, safe='')}@", 1)
 
 
-def forget_crashed(data_dir: Path) -> None:
+def forget_crashed(data_dir: Path, owner: Owner) -> None:
     """Make the files of a crashed server harmless to the next one. Call it while none runs.
 
     Postgres takes an old postmaster.pid for a running server if any process has that pid, and
@@ -74,7 +76,13 @@ def forget_crashed(data_dir: Path) -> None:
     file = _file(data_dir)
     if file.exists():
         rest = file.read_text().partition("\n")[2]
-        file.write_text(f"{os.getpid()}\n{rest}")
+        # In a file of its own first: a full disk must not cost the number of the shared memory.
+        new = file.with_suffix(".new")
+        new.unlink(missing_ok=True)
+        with new.open("x") as written:
+            written.write(f"{os.getpid()}\n{rest}")
+        owner.take(new)
+        new.replace(file)
     (data_dir / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
 
 

@@ -27,7 +27,12 @@ class Owner(NamedTuple):
 
 
 def spawn(
-    command: list[str], owner: Owner, *, stdin: int, stdout: int | IO[bytes]
+    command: list[str],
+    owner: Owner,
+    *,
+    stdin: int,
+    stdout: int | IO[bytes],
+    inherited: tuple[int, ...] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a program through child.py, in a session of its own.
 
@@ -45,6 +50,7 @@ def spawn(
         cwd="/",
         env=environment | {"LC_ALL": "C"},
         start_new_session=True,
+        pass_fds=inherited,
     )
 
 

@@ -7,13 +7,13 @@ import logging
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import asyncpg
 
 from api.core.db import Database
 from api.core.errors import Problem
-from api.embedded import EmbeddedPostgres, running_url
+from api.embedded import EmbeddedPostgres, EmbeddedPostgresError, Supervisor, running_url
 from api.server.exits import DATABASE, CommandError
 from api.server.schema import MigrationError
 from api.settings import Settings, masked
@@ -26,14 +26,21 @@ _SPARE_CONNECTIONS: Final = 20
 log = logging.getLogger("claim_records")
 
 
+class StartedDatabase(NamedTuple):
+    """A database to serve, and the call that keeps it running; see :class:`Supervisor`."""
+
+    url: str
+    supervise: Callable[[], None]
+
+
 @contextmanager
-def started_database(settings: Settings) -> Iterator[str]:
-    """Give the URL of the database to serve: the one of the settings, or a Postgres of our own.
+def started_database(settings: Settings) -> Iterator[StartedDatabase]:
+    """Give the database to serve: the one of the settings, or a Postgres of our own.
 
     Postgres runs until the block ends.
     """
     if settings.database_url:
-        yield settings.database_url
+        yield StartedDatabase(settings.database_url, lambda: None)
         return
     connections = settings.workers * settings.pool_size + _SPARE_CONNECTIONS
     server = EmbeddedPostgres(
@@ -42,7 +49,15 @@ def started_database(settings: Settings) -> Iterator[str]:
         progress=log.info,
     )
     with server:
-        yield server.url()
+        supervisor = Supervisor(server, log.warning)
+
+        def supervise() -> None:
+            try:
+                supervisor.check()
+            except EmbeddedPostgresError as error:
+                raise CommandError(str(error), DATABASE) from error
+
+        yield StartedDatabase(server.url(), supervise)
 
 
 @contextmanager
@@ -52,8 +67,8 @@ def running_database(settings: Settings) -> Iterator[str]:
     if url:
         yield url
         return
-    with started_database(settings) as url:
-        yield url
+    with started_database(settings) as started:
+        yield started.url
 
 
 def on_database(

@@ -53,8 +53,11 @@ class Server(uvicorn.Server):
         factory: Factory,
         announce: Callable[[], None],
         share: Share | None = None,
+        supervise: Callable[[], None] = lambda: None,
     ) -> None:
         """Put the application and the server together; :meth:`run` starts both."""
+        self.failure: CommandError | None = None
+        self._supervise = supervise
         self._application = factory(share)
         super().__init__(_configuration(settings, self._application))
         self.signals = StopSignals()
@@ -68,6 +71,15 @@ class Server(uvicorn.Server):
         except SystemExit:
             raise CommandError("The service did not start; the log says why.") from None
         self._announce()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look after the database too, every tenth of a second; stop where that is in vain."""
+        if not self.should_exit:
+            try:
+                self._supervise()
+            except CommandError as error:
+                self.failure, self.should_exit = error, True
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let the running requests end, then cut them off.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 import migrations
+from api.embedded import access
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -52,8 +53,7 @@ async def current(url: str) -> str | None:
 CURRENT: Final = "SELECT version_num FROM alembic_version"
 
 
-SERVICE_ROLE: Final = "claim_records_service"
-"""The role that the service has in the embedded Postgres: it may read and write, and no more."""
+SERVICE_ROLE: Final = access.SERVICE_ROLE
 _WITHHELD: Final = {
     "revisions": "UPDATE, DELETE",
     "outbox": "UPDATE, DELETE",

@@ -28,6 +28,9 @@ from api.settings import Settings
 RESPAWN_SECONDS: Final = 1.0
 """How long the parent waits before it replaces a worker that ended before it was ready."""
 
+SUPERVISION_SECONDS: Final = 0.1
+"""How often the parent looks after the database."""
+
 log = logging.getLogger("claim_records")
 
 
@@ -41,6 +44,7 @@ class Workers:
         listener: socket.socket,
         announce: Callable[[], None],
         directory: str,
+        supervise: Callable[[], None],
     ) -> None:
         """Remember what workers are started with; `directory` is for their :class:`Share`."""
         self._settings = settings
@@ -48,6 +52,8 @@ class Workers:
         self._listener = listener
         self._announce = announce
         self._directory = directory
+        self._supervise = supervise
+        self._failure: CommandError | None = None  # of the supervision
         self._workers: list[Worker] = []
         self._due: list[float] = []  # when to start a worker; on the monotonic clock
         self._announced = False
@@ -63,6 +69,7 @@ class Workers:
         with self._wakened_by_signals() as wakened:
             while self._due or self._workers:
                 self._start_due()
+                self._look_after_database()
                 sentinels = [worker.sentinel for worker in self._workers]
                 events = wait([wakened, *sentinels, *self._silent_pipes()], self._idle_seconds())
                 if wakened in events:
@@ -72,6 +79,8 @@ class Workers:
                     self._attend(worker, events)
                 if time.monotonic() > self._deadline:
                     self._hurry()
+        if self._failure is not None:
+            raise self._failure
         if self._failed:
             raise CommandError("A worker did not start; the log says why.")
         if self._hurried:
@@ -99,10 +108,19 @@ class Workers:
         """List the pipes of the workers that have not reported yet."""
         return [worker.pipe for worker in self._workers if not worker.ready]
 
-    def _idle_seconds(self) -> float | None:
-        """Tell for how many seconds there is nothing to do; null if only an event ends that."""
+    def _look_after_database(self) -> None:
+        if self._stopping:
+            return
+        try:
+            self._supervise()
+        except CommandError as error:
+            self._failure = error
+            self._stop()
+
+    def _idle_seconds(self) -> float:
+        """Tell for how long there is nothing to do but to wait for an event."""
         next_time = min([*self._due, self._deadline])
-        return None if next_time == math.inf else max(0, next_time - time.monotonic())
+        return min(SUPERVISION_SECONDS, max(0, next_time - time.monotonic()))
 
     # --- starting and replacing ----------------------------------------------------------------
 
