@@ -50,6 +50,7 @@ CAPS: Final = {
     "asyncpg": Cap(
         "0.33",
         "api/core/connection.py (methods of Connection that are overridden, and its arguments), "
+        "api/core/hosts.py (connect_utils._parse_connect_dsn_and_args), "
         "api/core/db.py (InternalClientError for a server that ends), "
         "api/server/logs.py (what an error holds of the values that were refused)",
     ),

@@ -11,6 +11,7 @@ import asyncpg
 
 from api.core.connection import GRACE_SECONDS, LimitedConnection
 from api.core.errors import from_database, unavailable
+from api.core.hosts import Hosts
 from api.settings import Settings
 
 Row = asyncpg.Record
@@ -48,6 +49,7 @@ class Database:
     def __init__(self, url: str, settings: Settings) -> None:
         """Remember where Postgres is; :meth:`open` connects."""
         self._url = url
+        self._hosts = Hosts(url)
         self.settings = settings
         self._pool: Pool | None = None
         self._waiting = 0
@@ -76,9 +78,7 @@ class Database:
 
     async def _connect(self, *_: str, **options: Any) -> LimitedConnection:  # noqa: ANN401
         generation = self._generation
-        options["connection_class"] = LimitedConnection
-        connection: LimitedConnection = await asyncpg.connect(
-            self._url,
+        connection = await self._hosts.connect(
             timeout=self.settings.acquire_seconds,
             statement_cache_size=self.settings.statement_cache_size,
             # Postgres ends statements itself; this is for a server that does not answer any more.
