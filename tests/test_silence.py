@@ -94,6 +94,24 @@ async def test_a_statement_that_is_late_ends_its_connection_without_asking_the_s
             await database.close()
 
 
+async def test_a_connection_is_tried_before_it_is_used_after_a_time_without_any_answer(
+    empty_url: str, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.core.db.QUIET_SECONDS", 0)
+    # With these settings a statement on a silent connection would take longer than this test may.
+    database = Database(as_service(over(empty_url, [network])), patient(pool_size=4))
+    await database.open()
+    try:
+        async with asyncio.timeout(PATIENCE / 2):
+            await asyncio.gather(*(database.fetch("SELECT pg_sleep(0.1)") for _ in range(4)))
+            network.fall_silent()
+            network.heal(forget=True)
+            for _ in range(8):
+                assert await database.fetchrow("SELECT 1")
+    finally:
+        await database.close()
+
+
 async def test_the_service_stops_while_the_network_is_silent(
     empty_url: str, network: Network
 ) -> None:

@@ -34,6 +34,8 @@ class LimitedConnection(_Base):
         super().__init__(protocol, transport, *more)
         _watch(transport.get_extra_info("socket"))
         self._seconds: float | None = None
+        self.on_answer: Callable[[], None] | None = None
+        """Called after each statement that succeeded."""
         self.on_silence: Callable[[], Awaitable[None]] | None = None
         """Called after a statement was late, or the connection was cut."""
 
@@ -76,7 +78,7 @@ class LimitedConnection(_Base):
         **more: Any,  # noqa: ANN401
     ) -> _Result:
         try:
-            return await method(*arguments, timeout=seconds or self._seconds, **more)
+            result = await method(*arguments, timeout=seconds or self._seconds, **more)
         except TimeoutError:
             # asyncpg would ask the server over a new connection to cancel the statement, and wait.
             self.terminate()
@@ -85,6 +87,9 @@ class LimitedConnection(_Base):
         except asyncpg.ConnectionDoesNotExistError:  # the kernel, or the server, cut it
             await self._tell()
             raise
+        if self.on_answer is not None:
+            self.on_answer()
+        return result
 
     async def _tell(self) -> None:
         if self.on_silence is not None:

@@ -34,6 +34,15 @@ DATABASE_ERRORS: Final = (
 _SERVER_WENT_READ_ONLY = (asyncpg.ReadOnlySQLTransactionError, asyncpg.OperatorInterventionError)
 
 
+QUIET_SECONDS: Final = 1.0
+"""After this time without any answer from Postgres, an idle connection is tried before it is used.
+
+The feed asks Postgres four times a second, so that this happens only where something is wrong.
+"""
+_TRY_SECONDS: Final = 1.0
+"""How long the answer to such a try may take."""
+
+
 class Use(NamedTuple):
     """How busy a pool is."""
 
@@ -53,6 +62,7 @@ class Database:
         self.settings = settings
         self._pool: Pool | None = None
         self._waiting = 0
+        self._answered = 0.0  # on the loop's clock
         self._generation = 0  # grows when the connections that exist are not trusted any more
 
     async def open(self) -> None:
@@ -85,8 +95,13 @@ class Database:
             command_timeout=self.settings.statement_seconds + GRACE_SECONDS,
             **options,
         )
+        self._note_answer()
+        connection.on_answer = self._note_answer
         connection.on_silence = lambda: self._distrust(generation)
         return connection
+
+    def _note_answer(self) -> None:
+        self._answered = asyncio.get_running_loop().time()
 
     async def _distrust(self, generation: int) -> None:
         """Replace all connections of a generation before they are used again.
@@ -132,9 +147,25 @@ class Database:
     async def _acquire(self, pool: Pool) -> Connection:
         self._waiting += 1
         try:
-            return await pool.acquire(timeout=self.settings.acquire_seconds)
+            connection = await pool.acquire(timeout=self.settings.acquire_seconds)
+            if not await self._answers(pool, connection):
+                connection = await pool.acquire(timeout=self.settings.acquire_seconds)
+            return connection
         finally:
             self._waiting -= 1
+
+    async def _answers(self, pool: Pool, connection: Connection) -> bool:
+        """Try a connection if Postgres has been quiet; give it back if it is of no use."""
+        if asyncio.get_running_loop().time() - self._answered < QUIET_SECONDS:
+            return True
+        try:
+            await connection.execute("SELECT 1", timeout=_TRY_SECONDS)
+        except BaseException as error:
+            await pool.release(connection)
+            if isinstance(error, DATABASE_ERRORS):
+                return False
+            raise
+        return True
 
     def use(self) -> Use:
         """Tell how busy the pool is."""
