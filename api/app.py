@@ -24,7 +24,7 @@ from api.core.db import Database
 from api.core.errors import INTERNAL, Problem
 from api.core.idempotency import sweeping
 from api.core.joined import JoinedReads
-from api.core.request import Context, Request
+from api.core.request import CLIENT_LEFT, Answer, ClientLeftError, Context, Request
 from api.core.services import Services, service, services_of
 from api.document.problems import problem_handlers
 from api.document.published import openapi_handlers
@@ -142,6 +142,7 @@ def create_router(
         exception_handlers={
             Problem: _answer_problem,
             HTTPException: _answer_http,
+            ClientLeftError: _answer_nobody,
             Exception: _answer_failure,
         },
         openapi_config=None,
@@ -160,6 +161,11 @@ def _methods(route: Any) -> set[str]:  # noqa: ANN401 - Litestar's kinds of rout
 
 def _answer_problem(request: Request, problem: Problem) -> Any:  # noqa: ANN401
     return problem_answer(problem, request.scope)
+
+
+def _answer_nobody(_request: Request, _error: ClientLeftError) -> Any:  # noqa: ANN401
+    """End a request whose client has left, with a status for the metrics and the log."""
+    return Answer(status=CLIENT_LEFT)
 
 
 def _answer_http(request: Request, error: HTTPException) -> Any:  # noqa: ANN401

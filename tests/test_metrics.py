@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import asyncpg
 import httpx
@@ -94,6 +94,62 @@ async def test_requests_are_counted_by_operation_and_status(empty: httpx.AsyncCl
     bucket = {"operation": "listClaims", "le": "+Inf"}
     assert value(found, "request_duration_seconds_bucket", **bucket) == 5
     assert 0 < (value(found, "request_duration_seconds_sum", operation="listClaims") or 0) < 60
+
+
+@pytest.mark.parametrize(
+    ("path", "operation", "media_type"),
+    [
+        ("/v1/claims", "createClaim", b"application/json"),
+        ("/v1/import", "importRecords", b"application/x-ndjson"),
+    ],
+)
+async def test_a_client_that_leaves_before_the_end_of_its_body_is_499_and_no_error(
+    empty: httpx.AsyncClient,
+    caplog: pytest.LogCaptureFixture,
+    path: str,
+    operation: str,
+    media_type: bytes,
+) -> None:
+    messages = iter(
+        [
+            {"type": "http.request", "body": b'{"type": "claim", ', "more_body": True},
+            {"type": "http.disconnect"},
+        ]
+    )
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(_: Any) -> None:
+        """Nobody reads the answer."""
+
+    headers = [
+        (b"host", b"127.0.0.1"),
+        (b"authorization", f"Bearer {KEY}".encode()),
+        (b"content-type", media_type),
+    ]
+    scope: Any = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": headers,
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+    }
+    transport = empty._transport  # noqa: SLF001 - what `serving` made
+    assert isinstance(transport, httpx.ASGITransport)
+    await transport.app(scope, receive, send)
+    found = await scrape(empty)
+    assert counted(found, operation, 499, "POST") == 1
+    assert counted(found, operation, 500, "POST") == 0
+    assert [entry.message for entry in caplog.records if entry.levelname == "ERROR"] == []
+    assert (await empty.get("/v1/claims")).json()["items"] == []
 
 
 async def test_a_client_makes_no_names(empty: httpx.AsyncClient) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import asyncpg
 
+from api.core.connection import GRACE_SECONDS, LimitedConnection
 from api.core.errors import from_database, unavailable
+from api.core.hosts import Hosts
 from api.settings import Settings
 
 Row = asyncpg.Record
@@ -28,20 +31,16 @@ DATABASE_ERRORS: Final = (
     asyncpg.InternalClientError,
 )
 """The errors of a database that refuses a statement, or that is away."""
-_GRACE_SECONDS: Final = 2
-"""How much longer an answer may take than the statement timeout of Postgres."""
 _SERVER_WENT_READ_ONLY = (asyncpg.ReadOnlySQLTransactionError, asyncpg.OperatorInterventionError)
 
 
-class _Connection(asyncpg.Connection):
-    """A connection that is released without a round trip.
+QUIET_SECONDS: Final = 1.0
+"""After this time without any answer from Postgres, an idle connection is tried before it is used.
 
-    asyncpg resets the session on release. This service changes settings only in transactions.
-    """
-
-    def get_reset_query(self) -> str:
-        """Ask for no reset."""
-        return ""
+The feed asks Postgres four times a second, so that this happens only where something is wrong.
+"""
+_TRY_SECONDS: Final = 1.0
+"""How long the answer to such a try may take."""
 
 
 class Use(NamedTuple):
@@ -59,9 +58,12 @@ class Database:
     def __init__(self, url: str, settings: Settings) -> None:
         """Remember where Postgres is; :meth:`open` connects."""
         self._url = url
+        self._hosts = Hosts(url)
         self.settings = settings
         self._pool: Pool | None = None
         self._waiting = 0
+        self._answered = 0.0  # on the loop's clock
+        self._generation = 0  # grows when the connections that exist are not trusted any more
 
     async def open(self) -> None:
         """Connect, with every timeout set for the session's whole life."""
@@ -70,36 +72,66 @@ class Database:
             self._url,
             min_size=0,  # the service starts, and says 503, while the database is away
             max_size=settings.pool_size,
-            connection_class=_Connection,
-            statement_cache_size=settings.statement_cache_size,
+            connect=self._connect,  # type: ignore[call-overload]  # the stubs name every option
+            connection_class=LimitedConnection,
             max_inactive_connection_lifetime=60,
-            timeout=settings.acquire_seconds,
-            # Postgres ends statements itself; this is for a server that does not answer any more.
-            command_timeout=settings.import_statement_seconds + _GRACE_SECONDS,
             server_settings=_session(settings, settings.statement_seconds),
         )
 
-    async def connect(self) -> asyncpg.Connection[asyncpg.Record]:
-        """Connect outside of the pool, without a statement timeout, for work in the background."""
-        return await asyncpg.connect(
-            self._url,
+    async def connect(self) -> LimitedConnection:
+        """Connect outside of the pool, for work in the background.
+
+        Postgres has no time limit for its statements. Ours is the one of all statements, where the
+        work does not name another.
+        """
+        return await self._connect(server_settings=_session(self.settings, 0))
+
+    async def _connect(self, *_: str, **options: Any) -> LimitedConnection:  # noqa: ANN401
+        generation = self._generation
+        connection = await self._hosts.connect(
             timeout=self.settings.acquire_seconds,
             statement_cache_size=self.settings.statement_cache_size,
-            server_settings=_session(self.settings, 0),
+            # Postgres ends statements itself; this is for a server that does not answer any more.
+            command_timeout=self.settings.statement_seconds + GRACE_SECONDS,
+            **options,
         )
+        self._note_answer()
+        connection.on_answer = self._note_answer
+        connection.on_silence = lambda: self._distrust(generation)
+        return connection
+
+    def _note_answer(self) -> None:
+        self._answered = asyncio.get_running_loop().time()
+
+    async def _distrust(self, generation: int) -> None:
+        """Replace all connections of a generation before they are used again.
+
+        One of them has fallen silent, and the others lead to the same server.
+        """
+        if generation == self._generation and self._pool is not None:
+            self._generation += 1
+            await self._pool.expire_connections()
 
     async def close(self) -> None:
         """Let running statements finish, then disconnect."""
         if self._pool is not None:
-            await self._pool.close()
+            with suppress(TimeoutError):  # the pool then cuts its connections
+                async with asyncio.timeout(self.settings.stop_seconds):
+                    await self._pool.close()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection; errors of Postgres become problems."""
+    async def connection(self, seconds: float | None = None) -> AsyncIterator[Connection]:
+        """Lend a connection; errors of Postgres become problems.
+
+        `seconds` is the time limit of its statements, where Postgres was told another limit than
+        the one of the settings.
+        """
         if self._pool is None:
             raise unavailable("The service is starting.")
         try:
             connection = await self._acquire(self._pool)
+            # The proxy passes this on to the LimitedConnection behind it.
+            connection.limit(seconds and seconds + GRACE_SECONDS)  # type: ignore[attr-defined]
             try:
                 yield connection
             finally:
@@ -115,9 +147,25 @@ class Database:
     async def _acquire(self, pool: Pool) -> Connection:
         self._waiting += 1
         try:
-            return await pool.acquire(timeout=self.settings.acquire_seconds)
+            connection = await pool.acquire(timeout=self.settings.acquire_seconds)
+            if not await self._answers(pool, connection):
+                connection = await pool.acquire(timeout=self.settings.acquire_seconds)
+            return connection
         finally:
             self._waiting -= 1
+
+    async def _answers(self, pool: Pool, connection: Connection) -> bool:
+        """Try a connection if Postgres has been quiet; give it back if it is of no use."""
+        if asyncio.get_running_loop().time() - self._answered < QUIET_SECONDS:
+            return True
+        try:
+            await connection.execute("SELECT 1", timeout=_TRY_SECONDS)
+        except BaseException as error:
+            await pool.release(connection)
+            if isinstance(error, DATABASE_ERRORS):
+                return False
+            raise
+        return True
 
     def use(self) -> Use:
         """Tell how busy the pool is."""
@@ -129,15 +177,12 @@ class Database:
     async def fetchrow(self, query: str, *arguments: Any) -> asyncpg.Record | None:  # noqa: ANN401
         """Run a statement, and give its first row."""
         async with self.connection() as connection:
-            return await connection.fetchrow(query, *arguments, timeout=self._patience())
+            return await connection.fetchrow(query, *arguments)
 
     async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:  # noqa: ANN401
         """Run a statement, and give its rows."""
         async with self.connection() as connection:
-            return await connection.fetch(query, *arguments, timeout=self._patience())
-
-    def _patience(self) -> float:
-        return self.settings.statement_seconds + _GRACE_SECONDS
+            return await connection.fetch(query, *arguments)
 
 
 def _session(settings: Settings, statement_seconds: float) -> dict[str, str]:

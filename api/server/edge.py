@@ -25,7 +25,7 @@ from api.core.errors import (
     Kind,
     Problem,
 )
-from api.core.request import Answer, encoded, new_id
+from api.core.request import CLIENT_LEFT, Answer, encoded, new_id
 
 MAX_URL_BYTES: Final = 8_192
 MAX_HEADER_BYTES: Final = 16_384
@@ -156,6 +156,7 @@ class Edge:
                 scope["state"]["head"] = True  # so that long answers are not produced in vain
             await self._app(scope, receive, send_on)
         finally:
+            status = status or CLIENT_LEFT  # nothing was answered
             seconds = time.perf_counter() - started
             self._counts.count(method, scope, status, seconds)
             extras = {"request_id": request_id, "milliseconds": round(seconds * 1000, 2)}

@@ -67,7 +67,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "claim_records_requests",
-            "Requests that have ended, by operation id; status 0 means that the client left first.",
+            "Requests that have ended, by operation id; status 499 means that the client left.",
             ("method", "operation", "status"),
             registry=self._registry,
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 import migrations
+from api.core.hosts import connect
 from api.embedded import access
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def latest() -> str:
 
 async def current(url: str) -> str | None:
     """Find the migration of a database; None for an empty one."""
-    connection = await asyncpg.connect(url)
+    connection = await connect(url)
     try:
         revision: str | None = await connection.fetchval(CURRENT)
     except asyncpg.UndefinedTableError:
@@ -66,7 +67,7 @@ _WITHHELD: Final = {
 
 async def create_role(url: str, role: str) -> None:
     """Create a role that may log in, if it is not there."""
-    connection = await asyncpg.connect(url)
+    connection = await connect(url)
     try:
         with suppress(asyncpg.DuplicateObjectError):
             await connection.execute(f"CREATE ROLE {_quoted(role)} LOGIN")
@@ -86,7 +87,7 @@ _GRANTS: Final = """
 
 async def grant(url: str, role: str) -> None:
     """Let a role do what the service needs: no DDL, no TRUNCATE, and the history only grows."""
-    connection = await asyncpg.connect(url)
+    connection = await connect(url)
     try:
         async with connection.transaction():
             database = _quoted(await connection.fetchval("SELECT current_database()"))
@@ -107,7 +108,7 @@ def _quoted(name: str) -> str:
 
 async def migrate(url: str, target: str = "head") -> None:
     """Bring a database to a migration, forward or back; wait for others that migrate it."""
-    lock = await asyncpg.connect(url)
+    lock = await connect(url)
     try:
         while not await lock.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)
@@ -139,7 +140,7 @@ async def _run(url: str, target: str, *, back: bool) -> None:
         (command.downgrade if back else command.upgrade)(config, target)
 
     engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(url), poolclass=NullPool
+        "postgresql+asyncpg://", async_creator=lambda: connect(url), poolclass=NullPool
     )
     try:
         async with engine.connect() as connection:

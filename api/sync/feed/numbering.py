@@ -12,13 +12,13 @@ from typing import Final
 
 import asyncpg
 
+from api.core.connection import GRACE_SECONDS
 from api.core.db import Database, Row
 from api.core.errors import unavailable
 from api.core.sql import render
 
 NUMBERING_SECONDS: Final = 300.0
-"""How long numbering may take: enough for a hundred million changes. After that the server, or the
-network to it, is taken to be lost: a connection that went silent would otherwise never say so."""
+"""How long numbering may take at most: enough for a hundred million changes."""
 
 _STATE: Final = "SELECT epoch, seq, secret FROM feed_states ORDER BY id DESC LIMIT 1"
 _NUMBER: Final = "SELECT epoch, seq, secret FROM sequence_feed(:waits)"
@@ -48,6 +48,11 @@ class Numberer:
         """Start without a connection; the first call of :meth:`number` connects."""
         self._database = database
         self._connection: asyncpg.Connection[Row] | None = None
+        # The first attempt waits as long as for any statement, so that a connection that went
+        # silent is noticed. Postgres goes on numbering when it is left; should it be interrupted
+        # instead, the next attempt has twice the time.
+        self._first_seconds = database.settings.statement_seconds + GRACE_SECONDS
+        self._seconds = self._first_seconds
         self.certain = True
         """Whether the known end is the real end; false while numbering takes too long to tell."""
 
@@ -60,19 +65,26 @@ class Numberer:
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._database.connect()
         try:
-            row = await self._fetch(*render(_NUMBER, waits=waits))
+            row = await self._number(waits=waits)
             self.certain = self.certain or waits
         except asyncpg.LockNotAvailableError:  # another process is numbering a very large import
-            row = await self._fetch(*render(_STATE))
+            row = await self._connection.fetchrow(*render(_STATE))
             self.certain = False
         except asyncpg.ReadOnlySQLTransactionError:  # nothing can be written, but it can be read
-            row = await self._fetch(*render(_STATE))
+            row = await self._connection.fetchrow(*render(_STATE))
         assert row is not None  # noqa: S101 - for the type checker
         return Head(*row)
 
-    async def _fetch(self, query: str, *values: bool) -> Row | None:
+    async def _number(self, *, waits: bool) -> Row | None:
         assert self._connection is not None  # noqa: S101 - for the type checker
-        return await self._connection.fetchrow(query, *values, timeout=NUMBERING_SECONDS)
+        seconds = min(self._seconds, NUMBERING_SECONDS)
+        try:
+            row = await self._connection.fetchrow(*render(_NUMBER, waits=waits), timeout=seconds)
+        except TimeoutError:
+            self._seconds = 2 * seconds
+            raise
+        self._seconds = self._first_seconds
+        return row
 
     def disconnect(self) -> None:
         """Close the connection at once."""

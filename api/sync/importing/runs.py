@@ -47,7 +47,7 @@ async def run_import(
 ) -> Spool:
     """Apply a file of lines, and give the file of results, with the totals last."""
     limit = database.settings.article_body_bytes
-    async with database.connection() as connection:
+    async with database.connection(database.settings.import_statement_seconds) as connection:
         run = ImportRun(
             connection, author, database.settings, atomic, dry_run, line_ids, check_admission
         )

@@ -1,0 +1,99 @@
+"""A network between the service and Postgres, which can fall silent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+
+from api.settings import Settings
+
+HASTY = Settings(statement_seconds=0.2, acquire_seconds=2, rate_per_minute=0, pool_size=4)
+"""The service ends each statement after these 0.2 s, and 2 s for the answer of Postgres."""
+
+
+class Network:
+    """A way to Postgres over TCP, which can stop to forward without closing anything."""
+
+    def __init__(self, url: str) -> None:
+        """Remember the database that the way leads to."""
+        self._target = urlsplit(url)
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self._pumps: set[asyncio.Task[None]] = set()
+        self._ends: list[asyncio.StreamWriter] = []
+        self.connections = 0
+        """How many connections were made over it, also while it was silent."""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Network]:
+        """Forward, until the block ends."""
+        server = await asyncio.start_server(self._forward, "127.0.0.1", 0)
+        self.port: int = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            self._flows.set()
+            for pump in self._pumps:
+                pump.cancel()
+            for end in self._ends:
+                end.transport.abort()
+
+    def fall_silent(self) -> None:
+        """Forward nothing from now on."""
+        self._flows.clear()
+
+    def heal(self, *, forget: bool = False) -> None:
+        """Forward again; with `forget`, the connections that exist stay silent for good."""
+        if forget:
+            for pump in self._pumps:
+                pump.cancel()
+        self._flows.set()
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._ends.append(writer)
+        await self._flows.wait()
+        from_server, to_server = await self._to_postgres()
+        self._ends.append(to_server)
+        for source, sink in ((reader, to_server), (from_server, writer)):
+            self._pumps.add(asyncio.create_task(self._pump(source, sink)))
+
+    async def _to_postgres(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        query = parse_qs(self._target.query)
+        port = query.get("port", [str(self._target.port or 5432)])[0]
+        host = query.get("host", [self._target.hostname or "127.0.0.1"])[0]
+        if host.startswith("/"):
+            return await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+        return await asyncio.open_connection(host, int(port))
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(65_536):
+                await self._flows.wait()
+                sink.write(data)
+                await sink.drain()
+        except asyncio.CancelledError:
+            return  # neither closed nor forwarded
+        except ConnectionError:
+            pass
+        with suppress(OSError):
+            sink.close()
+
+
+def over(url: str, networks: Iterable[Network], **more: str) -> str:
+    """Give the URL of a database over networks, of which the first is tried first."""
+    parts = urlsplit(url)
+    user = parts.netloc.partition("@")[0] if "@" in parts.netloc else "postgres"
+    hosts = ",".join(f"127.0.0.1:{each.port}" for each in networks)
+    query = "&".join(f"{name}={value}" for name, value in more.items())
+    return parts._replace(netloc=f"{user}@{hosts}", query=query).geturl()
+
+
+async def fill_pool(client: httpx.AsyncClient, path: str) -> None:
+    """Have the service open all its connections, and leave them idle."""
+    await asyncio.gather(*(client.get(path) for _ in range(HASTY.pool_size * 4)))

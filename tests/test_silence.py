@@ -1,0 +1,137 @@
+"""A network that falls silent: nothing arrives any more, and no connection is closed."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+
+import asyncpg
+import httpx
+import pytest
+
+from api.core.db import Database
+from schemas.vocabularies import RecordType
+from tests.conftest import PATIENCE, as_service, patient, serving
+from tests.factories import EVERY, create
+from tests.network import HASTY, Network, fill_pool, over
+from tests.test_changes import cursor_of, walk
+
+SOURCE = EVERY[RecordType.SOURCE]
+
+
+@pytest.fixture
+async def network(empty_url: str) -> AsyncIterator[Network]:
+    """Give a way to the database of one test."""
+    async with Network(empty_url).open() as found:
+        yield found
+
+
+@pytest.mark.parametrize("forget", [False, True], ids=["for a while", "for good"])
+async def test_writes_lists_and_the_feed_end_in_503_and_succeed_after_healing(
+    empty_url: str, network: Network, *, forget: bool
+) -> None:
+    async with (
+        serving(over(empty_url, [network]), HASTY) as client,
+        asyncio.timeout(PATIENCE),
+    ):
+        made = await create(client, SOURCE)
+        since = await cursor_of(client)
+        await fill_pool(client, SOURCE.path)
+        network.fall_silent()
+        answers = await asyncio.gather(
+            client.post(SOURCE.path, json=SOURCE.minimal()),
+            client.patch(
+                made.path,
+                json={},
+                headers={"content-type": "application/merge-patch+json", **made.match},
+            ),
+            client.get(SOURCE.path),
+            client.get("/v1/changes", params={"since": since}),
+            client.get(made.path),
+            client.get("/health/ready"),
+        )
+        assert [answer.status_code for answer in answers] == [503] * len(answers)
+        assert all(answer.headers["retry-after"] for answer in answers)
+        network.heal(forget=forget)
+        # More writes than connections: each of them has one that answers.
+        written = await asyncio.gather(
+            *(client.post(SOURCE.path, json=SOURCE.minimal()) for _ in range(HASTY.pool_size * 2))
+        )
+        assert [answer.status_code for answer in written] == [201] * len(written)
+        ids = {answer.json()["id"] for answer in written}
+        while not ids <= {item["id"] for item in await changes(client, since)}:
+            pass
+
+
+async def changes(client: httpx.AsyncClient, since: str) -> list[dict[str, object]]:
+    """Read the feed behind a cursor, if it answers."""
+    answer = await client.get("/v1/changes", params={"since": since})
+    if answer.status_code == 503:
+        return []
+    return await walk(client, since)
+
+
+async def test_a_statement_that_is_late_ends_its_connection_without_asking_the_server(
+    empty_url: str, network: Network
+) -> None:
+    database = Database(as_service(over(empty_url, [network])), HASTY)
+    await database.open()
+    try:
+        async with asyncio.timeout(PATIENCE), database.connection() as connection:
+            asked = network.connections
+            network.fall_silent()
+            with pytest.raises(TimeoutError):
+                await connection.fetchval("SELECT 1")
+            # Neither a statement nor the end of a transaction waits for this connection again.
+            with pytest.raises(asyncpg.InterfaceError):
+                await connection.execute("ROLLBACK")
+            assert network.connections == asked
+        assert database.use().size == HASTY.pool_size
+        assert database.use().in_use == 0
+    finally:
+        async with asyncio.timeout(PATIENCE):
+            await database.close()
+
+
+async def test_a_connection_is_tried_before_it_is_used_after_a_time_without_any_answer(
+    empty_url: str, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.core.db.QUIET_SECONDS", 0)
+    # With these settings a statement on a silent connection would take longer than this test may.
+    database = Database(as_service(over(empty_url, [network])), patient(pool_size=4))
+    await database.open()
+    try:
+        async with asyncio.timeout(PATIENCE / 2):
+            await asyncio.gather(*(database.fetch("SELECT pg_sleep(0.1)") for _ in range(4)))
+            network.fall_silent()
+            network.heal(forget=True)
+            for _ in range(8):
+                assert await database.fetchrow("SELECT 1")
+    finally:
+        await database.close()
+
+
+async def test_the_service_stops_while_the_network_is_silent(
+    empty_url: str, network: Network
+) -> None:
+    settings = patient(pool_size=4)
+    async with asyncio.timeout(PATIENCE / 2):
+        database = Database(as_service(over(empty_url, [network])), settings)
+        await database.open()
+        assert await database.fetch("SELECT 1")
+        network.fall_silent()
+        await database.close()
+
+
+async def test_the_kernel_watches_each_connection(empty_url: str, network: Network) -> None:
+    database = Database(as_service(over(empty_url, [network])), HASTY)
+    connection = await database.connect()
+    try:
+        wire = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined]  # noqa: SLF001
+        assert wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert 0 < wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) <= 5
+        assert 0 < wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) <= 1
+        assert 0 < wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) <= 5_000
+    finally:
+        await connection.close()
