@@ -14,9 +14,10 @@ const SCHEMAS = "#/schemas";
 // Other words that developers use for an entry, by its title or operationId.
 const ALSO_CALLED = {
   "Lists": ["pagination", "paging", "cursor", "filtering", "sorting", "query parameters"],
-  "Changing things": ["etag", "if-match", "idempotency", "retry", "concurrency", "optimistic locking", "headers", "upsert"],
+  "Changing records": ["etag", "if-match", "idempotency", "retry", "concurrency", "optimistic locking", "headers", "upsert"],
   "Errors": ["validation", "status codes", "ratelimit", "exceptions"],
-  "Keys": ["authorization", "authentication", "authorize", "bearer", "token", "api key", "login", "versioning"],
+  "Keys": ["authorization", "authentication", "authorize", "bearer", "token", "api key", "login"],
+  "HTTP": ["versioning", "deprecation"],
   "export": ["dump", "backup", "bulk", "ndjson"],
   "import": ["bulk", "batch", "ndjson", "upload"],
   "webhooks": ["callbacks", "push"],
