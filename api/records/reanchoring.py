@@ -101,9 +101,11 @@ async def _reanchor(
                 for row in rows
             }
             here = [each for some in printed.values() for each in some if _is_in(each, article_id)]
-            texts = await _texts_of(connection, article_id, before, here)
-            if text is not None and len(text) > LONG_TEXT:
-                await connection.execute(_WAIT_FOR_US)
+            texts: dict[int, str | None] = {}
+            if text is not None:
+                texts = await _texts_of(connection, article_id, before, here)
+                if len(text) > LONG_TEXT:
+                    await connection.execute(_WAIT_FOR_US)
             # A long text takes seconds, during which the event loop must go on.
             moved = await asyncio.to_thread(relocate, here, texts, text, version)
             following = iter(moved)
