@@ -353,7 +353,7 @@ class Traffic:
         """Use up what a key may ask, and go on asking with it."""
         spent = self.keys[_SPENT]
         ready = {o.name: (await self.valid(o)).but(**bearer(spent)) for o in every}
-        for _ in range(TRIES):
+        for _ in range(5 * TRIES):
             missing = [o for o in every if not self.seen(o, 429)]
             if not missing:
                 return
