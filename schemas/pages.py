@@ -6,9 +6,21 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from msgspec import Meta, Struct
 
+from schemas.base import Id
+
 Listed = TypeVar("Listed")
 Cursor = Annotated[str, Meta(min_length=1, max_length=5_000)]
 Total = Annotated[int, Meta(ge=0, le=10_000)]
+
+
+class Truncated(Struct, kw_only=True):
+    """A record that alone has more related records than a page can include."""
+
+    id: Annotated[Id, Meta(description="The id of the record, which is the only item of its page.")]
+    relation: Annotated[
+        str,
+        Meta(max_length=50, description="The name in `included` that lacks some of its records."),
+    ]
 
 
 class Page(Struct, Generic[Listed], kw_only=True):
@@ -29,6 +41,10 @@ class Page(Struct, Generic[Listed], kw_only=True):
         dict[str, Any],
         Meta(max_length=0, description="Always empty: these lists include no related records."),
     ]
+    truncated: Annotated[
+        list[Truncated],
+        Meta(max_length=0, description="Always empty: these lists include no related records."),
+    ]
 
 
 ListPage = TypeVar("ListPage", bound=Page[Any])
@@ -36,4 +52,11 @@ ListPage = TypeVar("ListPage", bound=Page[Any])
 
 def only_page(kind: type[ListPage], item: object) -> ListPage:
     """Make the page of a list that has one item, as an example."""
-    return kind(items=[item], next_cursor=None, total=None, total_is_lower_bound=False, included={})
+    return kind(
+        items=[item],
+        next_cursor=None,
+        total=None,
+        total_is_lower_bound=False,
+        included={},
+        truncated=[],
+    )

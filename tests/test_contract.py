@@ -744,7 +744,14 @@ async def test_revisions_come_in_pages(client: Client, noun: Noun) -> None:
     while path:
         response = await client.get(path)
         page = response.json()
-        assert set(page) == {"items", "next_cursor", "total", "total_is_lower_bound", "included"}
+        assert set(page) == {
+            "items",
+            "next_cursor",
+            "total",
+            "total_is_lower_bound",
+            "included",
+            "truncated",
+        }
         versions.append([r["version"] for r in page["items"]])
         path = response.links.get("next", {}).get("url", "")
     assert versions == [[5, 4], [3, 2], [1]]
@@ -805,6 +812,7 @@ async def test_a_list_holds_what_was_created(client: Client, noun: Noun) -> None
         "total": None,
         "total_is_lower_bound": False,
         "included": {},
+        "truncated": [],
     }
 
 

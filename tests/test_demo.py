@@ -183,7 +183,11 @@ async def test_one_request_brings_a_claim_with_all_that_belongs_to_it(
         name: {NAMES[identity] for identity in found} for name, found in page["included"].items()
     }
     assert included == {
-        "sources": {"lee", "nis", "nis-briefing", "sk-parliament", "nk-troops"},
+        "sources": {
+            *("lee", "nis", "nis-briefing", "sk-parliament", "nk-troops"),
+            # of the article, of the denial, and of the claim that it is related to
+            *("courier", "nk-foreign-ministry", "nk-statement", "ua-military-intelligence"),
+        },
         "articles": {"report"},
         "denials": {"silent-on-losses"},
         "claims": {"heavy-losses", "killed-or-wounded-30"},

@@ -378,7 +378,7 @@ async def test_what_a_page_refers_to_comes_along(client: Client, noun: Noun) -> 
     assert set(found["included"]) == set(names)
     assert found["items"] == [record.record]
     for expansion in noun.resource.expansions:
-        if f"{expansion.target}_id" not in expansion.ids.partition("FROM")[0]:
+        if f"{expansion.target}_id" not in expansion.pairs.partition("FROM")[0]:
             continue  # those that refer to it: the nouns' own tests have them
         (included,) = found["included"][expansion.name].items()
         target = EVERY[expansion.target]

@@ -107,6 +107,21 @@ async def test_a_list_costs_one_statement_and_one_for_each_relation(
             assert counted.taken() == 1 + number
 
 
+async def test_a_page_that_ends_early_costs_two_statements_for_each_relation(
+    counted: Counted,
+) -> None:
+    claim, article = EVERY[RecordType.CLAIM], EVERY[RecordType.ARTICLE]
+    tag, text = unique(), "x" * 3 * 1024**2
+    for _ in range(3):
+        printed = await create(counted.client, article, article.minimal(text=text))
+        appearances = [{"article_id": printed.id}]
+        await create(counted.client, claim, claim.minimal(tags=[tag], appearances=appearances))
+    counted.taken()
+    response = await counted.client.get(claim.path, params={"tag": tag, "expand": "articles"})
+    assert len(response.json()["items"]) == 2
+    assert counted.taken() == 1 + 2
+
+
 async def test_create_costs_at_most_two_statements(counted: Counted, noun: Noun, ids: Ids) -> None:
     await create(counted.client, noun)
     assert counted.taken() <= 2

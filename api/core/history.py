@@ -11,17 +11,19 @@ from api.core.errors import NOT_FOUND, Problem
 from api.core.filters import read_query
 from api.core.listing import link_next, page_body
 from api.core.request import Answer, Request, caller, context, encoded, record_id
-from api.core.resource import CURSOR, DEFAULT_LIMIT, LIMIT, Resource
+from api.core.resource import CURSOR, DEFAULT_LIMIT, LIMIT, MAX_PAGE_BYTES, Resource
 from api.core.sql import render
 from schemas.base import Version
 
 _PARAMETERS: Final = {"limit": LIMIT, "cursor": CURSOR}
 _NEWEST: Final = 2**31 - 1
 
-# Newest first. A revision exists for a caller who sees the record now and could see it then. Its
-# `changed` compares its document with the last earlier one that the caller could see.
+# Newest first. The first document always comes, and the others as long as they fit on the page;
+# 2,000 bytes are what is said about a revision beside its document. A revision exists for a caller
+# who sees the record now and could see it then. Its `changed` compares its document with the last
+# earlier one that the caller could see.
 _REVISIONS: Final = """
-    SELECT r.version, r.op, r.at, r.actor, r.doc, coalesce(
+    SELECT r.version, r.op, r.at, r.actor, r.fits, r.doc, coalesce(
         (
             SELECT array_agg(now.key ORDER BY now.position)
             FROM json_each_text(convert_from(r.doc, 'UTF8')::json)
@@ -33,18 +35,32 @@ _REVISIONS: Final = """
         ),
         ARRAY[]::text[]
     ) AS changed
-    FROM {table} AS t
-    JOIN revisions AS r ON r.record_type = '{type}' AND r.record_id = t.id
+    FROM (
+        SELECT s.version, s.op, s.at, s.actor, s.fits, CASE WHEN s.fits THEN s.doc END AS doc
+        FROM (
+            SELECT a.*, a.number = 1 OR :most_bytes::bigint >= sum(a.size) OVER (
+                ORDER BY a.number ROWS UNBOUNDED PRECEDING
+            ) AS fits
+            FROM (
+                SELECT r.version, r.op, r.at, r.actor, r.doc,
+                       row_number() OVER (ORDER BY r.version DESC) AS number,
+                       coalesce(octet_length(r.doc), 0) + 2000 AS size
+                FROM {table} AS t
+                JOIN revisions AS r ON r.record_type = '{type}' AND r.record_id = t.id
+                WHERE t.id = :id AND :sees({type}, t) AND r.version < :below AND :sees({type}, r)
+                ORDER BY r.version DESC
+                LIMIT :limit
+            ) AS a
+        ) AS s
+    ) AS r
     LEFT JOIN LATERAL (
         SELECT p.doc FROM revisions AS p
-        WHERE p.record_type = r.record_type AND p.record_id = r.record_id
+        WHERE p.record_type = '{type}' AND p.record_id = :id
             AND p.version < r.version AND p.doc IS NOT NULL AND :sees({type}, p)
         ORDER BY p.version DESC
         LIMIT 1
-    ) AS was ON true
-    WHERE t.id = :id AND :sees({type}, t) AND r.version < :below AND :sees({type}, r)
-    ORDER BY r.version DESC
-    LIMIT :limit"""
+    ) AS was ON r.doc IS NOT NULL
+    ORDER BY r.version DESC"""
 
 
 async def list_revisions(resource: Resource, request: Request) -> Answer:
@@ -59,9 +75,9 @@ async def list_revisions(resource: Resource, request: Request) -> Answer:
     rows = await _revisions(request, resource, identity, below, limit + 1)
     if not rows and "cursor" not in given:
         raise Problem(NOT_FOUND, "No record has this id.")
-    items = rows[:limit]
+    items = [row for row in rows[:limit] if row["fits"]]
     next_cursor = None
-    if len(rows) > limit:
+    if len(rows) > len(items):
         next_cursor = cursor.write(of_list, [items[-1]["version"]])
     body = page_body([_revision(row) for row in items], next_cursor)
     return Answer(body, headers=link_next(request, next_cursor))
@@ -86,7 +102,14 @@ async def _revisions(
 ) -> Sequence[Row]:
     """Read the newest revisions below a version."""
     statement = resource.table.compose(_REVISIONS)
-    query = render(statement, caller(request), id=identity, below=below, limit=limit)
+    query = render(
+        statement,
+        caller(request),
+        id=identity,
+        below=below,
+        limit=limit,
+        most_bytes=MAX_PAGE_BYTES,
+    )
     return await context(request).database.fetch(*query)
 
 

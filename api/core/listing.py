@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
+from uuid import UUID
 
 from api.core import cursor
 from api.core.caller import Caller
 from api.core.db import Database
 from api.core.errors import invalid_parameter
+from api.core.expanding import Item, bring
 from api.core.filters import Parameter, conditions, read_query, read_terms
 from api.core.request import Answer, Request, caller, context, encoded
 from api.core.resource import (
@@ -20,41 +22,42 @@ from api.core.resource import (
     DEFAULT_LIMIT,
     LIMIT,
     MAX_COUNTED,
+    MAX_PAGE_BYTES,
     Expansion,
     Resource,
     Sort,
 )
-from api.core.sql import compose, plural, render
+from api.core.sql import compose, render
 from schemas.base import Id
 
 MAX_RANKED: Final = 10_000
 """Ranking reads every record that matches, so no more than this are ranked."""
-MAX_INCLUDED: Final = 2_000
-"""A page brings no more related records than this, for each relation that it expands."""
 _NULL: Final = b"null"
 
 # --- a resource's records --------------------------------------------------------------------
 
 _THERE: Final = "t.deleted_at IS NULL AND :sees({type}, t)"
+# The first document always comes, and the others as long as they have room on the page. Sizes are
+# those of the documents with a comma, and are known without reading the documents.
 _PAGE: Final = """
-    SELECT t.id, t.doc, {sort_key} AS key{total}
-    FROM {rows} AS t
-    WHERE {conditions}
-    ORDER BY {sort_key} {direction}{nulls}, t.id {direction}
-    LIMIT {limit}"""
+    SELECT p.id, p.key, p.size,
+           CASE WHEN p.bytes <= {most_bytes} OR p.bytes = p.size THEN p.doc END AS doc{total}
+    FROM (
+        SELECT r.*, sum(r.size) OVER (
+            ORDER BY r.key {direction}{nulls}, r.id {direction} ROWS UNBOUNDED PRECEDING
+        ) AS bytes
+        FROM (
+            SELECT t.id, t.doc, octet_length(t.doc) + 1 AS size, {sort_key} AS key
+            FROM {rows} AS t
+            WHERE {conditions}
+            ORDER BY {sort_key} {direction}{nulls}, t.id {direction}
+            LIMIT {limit}
+        ) AS r
+    ) AS p
+    ORDER BY p.key {direction}{nulls}, p.id {direction}"""
 _RANKED: Final = "(SELECT * FROM {table} AS t WHERE {conditions} LIMIT {limit})"
 _COUNT: Final = """
     SELECT count(*) FROM (SELECT FROM {table} AS t WHERE {conditions} LIMIT {limit}) AS counted"""
-# The members of a JSON object. Postgres joins them: to take each as a row of its own costs the
-# service more than everything else about a page.
-_INCLUDED: Final = """
-    SELECT string_agg(convert_to('"' || i.id || '":', 'UTF8') || i.doc, ',')
-    FROM (
-        SELECT t.id, t.doc FROM {table} AS t
-        WHERE t.deleted_at IS NULL AND :sees({type}, t) AND t.id IN ({ids})
-        ORDER BY t.created_at DESC, t.id DESC
-        LIMIT {limit}
-    ) AS i"""
 
 
 class Order(NamedTuple):
@@ -101,6 +104,7 @@ class _List(NamedTuple):
             direction="DESC" if order.descending else "ASC",
             nulls=" NULLS LAST" if order.sort.nullable else "",
             limit=f"{limit + 1}",
+            most_bytes=f"{MAX_PAGE_BYTES}",
         )
 
     def _compose(self, text: str, where: Iterable[str], **pieces: str) -> str:
@@ -118,16 +122,16 @@ class Page(NamedTuple):
 
 async def list_page(resource: Resource, request: Request) -> Answer:
     """Answer with a page of the records that the query string asks for."""
-    query = request.scope["query_string"]
-    page = await read_page(resource, context(request).database, caller(request), query)
+    given = read_query(request.scope["query_string"], resource.list_parameters)
+    page = await read_page(resource, context(request).database, caller(request), given)
     return Answer(page.body, headers=link_next(request, page.next_cursor))
 
 
 async def read_page(
-    resource: Resource, database: Database, asker: Caller, query_string: bytes
+    resource: Resource, database: Database, asker: Caller, asked: Mapping[str, Any]
 ) -> Page:
-    """Read a page of the records that a query string asks for, as a caller sees them."""
-    given = read_query(query_string, resource.list_parameters)
+    """Read a page of the records that the values of parameters ask for, as a caller sees them."""
+    given = dict(asked)
     limit = given.pop("limit", DEFAULT_LIMIT)
     cursor_text = given.pop("cursor", None)
     expansions = _expansions(resource, given.pop("expand", None))
@@ -150,30 +154,17 @@ async def read_page(
             total = await connection.fetchval(
                 *render(records.count_statement(), asker, **records.values)
             )
-        items = rows[:limit]
-        ids = [row["id"] for row in items]
-        included = [
-            (each.name, await connection.fetchval(*_included(each, asker, ids)) if ids else b"")
-            for each in expansions
-        ]
+        there = [Item(row["id"], row["size"]) for row in rows[:limit] if row["doc"] is not None]
+        brought = await bring(connection, asker, resource.type, there, expansions)
+    items = rows[: brought.kept]
     next_cursor = None
-    if len(rows) > limit:
+    if len(rows) > len(items):
         last = items[-1]
         next_cursor = cursor.write(of_list, [last["key"], str(last["id"])])
-    body = page_body([row["doc"] for row in items], next_cursor, total, included)
-    return Page(body, next_cursor)
-
-
-def _included(expansion: Expansion, asker: Caller, ids: Sequence[object]) -> tuple[Any, ...]:
-    """Give the query for the records that an expansion brings to a page's ids."""
-    statement = compose(
-        _INCLUDED,
-        table=plural(expansion.target),
-        type=expansion.target,
-        ids=expansion.ids,
-        limit=f"{MAX_INCLUDED}",
+    documents = [row["doc"] for row in items]
+    return Page(
+        page_body(documents, next_cursor, total, brought.included, brought.truncated), next_cursor
     )
-    return render(statement, asker, ids=ids)
 
 
 def _expansions(resource: Resource, text: str | None) -> list[Expansion]:
@@ -228,12 +219,24 @@ async def list_rows(
     values |= {f"after_{column}": value for (column, _), value in zip(key, after, strict=True)}
     values |= {parameter.name: given.get(parameter.name) for parameter in filters}
     rows = await context(request).database.fetch(*render(statement, limit=limit + 1, **values))
-    items = rows[:limit]
+    items = fitting_items(encoded(dict(row)) for row in rows[:limit])
     next_cursor = None
-    if len(rows) > limit:
-        next_cursor = cursor.write(of_list, [items[-1][column] for column, _ in key])
-    body = page_body([encoded(dict(row)) for row in items], next_cursor)
-    return Answer(body, headers=link_next(request, next_cursor))
+    if len(rows) > len(items):
+        last = rows[len(items) - 1]
+        next_cursor = cursor.write(of_list, [last[column] for column, _ in key])
+    return Answer(page_body(items, next_cursor), headers=link_next(request, next_cursor))
+
+
+def fitting_items(items: Iterable[bytes]) -> list[bytes]:
+    """Take as many items as have room on a page; the first always has."""
+    taken: list[bytes] = []
+    room = MAX_PAGE_BYTES
+    for item in items:
+        room -= len(item) + 1
+        if room < 0 and taken:
+            break
+        taken.append(item)
+    return taken
 
 
 # --- the body and the header of any page -----------------------------------------------------
@@ -243,23 +246,31 @@ def page_body(
     items: Sequence[bytes],
     next_cursor: str | None,
     total: int | None = None,
-    included: Sequence[tuple[str, bytes | None]] = (),
+    included: Sequence[tuple[str, bytes]] = (),
+    truncated: Sequence[tuple[UUID, str]] = (),
 ) -> bytes:
-    """Write a page from the JSON of its items, and of the members of each object in `included`."""
-    is_lower_bound = total is not None and total > MAX_COUNTED
-    related = b",".join(
-        b'"%b":{%b}' % (name.encode(), members or b"") for name, members in included
-    )
-    return (
-        b'{"items":[%b],"next_cursor":%b,"total":%b,"total_is_lower_bound":%b,"included":{%b}}'
+    """Write a page from the JSON of its items, and of the members of each object in `included`.
+
+    `truncated` names records, each with the relation of which `included` lacks some records.
+    """
+    about = (
+        b'],"next_cursor":%b,"total":%b,"total_is_lower_bound":%b,"truncated":%b,"included":{'
         % (
-            b",".join(items),
             encoded(next_cursor) if next_cursor else _NULL,
             encoded(min(total, MAX_COUNTED)) if total is not None else _NULL,
-            encoded(is_lower_bound),
-            related,
+            encoded(total is not None and total > MAX_COUNTED),
+            encoded([{"id": identity, "relation": name} for identity, name in truncated]),
         )
     )
+    # One copy of up to 8 MiB, and no more.
+    pieces = [b'{"items":[', *_separated(items), about]
+    for place, (name, members) in enumerate(included):
+        pieces += [b'%b"%b":{' % (b"," if place else b"", name.encode()), members, b"}"]
+    return b"".join([*pieces, b"}}"])
+
+
+def _separated(items: Sequence[bytes]) -> list[bytes]:
+    return [piece for item in items for piece in (item, b",")][:-1]
 
 
 def link_next(request: Request, next_cursor: str | None) -> dict[str, str]:

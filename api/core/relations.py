@@ -82,13 +82,14 @@ def stated() -> list[Filter]:
     return times("stated", "The time at which it was said", "t.stated_from", "t.stated_until")
 
 
-def forward(name: str, owner: RecordType, target: RecordType, description: str) -> Expansion:
+def forward(name: str, target: RecordType, description: str) -> Expansion:
     """Declare the expansion to the records to which the records of a page refer."""
     return Expansion(
         name,
         target,
-        f"SELECT l.{target}_id FROM links AS l WHERE l.owner_id = ANY(:ids::uuid[])"
-        f" AND l.owner_type = '{owner}' AND l.{target}_id IS NOT NULL",
+        f"SELECT l.{target}_id AS id, o.place FROM owners AS o"
+        " JOIN links AS l ON l.owner_id = o.id AND l.owner_type = o.type"
+        f" WHERE l.{target}_id IS NOT NULL",
         description,
     )
 
@@ -100,7 +101,8 @@ def backward(
     return Expansion(
         name,
         owner,
-        f"SELECT l.owner_id FROM links AS l WHERE l.{target}_id = ANY(:ids::uuid[])"
-        f" AND l.owner_type = '{owner}' AND l.link = '{link}'",
+        f"SELECT l.owner_id AS id, o.place FROM owners AS o"
+        f" JOIN links AS l ON l.{target}_id = o.id"
+        f" WHERE l.owner_type = '{owner}' AND l.link = '{link}'",
         description,
     )

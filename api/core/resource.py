@@ -21,6 +21,10 @@ DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 200
 MAX_COUNTED: Final = 10_000
 """A list counts no more records than this for `total`."""
+FOLLOWED: Final = {RecordType.ARTICLE: 1, RecordType.SOURCE: 2}
+"""Expansions to these types also bring what other included records refer to, read in this order."""
+MAX_PAGE_BYTES: Final = 8 * 1024**2 - 64 * 1024
+"""A page ends where its records pass this: with the rest of its body that makes 8 MiB at most."""
 
 
 class Sort(Struct, frozen=True):
@@ -40,11 +44,14 @@ class Counting(Vocabulary):
 
 
 class Expansion(Struct, frozen=True):
-    """A relation of a page's records: SQL that selects the related ids for those in `:ids`."""
+    """A relation of a page's records: SQL that selects the related ids of the `owners AS o`.
+
+    Owners have `type`, `id` and `place`; the SQL selects `id`, the related record's, and `place`.
+    """
 
     name: str
     target: RecordType
-    ids: str
+    pairs: str
     description: str
 
 
@@ -123,7 +130,8 @@ class Resource:
             Parameter(
                 "expand",
                 Line,
-                f"Related records to include, separated by commas. {expansions}.",
+                f"Related records to include, separated by commas. {expansions}."
+                + _also_of_included(self.expansions),
                 terms=tuple(e.name for e in self.expansions),
             ),
             LIMIT,
@@ -132,6 +140,14 @@ class Resource:
                 "count", Counting, f"`exact` counts the records into `total`, up to {MAX_COUNTED}."
             ),
         ]
+
+
+def _also_of_included(expansions: tuple[Expansion, ...]) -> str:
+    """Say which relations also bring what other included records refer to."""
+    names = [f"`{e.name}`" for e in expansions if e.target in FOLLOWED]
+    if len(expansions) < 2 or not names:  # noqa: PLR2004
+        return ""
+    return f" {' and '.join(names)} also bring those of the other included records."
 
 
 _SORTS = (Sort("created_at", "t.created_at"), Sort("updated_at", "t.updated_at"))

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
 
-from api.core.listing import MAX_INCLUDED
+from api.core.expanding import MAX_INCLUDED
 from api.core.resource import CURSOR, MAX_COUNTED, MAX_LIMIT, Resource
 from api.document import parameters
 from api.document.examples import story
@@ -89,6 +89,7 @@ class Noun:
             "cursor_or_null": nullable(components.value(CURSOR.type)),
             "max_limit": MAX_LIMIT,
             "max_counted": MAX_COUNTED,
+            "max_included": f"{MAX_INCLUDED:,}",
         }
 
     def _included(self) -> Json:

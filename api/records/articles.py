@@ -63,8 +63,8 @@ ARTICLES = Resource(
     ),
     sorts=(Sort("published", "t.published_from", nullable=True),),
     expansions=(
-        forward("sources", _ARTICLE, RecordType.SOURCE, "its publisher and authors"),
-        forward("articles", _ARTICLE, _ARTICLE, "the articles that it relates to"),
+        forward("sources", RecordType.SOURCE, "its publisher and authors"),
+        forward("articles", _ARTICLE, "the articles that it relates to"),
         backward("claims", RecordType.CLAIM, "appearance", _ARTICLE, "the claims printed in it"),
         backward("denials", RecordType.DENIAL, "appearance", _ARTICLE, "the denials printed in it"),
     ),

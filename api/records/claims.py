@@ -177,9 +177,9 @@ CLAIMS = Resource(
     ),
     sorts=(Sort("stated", "t.stated_from", nullable=True),),
     expansions=(
-        forward("sources", _CLAIM, RecordType.SOURCE, "the sources in the chain, and the parties"),
-        forward("articles", _CLAIM, RecordType.ARTICLE, "the articles in which it is printed"),
-        forward("claims", _CLAIM, _CLAIM, "the claims that it relates to, and its parent"),
+        forward("sources", RecordType.SOURCE, "the sources in the chain, and the parties"),
+        forward("articles", RecordType.ARTICLE, "the articles in which it is printed"),
+        forward("claims", _CLAIM, "the claims that it relates to, and its parent"),
         backward("denials", RecordType.DENIAL, "target", _CLAIM, "the responses to it"),
     ),
     searched="`text` and `note`",

@@ -62,10 +62,10 @@ DENIALS = Resource(
     ),
     sorts=(Sort("stated", "t.stated_from", nullable=True),),
     expansions=(
-        forward("sources", _DENIAL, RecordType.SOURCE, "the sources in the chain, and the scope"),
-        forward("articles", _DENIAL, RecordType.ARTICLE, "the articles in which it is printed"),
-        forward("claims", _DENIAL, RecordType.CLAIM, "the claims that it answers"),
-        forward("denials", _DENIAL, _DENIAL, "the denials that it answers, or that replace it"),
+        forward("sources", RecordType.SOURCE, "the sources in the chain, and the scope"),
+        forward("articles", RecordType.ARTICLE, "the articles in which it is printed"),
+        forward("claims", RecordType.CLAIM, "the claims that it answers"),
+        forward("denials", _DENIAL, "the denials that it answers, or that replace it"),
     ),
     searched="`text` and `note`",
 )

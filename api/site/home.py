@@ -133,8 +133,8 @@ async def _read_responders(request: Request, claims: list[Shown]) -> dict[str, A
 
 async def _read_newest(request: Request) -> dict[str, Any]:
     """Read the newest claims, with their sources and denials, as a caller without a key."""
-    query = f"limit={_LOOKED_AT}&expand=sources,denials".encode()
-    answer = await read_page(CLAIMS, context(request).database, READER, query)
+    asked = {"limit": _LOOKED_AT, "expand": "sources,denials"}
+    answer = await read_page(CLAIMS, context(request).database, READER, asked)
     page: dict[str, Any] = msgspec.json.decode(answer.body)
     return page
 
