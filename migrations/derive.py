@@ -19,6 +19,8 @@ ACTOR_6: Final = ("actor", "actor_scope", "actor_request_id", "actor_route")
 """The same since 0006: the key or a name, the scope that allowed it, the request and its route."""
 TARGETS: Final = ("source", "article", "claim", "denial")
 """The types that a link can lead to: a column of `links` each, as 0001 made them."""
+PATH_7: Final = " SET search_path = public, pg_temp"
+"""Where a trigger function looks for names since 0007, whatever the path of the session."""
 LAST: Final = """
         external_ids json NOT NULL DEFAULT '[]',
         tags text[] NOT NULL DEFAULT '{}',
@@ -50,6 +52,7 @@ class RecordType(NamedTuple):
     indexes: tuple[str, ...] = ()
     follower: Follower | None = None
     targets: tuple[str, ...] = TARGETS  # the types that its links can lead to
+    path: str = ""  # the setting of its trigger functions, `PATH_7` since 0007
 
 
 # --- pieces for the definition of a record type ------------------------------------------------
@@ -386,7 +389,7 @@ def _before_function(record_type: RecordType) -> str:
     if follower := record_type.follower:
         dropped.append(f"DELETE FROM {follower.table} WHERE {follower.owner} = OLD.id;")
     return f"""
-    CREATE FUNCTION {table}_before() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE FUNCTION {table}_before() RETURNS trigger LANGUAGE plpgsql{record_type.path} AS $$
     DECLARE
         content text;
     BEGIN{record_type.derive}
@@ -478,7 +481,7 @@ def _after_functions(record_type: RecordType, actor: tuple[str, ...]) -> list[st
     both = "new_rows AS n JOIN old_rows AS o USING (id)"
     return [
         f"""
-    CREATE FUNCTION {table}_inserted() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE FUNCTION {table}_inserted() RETURNS trigger LANGUAGE plpgsql{record_type.path} AS $$
     BEGIN
         {fill_links.strip()};
         {_follow_inserted(record_type)}
@@ -489,7 +492,7 @@ def _after_functions(record_type: RecordType, actor: tuple[str, ...]) -> list[st
     $$
     """,
         f"""
-    CREATE FUNCTION {table}_updated() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE FUNCTION {table}_updated() RETURNS trigger LANGUAGE plpgsql{record_type.path} AS $$
     BEGIN
         {_refill("links", "owner_id", arguments, fill_links, also=f"owner_type = '{type_}' AND ")}
         {_follow_updated(record_type)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from migrations.derive import EMBARGO, LANGUAGE, REVIEWED, Follower, RecordType, link_to
+from migrations.derive import EMBARGO, LANGUAGE, PATH_7, REVIEWED, Follower, RecordType, link_to
 
 _NO_LINKS: Final = "NULL::uuid, NULL::uuid, NULL::uuid"
 
@@ -305,3 +305,8 @@ DENIALS = RecordType(
 
 RECORD_TYPES: Final = (SOURCES, ARTICLES, CLAIMS, DENIALS)
 """As migration 0001 made them."""
+
+SOURCES_7, ARTICLES_7, CLAIMS_7, DENIALS_7 = RECORD_TYPES_7 = tuple(
+    each._replace(path=PATH_7) for each in RECORD_TYPES
+)
+"""As migration 0007 made them: their trigger functions set the path on which they look for names."""

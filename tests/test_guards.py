@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -12,9 +15,11 @@ import asyncpg
 import httpx
 import pytest
 
+from api.core.db import _session
 from api.embedded import running_url
 from api.server import schema
-from api.settings import SettingsError, read
+from api.settings import Settings, SettingsError, read
+from migrations.record_types import RECORD_TYPES
 from tests.conftest import as_service, patient, serving
 from tests.test_cli import run_alone
 from tests.test_cli import serving as serving_for_real
@@ -224,6 +229,7 @@ async def test_every_answer_has_the_security_headers(
 @pytest.fixture
 async def limited(empty_url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
     """Connect as the service does."""
+    await schema.grant(empty_url, schema.SERVICE_ROLE)  # a clone has no rights on the database yet
     found = await asyncpg.connect(as_service(empty_url))
     try:
         yield found
@@ -235,6 +241,7 @@ async def limited(empty_url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Re
     "statement",
     [
         "CREATE TABLE mine (x int)",
+        "CREATE TEMPORARY TABLE revisions (x int)",
         "CREATE FUNCTION mine() RETURNS int LANGUAGE sql RETURN 1",
         "CREATE SCHEMA mine",
         "ALTER TABLE claims ADD COLUMN x int",
@@ -262,6 +269,87 @@ async def test_the_role_of_the_service_changes_no_schema_and_no_history(
     assert await limited.fetchval("SELECT current_user") == schema.SERVICE_ROLE
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await limited.execute(statement)
+
+
+_DIVERTED: Final = ("links", "figures", "external_ids", "revisions", "outbox", "audit")
+_SHADOWED: Final = (
+    (
+        "CREATE FUNCTION pg_temp.claim_visibility(text, timestamptz) RETURNS smallint"
+        " LANGUAGE sql RETURN 0::smallint"
+    ),
+    (
+        "CREATE FUNCTION pg_temp.document(uuid, integer, timestamptz, timestamptz, text)"
+        " RETURNS bytea LANGUAGE sql RETURN ''::bytea"
+    ),
+    "CREATE DOMAIN pg_temp.claim_content AS text",
+)
+
+
+@pytest.mark.parametrize("path", [None, "pg_temp, public", "pg_temp, public, pg_catalog"])
+async def test_nothing_temporary_stands_between_a_write_and_its_history(
+    empty_url: str, path: str | None
+) -> None:
+    """Even where the role was given back the right to create temporary tables."""
+    owner = await asyncpg.connect(empty_url)
+    writer = await asyncpg.connect(as_service(empty_url))
+    try:
+        database = urlsplit(empty_url).path.removeprefix("/")
+        await owner.execute(f"GRANT TEMPORARY ON DATABASE {database} TO PUBLIC")
+        for table in _DIVERTED:
+            await writer.execute(f"CREATE TEMPORARY TABLE {table} (LIKE public.{table})")
+        for statement in _SHADOWED:
+            await writer.execute(statement)
+        if path:
+            await writer.execute(f"SET search_path = {path}")
+        claim = uuid4()
+        figure = '[{"metric": "killed", "qualifier": "exact", "value": 1}]'
+        name = '[{"namespace": "n", "value": "v"}]'
+        for statement in (
+            (
+                "INSERT INTO public.claims (id, text, quantities, external_ids)"
+                f" VALUES ('{claim}', 'x', '{figure}', '{name}')"
+            ),
+            f"UPDATE public.claims SET text = 'y' WHERE id = '{claim}'",
+            f"UPDATE public.claims SET deleted_at = now() WHERE id = '{claim}'",
+            "SELECT public.audited(ARRAY['me'], 'key', 'k', 'revoked')",
+        ):
+            await writer.execute(statement)
+        for table, count in {"revisions": 3, "outbox": 3, "audit": 4, "external_ids": 1}.items():
+            assert await owner.fetchval(f"SELECT count(*) FROM {table}") == count, table
+        row = await owner.fetchrow("SELECT visibility, doc FROM claims")
+        assert row is not None
+        assert row["visibility"] == 1
+        assert json.loads(row["doc"])["text"] == "y"
+    finally:
+        await writer.close()
+        await owner.close()
+
+
+_INLINED: Final = {
+    "instant",
+    "document",
+    "time_bound",
+    "fold",
+    "denial_family",
+    *(f"{each.type}_{what}" for each in RECORD_TYPES for what in ("visibility", "links")),
+}
+"""SQL functions that Postgres puts into the statement that calls them: a setting would prevent it.
+
+They name no table and nothing of ours. Those that decide what is stored are called by triggers.
+"""
+
+
+async def test_every_function_names_the_schema_in_which_it_looks(empty_url: str) -> None:
+    connection = await asyncpg.connect(empty_url)
+    try:
+        rows = await connection.fetch(
+            "SELECT p.proname, p.prosrc, 'search_path=public, pg_temp' = ANY(p.proconfig) AS bound"
+            " FROM pg_proc AS p WHERE p.pronamespace = 'public'::regnamespace AND NOT EXISTS ("
+            " SELECT FROM pg_depend AS d WHERE d.objid = p.oid AND d.deptype = 'e')"
+        )
+    finally:
+        await connection.close()
+    assert {row["proname"] for row in rows if not row["bound"]} == _INLINED
 
 
 async def test_the_role_of_the_service_is_nobody_else(
@@ -306,6 +394,35 @@ async def test_the_embedded_postgres_is_served_by_that_role(tmp_path: Path) -> N
         finally:
             await owner.close()
         assert [row["usename"] for row in roles] == [schema.SERVICE_ROLE]
+
+
+async def test_behind_pgbouncer_the_role_has_the_settings_of_a_session(empty_url: str) -> None:
+    """What the section on pgbouncer in docs/operating.md says, done."""
+    page = (Path(__file__).parents[1] / "docs/operating.md").read_text()
+    statements = re.findall(r"^ALTER ROLE records SET .*;$", page, re.MULTILINE)
+    expected = {
+        name: value
+        for name, value in _session(Settings(), Settings().statement_seconds).items()
+        if name != "application_name"
+    }
+    role = f"records_{uuid4().hex}"
+    connection = await asyncpg.connect(empty_url)
+    try:
+        await connection.execute(f"CREATE ROLE {role} LOGIN")
+        for statement in statements:
+            await connection.execute(statement.replace(" records ", f" {role} "))
+        for name, value in expected.items():
+            settings = await connection.fetchval(
+                "SELECT setconfig FROM pg_db_role_setting WHERE setrole = $1::regrole", role
+            )
+            await connection.execute(f"SET {name} = '{value}'")
+            wanted = await connection.fetchval("SELECT current_setting($1)", name)
+            given = {each.split("=")[0].lower(): each.split("=")[1] for each in settings}[name]
+            await connection.execute(f"SET {name} = '{given}'")
+            assert await connection.fetchval("SELECT current_setting($1)", name) == wanted
+    finally:
+        await connection.execute(f"DROP ROLE IF EXISTS {role}")
+        await connection.close()
 
 
 async def test_ones_own_postgres_is_migrated_by_another_role(empty_url: str) -> None:

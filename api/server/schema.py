@@ -77,7 +77,9 @@ async def create_role(url: str, role: str) -> None:
 
 _GRANTS: Final = """
     GRANT CONNECT ON DATABASE :database TO :role;
+    REVOKE TEMPORARY ON DATABASE :database FROM PUBLIC, :role;
     GRANT USAGE ON SCHEMA public TO :role;
+    REVOKE CREATE ON SCHEMA public FROM PUBLIC, :role;
     REVOKE ALL ON ALL TABLES IN SCHEMA public FROM :role;
     GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO :role;
     GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO :role;
@@ -86,7 +88,11 @@ _GRANTS: Final = """
 
 
 async def grant(url: str, role: str) -> None:
-    """Let a role do what the service needs: no DDL, no TRUNCATE, and the history only grows."""
+    """Let a role do what the service needs: no DDL, no TRUNCATE, and the history only grows.
+
+    Nobody but the owner keeps the right to create temporary tables: names of these come before all
+    others.
+    """
     connection = await connect(url)
     try:
         async with connection.transaction():
