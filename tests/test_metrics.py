@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -442,6 +443,36 @@ def test_the_counts_of_all_processes_add_up_and_outlive_them(
             assert directory.exists()
         assert service.stop() == 0
         assert not directory.exists()
+
+
+def test_a_pipe_among_abandoned_directories_holds_up_no_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may make a directory beside those of the service, and a pipe in it."""
+    monkeypatch.setattr("api.server.shares._IN_MEMORY", tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "lock").touch()
+    pipe, link, left = (tmp_path / f"claim-records-metrics-{n}" for n in ("pipe", "link", "left"))
+    for each in (pipe, link, left):
+        each.mkdir()
+    os.mkfifo(pipe / "lock")
+    (link / "lock").symlink_to(tmp_path / "elsewhere" / "lock")
+    (left / "lock").touch()
+    (tmp_path / "claim-records-metrics-alias").symlink_to(tmp_path / "elsewhere")
+    for each in (pipe, link, left, tmp_path / "elsewhere"):
+        os.utime(each, (0, 0))
+    ended = threading.Event()
+
+    def share() -> None:
+        with shared_directory():
+            ended.set()
+
+    threading.Thread(target=share, daemon=True).start()
+    assert ended.wait(PATIENCE)
+    assert pipe.exists()
+    assert link.exists()
+    assert (tmp_path / "elsewhere" / "lock").exists()
+    assert not left.exists()
 
 
 def _stop(pid: int) -> None:
