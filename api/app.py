@@ -20,6 +20,7 @@ from api.access.keys import key_handlers
 from api.access.limits import Limits
 from api.core import deprecation
 from api.core.admission import Admission
+from api.core.clocks import ClockWatch
 from api.core.db import Database
 from api.core.errors import INTERNAL, Problem
 from api.core.idempotency import sweeping
@@ -110,6 +111,7 @@ def create_router(
                 metrics.sampling(),
                 lifting(database, RESOURCES.values()),
                 sweeping(database),
+                ClockWatch(database).watching(),
                 services.get(Deliverer).running(),
             ):
                 yield

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ import pytest
 
 from api.access import keyring
 from api.app import create_router
-from api.core import idempotency
+from api.core import clocks, idempotency
 from api.core.db import Database
 from api.core.idempotency import derived_id
 from api.document.document import describe
@@ -446,6 +447,32 @@ async def test_old_answers_are_deleted_and_young_ones_stay(empty: Client, empty_
         await idempotency.sweep(database)
         assert await stored_answers(connection, old["idempotency-key"]) == 0
         assert await stored_answers(connection, young["idempotency-key"]) == 1
+    finally:
+        await database.close()
+        await connection.close()
+
+
+async def test_an_answer_is_kept_for_48_hours_by_both_clocks(
+    empty: Client, empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Postgres' clock is three days ahead, then right again."""
+    headers, body = keyed(), CLAIMS.minimal()
+    first = await empty.post(CLAIMS.path, json=body, headers=headers)
+    connection = await asyncpg.connect(empty_url)
+    database = Database(as_service(empty_url), patient(pool_size=1))
+    await database.open()
+    try:
+        await age(connection, headers["idempotency-key"], 72)
+        with monkeypatch.context() as shifted:
+            shifted.setattr(clocks, "utc_now", lambda: datetime.now(UTC) - timedelta(days=3))
+            await idempotency.sweep(database)
+            again = await empty.post(CLAIMS.path, json=body, headers=headers)
+            assert told(again) == told(first)
+            assert replayed(again)
+            other = await empty.post(CLAIMS.path, json=CLAIMS.minimal(note="x"), headers=headers)
+            assert other.json()["code"] == "idempotency-key-reused"
+        await idempotency.sweep(database)
+        assert await stored_answers(connection, headers["idempotency-key"]) == 0
     finally:
         await database.close()
         await connection.close()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,6 +19,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.app import at_edge, create_router
+from api.core import clocks
 from api.core.db import Database
 from api.server.shares import shared_directory
 from api.settings import Settings
@@ -442,6 +445,59 @@ def test_the_counts_of_all_processes_add_up_and_outlive_them(
             assert directory.exists()
         assert service.stop() == 0
         assert not directory.exists()
+
+
+async def test_clocks_that_differ_show_in_the_metrics_and_once_in_the_log(
+    empty: httpx.AsyncClient,
+    empty_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert abs(value(await scrape(empty), "database_clock_ahead_seconds") or 0) < 5
+    database = Database(empty_url, patient(pool_size=1))
+    await database.open()
+    watch = clocks.ClockWatch(database)
+    with monkeypatch.context() as shifted, caplog.at_level("INFO"):
+        shifted.setattr(clocks, "utc_now", lambda: datetime.now(UTC) - timedelta(days=1))
+        for _ in range(2):
+            await watch.look()
+        ahead = value(await scrape(empty), "database_clock_ahead_seconds")
+    await watch.look()
+    await database.close()
+    assert round(ahead or 0, -1) == 86_400
+    told = [record.message for record in caplog.records if "Postgres' clock" in record.message]
+    assert "86400 s ahead of" in told[0]
+    assert told[1:] == []
+
+
+def test_a_pipe_among_abandoned_directories_holds_up_no_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may make a directory beside those of the service, and a pipe in it."""
+    monkeypatch.setattr("api.server.shares._IN_MEMORY", tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "lock").touch()
+    pipe, link, left = (tmp_path / f"claim-records-metrics-{n}" for n in ("pipe", "link", "left"))
+    for each in (pipe, link, left):
+        each.mkdir()
+    os.mkfifo(pipe / "lock")
+    (link / "lock").symlink_to(tmp_path / "elsewhere" / "lock")
+    (left / "lock").touch()
+    (tmp_path / "claim-records-metrics-alias").symlink_to(tmp_path / "elsewhere")
+    for each in (pipe, link, left, tmp_path / "elsewhere"):
+        os.utime(each, (0, 0))
+    ended = threading.Event()
+
+    def share() -> None:
+        with shared_directory():
+            ended.set()
+
+    threading.Thread(target=share, daemon=True).start()
+    assert ended.wait(PATIENCE)
+    assert pipe.exists()
+    assert link.exists()
+    assert (tmp_path / "elsewhere" / "lock").exists()
+    assert not left.exists()
 
 
 def _stop(pid: int) -> None:

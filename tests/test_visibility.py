@@ -23,6 +23,7 @@ import pytest
 
 from api.access import keyring
 from api.access.embargoes import lift
+from api.core import clocks
 from api.core.db import Database
 from api.records.nouns import RESOURCES
 from schemas.vocabularies import Scope
@@ -691,6 +692,30 @@ async def test_processes_that_notice_together_write_one_revision(empty_url: str)
     assert sum(await asyncio.gather(*(lift(database, RESOURCES.values()) for _ in range(4)))) == 20
     assert await lift(database, RESOURCES.values()) == 0
     assert await connection.fetchval("SELECT count(*) FROM revisions WHERE version = 2") == 20
+    await database.close()
+    await connection.close()
+
+
+@pytest.mark.parametrize(("until", "ahead", "lifted"), [(12, 24, 0), (-12, -24, 0), (-12, -11, 1)])
+async def test_an_embargo_ends_when_both_clocks_say_so(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch, until: int, ahead: int, lifted: int
+) -> None:
+    """Hours until it ends by Postgres' clock, and how far the service's clock is ahead of that."""
+    monkeypatch.setattr(clocks, "utc_now", lambda: datetime.now(UTC) + timedelta(hours=ahead))
+    database = Database(empty_url, patient(pool_size=1))
+    connection = await asyncpg.connect(empty_url)
+    await connection.execute(
+        "INSERT INTO claims (id, text, review_status, embargoed_until)"
+        " VALUES (gen_random_uuid(), 'x', 'published', clock_timestamp() + interval '1 d')"
+    )
+    await connection.execute("SET session_replication_role = replica")
+    await connection.execute(
+        "UPDATE claims SET (embargoed_until, lifts_at) = ROW(now() + $1, now() + $1)",
+        timedelta(hours=until),
+    )
+    await database.open()
+    assert await lift(database, RESOURCES.values()) == lifted
+    assert await connection.fetchval("SELECT visibility FROM claims") == 1 - lifted
     await database.close()
     await connection.close()
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
+from api.core import clocks
 from api.core.background import again_and_again, meanwhile
 from api.core.db import Database
 from api.core.resource import Resource
@@ -25,7 +26,7 @@ log = logging.getLogger("claim_records")
 _LIFT: Final = """
     WITH due AS (
         SELECT id FROM {table}
-        WHERE lifts_at <= clock_timestamp()
+        WHERE lifts_at <= least(clock_timestamp(), :now::timestamptz)
         ORDER BY lifts_at
         LIMIT 500
         FOR NO KEY UPDATE SKIP LOCKED
@@ -35,10 +36,14 @@ _LIFT: Final = """
 
 
 async def lift(database: Database, resources: Iterable[Resource]) -> int:
-    """Publish at most 500 records of each type whose embargo has ended; give how many."""
+    """Publish at most 500 records of each type whose embargo has ended; give how many.
+
+    An embargo has ended when both clocks say so, that of Postgres and that of this machine.
+    """
     statements = [each.table.compose(_LIFT) for each in resources if _has_embargoes(each)]
+    now = clocks.utc_now()
     async with database.connection() as connection:
-        lifted = [await connection.fetch(*render(each, actor=None)) for each in statements]
+        lifted = [await connection.fetch(*render(each, actor=None, now=now)) for each in statements]
     return sum(map(len, lifted))
 
 

@@ -16,6 +16,7 @@ from uuid import UUID
 
 import asyncpg
 
+from api.core import clocks
 from api.core.background import again_and_again, meanwhile
 from api.core.db import Connection, Database
 from api.core.errors import (
@@ -42,22 +43,23 @@ log = logging.getLogger("claim_records")
 # The lock has a statement of its own. If `_LOOK` took it, the snapshot of that statement would be
 # older than the lock, and would not show what the last holder of the lock wrote.
 _LOCK = "SELECT pg_try_advisory_xact_lock(:number)"
+# The 48 hours are over when both clocks say so (`api/core/clocks.py`).
 _LOOK = """
     SELECT fingerprint, status, headers, body FROM idempotency_keys
     WHERE key_id = :key_id AND key = :key
-        AND created_at > clock_timestamp() - interval '48 hours'"""
+        AND created_at > least(clock_timestamp(), :now::timestamptz) - interval '48 hours'"""
 _KEEP = """
     INSERT INTO idempotency_keys AS k (key_id, key, fingerprint, status, headers, body)
     VALUES (:key_id, :key, :fingerprint, :status, :headers, :body)
     ON CONFLICT (key_id, key) DO UPDATE
     SET fingerprint = EXCLUDED.fingerprint, status = EXCLUDED.status, headers = EXCLUDED.headers,
         body = EXCLUDED.body, created_at = EXCLUDED.created_at
-    WHERE k.created_at <= clock_timestamp() - interval '48 hours'
+    WHERE k.created_at <= least(clock_timestamp(), :now::timestamptz) - interval '48 hours'
     RETURNING true"""
 _SWEEP = """
     WITH due AS (
         SELECT key_id, key FROM idempotency_keys
-        WHERE created_at <= clock_timestamp() - interval '48 hours'
+        WHERE created_at <= least(clock_timestamp(), :now::timestamptz) - interval '48 hours'
         ORDER BY created_at
         LIMIT :limit
         FOR UPDATE SKIP LOCKED
@@ -104,13 +106,14 @@ async def once(request: Request, body: bytes, work: Work) -> Answer:
 async def _in_transaction(connection: Connection, keyed: _Keyed, work: Work) -> Answer:
     if not await connection.fetchval(*render(_LOCK, number=_lock_number(keyed))):
         raise Problem(IDEMPOTENCY_IN_PROGRESS, headers=retry_after(_RETRY_SECONDS))
-    row = await connection.fetchrow(*render(_LOOK, key_id=keyed.key_id, key=keyed.key))
+    now = clocks.utc_now()
+    row = await connection.fetchrow(*render(_LOOK, key_id=keyed.key_id, key=keyed.key, now=now))
     if row is not None:
         return _replayed(keyed, row)
     answer = await work(connection)
     headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in answer.headers]
     kept = {"status": answer.status, "headers": headers, "body": answer.body}
-    if not await connection.fetchval(*render(_KEEP, **keyed._asdict(), **kept)):
+    if not await connection.fetchval(*render(_KEEP, **keyed._asdict(), **kept, now=now)):
         raise _AnotherWasFirst
     return answer
 
@@ -166,8 +169,9 @@ def _digest(*parts: bytes) -> bytes:
 
 
 async def sweep(database: Database) -> None:
-    """Delete answers that are older than 48 hours, 500 at a time."""
-    while len(await database.fetch(*render(_SWEEP, limit=MAX_SWEPT))) == MAX_SWEPT:
+    """Delete answers that are older than 48 hours by both clocks, 500 at a time."""
+    query = render(_SWEEP, limit=MAX_SWEPT, now=clocks.utc_now())
+    while len(await database.fetch(*query)) == MAX_SWEPT:
         pass
 
 

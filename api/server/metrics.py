@@ -31,6 +31,7 @@ from prometheus_client.registry import Collector
 
 from api.core.background import meanwhile
 from api.core.caller import ANYTHING
+from api.core.clocks import difference
 from api.core.db import Database
 from api.core.errors import UNAVAILABLE, Problem
 from api.core.filters import read_query
@@ -149,7 +150,8 @@ class Metrics:
         """Write the metrics of all processes in the text format of Prometheus."""
         self.sample()
         try:
-            families = _of_database(await self._stalls.unnumbered(), await self._webhooks())
+            unnumbered, webhooks = await self._stalls.unnumbered(), await self._webhooks()
+            families = _of_database(unnumbered, webhooks, await difference(self._database))
         except Problem as problem:
             if problem.kind is not UNAVAILABLE:
                 raise
@@ -192,7 +194,9 @@ def _database_up(value: int) -> Metric:
     )
 
 
-def _of_database(feed: Unnumbered, webhooks: dict[str, Endpoints]) -> list[Metric]:
+def _of_database(
+    feed: Unnumbered, webhooks: dict[str, Endpoints], clock_ahead: float
+) -> list[Metric]:
     """Make metrics of the numbers that were read from the database."""
     by_status = GaugeMetricFamily(
         "claim_records_webhooks", "Webhooks, by status.", labels=["status"]
@@ -215,6 +219,11 @@ def _of_database(feed: Unnumbered, webhooks: dict[str, Endpoints]) -> list[Metri
             "claim_records_feed_lag_seconds",
             "Age of the oldest committed change without a number, in seconds; 0 if there is none.",
             feed.seconds,
+        ),
+        GaugeMetricFamily(
+            "claim_records_database_clock_ahead_seconds",
+            "How many seconds Postgres' clock is ahead of this machine's; below 0, it is behind.",
+            clock_ahead,
         ),
         by_status,
         GaugeMetricFamily(
@@ -251,7 +260,8 @@ Exposition = Annotated[
 GET_METRICS = Operation(
     tag="service",
     description="For Prometheus: requests by operation and status with their durations, the pool "
-    "of connections, the change feed and the lag of its numbering, webhooks and their backlog. The "
+    "of connections, the change feed and the lag of its numbering, the difference between the "
+    "clocks of Postgres and the service, webhooks and their backlog. The "
     "counts are those of all processes together. While the database is away, the numbers that are "
     "read from it are left out, and `claim_records_database_up` is 0. A request with a key is then "
     "answered with 503, because keys are in the database too.",

@@ -8,10 +8,12 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -22,6 +24,8 @@ _PREFIX: Final = "claim-records-metrics-"
 _LOCK: Final = "lock"
 _NEW_SECONDS: Final = 60
 """A directory younger than this may belong to a process that has not locked it yet."""
+_MAX_FOUND: Final = 1_000
+"""How many directories of other processes are looked at."""
 
 
 class Share(NamedTuple):
@@ -51,10 +55,25 @@ def shared_directory() -> Iterator[str]:
 
 def _remove_abandoned(parent: Path) -> None:
     """Remove the directories of processes that were killed."""
-    for directory in parent.glob(f"{_PREFIX}*"):
+    for directory in islice(parent.glob(f"{_PREFIX}*"), _MAX_FOUND):
         with suppress(OSError):  # it is another user's, or its process lives and holds the lock
-            if time.time() - directory.stat().st_mtime < _NEW_SECONDS:
-                continue
-            with (directory / _LOCK).open() as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(directory)
+            _remove_if_abandoned(directory)
+
+
+def _remove_if_abandoned(directory: Path) -> None:
+    """Remove a directory of this user whose lock nobody holds.
+
+    Every user of this machine can make such a directory, and a pipe in it. To open that pipe would
+    take until somebody writes to it.
+    """
+    state = directory.lstat()
+    ours = stat.S_ISDIR(state.st_mode) and state.st_uid == os.geteuid()
+    if not ours or time.time() - state.st_mtime < _NEW_SECONDS:
+        return
+    lock = os.open(directory / _LOCK, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    try:
+        if stat.S_ISREG(os.fstat(lock).st_mode):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(directory)
+    finally:
+        os.close(lock)

@@ -69,7 +69,7 @@ Gives the changes behind `since`. Every reader gets them in the same order. Star
 change exactly once. The changes of one record come in the order of its versions. A deletion is a \
 change like any other: it has the record's type, so `types` selects it too. Cursors do not expire. \
 You have to start again (410 `resync-required`) only if the service's database was restored from a \
-copy, or if your key may see more than the key that the cursor was made for.
+copy, or if your key sees more or fewer records than the key that the cursor was made for.
 
 With `wait`, a request at the end of the feed is answered when the next change comes, or after so \
 many seconds.""",

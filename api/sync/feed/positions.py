@@ -1,9 +1,10 @@
 """The feed's cursors: a position, and what the walk that led there has covered.
 
 A cursor names each record type, with the classes of its records that the reader could see, or with
-null if the walk left the type out. A reader who can see more by now would miss earlier changes that
-were hidden, and has to start again. A type that was added after the cursor was made is in none of
-the changes before it, so nothing is missed.
+null if the walk left the type out. A reader who sees more than that would miss earlier changes that
+were hidden. A reader who sees less would never hear that a record which it holds was changed or
+deleted. Both have to start again. A type that was added after the cursor was made is in none of the
+changes before it, so nothing is missed.
 """
 
 from __future__ import annotations
@@ -131,10 +132,10 @@ async def since(feed: Feed, text: str, caller: Caller, types: Iterable[RecordTyp
             "first, and go on from that export's cursor.",
             CURSOR_MISMATCH,
         )
-    if any(set(caller.classes[each]) - set(covered[each] or ()) for each in known):
+    if any(set(caller.classes[each]) != set(covered[each] or ()) for each in known):
         raise resync_required(
-            "The key may see more than the key for which the cursor was made. Export again, and go "
-            "on from that export's cursor."
+            "The key sees other records than the key for which the cursor was made. Export again, "
+            "go on from that export's cursor, and remove the records that the export does not have."
         )
     await feed.catch_up()
     return position
