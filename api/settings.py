@@ -186,7 +186,9 @@ class Settings(Struct, frozen=True, kw_only=True):
         str | None,
         Meta(
             description="The private or special networks that webhooks may be sent to, also over "
-            "plain HTTP, such as `10.1.0.0/16,::1/128`. If it is unset, there are none."
+            "plain HTTP, such as `10.1.0.0/16,::1/128`. If it is unset, there are none, or only "
+            "loopback if the service listens on a loopback address and "
+            "`CLAIM_RECORDS_ALLOWED_HOSTS` is unset."
         ),
     ] = None
     stop_seconds: Annotated[
@@ -218,6 +220,11 @@ def reads_are_open(settings: Settings) -> bool:
     """Tell whether public records may be read without a key."""
     if settings.open_reads is not None:
         return settings.open_reads
+    return listens_on_loopback(settings)
+
+
+def listens_on_loopback(settings: Settings) -> bool:
+    """Tell whether only this machine can connect to the service."""
     try:
         return ip_address(settings.host).is_loopback
     except ValueError:

@@ -26,7 +26,8 @@ _Types = Annotated[
 ]
 _SENT_TO = Meta(
     description="The URL that messages are sent to by `POST`: `https`, at a public address, "
-    "without user, password or fragment. Redirects are not followed."
+    "without user, password or fragment. Redirects are not followed. If the service listens on a "
+    "loopback address only, `http` to a receiver on the same machine is possible too."
 )
 _WHAT_FOR = Meta(description="The owner or the purpose of the webhook.")
 

@@ -29,10 +29,10 @@ from api.access import keyring
 from api.app import at_edge, create_router
 from api.core.db import Database
 from api.core.services import services_of
-from api.settings import SettingsError, networks, read
+from api.settings import Settings, SettingsError, networks, read
 from api.sync.feed.following import Feed
 from api.sync.feed.numbering import Head
-from api.sync.webhooks.addresses import TargetRefused, parse_url, permitted
+from api.sync.webhooks.addresses import Reach, TargetRefused, parse_url, permitted, reach
 from api.sync.webhooks.delivery import DELAYS, Deliverer
 from api.sync.webhooks.leases import MAX_KEPT, Leases
 from api.sync.webhooks.targets import Targets
@@ -151,10 +151,10 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @asynccontextmanager
 async def delivering(
-    url: str, listed: str | None = LOOPBACK, **hurry: Any
+    url: str, listed: str | None = LOOPBACK, host: str = "127.0.0.1", **hurry: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Run the application on a database, with a deliverer in a hurry, and give a client."""
-    settings = patient(pool_size=5, rate_per_minute=10_000_000, webhook_networks=listed)
+    settings = patient(pool_size=5, rate_per_minute=10_000_000, webhook_networks=listed, host=host)
     database = Database(as_service(url), settings)
     router, routes = create_router(settings, database)
     services = services_of(router)
@@ -337,7 +337,7 @@ async def test_a_faulty_patch_is_refused(client: httpx.AsyncClient) -> None:
     path = f"/v1/webhooks/{webhook['id']}"
     for body, pointer, wrong in (
         ({"url": None}, "/url", "required"),
-        ({"url": "https://127.0.0.1/"}, "/url", "invalid-value"),
+        ({"url": "https://10.0.0.1/"}, "/url", "invalid-value"),
         ({"paused": "yes"}, "/paused", "wrong-type"),
         ({"status": "paused"}, "/status", "unknown-field"),
     ):
@@ -971,11 +971,128 @@ NO_TARGET = [
 ]  # fmt: skip
 
 
+OWN_MACHINE = [
+    "127.0.0.1", "127.1", "0x7f.1", "0177.0.0.1", "2130706433", "127.0.0.1.", "[::1]",
+    "[::ffff:127.0.0.1]", "[::ffff:7f00:1]",
+]  # fmt: skip
+SETTING = "CLAIM_RECORDS_WEBHOOK_NETWORKS"
+
+
+@pytest.fixture(scope="session")
+async def open_client(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Serve this worker's database as a service does that listens on every address."""
+    settings = patient(pool_size=2, rate_per_minute=10_000_000, host="0.0.0.0")  # noqa: S104
+    async with serving(database_url, settings) as found:
+        yield found
+
+
 @pytest.mark.parametrize("url", [*INSIDE, *NO_TARGET])
 async def test_a_target_inside_is_refused_when_it_is_named(
+    open_client: httpx.AsyncClient, url: str
+) -> None:
+    answer = await open_client.post("/v1/webhooks", json={"url": url})
+    assert faults(answer) == {"/url": "invalid-value"}
+
+
+@pytest.mark.parametrize("url", [*INSIDE, *NO_TARGET])
+async def test_a_service_on_loopback_refuses_every_other_target_inside(
     client: httpx.AsyncClient, url: str
 ) -> None:
-    assert faults(await client.post("/v1/webhooks", json={"url": url})) == {"/url": "invalid-value"}
+    answer = await client.post("/v1/webhooks", json={"url": url})
+    if url.removeprefix("https://").removesuffix("/") in OWN_MACHINE:
+        assert answer.status_code == 201
+        await client.delete(f"/v1/webhooks/{answer.json()['id']}")
+    else:
+        assert faults(answer) == {"/url": "invalid-value"}
+
+
+@pytest.mark.parametrize("host", [*OWN_MACHINE, "localhost", "LOCALHOST.", "hooks.localhost"])
+async def test_a_service_on_loopback_takes_receivers_on_its_own_machine(
+    client: httpx.AsyncClient, host: str
+) -> None:
+    url = f"http://{host}:9000/hook?a=b"
+    webhook = await made(client, url)
+    assert webhook["url"] == url
+    await client.delete(f"/v1/webhooks/{webhook['id']}")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://receiver.example/", "http://8.8.8.8/", "http://localhost.example/",
+        "http://0.0.0.0/", "https://0.0.0.0/", "http://10.0.0.1/", "https://10.0.0.1/",
+        "http://[64:ff9b::7f00:1]/", "https://[64:ff9b::7f00:1]/",
+    ],
+)  # fmt: skip
+async def test_a_refused_target_names_the_setting_that_permits_it(
+    client: httpx.AsyncClient, open_client: httpx.AsyncClient, url: str
+) -> None:
+    for each in (client, open_client):
+        answer = await each.post("/v1/webhooks", json={"url": url})
+        assert faults(answer) == {"/url": "invalid-value"}
+        assert f"`{SETTING}`" in answer.json()["errors"][0]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "local"),
+    [
+        ({}, True),
+        ({"host": "localhost"}, True),
+        ({"host": "::1"}, True),
+        ({"host": "0.0.0.0"}, False),  # noqa: S104
+        ({"host": "10.0.0.7"}, False),
+        ({"allowed_hosts": "records.example"}, False),  # a proxy lets others in
+        ({"webhook_networks": "10.0.0.0/8"}, False),
+        ({"open_reads": False}, True),
+    ],
+)
+def test_receivers_on_the_own_machine_are_for_services_that_nobody_else_can_call(
+    settings: dict[str, Any], *, local: bool
+) -> None:
+    assert reach(Settings(**settings)).own_machine is local
+
+
+async def test_a_developer_receives_over_http_on_the_own_machine(empty_url: str) -> None:
+    async with receiving() as receiver, delivering(empty_url, listed=None) as client:
+        port = parse_url(receiver.url).port
+        for number, host in enumerate(("127.0.0.1", "localhost"), start=1):
+            webhook = await made(client, f"http://{host}:{port}/hook")
+            await claimed(client)
+            (*_, got) = await receiver.until(number)
+            Verifier(webhook["secret"]).verify(got.body, got.headers)
+            await client.delete(f"/v1/webhooks/{webhook['id']}")
+
+
+async def test_a_receiver_with_an_ipv6_address_is_reached() -> None:
+    receiver = Receiver()
+    server = await asyncio.start_server(receiver.serve, "::1", 0)
+    async with server:
+        targets = Targets(Reach(own_machine=True), 1)
+        url = f"http://[::1]:{server.sockets[0].getsockname()[1]}/hook"
+        assert (await targets.post(url, [], b"{}", 5)).status == 204
+        await targets.close()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_no_other_name_leads_to_the_own_machine(
+    monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    targets = Targets(Reach(own_machine=True), 1)
+    monkeypatch.setattr(socket, "getaddrinfo", resolving(["127.0.0.1"]))
+    with pytest.raises(TargetRefused, match=SETTING):
+        await targets.post(f"{scheme}://receiver.example/", [], b"", 5)
+    await targets.close()
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "93.184.216.34"])
+async def test_localhost_leads_nowhere_but_to_the_own_machine(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    targets = Targets(Reach(own_machine=True), 1)
+    monkeypatch.setattr(socket, "getaddrinfo", resolving([address]))
+    with pytest.raises(TargetRefused, match="may not be reached"):
+        await targets.post("http://localhost/", [], b"", 5)
+    await targets.close()
 
 
 @pytest.mark.parametrize(
@@ -998,7 +1115,7 @@ async def test_a_name_that_leads_inside_is_refused_when_it_is_connected_to(
 ) -> None:
     async with receiving() as receiver:
         port = parse_url(receiver.url).port
-        async with delivering(empty_url, listed=None) as client:
+        async with delivering(empty_url, listed=None, host="0.0.0.0") as client:  # noqa: S104
             webhook = await made(client, PUBLIC_URL)
             # As if it had been taken before, or the name had led elsewhere then.
             await execute(empty_url, "UPDATE webhooks SET url = $1", f"https://{name}:{port}/")
@@ -1014,14 +1131,16 @@ def resolving(*answers: list[str]) -> Callable[..., Any]:
     """Make a resolver that gives these addresses, one list after another."""
     left = list(answers)
 
-    def resolve(_: str, port: int, **__: Any) -> list[Any]:
+    def resolve(_: str, port: int | None, flags: int = 0, **__: Any) -> list[Any]:
+        if flags & socket.AI_NUMERICHOST:
+            raise socket.gaierror("It is a name.")
         return [(0, 0, 0, "", (address, port)) for address in left.pop(0)]
 
     return resolve
 
 
 async def test_every_address_of_a_name_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    targets = Targets((), 1)
+    targets = Targets(Reach(), 1)
     resolve = resolving(["93.184.216.34", "10.0.0.1"], ["::ffff:10.0.0.1"])
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     for _ in range(2):
@@ -1034,7 +1153,7 @@ async def test_the_address_that_was_checked_is_the_one_connected_to(
     monkeypatch: pytest.MonkeyPatch, receiver: Receiver
 ) -> None:
     port = parse_url(receiver.url).port
-    targets = Targets([ip_network("127.0.0.0/8")], 1)
+    targets = Targets(Reach([ip_network("127.0.0.0/8")]), 1)
     # Asked a second time, the name would lead elsewhere.
     monkeypatch.setattr(socket, "getaddrinfo", resolving(["127.0.0.1"]))
     url = f"http://receiver.example.:{port}/a?b"
@@ -1047,7 +1166,7 @@ async def test_the_address_that_was_checked_is_the_one_connected_to(
 async def test_plain_http_stays_within_the_networks_that_were_listed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    targets = Targets([ip_network("127.0.0.0/8")], 1)
+    targets = Targets(Reach([ip_network("127.0.0.0/8")]), 1)
     monkeypatch.setattr(socket, "getaddrinfo", resolving(["93.184.216.34"]))
     with pytest.raises(TargetRefused, match="may not be reached"):
         await targets.post("http://receiver.example/", [], b"", 5)
@@ -1059,7 +1178,7 @@ async def test_no_proxy_of_the_environment_is_used(
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    targets = Targets([ip_network("127.0.0.0/8")], 1)
+    targets = Targets(Reach([ip_network("127.0.0.0/8")]), 1)
     assert (await targets.post(receiver.url, [], b"{}", 5)).status == 204
     await targets.close()
 
@@ -1262,12 +1381,13 @@ async def test_who_manages_keys_finishes_the_webhooks_of_keys_that_have_ended(
 def test_a_name_server_that_hangs_does_not_hold_up_the_end_of_a_process() -> None:
     script = """
 import asyncio, socket, threading
+from api.sync.webhooks.addresses import Reach
 from api.sync.webhooks.targets import Targets
 
 socket.getaddrinfo = lambda *_, **__: threading.Event().wait()
 
 async def main():
-    targets = Targets((), 1)
+    targets = Targets(Reach(), 1)
     try:
         await targets.post("https://receiver.example/", [], b"", 0.1)
     except TimeoutError:

@@ -2,7 +2,7 @@
 
 A client that may create a webhook makes this service send requests to a host of its choice
 (server-side request forgery, SSRF). So private and other special addresses are refused, unless the
-operator has listed their network. Python's `is_global` does not suffice: in 3.11 it lets NAT64,
+settings permit their network. Python's `is_global` does not suffice: in 3.11 it lets NAT64,
 6to4 and `::127.0.0.1` pass.
 """
 
@@ -17,6 +17,8 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 import httpcore
+
+from api.settings import Settings, comma_separated, listens_on_loopback, networks, variable
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -65,6 +67,14 @@ _MAPPED: Final = IPv6Network("::ffff:0:0/96")
 _NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052: IPv6-only hosts reach IPv4 by these
 
 
+LOOPBACK: Final[tuple[Network, ...]] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+
+WAY_OUT: Final = (
+    "The operator of the service can permit the receiver's network in the setting "
+    f"`{variable('webhook_networks')}`."
+)
+
+
 class TargetRefused(Exception):  # noqa: N818 - it says what happened
     """A URL or an address to which no message is sent; says why."""
 
@@ -91,6 +101,44 @@ def _special(address: Address) -> bool:
     if isinstance(address, IPv4Address):
         return any(address in network for network in _SPECIAL_4)
     return address not in _GLOBAL_6 or any(address in network for network in _SPECIAL_6)
+
+
+# --- what the settings allow -----------------------------------------------------------------
+
+
+class Reach(NamedTuple):
+    """The addresses to which messages are sent besides public ones, and over plain HTTP."""
+
+    networks: Sequence[Network] = ()
+    own_machine: bool = False
+    """Whether hosts that name this machine may be reached, but no other name that leads to it."""
+
+    def of(self, host: str) -> Sequence[Network]:
+        """Give the networks that may be reached under the name of a host."""
+        return LOOPBACK if self.own_machine and _names_own_machine(host) else self.networks
+
+
+def reach(settings: Settings) -> Reach:
+    """Read the reach of webhooks from the settings.
+
+    A service that only its own machine can call is one that somebody tries out, with receivers
+    beside it. One that answers under other host names has a proxy in front of it, so strangers may
+    call it.
+    """
+    listed = networks(settings.webhook_networks)
+    local = listens_on_loopback(settings) and not comma_separated(settings.allowed_hosts)
+    return Reach(listed, own_machine=local and not listed)
+
+
+def _names_own_machine(host: str) -> bool:
+    """Tell whether a host is a loopback address or a name of loopback (RFC 6761, section 6.3).
+
+    Any other name is under the control of somebody who can let it lead here.
+    """
+    address = _literal(host)
+    if address is None:
+        return host == "localhost" or host.endswith(".localhost")
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 # --- URLs ------------------------------------------------------------------------------------
@@ -148,12 +196,14 @@ def _literal(host: str) -> Address | None:
     return None
 
 
-def check_url(url: str, networks: Sequence[Network]) -> None:
+def check_url(url: str, reach: Reach) -> None:
     """Refuse a URL to which nothing can be sent, as far as the URL itself tells that."""
     target = parse_url(url)
     plain = target.scheme == "http"
-    if plain and not networks:
-        raise TargetRefused("Its scheme must be `https`.")
+    own = reach.of(target.host)
+    if plain and not own:
+        raise TargetRefused(f"Its scheme must be `https`. {WAY_OUT}")
     address = _literal(target.host)
-    if address is not None and not permitted(address, networks, only=plain):
-        raise TargetRefused("Its address may not be reached: it is private or special.")
+    if address is not None and not permitted(address, own, only=plain):
+        why = "plain HTTP is not sent there" if plain else "it is private or special"
+        raise TargetRefused(f"Its address may not be reached: {why}. {WAY_OUT}")

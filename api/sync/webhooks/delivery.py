@@ -23,13 +23,12 @@ import asyncpg
 from api.core.background import FailureLog, again_and_again, meanwhile
 from api.core.db import Database
 from api.core.errors import RESYNC_REQUIRED, Problem
-from api.settings import networks
 from api.sync.feed import positions
 from api.sync.feed.following import Feed
 from api.sync.feed.stretches import Position
 from api.sync.feed.visible import VisibleChange, visible_change
 from api.sync.retry_after import retry_after_seconds
-from api.sync.webhooks.addresses import TargetRefused
+from api.sync.webhooks.addresses import TargetRefused, reach
 from api.sync.webhooks.leases import MAX_PRUNED, Delivery, Endpoint, LeaseLost, Leases
 from api.sync.webhooks.messages import Message, change_message, test_message
 from api.sync.webhooks.signatures import signature_headers
@@ -96,7 +95,7 @@ class Deliverer:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Deliver in the background; at the end, give all leases back."""
-        self._targets = Targets(networks(self._database.settings.webhook_networks), MAX_AT_ONCE)
+        self._targets = Targets(reach(self._database.settings), MAX_AT_ONCE)
         pruning = again_and_again(_PRUNE_SECONDS, self._prune, "old deliveries wait to be deleted")
         try:
             async with meanwhile(self._keep_delivering()), meanwhile(pruning):

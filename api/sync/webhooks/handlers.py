@@ -37,12 +37,11 @@ from api.core.request import (
     refuse_idempotency_key,
 )
 from api.core.sql import render
-from api.settings import networks
 from api.sync.feed import positions
 from api.sync.feed.following import feed_of
 from api.sync.feed.stretches import Position
 from api.sync.webhooks import statements
-from api.sync.webhooks.addresses import TargetRefused, check_url
+from api.sync.webhooks.addresses import TargetRefused, check_url, reach
 from api.sync.webhooks.operations import (
     CREATE_WEBHOOK,
     DELETE_WEBHOOK,
@@ -93,7 +92,7 @@ def _not_found() -> Problem:
 
 def _check_target(request: Request, url: str) -> None:
     try:
-        check_url(url, networks(context(request).settings.webhook_networks))
+        check_url(url, reach(context(request).settings))
     except TargetRefused as refused:
         raise invalid_record([Fault(("url",), "invalid-value", str(refused))]) from None
 

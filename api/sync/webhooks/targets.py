@@ -19,8 +19,9 @@ from typing import Final, NamedTuple
 import httpcore
 
 from api.sync.webhooks.addresses import (
+    WAY_OUT,
     Address,
-    Network,
+    Reach,
     TargetRefused,
     parse_url,
     permitted,
@@ -93,9 +94,9 @@ def _look_up(look: Future[list[Address]], host: str, port: int) -> None:
 class _Guarded(httpcore.AsyncNetworkBackend):
     """Connects only to addresses that were checked."""
 
-    def __init__(self, resolver: Resolver, networks: Sequence[Network], *, only: bool) -> None:
+    def __init__(self, resolver: Resolver, reach: Reach, *, only: bool) -> None:
         self._resolver = resolver
-        self._networks = networks
+        self._reach = reach
         self._only = only
         self._network = httpcore.AnyIOBackend()
 
@@ -108,10 +109,13 @@ class _Guarded(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """Connect to a host if every address that it has may be reached."""
+        host = host.strip("[]")  # as a URL writes an IPv6 address
         addresses = await self._resolver.addresses(host, port)
-        if not all(permitted(each, self._networks, only=self._only) for each in addresses):
+        own = self._reach.of(host)
+        if not all(permitted(each, own, only=self._only) for each in addresses):
+            why = "plain HTTP is not sent there" if self._only else "it is private or special"
             raise TargetRefused(
-                "The host has an address that may not be reached: it is private or special."
+                f"The host has an address that may not be reached: {why}. {WAY_OUT}"
             )
         failure: Exception = httpcore.ConnectError("The host name has no address.")
         for address in addresses[:_MAX_ADDRESSES]:
@@ -134,13 +138,10 @@ class TargetAnswer(NamedTuple):
 class Targets:
     """Sends messages to receivers."""
 
-    def __init__(self, networks: Sequence[Network], limit: int) -> None:
-        """Prepare to send to `limit` receivers at a time.
-
-        `networks` may be reached although their addresses are special.
-        """
+    def __init__(self, reach: Reach, limit: int) -> None:
+        """Prepare to send to `limit` receivers at a time, within the reach that is permitted."""
         self._resolver = Resolver(limit)
-        self._networks = networks
+        self._reach = reach
         self._limit = limit
         self._pools: dict[str, httpcore.AsyncConnectionPool] = {}
         self._making_pool = asyncio.Lock()
@@ -160,7 +161,10 @@ class Targets:
                     target.url,
                     headers=headers,
                     content=body,
-                    extensions={"timeout": {"connect": _CONNECT_SECONDS}},
+                    extensions={
+                        "timeout": {"connect": _CONNECT_SECONDS},
+                        "sni_hostname": target.host,
+                    },
                 ) as response,
             ):
                 answer = TargetAnswer(response.status, _retry_after(response.headers))
@@ -188,8 +192,8 @@ class Targets:
                     max_connections=None,
                     max_keepalive_connections=self._limit,
                     keepalive_expiry=_KEEPALIVE_SECONDS,
-                    # Messages over plain HTTP stay within the networks listed for it.
-                    network_backend=_Guarded(self._resolver, self._networks, only=scheme == "http"),
+                    # Messages over plain HTTP stay within the networks permitted for it.
+                    network_backend=_Guarded(self._resolver, self._reach, only=scheme == "http"),
                 )
         return self._pools[scheme]
 
