@@ -31,7 +31,10 @@ class ImportLine(Part, kw_only=True):
     ] = None
     if_match: Annotated[
         Annotated[str, Meta(max_length=200)] | None,
-        Meta(description="The ETag that the record must have now, or `*` for any."),
+        Meta(
+            description='The ETag that the record must have now, or its version as `"v3"`, or `*` '
+            "for any."
+        ),
     ] = None
     version: Annotated[
         Version | None,

@@ -386,6 +386,22 @@ async def test_a_write_may_name_several_versions(client: Client, noun: Noun, met
 
 
 @pytest.mark.parametrize("method", [*WRITES, "RESTORE"])
+async def test_a_write_may_name_the_version_alone(client: Client, noun: Noun, method: str) -> None:
+    record = await create(client, noun)
+    path, version = record.path, 1
+    if method == "RESTORE":
+        await delete(client, record)
+        version = 2
+    for other in ('"v9"', f'W/"v{version}"', f'"v0{version}"', f'"{version}"', '"v1234567890"'):
+        response = await write(client, method, record, **{"if-match": other})
+        problem(response, 412, "precondition-failed")
+    response = await write(client, method, record, **{"if-match": f'"x", "v{version}"'})
+    assert response.status_code in {200, 204}
+    cached = await client.get(path, headers={"if-none-match": f'"v{version + 1}"'})
+    assert cached.status_code != 304
+
+
+@pytest.mark.parametrize("method", [*WRITES, "RESTORE"])
 async def test_a_malformed_precondition_is_refused(client: Client, noun: Noun, method: str) -> None:
     record = await create(client, noun)
     for expected in ("", "x", '"x', "*, *", '"x" "y"', '"é"'):

@@ -258,10 +258,12 @@ async def test_if_match_holds_a_line_to_a_version(client: httpx.AsyncClient) -> 
             source(one, name="A") | {"if_match": tag},
             source(one, name="B") | {"if_match": tag},
             source(one, name="C") | {"if_match": "*"},
+            source(one, name="D") | {"if_match": '"v3"'},
+            source(one, name="E") | {"if_match": '"v3"'},
         ],
     )
-    assert [r["status"] for r in results] == [200, 412, 200]
-    assert results[1]["problem"]["current"]["name"] == "A"
+    assert [r["status"] for r in results] == [200, 412, 200, 200, 412]
+    assert [results[n]["problem"]["current"]["name"] for n in (1, 4)] == ["A", "D"]
 
 
 async def test_atomic_lines_may_refer_forward_across_types(client: httpx.AsyncClient) -> None:

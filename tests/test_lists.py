@@ -275,6 +275,29 @@ async def test_a_bound_is_a_date_or_an_instant(client: Client, noun: Noun, bound
         await refused(client, noun, name, "invalid-parameter", **{name: bound})
 
 
+@pytest.mark.parametrize("noun", [noun for noun in EVERY.values() if noun.type != "source"])
+async def test_a_language_is_found_with_its_regions_in_any_case(client: Client, noun: Noun) -> None:
+    tag = unique()
+    languages = ("en", "en-GB", "EN-us", "eng", "und", "zh-Hant-TW")
+    records = [
+        await create(client, noun, noun.minimal(tags=[tag], language=language))
+        for language in languages
+    ]
+    for asked, expected in (
+        ("en", {"en", "en-GB", "EN-us"}),
+        ("EN", {"en", "en-GB", "EN-us"}),
+        ("en-gb", {"en-GB"}),
+        ("en-g", set()),
+        ("e", set()),
+        ("und", {"und"}),
+        ("ZH-hant", {"zh-Hant-TW"}),
+        ("zh-TW", set()),
+    ):
+        found = await listed(client, noun, tag=tag, language=asked)
+        assert {each.record["language"] for each in records if each.id in found} == expected, asked
+    assert [each.record["language"] for each in records] == list(languages)
+
+
 # --- search ----------------------------------------------------------------------------------
 
 

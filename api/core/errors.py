@@ -229,8 +229,8 @@ PRECONDITION_REQUIRED = Kind(
     "precondition-required",
     HTTPStatus.PRECONDITION_REQUIRED,
     "The request does not say which version it changes.",
-    "Send `If-Match` with the `ETag` of the record (`*` overwrites any version). To create a "
-    "record, send `If-None-Match: *`.",
+    'Send `If-Match` with the `ETag` of the record, or with its version as `"v3"` (`*` overwrites '
+    "any version). To create a record, send `If-None-Match: *`.",
 )
 HEADERS_TOO_LARGE = Kind(
     "headers-too-large",

@@ -154,7 +154,11 @@ def language() -> list[Filter]:
     """Declare the filter of record types that have a language."""
     return [
         condition(
-            "language", Language, "t.language = :language::text", "The language of the record."
+            "language",
+            Language,
+            # Basic filtering as RFC 4647 defines it (section 3.3.1).
+            "starts_with(lower(t.language) || '-', lower(:language::text) || '-')",
+            "The language of the record. Case is ignored, and `en` also finds `en-GB`.",
         )
     ]
 

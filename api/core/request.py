@@ -246,6 +246,11 @@ def etag(identity: str, version: int) -> str:
     return f'"{identity}.{version}.{DOCUMENT_FORMAT}"'
 
 
+def version_tag(version: int) -> str:
+    """Write the tag that names a version in If-Match, whatever the format of the document."""
+    return f'"v{version}"'
+
+
 _TAGS = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"(?:[ \t]*,[ \t]*(?:W/)?"[\x21\x23-\x7e]*")*\Z')
 _TAG = re.compile(r'(?:W/)?"[^"]*"')
 
@@ -263,14 +268,17 @@ class Preconditions(NamedTuple):
 
     def match(self, identity: str, version: int) -> bool:
         """Tell whether If-Match names a version of a record; weak tags never match."""
-        return self.if_match == ("*",) or etag(identity, version) in (self.if_match or ())
+        tags = self.if_match or ()
+        return tags == ("*",) or etag(identity, version) in tags or version_tag(version) in tags
 
     def versions(self, identity: str) -> list[int] | None:
         """List the versions of a record that If-Match names; null for any version."""
         if self.if_match == ("*",):
             return None
-        own = re.compile(rf'"{identity}\.([0-9]{{1,9}})\.{DOCUMENT_FORMAT}"\Z')
-        return [int(match[1]) for tag in self.if_match or () if (match := own.match(tag))]
+        number = "([1-9][0-9]{0,8})"
+        own = re.compile(rf'"(?:v{number}|{identity}\.{number}\.{DOCUMENT_FORMAT})"\Z')
+        named = (own.match(tag) for tag in self.if_match or ())
+        return [int(match[1] or match[2]) for match in named if match]
 
 
 def preconditions(request: Request) -> Preconditions:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from api.core.errors import NOT_FOUND, PRECONDITION_FAILED, Problem, unavailable
-from api.core.request import etag, new_id
+from api.core.request import etag, new_id, version_tag
 from api.core.resource import Resource
 from api.core.writing.look_up import Current, Found, look_up
 from api.core.writing.settle import name_taken, settle, stored
@@ -97,8 +97,10 @@ def find_current(resource: Resource, line: ImportLine, found: Found) -> Current 
     if by_external_id:
         current = _with_external_id(resource, line, found.current.values())
     if line.if_match is not None:
-        tag = etag(current.id, current.version) if current else None
-        if tag is None or line.if_match not in ("*", tag):
+        tags: list[str] = []
+        if current is not None:
+            tags = ["*", etag(current.id, current.version), version_tag(current.version)]
+        if line.if_match not in tags:
             document = msgspec.Raw(current.doc) if current and not current.deleted else None
             detail = "The record is at another version." if current else "There is no such record."
             raise Problem(PRECONDITION_FAILED, detail, current=document)
