@@ -66,6 +66,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     pool_size: Annotated[
         int, Meta(ge=1, le=200, description="How many database connections each process may open.")
     ] = 10
+    caller_connections: Annotated[
+        Annotated[int, Meta(ge=1, le=200)] | None,
+        Meta(
+            description="How many database connections of each process one key may use at once, "
+            "and all callers without a key together. If it is unset, half of "
+            "`CLAIM_RECORDS_POOL_SIZE`."
+        ),
+    ] = None
     statement_cache_size: Annotated[
         int,
         Meta(

@@ -22,12 +22,14 @@ from litestar.handlers import BaseRouteHandler
 
 from api.access.audit import Refusals
 from api.access.keyring import hashed, identity_of
-from api.access.limits import Limits
+from api.access.limits import Limits, bucket_of
 from api.core.admission import Admission
 from api.core.caller import KEYLESS, NOBODY, PUBLIC, READER, Actor, Caller, Need, needed
 from api.core.db import Connection, Database
 from api.core.errors import FORBIDDEN, UNAUTHORIZED, UNAVAILABLE, Problem
 from api.core.sql import render
+from api.core.turns import KEYLESS as KEYLESS_SHARE
+from api.core.turns import Account, charge, charging
 from api.settings import Settings, reads_are_open
 from schemas.vocabularies import Scope
 
@@ -109,7 +111,8 @@ class Verifier:
 
     async def _read(self, identity: str, over: Connection | None = None) -> Entry | None:
         at = self._clock()
-        row = await (over or self._database).fetchrow(*render(_ROW, id=identity))
+        with charging(None):
+            row = await (over or self._database).fetchrow(*render(_ROW, id=identity))
         entry = None
         if row is not None and row["revoked_at"] is None:
             known = {scope.value: scope for scope in Scope}
@@ -161,6 +164,7 @@ class Gate(Admission):
         scope: Any = connection.scope  # one of Litestar's unions
         state = scope["state"]
         need = needed(handler.opt, scope["method"])
+        charge(None)  # until the caller is known; a connection's requests inherit from each other
         if scope["path"].startswith(KEYLESS):
             state["caller"] = NOBODY  # these answers must not wait for a busy database
             return
@@ -174,6 +178,7 @@ class Gate(Admission):
             self._refusals.note(scope, problem, _scope_of(need))
             raise
         self._limits.admit(scope)
+        charge(_account_of(scope, need))
 
     async def admit_again(
         self, connection: ASGIConnection[Any, Any, Any, Any], over: Connection | None = None
@@ -222,6 +227,14 @@ def _check(caller: Caller, need: Need | None) -> None:
     if caller.key_id is None:
         raise unauthorized(f"This takes a key with the scope `{missing}`.")
     raise forbidden(missing)
+
+
+def _account_of(scope: Any, need: Need | None) -> Account:  # noqa: ANN401 - as above
+    """Give the account from whose share a request takes its connections."""
+    line = bucket_of(scope)
+    share = KEYLESS_SHARE if scope["state"]["caller"].key_id is None else line
+    reads = scope["method"] == "GET" or (need is not None and bool(need.reads))
+    return Account(share, line, writes=not reads)
 
 
 def unauthorized(detail: str) -> Problem:

@@ -78,7 +78,7 @@ class Limits:
             return None
         state = scope["state"]
         if _STATE not in state:
-            state[_STATE] = self.take(_bucket(scope))
+            state[_STATE] = self.take(bucket_of(scope))
         standing: Standing = state[_STATE]
         return standing
 
@@ -94,7 +94,7 @@ class Limits:
 _STATE: Final = "rate"
 
 
-def _bucket(scope: Any) -> str:  # noqa: ANN401 - one of Litestar's unions
+def bucket_of(scope: Any) -> str:  # noqa: ANN401 - one of Litestar's unions
     """Name the bucket that a request takes from."""
     caller = scope["state"].get("caller")
     if caller is not None and caller.key_id is not None:

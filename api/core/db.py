@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import asyncpg
@@ -12,6 +12,7 @@ import asyncpg
 from api.core.connection import GRACE_SECONDS, LimitedConnection
 from api.core.errors import from_database, unavailable
 from api.core.hosts import Hosts
+from api.core.turns import KEYLESS, Turns, charged
 from api.settings import Settings
 
 Row = asyncpg.Record
@@ -61,6 +62,7 @@ class Database:
         self._hosts = Hosts(url)
         self.settings = settings
         self._pool: Pool | None = None
+        self._turns = turns_of(settings)
         self._waiting = 0
         self._answered = 0.0  # on the loop's clock
         self._generation = 0  # grows when the connections that exist are not trusted any more
@@ -129,13 +131,14 @@ class Database:
         if self._pool is None:
             raise unavailable("The service is starting.")
         try:
-            connection = await self._acquire(self._pool)
-            # The proxy passes this on to the LimitedConnection behind it.
-            connection.limit(seconds and seconds + GRACE_SECONDS)  # type: ignore[attr-defined]
-            try:
-                yield connection
-            finally:
-                await self._pool.release(connection)
+            async with AsyncExitStack() as held:
+                connection = await self._acquire(self._pool, held)
+                # The proxy passes this on to the LimitedConnection behind it.
+                connection.limit(seconds and seconds + GRACE_SECONDS)  # type: ignore[attr-defined]
+                try:
+                    yield connection
+                finally:
+                    await self._pool.release(connection)
         except DATABASE_ERRORS as error:
             if isinstance(error, _SERVER_WENT_READ_ONLY):
                 await self._pool.expire_connections()
@@ -144,15 +147,33 @@ class Database:
                 raise
             raise problem from error
 
-    async def _acquire(self, pool: Pool) -> Connection:
+    async def _acquire(self, pool: Pool, held: AsyncExitStack) -> Connection:
+        """Take a connection when it is the caller's turn; `held` gives the turn back."""
         self._waiting += 1
         try:
+            await self._wait_for_turn(held)
             connection = await pool.acquire(timeout=self.settings.acquire_seconds)
             if not await self._answers(pool, connection):
                 connection = await pool.acquire(timeout=self.settings.acquire_seconds)
             return connection
         finally:
             self._waiting -= 1
+
+    async def _wait_for_turn(self, held: AsyncExitStack) -> None:
+        """Wait until the caller may take a connection; the service itself always may."""
+        account = charged()
+        if account is None:
+            return
+        try:
+            place = self._turns.place(account, self.settings.acquire_seconds)
+            await held.enter_async_context(place)
+        except TimeoutError:
+            raise unavailable(
+                "Too many requests without a key wait for the database. Send fewer at once, or "
+                "send a key."
+                if account.share == KEYLESS
+                else "Too many of your requests wait for the database. Send fewer at once."
+            ) from None
 
     async def _answers(self, pool: Pool, connection: Connection) -> bool:
         """Try a connection if Postgres has been quiet; give it back if it is of no use."""
@@ -183,6 +204,21 @@ class Database:
         """Run a statement, and give its rows."""
         async with self.connection() as connection:
             return await connection.fetch(query, *arguments)
+
+
+def turns_of(settings: Settings) -> Turns:
+    """Share out the connections of the pool.
+
+    Readers leave a tenth of them to writers, and writers a tenth to the service itself, which looks
+    up keys and checks its health.
+    """
+    size = settings.pool_size
+    kept = max(1, size // 10)
+    return Turns(
+        places=max(1, size - kept),
+        for_readers=max(1, size - 2 * kept),
+        per_share=settings.caller_connections or max(1, size // 2),
+    )
 
 
 def _session(settings: Settings, statement_seconds: float) -> dict[str, str]:

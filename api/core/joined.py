@@ -12,8 +12,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from api.core.db import Database, Row
+from api.core.turns import Account, charging
 
 _AT_ONCE: Final = 2
+_ACCOUNT: Final = Account("joined reads", "")
+"""They have a share of the connections of their own: one statement answers several callers."""
 
 Waiting = dict[str, list["asyncio.Future[Row | None]"]]
 
@@ -51,7 +54,8 @@ class _Query:
         answer: asyncio.Future[Row | None] = loop.create_future()
         self._waiting.setdefault(identity, []).append(answer)
         if len(self._senders) < _AT_ONCE:
-            sender = loop.create_task(self._send())
+            with charging(_ACCOUNT):
+                sender = loop.create_task(self._send())
             self._senders.add(sender)
             sender.add_done_callback(self._senders.discard)
         return await answer

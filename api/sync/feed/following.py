@@ -19,6 +19,7 @@ from api.core.errors import unavailable
 from api.core.request import Request
 from api.core.services import service
 from api.core.sql import render
+from api.core.turns import Account, charged, charging
 from api.sync.feed.numbering import Head, Numberer, read_head
 from api.sync.feed.stretches import (
     Position,
@@ -155,7 +156,9 @@ class Feed:
         now = asyncio.get_running_loop().time()
         reading = self._readings.pop(key, None)
         if reading is None or not reading.may_be_shared(now):
-            task = asyncio.create_task(read_stretch(self._database, head, position, limit, types))
+            reading_changes = read_stretch(self._database, head, position, limit, types)
+            with charging(_account()):
+                task = asyncio.create_task(reading_changes)
             task.add_done_callback(lambda done: self._forget_failed(key, done))
             reading = _Reading(now, task)
         self._readings[key] = reading
@@ -234,6 +237,12 @@ class Feed:
 def _is_behind(place: Head | Position, head: Head) -> bool:
     """Tell whether a place lies before the end of the feed, or in another feed."""
     return head.epoch != place.epoch or head.seq > place.seq
+
+
+def _account() -> Account:
+    """Give the account of a reading: many may share it, so it has a share of its own."""
+    asker = charged()
+    return Account("feed", asker.line if asker is not None else "")
 
 
 def _refuse(waiting: list[asyncio.Future[Head]]) -> None:

@@ -1,0 +1,195 @@
+"""Turns: connections are handed out fairly, none is lost, and no caller takes all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import asyncpg
+import httpx
+import pytest
+
+from api.access import keyring
+from api.core import turns as turns_module
+from api.core.db import turns_of
+from api.core.turns import KEYLESS, Account, Turns
+from schemas.vocabularies import Scope
+from tests.conftest import allow, bearer, patient, serving
+
+A, B, C = (Account(name, name) for name in "abc")
+WRITER = Account("a", "a", writes=True)
+
+
+async def has_place(turns: Turns, account: Account) -> bool:
+    """Tell whether a caller would get a place at once."""
+    try:
+        async with turns.place(account, 0):
+            return True
+    except TimeoutError:
+        return False
+
+
+async def until_waiting(turns: Turns, number: int) -> None:
+    """Let tasks begin until so many of them wait."""
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert turns.waiting == number
+
+
+async def test_a_caller_has_at_most_its_share() -> None:
+    turns = Turns(4, 4, 2)
+    async with turns.place(A, 1), turns.place(A, 1):
+        assert not await has_place(turns, A)
+        assert not await has_place(turns, WRITER)
+        async with turns.place(B, 1), turns.place(B, 1):
+            assert not await has_place(turns, C)
+        assert await has_place(turns, C)
+    assert await has_place(turns, A)
+
+
+async def test_readers_leave_places_to_writers() -> None:
+    turns = Turns(3, 2, 2)
+    async with turns.place(A, 1), turns.place(B, 1):
+        assert not await has_place(turns, C)
+        async with turns.place(WRITER, 1):
+            assert not await has_place(turns, Account("c", "c", writes=True))
+
+
+async def test_the_shares_and_their_lines_are_served_in_turn() -> None:
+    turns = Turns(1, 1, 1)
+    served: list[str] = []
+
+    async def ask(account: Account) -> None:
+        async with turns.place(account, 60):
+            served.append(account.line)
+            await asyncio.sleep(0)
+
+    loud, quiet = (Account(KEYLESS, name) for name in ("loud", "quiet"))
+    async with asyncio.TaskGroup() as group, turns.place(A, 60):
+        for account in [*[loud] * 4, quiet, B]:
+            group.create_task(ask(account))
+        await until_waiting(turns, 6)
+    assert served == ["loud", "b", "quiet", "loud", "loud", "loud"]
+
+
+async def test_no_line_grows_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns_module, "MAX_IN_LINE", 2)
+    monkeypatch.setattr(turns_module, "MAX_WAITING", 3)
+    turns = Turns(1, 1, 1)
+
+    async def wait(line: str) -> None:
+        async with turns.place(Account(KEYLESS, line), 60):
+            pass
+
+    async with asyncio.TaskGroup() as group, turns.place(A, 60):
+        for line in "one", "one", "two":
+            group.create_task(wait(line))
+        await until_waiting(turns, 3)
+        for line in "one", "two", "three":
+            with pytest.raises(TimeoutError):
+                await wait(line)
+        assert turns.waiting == 3
+    assert turns.waiting == 0
+
+
+async def test_no_place_is_lost_however_waits_end() -> None:
+    turns = Turns(3, 2, 2)
+    rng = random.Random(7)  # noqa: S311 - nothing here is secret
+
+    async def ask() -> None:
+        name = str(rng.randrange(4))
+        account = Account(name, name, writes=rng.random() < 0.5)
+        async with turns.place(account, rng.choice([0, 0.001, 5])):
+            await asyncio.sleep(rng.choice([0, 0.0005]))
+
+    tasks = []
+    for _ in range(2_000):
+        tasks.append(asyncio.create_task(ask()))
+        if rng.random() < 0.3:
+            rng.choice(tasks).cancel()
+        if rng.random() < 0.2:
+            await asyncio.sleep(0)
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert turns.waiting == 0
+    async with turns.place(B, 0), turns.place(C, 0), turns.place(WRITER, 0):
+        pass
+
+
+# --- the connections of the service ----------------------------------------------------------
+
+
+@pytest.fixture
+async def locked(empty_url: str) -> AsyncIterator[None]:
+    """Lock the names of sources, so that everybody who reads them holds a connection meanwhile."""
+    connection = await asyncpg.connect(empty_url)
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE source_names IN ACCESS EXCLUSIVE MODE")
+            yield
+    finally:
+        await connection.close()
+
+
+SLOW = "/v1/sources?name=x"
+"""A list that does not answer while the names are locked."""
+
+
+@asynccontextmanager
+async def asking(
+    client: httpx.AsyncClient, times: int, headers: dict[str, str]
+) -> AsyncIterator[None]:
+    """Have so many slow lists asked for while the block runs."""
+    tasks = [asyncio.create_task(client.get(SLOW, headers=headers)) for _ in range(times)]
+    await asyncio.sleep(0.2)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+@pytest.mark.usefixtures("locked")
+async def test_nobody_takes_all_connections(empty_url: str) -> None:
+    scopes = [Scope.READ, Scope.CLAIMS_WRITE]
+    one, other = [bearer(await allow(empty_url, keyring.new_key(), scopes)) for _ in range(2)]
+    settings = patient(pool_size=6, open_reads=True)
+    async with serving(empty_url, settings) as client:
+        del client.headers["authorization"]
+        async with asking(client, 9, {}), asking(client, 9, one):
+            # Three connections are left of six: one for readers, one for writers, one for us.
+            claim = {"text": "It is so"}
+            written = await client.post("/v1/claims", json=claim, headers=other)
+            assert written.status_code == 201
+            assert (await client.get("/health/ready")).status_code == 200
+            refused = await client.post("/v1/articles", json={}, headers=other)
+            assert refused.status_code == 403
+
+
+@pytest.mark.usefixtures("locked")
+@pytest.mark.parametrize("with_key", [False, True])
+async def test_who_has_all_of_its_share_waits_and_nobody_else(
+    empty_url: str, *, with_key: bool
+) -> None:
+    key = bearer(await allow(empty_url, keyring.new_key(), [Scope.READ]))
+    settings = patient(pool_size=6, open_reads=True, acquire_seconds=0.5)
+    async with serving(empty_url, settings) as client:
+        del client.headers["authorization"]
+        busy, other = (key, {}) if with_key else ({}, key)
+        async with asking(client, 3, busy):
+            assert (await client.get("/v1/articles", headers=other)).status_code == 200
+            refused = await client.get("/v1/articles", headers=busy)
+    assert refused.status_code == 503
+    assert "Send fewer at once" in refused.json()["detail"]
+    assert ("send a key" in refused.json()["detail"]) is not with_key
+
+
+async def test_an_operator_can_set_the_share() -> None:
+    for size, wanted, most in ((10, None, 5), (10, 2, 2), (1, None, 1)):
+        turns = turns_of(patient(pool_size=size, caller_connections=wanted))
+        async with AsyncExitStack() as held:
+            for _ in range(most):
+                await held.enter_async_context(turns.place(A, 0))
+            assert not await has_place(turns, A)
