@@ -21,7 +21,7 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from api.core.errors import Problem
-from api.core.validation import read_json
+from api.core.json_text import read_json
 
 SIZES: Final = (1_500, 6_000, 24_000, 96_000)  # the largest is some 1 MB, which the limit is too
 

@@ -275,6 +275,7 @@ class Shape(NamedTuple):
 
     kind: Any  # a Struct, a Vocabulary, or a builtin type
     many: bool  # a list of it
+    max_items: int | None  # of the list
     optional: bool  # whether it may be null
     refers_to: RecordType | None
     filled: bool  # whether the server fills it in where a client leaves it out
@@ -287,23 +288,26 @@ def shape(annotation: Any) -> Shape:  # noqa: ANN401 - a type form, which no typ
     """Read the shape of a field off its annotation."""
     kind, many, optional = annotation, False, False
     notes: dict[str, Any] = {}
+    max_length = max_items = None
     while True:
         origin = get_origin(kind)
         if origin is Annotated:
             kind, *metas = get_args(kind)
             for meta in metas:
                 notes |= meta.extra or {}
+                max_length = meta.max_length
         elif origin in (Union, UnionType):
             members = [m for m in get_args(kind) if m not in (NoneType, UnsetType)]
             optional = optional or NoneType in get_args(kind)
             kind = members[0]
         elif origin is list:
             (kind,) = get_args(kind)
-            many = True
+            many, max_items = True, max_length
         else:
             return Shape(
                 kind,
                 many,
+                max_items,
                 optional,
                 notes.get("refers_to"),
                 notes.get("filled", False),
@@ -329,6 +333,16 @@ def _followed(struct: type[Struct]) -> tuple[tuple[FieldInfo, Shape], ...]:
     )
 
 
+@cache
+def _referring(struct: type[Struct]) -> tuple[tuple[FieldInfo, Shape], ...]:
+    """Give the fields that hold references, or parts in which there are some."""
+    return tuple(
+        (field, found)
+        for field, found in _followed(struct)
+        if found.refers_to or _referring(found.kind)
+    )
+
+
 def parts(part: Part, path: Path = ()) -> Iterator[tuple[Path, Part]]:
     """Yield a record and every part in it, each with its path."""
     yield path, part
@@ -343,24 +357,25 @@ def parts(part: Part, path: Path = ()) -> Iterator[tuple[Path, Part]]:
             yield from parts(item, (*path, field.encode_name, index))
 
 
-def references(record: Part) -> Iterator[Reference]:
+def references(part: Part, path: Path = ()) -> Iterator[Reference]:
     """Yield every id in a record that must name a record which is not deleted."""
-    for path, part in parts(record):
-        for field, found in _followed(type(part)):
-            value = getattr(part, field.name)
-            if not value or not found.refers_to:
-                continue
-            where = (*path, field.encode_name)
-            if found.many:
-                for index, item in enumerate(value):
-                    yield Reference((*where, index), found.refers_to, item)
+    for field, found in _referring(type(part)):
+        value = getattr(part, field.name)
+        if not value:
+            continue
+        where = (*path, field.encode_name)
+        items = enumerate(value) if found.many else [(None, value)]
+        for index, item in items:
+            place = where if index is None else (*where, index)
+            if found.refers_to:
+                yield Reference(place, found.refers_to, item)
             else:
-                yield Reference(where, found.refers_to, value)
+                yield from references(item, place)
 
 
-def faults(record: Part) -> list[Fault]:
-    """List every rule of the model that a well-typed record breaks."""
-    return [fault.under(*path) for path, part in parts(record) for fault in part.faults()]
+def faults(record: Part) -> Iterator[Fault]:
+    """Yield every rule of the model that a well-typed record breaks."""
+    return (fault.under(*path) for path, part in parts(record) for fault in part.faults())
 
 
 # --- the other forms of a record -------------------------------------------------------------

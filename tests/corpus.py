@@ -224,6 +224,70 @@ def _deep(_: World) -> Iterator[Case]:
         yield write("POST", "claims", body, status=422, code="invalid-record", name=short(fill))
 
 
+def filled_to(size: int, first: bytes, item: bytes, last: bytes) -> bytes:
+    """Write as many items as fit into a body of a size."""
+    count = (size - len(first) - len(item) - len(last)) // (len(item) + 1)
+    return first + (item + b",") * count + item + last
+
+
+_SPANS: Final = b",".join([b'{"start":0,"end":1,"exact":"x"}'] * 60)
+_APPEARANCE: Final = b'{"article_id":"%b","spans":[%b%%b]}' % (NOBODY.encode(), _SPANS)
+
+
+@cache
+def large() -> dict[str, tuple[str, bytes]]:
+    """Write large bodies with more faults than can be told, or with one that is hard to find."""
+    claim = b'{"text":"x","%b":['
+    claims = {
+        f"{field.decode()} {item.decode()}": filled_to(size, claim % field, item, b"]}")
+        for field, item, size in (
+            (b"attributions", b"[]", _MEBIBYTE - 100),
+            (b"attributions", b"{}", _MEBIBYTE - 100),
+            (b"relations", b"{}", 80_000),
+            (b"relations", b"{}", 30_000),
+            (b"relations", b'{"x":1,"claim_id":1,"kind":"q"}', 30_000),
+            (b"external_ids", b'{"namespace":"a","value":"a"}', _MEBIBYTE - 100),
+            (b"tags", b"1.5", _MEBIBYTE - 100),
+            (b"parties", b"[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]", _MEBIBYTE - 100),
+        )
+    }
+    claims["unknown"] = b'{"text":"x",%b}' % b",".join(b'"%d":1' % n for n in range(39_000))
+    claims["unknown below"] = b'{"text":"x","stated":%b}' % claims["unknown"]
+    claims["the last span"] = b'{"text":"x","appearances":[%b]}' % b",".join(
+        [_APPEARANCE % b""] * 199 + [_APPEARANCE % b",1"]
+    )
+    claims["each 61st span"] = b'{"text":"x","appearances":[%b]}' % b",".join(
+        [_APPEARANCE % b",{}"] * 200
+    )
+    claims["escapes"] = filled_to(_MEBIBYTE - 100, claim % b"tags", b'"\\u00e9\\n"', b"]}")
+    four = 4 * _MEBIBYTE - 100
+    articles = {
+        "tags": filled_to(four, b'{"headline":"x","tags":[', b"1", b"]}"),
+        "zones": filled_to(four, b'{"headline":"x","zones":[', b"{}", b"]}"),
+        "text": b'{"headline":"","text":"%b"}' % (b"x" * (four - 50)),
+        "text of escapes": b'{"headline":"","text":"%b"}' % (b"\\u00e9" * 690_000),
+    }
+    return {
+        **{f"claims {name}": ("claims", body) for name, body in claims.items()},
+        **{f"articles {name}": ("articles", body) for name, body in articles.items()},
+    }
+
+
+@kind_of_case("large and wrong")
+def _large(_: World) -> Iterator[Case]:
+    for name, (plural, body) in large().items():
+        for way in WAYS:
+            title = f"{way} {name}"
+            yield write(way, plural, body, status=422, code="invalid-record", name=title)
+        record_type = plural.removesuffix("s").encode()
+        line = b'{"type":"%b","data":%b}\n' % (record_type, body)
+        for query in ("", "?atomic=true"):
+            target, media = f"/v1/import{query}", head(content_type=NDJSON)
+            title = f"three lines of {name} {query}"
+            got = (422, "invalid-record")
+            yield Case(title, "POST", target, 200, None, media, 3 * line, line=got)
+
+
 # --- readable, but against the schema -----------------------------------------------------------
 
 

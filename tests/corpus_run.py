@@ -8,19 +8,22 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
 from api.access import keyring
+from api.core import json_text
 from api.embedded import running_url
 from schemas.vocabularies import Scope
 from tests.corpus import (
@@ -305,6 +308,9 @@ class Outcome:
     failures: list[str] = field(default_factory=list)
     seconds: float = 0.0
     block: float | None = None  # the longest block of the event loop, in milliseconds
+    blocks: list[tuple[float, str]] = field(default_factory=list)  # milliseconds, and the case
+    steps: int = 0  # the most calls of functions in one turn of the event loop, if counted
+    inline: int = 0  # the most bytes of JSON that were read in the event loop itself, if counted
     slowest: tuple[float, str] = (0.0, "")  # milliseconds, and the case
     grown: int = 0  # bytes
 
@@ -333,19 +339,39 @@ def resident(pid: int | str = "self") -> int:
 
 
 class Watch:
-    """Measures for how long nothing else got its turn on the event loop."""
+    """Watches for how long, and with what, nothing else gets its turn on the event loop."""
 
     def __init__(self) -> None:
-        self.longest = 0.0
+        self.longest = 0.0  # seconds
+        self.most_steps = 0  # calls of functions
+        self.most_bytes = 0  # of JSON that the event loop's own thread reads
+        self._steps = 0
 
     async def run(self) -> None:
-        """Measure until cancelled."""
+        """Watch until cancelled."""
         last = time.perf_counter()
         while True:
             await asyncio.sleep(0.001)
             now = time.perf_counter()
             self.longest = max(self.longest, now - last - 0.001)
+            self.most_steps, self._steps = max(self.most_steps, self._steps), 0
             last = now
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count the calls of this thread until the end of the block, which takes some time."""
+        reader = json_text.read_json.__code__
+
+        def count(frame: FrameType, event: str, _: object) -> None:
+            self._steps += event in {"call", "c_call"}
+            if event == "call" and frame.f_code is reader:
+                self.most_bytes = max(self.most_bytes, len(frame.f_locals["body"]))
+
+        sys.setprofile(count)
+        try:
+            yield
+        finally:
+            sys.setprofile(None)
 
 
 async def run_class(
@@ -354,6 +380,8 @@ async def run_class(
     send: Send,
     connection: asyncpg.Connection[asyncpg.Record],
     pid: int | str = "self",
+    *,
+    counted: bool = False,
 ) -> Outcome:
     """Send a class of cases, and list everything that is wrong with what came of it."""
     outcome, listed = Outcome(name), list(cases)
@@ -363,8 +391,13 @@ async def run_class(
     started = time.perf_counter()
     for case in listed:
         asked = time.perf_counter()
-        reply = await send(case)
+        watch.longest = 0.0
+        with watch.counting() if counted else nullcontext():
+            reply = await send(case)
         took = (time.perf_counter() - asked) * 1000
+        if pid == "self":
+            await asyncio.sleep(0.002)  # the watch gets its turn
+            outcome.blocks.append((watch.longest * 1000, case.name))
         outcome.slowest = max(outcome.slowest, (took, case.name))
         outcome.cases += 1
         outcome.statuses[reply.status] += 1
@@ -372,7 +405,8 @@ async def run_class(
             outcome.failures.append(f"{case.name}: {wrong}")
     outcome.seconds = time.perf_counter() - started
     watching.cancel()
-    outcome.block = watch.longest * 1000 if pid == "self" else None
+    outcome.block = max(outcome.blocks, default=(None, ""))[0]
+    outcome.steps, outcome.inline = watch.most_steps, watch.most_bytes
     outcome.grown = resident(pid) - held
     after = await rows(connection)
     if after != before and not any(case.writes for case in listed):

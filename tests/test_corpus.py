@@ -12,6 +12,7 @@ import pytest
 
 from api.app import at_edge, create_router
 from api.core.db import Database
+from api.core.large_input import MAX_INLINE_BYTES
 from api.embedded import running_url
 from tests.conftest import as_service, cloned, patient, swept
 from tests.corpus import CLASSES, World
@@ -31,8 +32,11 @@ if TYPE_CHECKING:
 else:
     Connection = asyncpg.Connection
 
-TRIED = ("cursors", "headers", "ids", "instants", "media types", "methods and paths", "numbers")
+TRIED = ("cursors", "headers", "ids", "instants", "large and wrong", "media types",
+         "methods and paths", "numbers")  # fmt: skip
 """The classes of the plain run: the smaller ones."""
+MAX_STEPS = 60_000
+"""How many functions may be called in one turn of the event loop: as many take some 15 ms."""
 Record = Callable[[str, object], None]
 
 
@@ -77,9 +81,11 @@ async def test_each_case_gets_what_it_must(
     service: Service, name: str, record_property: Record
 ) -> None:
     cases = list(CLASSES[name](service.world))
-    outcome = await run_class(name, cases, service.send, service.connection)
+    outcome = await run_class(name, cases, service.send, service.connection, counted=True)
     record_property("corpus", outcome.shown())
     assert not outcome.failures, told(outcome.failures)
+    assert outcome.steps <= MAX_STEPS
+    assert outcome.inline <= MAX_INLINE_BYTES
 
 
 @pytest.mark.process

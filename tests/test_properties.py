@@ -307,7 +307,7 @@ SPECIAL[Appearance] = st.fixed_dictionaries(
 
 def mended(noun: Noun, body: dict[str, Any]) -> dict[str, Any]:
     """Take out what breaks a rule between fields: the item that holds it, or the field."""
-    while found := faults(msgspec.convert(body, noun.resource.create)):
+    while found := list(faults(msgspec.convert(body, noun.resource.create))):
         path, code, _ = found[-1]
         numbered = [place for place, step in enumerate(path) if isinstance(step, int)]
         if numbered:

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from api.core.errors import invalid_record
 from api.core.filters import read_query
+from api.core.large_input import work_on
 from api.core.request import (
     JSON,
     Request,
@@ -39,7 +40,11 @@ async def read_keyed_part(
     read_query(request.scope["query_string"], {})
     require_media_type(request, [media_type])
     body = await read_body(request, context(request).settings.body_bytes)
+    return await work_on(len(body), _read, body, kind), body
+
+
+def _read(body: bytes, kind: type[Sent]) -> Sent:
     sent, faults = check(read_object(body), kind)
     if sent is None or faults:
         raise invalid_record(faults)
-    return sent, body
+    return sent

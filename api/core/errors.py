@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import asyncpg
@@ -346,12 +347,15 @@ MAX_ERRORS: Final = 1_000
 
 def pointer(path: Path) -> str:
     """Write a path as a JSON Pointer (RFC 6901)."""
+    written = "/".join(["", *map(str, path)])
+    if written.count("/") == len(path) and "~" not in written:
+        return written
     return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path)
 
 
 def invalid_record(faults: Iterable[Fault]) -> Problem:
     """Report the faults of a record, at most `MAX_ERRORS` of them."""
-    listed = list(faults)[:MAX_ERRORS]
+    listed = islice(faults, MAX_ERRORS)
     errors = [{"pointer": pointer(f.path), "code": f.code, "detail": f.detail} for f in listed]
     unknown = [error for error in errors if error["code"] == "unknown-reference"]
     kind = UNKNOWN_REFERENCE if unknown else INVALID_RECORD

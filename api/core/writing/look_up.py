@@ -38,6 +38,7 @@ class Found:
         default_factory=lambda: {record_type: {} for record_type in RecordType}
     )
     texts: dict[tuple[str, int], str | None] = field(default_factory=dict)
+    size: int = 0  # of the documents and texts
 
 
 # --- the statement ---------------------------------------------------------------------------
@@ -137,6 +138,7 @@ def _read(rows: Iterable[Row]) -> Found:
     found = Found()
     for role, identity, version, deleted, doc, text in rows:
         name = str(identity)
+        found.size += len(doc or text or ())
         if role == "current":
             found.current[name] = Current(name, version, deleted, doc)
         elif role == "hidden":

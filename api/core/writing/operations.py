@@ -28,6 +28,7 @@ from api.core.errors import (
 )
 from api.core.filters import read_query
 from api.core.idempotency import once
+from api.core.large_input import work_on
 from api.core.reading import GET, external_id, gone
 from api.core.request import (
     JSON,
@@ -55,8 +56,10 @@ from api.core.validation import check, merge_patch, read_object
 from api.core.writing.look_up import Current, Found, look_up
 from api.core.writing.settle import (
     Draft,
+    Settled,
     draft,
     name_taken,
+    read_draft,
     settle,
     split,
     stored,
@@ -92,22 +95,29 @@ async def _write(
     resource: Resource,
     sent: Part | None,
     names: Mapping[str, Any],
+    size: int,
     decide: Callable[[Found], tuple[str, Current | None, Draft]],
 ) -> Outcome:
     """Look up, decide and store; start over when the record changes meanwhile.
 
-    `names` are the ids or external ids to look for, and `sent` refers to other records to look up.
-    `decide` gives the record's id, how it is stored and how it is wanted, or raises a problem.
+    `names` are the ids or external ids to look for, and `sent`, whose body had `size` bytes, refers
+    to other records to look up. `decide` gives the record's id, how it is stored and how it is
+    wanted, or raises a problem.
     """
+
+    def decide_and_settle(found: Found) -> tuple[str, Current | None, Settled]:
+        identity, current, wanted = decide(found)
+        return identity, current, settle(resource, identity, wanted, current, found)
+
     for _ in range(_TRIES):
         found = await look_up(connection, author, resource, [sent] if sent else [], **names)
-        identity, current, wanted = decide(found)
-        record, unchanged = settle(resource, identity, wanted, current, found)
+        total = size + found.size
+        identity, current, (record, unchanged) = await work_on(total, decide_and_settle, found)
         if current is not None and unchanged:
             return Outcome(identity, current.version, current.doc, created=False)
         try:
             async with _savepoint(connection):
-                row = await store(connection, author, resource, identity, current, record)
+                row = await store(connection, author, resource, identity, current, record, total)
         except (asyncpg.ForeignKeyViolationError, asyncpg.DeadlockDetectedError):
             continue  # one of its targets was deleted meanwhile; the next look-up tells which
         except asyncpg.UniqueViolationError as error:
@@ -124,11 +134,11 @@ def _savepoint(connection: Connection) -> AbstractAsyncContextManager[object]:
     return connection.transaction() if connection.is_in_transaction() else nullcontext()
 
 
-async def _read_document(request: Request, resource: Resource, media_type: str) -> dict[str, Any]:
-    """Read the JSON object that a request without parameters brings."""
+async def _read_only_body(request: Request, resource: Resource, media_type: str) -> bytes:
+    """Read the body of a request without parameters and Idempotency-Key."""
     refuse_idempotency_key(request)
     read_query(request.scope["query_string"], {})
-    return read_object(await _read_record_body(request, resource, media_type))
+    return await _read_record_body(request, resource, media_type)
 
 
 async def _read_record_body(request: Request, resource: Resource, media_type: str) -> bytes:
@@ -144,7 +154,7 @@ async def create(resource: Resource, request: Request) -> Answer:
     idempotency_key(request)  # refuse a bad key before the body is read
     read_query(request.scope["query_string"], {})
     body = await _read_record_body(request, resource, JSON)
-    wanted = draft(resource, read_object(body))
+    wanted = await work_on(len(body), read_draft, resource, body)
     identity = new_id()
 
     async def work(connection: Connection) -> Answer:
@@ -154,6 +164,7 @@ async def create(resource: Resource, request: Request) -> Answer:
             resource,
             wanted.record,
             {},
+            len(body),
             lambda _: (identity, None, wanted),
         )
         return _answer(resource, outcome)
@@ -175,7 +186,8 @@ async def replace(resource: Resource, request: Request) -> Answer:
     expected = preconditions(request)
     if expected.if_match is None and not expected.to_create:
         raise Problem(PRECONDITION_REQUIRED)
-    wanted = draft(resource, await _read_document(request, resource, JSON))
+    body = await _read_only_body(request, resource, JSON)
+    wanted = await work_on(len(body), read_draft, resource, body)
 
     def decide(found: Found) -> tuple[str, Current | None, Draft]:
         current = found.current.get(identity)
@@ -189,7 +201,9 @@ async def replace(resource: Resource, request: Request) -> Answer:
 
     async with context(request).database.connection() as connection:
         names = {"ids": [identity]}
-        outcome = await _write(connection, author(request), resource, wanted.record, names, decide)
+        outcome = await _write(
+            connection, author(request), resource, wanted.record, names, len(body), decide
+        )
     return _answer(resource, outcome)
 
 
@@ -197,10 +211,8 @@ async def update(resource: Resource, request: Request) -> Answer:
     """Apply a merge patch (RFC 7396) to a record."""
     identity = record_id(request)
     expected = required_match(request)
-    claimed, patch = split(resource, await _read_document(request, resource, MERGE_PATCH))
-    sent, faults = check(patch, resource.update)
-    if faults:
-        raise invalid_record(faults)
+    body = await _read_only_body(request, resource, MERGE_PATCH)
+    claimed, patch, sent = await work_on(len(body), _read_patch, resource, body)
 
     def decide(found: Found) -> tuple[str, Current | None, Draft]:
         current = found.current.get(identity)
@@ -213,9 +225,20 @@ async def update(resource: Resource, request: Request) -> Answer:
 
     async with context(request).database.connection() as connection:
         outcome = await _write(
-            connection, author(request), resource, sent, {"ids": [identity]}, decide
+            connection, author(request), resource, sent, {"ids": [identity]}, len(body), decide
         )
     return _answer(resource, outcome)
+
+
+def _read_patch(
+    resource: Resource, body: bytes
+) -> tuple[dict[str, Any], dict[str, Any], Part | None]:
+    """Read a patch: what it claims of the server's properties, the rest, and that as a Struct."""
+    claimed, patch = split(resource, read_object(body))
+    sent, faults = check(patch, resource.update)
+    if faults:
+        raise invalid_record(faults)
+    return claimed, patch, sent
 
 
 def _expect(expected: Preconditions, current: Current) -> None:
@@ -246,7 +269,8 @@ async def upsert(resource: Resource, request: Request) -> Answer:
     pair = external_id(request)
     expected = preconditions(request)
     refuse_idempotency_key(request)
-    wanted = draft(resource, read_object(await _read_record_body(request, resource, JSON)))
+    body = await _read_record_body(request, resource, JSON)
+    wanted = await work_on(len(body), read_draft, resource, body)
     with_external_id(wanted.record, pair)
     fresh = new_id()
 
@@ -264,7 +288,9 @@ async def upsert(resource: Resource, request: Request) -> Answer:
     async with context(request).database.connection() as connection:
         for _ in range(_TRIES):
             try:
-                outcome = await _write(connection, writer, resource, wanted.record, names, decide)
+                outcome = await _write(
+                    connection, writer, resource, wanted.record, names, len(body), decide
+                )
             except asyncpg.UniqueViolationError as error:
                 # Another request has created a record of this external id: this one replaces it.
                 if is_external_id(error, pair):

@@ -11,7 +11,7 @@ import msgspec
 from api.core import anchors
 from api.core.errors import NOT_UNIQUE, Problem, invalid_record
 from api.core.resource import Resource
-from api.core.validation import check
+from api.core.validation import check, read_object
 from api.core.writing.look_up import Current, Found, appearances_of
 from schemas.base import (
     MAX_EXTERNAL_IDS,
@@ -48,6 +48,11 @@ def draft(resource: Resource, document: dict[str, Any]) -> Draft:
     if record is None or faults:
         raise invalid_record(faults)
     return Draft(record, claimed)
+
+
+def read_draft(resource: Resource, body: bytes) -> Draft:
+    """Make a record of the body that a client sent."""
+    return draft(resource, read_object(body))
 
 
 def from_elsewhere(wanted: Draft) -> Draft:

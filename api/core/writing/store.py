@@ -11,6 +11,7 @@ import msgspec
 
 from api.core.db import Connection
 from api.core.errors import STILL_REFERENCED, Problem
+from api.core.large_input import work_on
 from api.core.request import Author
 from api.core.resource import Resource
 from api.core.sql import compose, plural, render
@@ -91,13 +92,17 @@ async def store(
     identity: str,
     current: Current | None,
     record: Create,
+    size: int,
 ) -> asyncpg.Record | None:
-    """Insert a record, or replace the current one; null if that has moved meanwhile."""
+    """Insert a record, or replace the current one; null if that has moved meanwhile.
+
+    `size` is about that of the record and the current one, in bytes.
+    """
     version = current.version if current is not None else None
     statement = resource.table.compose(INSERT if current is None else UPDATE)
-    rows = rows_of([(identity, version, record)])
+    rows = await work_on(size, rows_of, [(identity, version, record)])
     query = render(statement, rows=rows, actor=author.actor)
-    if current is None or not has_consequence(resource, current, record):
+    if current is None or not await work_on(size, has_consequence, resource, current, record):
         return await connection.fetchrow(*query)
     async with connection.transaction():
         row = await connection.fetchrow(*query)

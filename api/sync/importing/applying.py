@@ -8,13 +8,13 @@ from typing import Final
 import asyncpg
 
 from api.core.errors import Problem, contended, from_database, unavailable
+from api.core.large_input import each_in_thread, in_thread
 from api.core.resource import Resource
 from api.core.sql import render
 from api.core.writing.store import (
     DELETE_MANY,
     INSERT,
     UPDATE,
-    has_consequence,
     is_external_id,
     is_own_id,
     rows_of,
@@ -30,7 +30,7 @@ from api.sync.importing.settling import (
     PendingWrite,
     find_current,
     look_up_batch,
-    settle_line,
+    settle_lines,
 )
 from api.sync.importing.spool import Spool
 from api.sync.importing.state import ImportRun
@@ -54,7 +54,7 @@ _RETRIED: Final = (
 async def apply_lines(run: ImportRun, lines: Iterable[NumberedLine]) -> None:
     """Read lines, apply them in batches, and keep their results."""
     run.results.append(results := Spool())
-    async for batch in gather_batches(run, lines):
+    async for batch in each_in_thread(gather_batches(run, lines)):
         for done in await _apply(run, batch):
             results.add((done.counted_as, done.result))
             if run.atomic and (done.forward or done.deleted):
@@ -104,8 +104,7 @@ async def _write(run: ImportRun, batch: Sequence[Entry]) -> list[Done]:
     done: dict[int, Done] = {}
     writes: dict[RecordType, list[PendingWrite]] = {each: [] for each in RESOURCES}
     deletions: dict[RecordType, list[PendingDeletion]] = {each: [] for each in RESOURCES}
-    for entry in batch:
-        settled = settle_line(run, entry, found_by_type)
+    for entry, settled in await in_thread(settle_lines, run, batch, found_by_type):
         if isinstance(settled, Done):
             done[entry.number] = settled
         elif isinstance(settled, PendingWrite):
@@ -135,13 +134,17 @@ async def _execute(
     """Write records of one type with one statement, and what follows from them."""
     if not writes:
         return {}
-    rows = rows_of((w.id, w.current.version if w.current else None, w.record) for w in writes)
+    rows = await in_thread(
+        rows_of, [(w.id, w.current.version if w.current else None, w.record) for w in writes]
+    )
     query = render(resource.table.compose(statement), rows=rows, actor=run.author.actor)
     versions = {str(row["id"]): row["version"] for row in await run.connection.fetch(*query)}
-    for _, identity, current, record, _ in writes:
-        if current is not None and has_consequence(resource, current, record):
-            version = versions.get(identity, current.version)
-            await write_consequence(run.connection, run.author, resource, current, record, version)
+    for write in writes:
+        if write.current is not None and write.has_consequence:
+            version = versions.get(write.id, write.current.version)
+            await write_consequence(
+                run.connection, run.author, resource, write.current, write.record, version
+            )
     if len(versions) < len(writes):
         raise _Moved
     done = {}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -19,13 +18,11 @@ NumberedLine = tuple[int, bytes | None]
 
 MAX_LINES: Final = 500
 MAX_BYTES: Final = 8_388_608
-_BREATHE_EVERY: Final = 25
-"""After how many lines other work of the process gets its turn."""
+_LINE_COST: Final = 1_000
+"""A line takes the time of that many bytes, however short it is."""
 
 
-async def gather_batches(
-    run: ImportRun, lines: Iterable[NumberedLine]
-) -> AsyncIterator[list[Entry]]:
+def gather_batches(run: ImportRun, lines: Iterable[NumberedLine]) -> Iterator[list[Entry]]:
     """Gather lines that can be written together: with the same op, and no record twice."""
     batch: list[Entry] = []
     names: set[tuple[str, ...]] = set()
@@ -45,8 +42,6 @@ async def gather_batches(
         names.update(own_names)
         size += entry.size
         op = entry.line.op if entry.line is not None else op
-        if number % _BREATHE_EVERY == 0:
-            await asyncio.sleep(0)
     if batch:
         yield batch
 
@@ -63,14 +58,17 @@ class LinesByType:
             record_type: Spool() for record_type in (None, *RESOURCES)
         }
 
-    async def sort(self, lines: Iterable[NumberedLine]) -> None:
-        """Put each line into the file of its type."""
-        for count, (number, raw) in enumerate(lines):
+    def sort(self, lines: Iterable[NumberedLine]) -> Iterator[None]:
+        """Put each line into the file of its type; pause after some of them."""
+        size = 0
+        for number, raw in lines:
             record_type = None if raw is None else _type_of(raw)
             text = b"" if raw is None else raw.strip(JSON_SPACE)
             self._spools[record_type].file.write(b"%d %b\n" % (number, text))
-            if count % 1_000 == 0:
-                await asyncio.sleep(0)
+            size += _LINE_COST + len(text)
+            if size >= MAX_BYTES:
+                yield
+                size = 0
 
     def __iter__(self) -> Iterator[Iterator[NumberedLine]]:
         """Give the lines of one type after another."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -69,10 +68,9 @@ def numbered_refusal(
     return Done("refused", result)
 
 
-async def write_answer(run: ImportRun, *, committed: bool) -> Spool:
-    """Write the answer: a line for each result, and the totals."""
+def write_answer(run: ImportRun, answer: Spool, *, committed: bool) -> Iterator[None]:
+    """Write the answer, a line for each result and the totals; pause after some of them."""
     counts = ImportCounts()
-    answer = Spool()
     for number, (counted_as, result) in enumerate(_in_line_order(run)):
         counts.lines += 1
         if run.refused and counted_as != "refused":
@@ -81,11 +79,10 @@ async def write_answer(run: ImportRun, *, committed: bool) -> Spool:
             setattr(counts, counted_as, getattr(counts, counted_as) + 1)
             answer.add(result)
         if number % 1_000 == 0:
-            await asyncio.sleep(0)
+            yield
     answer.add(
         ImportTotals(totals=counts, atomic=run.atomic, dry_run=run.dry_run, committed=committed)
     )
-    return answer
 
 
 def _in_line_order(run: ImportRun) -> Iterator[tuple[str, dict[str, Any]]]:

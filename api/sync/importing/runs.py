@@ -15,6 +15,7 @@ import asyncpg
 import msgspec
 
 from api.core.db import Database
+from api.core.large_input import each_in_thread
 from api.core.request import SERVICE, Author
 from api.sync.importing.applying import apply_lines
 from api.sync.importing.batches import LinesByType, NumberedLine
@@ -58,7 +59,10 @@ async def run_import(
             else:
                 await apply_lines(run, lines)
                 committed = True
-            return await write_answer(run, committed=committed)
+            answer = Spool()
+            async for _ in each_in_thread(write_answer(run, answer, committed=committed)):
+                pass
+            return answer
         finally:
             run.close()
 
@@ -89,6 +93,7 @@ async def _run_in_one_transaction(run: ImportRun, lines: Iterable[NumberedLine])
 async def _apply_by_type(run: ImportRun, lines: Iterable[NumberedLine]) -> None:
     """Apply the lines of one record type after another, so that lines may refer to later lines."""
     with closing(LinesByType()) as by_type:
-        await by_type.sort(lines)
+        async for _ in each_in_thread(by_type.sort(lines)):
+            pass
         for lines_of_type in by_type:
             await apply_lines(run, lines_of_type)

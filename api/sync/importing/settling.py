@@ -12,6 +12,7 @@ from api.core.request import etag, new_id, version_tag
 from api.core.resource import Resource
 from api.core.writing.look_up import Current, Found, look_up
 from api.core.writing.settle import name_taken, settle, stored
+from api.core.writing.store import has_consequence
 from api.records.nouns import RESOURCES
 from api.sync.importing.lines import Entry
 from api.sync.importing.results import Done, refusal, unchanged
@@ -29,6 +30,7 @@ class PendingWrite(NamedTuple):
     current: Current | None
     record: Create
     forward: list[Reference]  # to records that are not known yet; checked at an atomic run's end
+    has_consequence: bool  # whether other records change with it
 
 
 class PendingDeletion(NamedTuple):
@@ -72,9 +74,17 @@ async def look_up_batch(run: ImportRun, batch: Sequence[Entry]) -> dict[RecordTy
     return found_by_type
 
 
-def settle_line(
-    run: ImportRun, entry: Entry, found_by_type: dict[RecordType, Found]
-) -> Done | PendingWrite | PendingDeletion:
+Settled = Done | PendingWrite | PendingDeletion
+
+
+def settle_lines(
+    run: ImportRun, batch: Sequence[Entry], found_by_type: dict[RecordType, Found]
+) -> list[tuple[Entry, Settled]]:
+    """Settle each line of a batch; a line knows what the lines before it write."""
+    return [(entry, _settle_line(run, entry, found_by_type)) for entry in batch]
+
+
+def _settle_line(run: ImportRun, entry: Entry, found_by_type: dict[RecordType, Found]) -> Settled:
     """Find out what a line changes; if it changes nothing or is refused, give its result."""
     if entry.line is None or entry.problem is not None:
         return refusal(entry, entry.problem or unavailable(""))
@@ -160,7 +170,8 @@ def _settle_write(
     found.versions[resource.type][identity] = version
     if resource.type is RecordType.ARTICLE:
         found.texts[identity, version] = getattr(record, "text", None)
-    return PendingWrite(entry, identity, current, record, forward)
+    follows = current is not None and has_consequence(resource, current, record)
+    return PendingWrite(entry, identity, current, record, forward, follows)
 
 
 def _settle_deletion(entry: Entry, current: Current | None) -> Done | PendingDeletion:

@@ -1,0 +1,46 @@
+"""Work on large input in a thread, so that the event loop goes on meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, ParamSpec, TypeVar, cast
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+MAX_INLINE_BYTES: Final = 32_768
+"""Input of this size is read and checked within some milliseconds, also if all of it is wrong."""
+MAX_THREADS: Final = 2
+"""Python runs one thread at a time, so that more threads would only slow the event loop down."""
+_THREADS: Final = ThreadPoolExecutor(MAX_THREADS, "large-input")
+
+
+async def work_on(
+    size: int,
+    function: Callable[Parameters, Result],
+    *args: Parameters.args,
+    **kwargs: Parameters.kwargs,
+) -> Result:
+    """Call a function whose input has `size` bytes: in a thread if they are many."""
+    if size <= MAX_INLINE_BYTES:
+        return function(*args, **kwargs)
+    return await in_thread(function, *args, **kwargs)
+
+
+async def in_thread(
+    function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+) -> Result:
+    """Call a function in a thread, when one is free."""
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_THREADS, lambda: function(*args, **kwargs))
+
+
+async def each_in_thread(items: Iterator[Result]) -> AsyncIterator[Result]:
+    """Give the items of an iterator, each of which is made in a thread."""
+    while (item := await in_thread(next, items, _END)) is not _END:
+        yield cast("Result", item)
+
+
+_END: Final = object()
