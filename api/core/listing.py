@@ -23,6 +23,7 @@ from api.core.resource import (
     LIMIT,
     MAX_COUNTED,
     MAX_PAGE_BYTES,
+    MAX_RANKED,
     Expansion,
     Resource,
     Sort,
@@ -30,8 +31,6 @@ from api.core.resource import (
 from api.core.sql import compose, render
 from schemas.base import Id
 
-MAX_RANKED: Final = 10_000
-"""Ranking reads every record that matches, so no more than this are ranked."""
 _NULL: Final = b"null"
 
 # --- a resource's records --------------------------------------------------------------------
@@ -100,12 +99,20 @@ class _List(NamedTuple):
             [*self.where, behind] if behind else self.where,
             rows=rows,
             sort_key=order.sort.expression,
-            total=f", ({self.count_statement()}) AS total" if counted else "",
+            total=self._total(limit, is_first=behind is None) if counted else "",
             direction="DESC" if order.descending else "ASC",
             nulls=" NULLS LAST" if order.sort.nullable else "",
             limit=f"{limit + 1}",
             most_bytes=f"{MAX_PAGE_BYTES}",
         )
+
+    def _total(self, limit: int, *, is_first: bool) -> str:
+        """Write the column with the number of records; a first page that is not full tells it."""
+        counted = f"({self.count_statement()})"
+        if is_first:
+            on_page = "count(*) OVER ()"
+            counted = f"CASE WHEN {on_page} <= {limit} THEN {on_page} ELSE {counted} END"
+        return f", {counted} AS total"
 
     def _compose(self, text: str, where: Iterable[str], **pieces: str) -> str:
         table = self.resource.table
@@ -150,7 +157,9 @@ async def read_page(
     async with database.connection() as connection:
         rows = await connection.fetch(*render(statement, asker, **values))
         total = rows[0]["total"] if rows and counted else None
-        if counted and not rows:
+        if counted and not rows and cursor_text is None:
+            total = 0
+        elif counted and not rows:
             total = await connection.fetchval(
                 *render(records.count_statement(), asker, **records.values)
             )

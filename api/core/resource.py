@@ -21,6 +21,8 @@ DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 200
 MAX_COUNTED: Final = 10_000
 """A list counts no more records than this for `total`."""
+MAX_RANKED: Final = 2_000
+"""Ranking reads every record that matches, so no more than this are ranked."""
 FOLLOWED: Final = {RecordType.ARTICLE: 1, RecordType.SOURCE: 2}
 """Expansions to these types also bring what other included records refer to, read in this order."""
 MAX_PAGE_BYTES: Final = 8 * 1024**2 - 64 * 1024
@@ -124,7 +126,8 @@ class Resource:
             Parameter(
                 "sort",
                 Line,
-                f"One of {sorts}. Equal records are sorted by id. `relevance` needs `q`.",
+                f"One of {sorts}. Equal records are sorted by id. `relevance` "
+                f"needs `q`, and ranks at most {MAX_RANKED} of the records that match.",
                 default="-created_at",
             ),
             Parameter(

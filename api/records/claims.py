@@ -60,10 +60,6 @@ _NO_RESPONSE = """NOT EXISTS (
     WHERE l.claim_id = t.id AND l.owner_type = 'denial' AND l.link = 'target'
         AND d.validity = 'standing' AND d.family = :without_response_family::text)"""
 
-_SOURCED = """EXISTS (
-    SELECT FROM links AS l
-    WHERE l.owner_id = t.id AND l.owner_type = 'claim' AND l.link = 'attribution')"""
-
 CLAIMS = Resource(
     type=_CLAIM,
     create=ClaimCreate,
@@ -113,7 +109,7 @@ CLAIMS = Resource(
         condition(
             "attributed",
             bool,
-            f"{_SOURCED} = :attributed::boolean",
+            "has_source(t.attributions) = :attributed::boolean",
             "`true`: the chain has a source. `false`: it has none.",
         ),
         Filter(

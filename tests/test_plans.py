@@ -1,0 +1,131 @@
+"""How many rows Postgres reads for a list: those that match, not all that there are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import asyncpg
+import httpx
+import pytest
+
+from api.app import at_edge, create_router
+from api.core.db import Database
+from tests.conftest import KEY, allow, bearer, cloned, patient
+
+MANY: Final = 3_000
+FEW: Final = 600
+"""More rows than one of these lists has to read, and far fewer than there are."""
+
+_TIME: Final = '{"earliest": "2024-12-16", "latest": "2024-12-17", "precision": "day"}'
+_EACH: Final = f"FROM generate_series(1, {MANY})"
+_CLAIMS: Final = f"""
+    INSERT INTO claims (
+        id, text, language, attributions, stated, occurred, review_status, validity
+    )
+    SELECT gen_random_uuid(), 'It is so', 'en-GB',
+        json_build_array(json_build_object('source_id', $1::uuid)), '{_TIME}', '{_TIME}',
+        'published', 'standing' {_EACH}"""
+_DENIALS: Final = f"""
+    INSERT INTO denials (
+        id, text, kind, observed_by, targets, language, stated, review_status, validity
+    )
+    SELECT gen_random_uuid(), 'No', 'full_denial', 'reported', '[{{"text": "all of it"}}]', 'en-GB',
+        '{_TIME}', 'published', 'standing' {_EACH}"""
+_ARTICLES: Final = f"""
+    INSERT INTO articles (id, headline, language, published, status)
+    SELECT gen_random_uuid(), 'Here', 'en-GB', '{_TIME}', 'usable' {_EACH}"""
+
+
+class Watched:
+    """A service on one connection, and the statements that ran on it."""
+
+    def __init__(self, client: httpx.AsyncClient, url: str) -> None:
+        self.client = client
+        self.url = url
+        self.asked: list[asyncpg.connection.LoggedQuery] = []
+
+    async def rows_read(self, path: str) -> int:
+        """Ask for a list; give the number of rows that its statements read."""
+        self.asked.clear()
+        answer = await self.client.get(path)
+        assert answer.status_code == 200, answer.text
+        connection = await asyncpg.connect(self.url)
+        try:
+            return sum(
+                [
+                    _rows_in(json.loads(await connection.fetchval(explained, *query.args))[0])
+                    for query in self.asked
+                    if "deleted_at IS NULL" in query.query
+                    for explained in [f"EXPLAIN (ANALYZE, FORMAT JSON) {query.query}"]
+                ]
+            )
+        finally:
+            await connection.close()
+
+
+def _rows_in(plan: dict[str, Any]) -> int:
+    """Add up the rows that the scans of a plan have read, those included that did not match."""
+    node = plan.get("Plan", plan)
+    read = 0
+    if "Scan" in node["Node Type"] and "Relation Name" in node:
+        names = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
+        read = round(sum(node.get(name, 0) for name in names) * node["Actual Loops"])
+    return read + sum(_rows_in(child) for child in node.get("Plans", ()))
+
+
+@pytest.fixture(scope="module")
+async def watched(template: str) -> AsyncIterator[Watched]:
+    """Serve a database with many records, all alike."""
+    async with cloned(template) as url:
+        settings = patient(pool_size=1)
+        database = Database(url, settings)
+        router, routes = create_router(settings, database)
+        await allow(url)
+        transport = httpx.ASGITransport(at_edge(settings, router, routes))  # type: ignore[arg-type]
+        async with (
+            router.lifespan(),
+            httpx.AsyncClient(
+                transport=transport, base_url="http://127.0.0.1", headers=bearer(KEY)
+            ) as client,
+        ):
+            found = Watched(client, url)
+            source = (await client.post("/v1/sources", json={"kind": "person", "name": "A"})).json()
+            async with database.connection() as connection:
+                for statement in (_DENIALS, _ARTICLES):
+                    await connection.execute(statement)
+                await connection.execute(_CLAIMS, source["id"])
+                await connection.execute("VACUUM ANALYZE")
+                connection.add_query_logger(found.asked.append)
+            yield found
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "claims?attributed=false",
+        "claims?language=xx",
+        "claims?language=EN",
+        "claims?stated__gte=2099-01-01",
+        "claims?stated__lt=1999-01-01",
+        "claims?occurred__gte=2099-01-01",
+        "denials?language=xx",
+        "denials?stated__gte=2099-01-01",
+        "articles?language=xx",
+        "articles?published__gte=2099-01-01",
+    ],
+)
+@pytest.mark.parametrize("counted", [False, True])
+async def test_a_list_reads_what_matches(watched: Watched, asked: str, *, counted: bool) -> None:
+    more = "&count=exact" if counted and asked != "claims?language=EN" else ""
+    assert await watched.rows_read(f"/v1/{asked}{more}") < FEW
+
+
+async def test_a_list_of_everything_is_what_it_is_compared_with(watched: Watched) -> None:
+    assert await watched.rows_read("/v1/claims?polarity=negative") >= MANY
+
+
+async def test_a_page_that_is_not_full_is_counted_without_counting(watched: Watched) -> None:
+    """Nothing matches, so all are read, but once."""
+    assert await watched.rows_read("/v1/claims?polarity=negative&count=exact") < 2 * MANY
