@@ -78,7 +78,7 @@ class ImportResult(Struct, kw_only=True):
         dict[str, Any] | None,
         Meta(
             description="Why the line was refused (RFC 9457).",
-            extra_json_schema={"x-component": "Problem"},
+            extra_json_schema={"x-component": "ImportProblem"},
         ),
     ] = None
 

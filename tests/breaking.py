@@ -16,7 +16,7 @@ _OPEN: Final = "x-extensible-enum"
 _LEAST: Final = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 _MOST: Final = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 _FORMS: Final = ("pattern", "format", "multipleOf")
-_UNIONS: Final = ("anyOf", "oneOf", "allOf")
+_UNIONS: Final = ("anyOf", "oneOf")
 _TYPES: Final = frozenset(("string", "number", "integer", "boolean", "array", "object", "null"))
 
 
@@ -216,7 +216,18 @@ def _resolved(document: Json, found: Json) -> Json:
         for step in str(found["$ref"]).removeprefix("#/").split("/"):
             target = target[step.replace("~1", "/").replace("~0", "~")]
         found = {k: v for k, v in found.items() if k != "$ref"} | target
-    return found
+    return _joined(document, found) if "allOf" in found else found
+
+
+def _joined(document: Json, found: Json) -> Json:
+    """Make one schema of those that hold together; what each has of its own stays."""
+    whole: Json = {"properties": {}, "required": []}
+    for part in [*found["allOf"], {k: v for k, v in found.items() if k != "allOf"}]:
+        schema = _resolved(document, part)
+        properties = whole["properties"] | schema.get("properties", {})
+        required = [*whole["required"], *schema.get("required", ())]
+        whole |= schema | {"properties": properties, "required": required}
+    return whole
 
 
 def _opened(document: Json, schema: Json) -> tuple[str, Json]:

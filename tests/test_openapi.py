@@ -46,7 +46,7 @@ RECORDS = {of.record.__name__ for of in RESOURCES.values()}
 
 # Answers hold these only where there is something to say.
 SOMETIMES = {
-    "Problem": {"current", "version", "export", "referrers"},
+    "Problem": {"version", "export", "referrers"},
     "ProblemError": {"pointer", "parameter"},
     **{
         f"{of.record.__name__}Included": {expansion.name for expansion in of.expansions}
@@ -112,6 +112,7 @@ def parts(schema: dict[str, Any], where: str) -> Iterator[tuple[str, dict[str, A
         yield from parts(inner, f"{where}/{name}")
     for inner in [
         *schema.get("anyOf", ()),
+        *schema.get("allOf", ()),
         schema.get("items"),
         schema.get("additionalProperties"),
     ]:
@@ -245,7 +246,33 @@ def test_every_operation_is_told_in_full(name: str) -> None:
         if int(status) >= 400:
             (media,) = answer["content"]
             assert media == "application/problem+json"
-            assert answer["content"][media]["schema"] == {"$ref": "#/components/schemas/Problem"}
+            place = {"$ref": "#/components/schemas/Problem"}
+            told = answer["content"][media]["schema"]
+            assert place in (told, *resolved(told).get("allOf", ()))
+
+
+@pytest.mark.parametrize("of", RESOURCES.values(), ids=RESOURCES)
+def test_a_failed_precondition_shows_a_record_of_the_type_that_was_written(of: Resource) -> None:
+    name = of.record.__name__
+    written = [o for o in OPERATIONS.values() if o["path"].startswith(f"{of.path}/")]
+    answers = [o["responses"]["412"] for o in written if "412" in o["responses"]]
+    assert len(answers) >= 5
+    for answer in map(resolved, answers):
+        schema = resolved(answer["content"]["application/problem+json"]["schema"])
+        _, own = schema["allOf"]
+        assert own["required"] == ["current"]
+        record = {"$ref": f"#/components/schemas/{name}"}
+        assert own["properties"]["current"]["anyOf"] == [record, {"type": "null"}]
+    for current in ({**example(name)}, None):
+        assert faults(schema, example(f"{name}PreconditionFailed") | {"current": current}) == []
+    other = example("Source" if name == "Claim" else "Claim")
+    assert faults(schema, example(f"{name}PreconditionFailed") | {"current": other})
+
+
+@pytest.mark.parametrize("name", sorted(SCHEMAS))
+def test_no_property_has_a_default(name: str) -> None:
+    # openapi-typescript takes a property that has one for one that must be sent.
+    assert not [where for where, schema in parts(SCHEMAS[name], name) if "default" in schema]
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -554,7 +581,9 @@ def _examples_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
 
 def test_every_problem_that_the_templates_name_is_answered_somewhere() -> None:
     problems = read("problems")
-    assert problems["responses"].keys() == COMPONENTS["responses"].keys()
+    named = problems["responses"].keys() - {"PreconditionFailed"}  # each type of record has its own
+    own = {f"{record}PreconditionFailed" for record in RECORDS}
+    assert named | own == COMPONENTS["responses"].keys()
     assert problems["examples"].keys() <= COMPONENTS["examples"].keys()
 
 

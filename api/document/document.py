@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from importlib import resources
 from typing import Any, Final
 
@@ -12,7 +11,6 @@ from litestar import Litestar
 from api.core.errors import FAULT_CODES, KINDS, OF_PARAMETERS
 from api.core.request import IDEMPOTENCY_KEY_PATTERN, MAX_IDEMPOTENCY_KEY
 from api.document import operations, refusals
-from api.document.examples import story
 from api.document.faces import Components, meanings, open_terms
 from api.document.nouns import Noun, add_unions
 from api.document.refusals import Refusal
@@ -57,7 +55,7 @@ def describe(router: Litestar) -> Json:
         ],
         "paths": paths,
         "responses": {name: refusals.response(each) for name, each in sorted(answers.items())},
-        "examples": examples | refusals.examples(problems, _current(nouns.values())),
+        "examples": examples | refusals.examples(problems),
         "links": {name: link for noun in nouns.values() for name, link in noun.links.items()},
     }
     document: Json = fill(read("document"), values)
@@ -75,12 +73,6 @@ def describe(router: Litestar) -> Json:
 def _guide(name: str) -> str:
     """Read the description of a tag, in Markdown."""
     return (_GUIDES / f"{name}.md").read_text(encoding="utf-8").strip()
-
-
-def _current(nouns: Iterable[Noun]) -> Json:
-    """Give the example of a claim after a change."""
-    claims = (noun.resource for noun in nouns if noun.resource.type == RecordType.CLAIM)
-    return next((story(resource).updated for resource in claims), {})
 
 
 def _values(components: Components) -> dict[str, Any]:

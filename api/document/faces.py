@@ -8,12 +8,13 @@ new term does not break a client that was generated before.
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import Struct
 from msgspec.structs import FieldInfo
 
 from api.document.templates import Json
@@ -25,6 +26,7 @@ _PATCH: Final = (
     "A merge patch (RFC 7396). A property that is absent stays as it is, null removes a property, "
     "an object is patched property by property, and a list replaces the whole list.\n\n"
 )
+_MERGE_PATCH: Final = "\n\nSend it with `Content-Type: application/merge-patch+json`."
 _SET_BY_SERVER: Final = "The server sets this property: leave it out, or send it back unchanged."
 
 
@@ -72,7 +74,9 @@ class Components:
         """Describe a Struct: a patch requires nothing, and a response has everything."""
         description = inspect.cleandoc(struct.__doc__ or "")
         schema: Json = {
-            "description": _PATCH + description if face is Face.PATCH else description,
+            "description": (
+                _PATCH + description + _MERGE_PATCH if face is Face.PATCH else description
+            ),
             "type": "object",
             "properties": {
                 field.encode_name: self._property(field, raw, face)
@@ -106,8 +110,9 @@ class Components:
         described = shape(field.type)
         inner = Face.REQUEST if face is Face.PATCH and described.many else face
         schema = self._schema(raw, described.kind, inner)
-        if face is not Face.REQUEST or schema.get("default", UNSET) is None:
-            schema.pop("default", None)
+        default = schema.pop("default", None)
+        if face is Face.REQUEST and default is not None:
+            schema["description"] = f"{schema['description']} {_if_absent(default)}"
         if face is Face.RESPONSE:
             schema.pop("readOnly", None)
         if face is Face.PATCH:
@@ -150,6 +155,18 @@ class Components:
         if kind.__name__ not in self.schemas:
             self.schemas[kind.__name__] = _terms(kind)
         return reference(kind.__name__)
+
+
+def _if_absent(default: Any) -> str:  # noqa: ANN401 - JSON
+    """Say what an absent property counts as.
+
+    Not by the keyword `default`: openapi-typescript takes a property with it for one that is always
+    there, in requests too, and a client would have to send every property that has a default.
+    """
+    if default in ([], ""):
+        return "If you leave it out, it is empty."
+    value = default if isinstance(default, str) else json.dumps(default)
+    return f"If you leave it out, it is `{value}`."
 
 
 def reference(name: str) -> Json:

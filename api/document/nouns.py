@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from api.core.expanding import MAX_INCLUDED
 from api.core.resource import CURSOR, MAX_COUNTED, MAX_LIMIT, Resource
-from api.document import parameters
+from api.document import parameters, refusals
 from api.document.examples import story
 from api.document.faces import Components, meanings, nullable, open_terms, reference
 from api.document.templates import Json, fill, read
@@ -69,6 +69,7 @@ class Noun:
         links = [name.replace("<Name>", self.name) for name in read("noun")["links"]]
         return {
             **story(resource)._asdict(),
+            "precondition_failed": refusals.precondition_failed(resource),
             **parameters.of_noun(resource, components),
             **{
                 name: {"$ref": f"#/components/parameters/{name}"}

@@ -13,7 +13,7 @@ from api.core.caller import KEYLESS, WRITE, Need
 from api.core.deprecation import Deprecated
 from api.core.errors import KINDS, NOT_UNIQUE, RELATION_EXISTS, Kind
 from api.core.operation import Operation
-from api.core.request import NDJSON
+from api.core.request import MERGE_PATCH, NDJSON
 from api.core.resource import Resource
 from api.document import parameters, refusals
 from api.document.faces import Components, Face, reference
@@ -178,7 +178,10 @@ def _body(body: type[Struct], media_type: str) -> str:
     """Say what to send, and how large it may be."""
     if media_type != NDJSON:
         first_line, _, _ = inspect.cleandoc(body.__doc__ or "").partition("\n")
-        return f"{first_line} {at_most(_DEFAULTS.body_bytes)}"
+        sent_as = (
+            f" Send it with `Content-Type: {media_type}`." if media_type == MERGE_PATCH else ""
+        )
+        return f"{first_line}{sent_as} {at_most(_DEFAULTS.body_bytes)}"
     return (
         f"One JSON object on each line, in UTF-8. A line has at most {_DEFAULTS.body_bytes:,} "
         f"bytes, a line with an article {_DEFAULTS.article_body_bytes:,}{UNLESS} "

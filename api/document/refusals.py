@@ -9,8 +9,10 @@ from typing import Any, Final, NamedTuple
 
 from api.core import errors
 from api.core.caller import KEYLESS
-from api.core.errors import KINDS, Kind, Problem
+from api.core.errors import KINDS, PRECONDITION_FAILED, Kind, Problem
 from api.core.request import too_large
+from api.core.resource import Resource
+from api.document.examples import story
 from api.document.route import Route
 from api.document.templates import Json, fill, read
 from api.settings import Settings
@@ -38,6 +40,7 @@ class Refusal(NamedTuple):
     kinds: tuple[Kind, ...]
     headers: tuple[str, ...]
     examples: tuple[str, ...]
+    schema: str = "Problem"
 
     @property
     def status(self) -> int:
@@ -73,7 +76,7 @@ def response(refusal: Refusal) -> Json:
     """Describe a refusal as an answer."""
     lines = [f"- `{kind.name}`: {kind.title} {kind.remedy}" for kind in refusal.kinds]
     shown = {name: {"$ref": f"#/components/examples/{name}"} for name in refusal.examples}
-    schema = {"$ref": "#/components/schemas/Problem"}
+    schema = {"$ref": f"#/components/schemas/{refusal.schema}"}
     return {
         "description": "\n".join(lines),
         "headers": headers(refusal.headers),
@@ -99,7 +102,7 @@ def of_operation(operation: Json, route: Route, declared: Collection[Kind]) -> l
     by_status = defaultdict[int, set[Kind]](set)
     for kind in (*declared, *(KINDS[name] for name in names if name in KINDS)):
         by_status[int(kind.status)].add(kind)
-    refused += [_holding(kinds) for kinds in by_status.values()]
+    refused += [_of(route.resource, _holding(kinds)) for kinds in by_status.values()]
     if len({refusal.status for refusal in refused}) < len(refused):
         raise LookupError(f"{route.path} has two answers of one status: {refused}")
     return sorted(refused, key=lambda refusal: refusal.status)
@@ -114,6 +117,14 @@ def _holding(kinds: set[Kind]) -> Refusal:
     raise LookupError(
         f"openapi/templates/problems.yaml has no answer with exactly these kinds: {names}"
     )
+
+
+def _of(resource: Resource | None, refusal: Refusal) -> Refusal:
+    """Make a failed precondition the one of a noun, which shows a record of this noun."""
+    if resource is None or refusal.kinds != (PRECONDITION_FAILED,):
+        return refusal
+    name = f"{resource.record.__name__}PreconditionFailed"
+    return refusal._replace(name=name, schema=name, examples=(name,))
 
 
 def _rules(operation: Json, route: Route) -> Iterator[str]:
@@ -141,16 +152,23 @@ def _rules(operation: Json, route: Route) -> Iterator[str]:
 # --- examples --------------------------------------------------------------------------------
 
 
-def examples(names: Collection[str], current: Json) -> dict[str, Json]:
-    """Give examples of problems by name, in the order of their types.
+def precondition_failed(resource: Resource) -> Json:
+    """Give the example of a failed precondition of a noun."""
+    record = story(resource).updated
+    case = {
+        "instance": f"{resource.path}/{record['id']}",
+        "detail": f"The record is at version {record['version']}.",
+        "current": record,
+    }
+    return _example(PRECONDITION_FAILED.name, case)
 
-    `current` is the claim that a failed precondition shows.
-    """
+
+def examples(names: Collection[str]) -> dict[str, Json]:
+    """Give examples of problems by name, in the order of their types."""
     values = {
         "claim": CLAIM_ID,
         "source": EXAMPLES[RecordType.SOURCE].id,
         "missing": "01938f7a-4c00-7000-8000-000000000009",
-        "current": current,
         "body_too_large": too_large(_DEFAULTS.body_bytes).detail,
         "article_too_large": too_large(_DEFAULTS.article_body_bytes).detail,
     }

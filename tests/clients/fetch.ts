@@ -14,6 +14,14 @@ const client = createClient<paths>({
   headers: { Authorization: `Bearer ${env.KEY}` },
 });
 
+// openapi-fetch calls every body application/json, unless told otherwise.
+client.use({
+  onRequest({ request }) {
+    if (request.method === "PATCH")
+      request.headers.set("Content-Type", "application/merge-patch+json");
+  },
+});
+
 function done<T>(answer: { data?: T; error?: Schemas["Problem"]; response: Response }): T {
   assert(answer.data !== undefined, `${answer.response.status}: ${answer.error?.detail}`);
   return answer.data;
@@ -66,7 +74,6 @@ function update(tag: string, body: Schemas["ClaimUpdate"]) {
   return client.PATCH("/v1/claims/{id}", {
     params: { path: { id: claim.id }, header: { "If-Match": tag } },
     body,
-    headers: { "Content-Type": "application/merge-patch+json" },
   });
 }
 
@@ -76,7 +83,9 @@ assert.equal(changed.version, 2);
 const stale = await update(tag, { note: null });
 assert(stale.error && stale.response.status === 412);
 assert.equal(stale.error.code, "precondition-failed");
-assert.equal(stale.error.current?.["version"], 2);
+assert("current" in stale.error);
+const current: Schemas["Claim"] | null = stale.error.current;
+assert.equal(current?.version, 2);
 const again = done(await update(stale.response.headers.get("ETag") ?? "", { note: null }));
 assert.deepEqual([again.version, again.note], [3, null]);
 

@@ -81,9 +81,10 @@ const changed = done(await update(tag, { certainty: "probable", note: "Changed" 
 assert.equal(changed.version, 2);
 const stale = await update(tag, { note: null });
 assert(stale.error && stale.response?.status === 412);
+assert("current" in stale.error);
 const failed: UpdateClaimErrors[412] = stale.error;
 assert.equal(failed.code, "precondition-failed");
-assert.equal(failed.current?.["version"], 2);
+assert.equal(failed.current?.version, 2);
 const again = done(await update(stale.response.headers.get("ETag") ?? "", { note: null }));
 assert.deepEqual([again.version, again.note], [3, null]);
 

@@ -25,6 +25,7 @@ from generated.models import (
     ClaimChange,
     ClaimCreate,
     ClaimPage,
+    ClaimPreconditionFailed,
     ClaimUpdate,
     DenialChange,
     DenialCreate,
@@ -47,10 +48,10 @@ T = TypeVar("T")
 client = AuthenticatedClient(os.environ["BASE"], os.environ["KEY"], raise_on_unexpected_status=True)
 
 
-def done(answer: T | Problem | None) -> T:
+def done(answer: T | Problem | ClaimPreconditionFailed | None) -> T:
     """Take an answer that has to be a success."""
     assert answer is not None
-    assert not isinstance(answer, Problem), answer.detail
+    assert not isinstance(answer, Problem | ClaimPreconditionFailed), answer.detail
     return answer
 
 
@@ -65,7 +66,9 @@ def followed(since: str) -> tuple[list[Change], str]:
             return changes, since
 
 
-def update(claim: Claim, tag: str, body: ClaimUpdate) -> Response[Claim | Problem]:
+def update(
+    claim: Claim, tag: str, body: ClaimUpdate
+) -> Response[Claim | ClaimPreconditionFailed | Problem]:
     """Send a merge patch."""
     return update_claim.sync_detailed(claim.id, client=client, body=body, if_match=tag)
 
@@ -109,10 +112,10 @@ changed = done(update(claim, tag, ClaimUpdate(certainty=Certainty.PROBABLE, note
 assert changed.version == 2
 stale = update(claim, tag, ClaimUpdate(note=None))
 assert stale.status_code == 412
-assert isinstance(stale.parsed, Problem)
+assert isinstance(stale.parsed, ClaimPreconditionFailed)
 assert stale.parsed.code == "precondition-failed"
 assert stale.parsed.current
-assert stale.parsed.current["version"] == 2
+assert stale.parsed.current.version == 2
 again = update(claim, stale.headers["ETag"], ClaimUpdate(note=None))
 assert (done(again.parsed).version, done(again.parsed).note) == (3, None)
 
