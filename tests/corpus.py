@@ -741,6 +741,9 @@ def _media_types(_: World) -> Iterator[Case]:
                 sent = (*rest, *head(content_type=kind.encode("latin-1", "replace")))
                 yield case._replace(name=f"{way} {plural} as {kind!r}", headers=sent)
             yield case._replace(name=f"{way} {plural} as nothing", headers=rest)
+            for second in (JSON, "text/plain", ""):
+                sent = (*case.headers, *head(content_type=second))
+                yield case._replace(name=f"{way} {plural} and as {second!r}", headers=sent)
             swapped = JSON if way == "PATCH" else MERGE_PATCH
             sent = (*rest, *head(content_type=swapped))
             yield case._replace(name=f"{way} {plural} as {swapped}", headers=sent)

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from api.access import authentication, keyring
+from api.core.writing import settle
 from api.sync.importing import batches
 from tests.conftest import PATIENCE, allow, bearer, patient, serving
 from tests.test_concurrency import blocked
@@ -447,6 +448,31 @@ async def test_a_batch_is_written_by_multi_row_statements(
         await connection.close()
     assert rows == count
     assert transactions == 1
+
+
+async def test_a_record_is_read_once_for_the_line_that_names_it(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 100
+    namespace = new()
+    lines = [
+        line("claim", {"text": "x"}, external_id={"namespace": namespace, "value": str(number)})
+        for number in range(count)
+    ]
+    _, totals = await send(client, lines)
+    assert totals["totals"]["created"] == count
+    documents = 0
+    split = settle.split
+
+    def counted(*args: Any) -> Any:
+        nonlocal documents
+        documents += 1
+        return split(*args)
+
+    monkeypatch.setattr(settle, "split", counted)
+    _, totals = await send(client, lines)
+    assert totals["totals"]["unchanged"] == count
+    assert documents == 2 * count  # what was sent, and what is stored
 
 
 async def test_refusals_of_the_request_as_a_whole(client: httpx.AsyncClient) -> None:

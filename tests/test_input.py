@@ -575,6 +575,17 @@ async def test_another_media_type_is_415(
 
 
 @pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("name", ["content-type", "content-encoding"])
+async def test_a_second_media_type_or_coding_is_415(client: Client, name: str) -> None:
+    values = {"content-type": [JSON["content-type"]] * 2, "content-encoding": ["identity", "gzip"]}
+    headers = {"content-type": JSON["content-type"], name: values[name][0]}
+    sent = [*headers.items(), (name, values[name][1])]
+    body = json.dumps(CLAIM.minimal()).encode()
+    response = await client.post(CLAIM.path, content=body, headers=sent)
+    problem(response, 415, "unsupported-media-type")
+
+
+@pytest.mark.usefixtures("untouched")
 @pytest.mark.parametrize("coding", ["gzip", "br", "deflate", "identity, gzip", "x"])
 async def test_an_encoded_body_is_415(client: Client, ids: Ids, coding: str) -> None:
     body = json.dumps(CLAIM.minimal()).encode()

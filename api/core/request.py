@@ -128,7 +128,8 @@ def require_media_type(request: Request, expected: Collection[str]) -> None:
 
     A web page can send text/plain to any host without permission, but not JSON.
     """
-    sent = request.headers.get("content-type", "")
+    # Two of a header mean both: readers differ in which one they believe.
+    sent = ", ".join(request.headers.getall("content-type", []))
     media_type, _, parameters = sent.partition(";")
     charset = parameters.strip().lower()
     if media_type.strip().lower() not in expected or charset not in _CHARSETS:
@@ -138,7 +139,7 @@ def require_media_type(request: Request, expected: Collection[str]) -> None:
             + (f", not `{sent[:100]}`." if sent else "."),
             headers={"Accept-Patch" if MERGE_PATCH in expected else "Accept": ", ".join(expected)},
         )
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
+    if ", ".join(request.headers.getall("content-encoding", ["identity"])).lower() != "identity":
         raise Problem(
             UNSUPPORTED_MEDIA_TYPE,
             "A body with `Content-Encoding` is not accepted; send it uncompressed.",

@@ -11,6 +11,7 @@ import asyncio
 import fcntl
 import logging
 import math
+import re
 import sys
 import termios
 from contextlib import suppress
@@ -26,6 +27,8 @@ _MAX_HEAD_BYTES: Final = 2 * (MAX_HEADER_BYTES + MAX_URL_BYTES)
 """How many bytes of an unfinished head are read; the edge limits the heads that are complete."""
 _LEAST_READ: Final = 16_384
 """How many bytes of an answer the client must read within `stall_seconds`."""
+
+_WHOLE_URL: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?P<host>[^/?#]*)")
 
 log = logging.getLogger("claim_records.access")
 
@@ -90,7 +93,15 @@ class PatientProtocol(HttpToolsProtocol):
         """Hand the request on; its handler limits the time from here on."""
         self._in_head = False
         self._due = math.inf
+        self._name_target_host()
         super().on_headers_complete()
+
+    def _name_target_host(self) -> None:
+        """Put the host of a whole URL in the place of `Host` (RFC 9112, section 3.2.2)."""
+        if match := _WHOLE_URL.match(self.url):
+            self.headers[:] = [
+                (name, match["host"] if name == b"host" else value) for name, value in self.headers
+            ]
 
     def on_response_complete(self) -> None:
         """Wait for the next request, or for the client to read the last answer."""

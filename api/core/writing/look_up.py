@@ -33,6 +33,8 @@ class Found:
     current: dict[str, Current] = field(default_factory=dict)
     # Records that were looked for by id or external id, but do not exist for the caller.
     hidden: dict[str, Current] = field(default_factory=dict)
+    # The ids of the records that were looked for by external id: by namespace and value.
+    ids: dict[tuple[str, str], str] = field(default_factory=dict)
     # The versions of the live records that are referred to and that the caller sees.
     versions: dict[RecordType, dict[str, int]] = field(
         default_factory=lambda: {record_type: {} for record_type in RecordType}
@@ -48,22 +50,23 @@ class Found:
 # The text of an earlier version of an article has the role `text`.
 _CURRENT: Final = """
         SELECT CASE WHEN :sees({type}, t) THEN 'current' ELSE 'hidden' END AS role,
-               t.id, t.version, t.deleted_at IS NOT NULL AS deleted, t.doc, NULL::text AS text"""
-_BY_ID: Final = f"""{_CURRENT}
+               t.id, t.version, t.deleted_at IS NOT NULL AS deleted, t.doc, NULL::text AS text,
+               {name} AS name"""
+_BY_ID: Final = f"""{_CURRENT.replace("{name}", "NULL::text[]")}
         FROM {{table}} AS t WHERE t.id = ANY(:ids::uuid[])"""
-_BY_EXTERNAL_ID: Final = f"""{_CURRENT}
+_BY_EXTERNAL_ID: Final = f"""{_CURRENT.replace("{name}", "ARRAY[w.namespace, w.value]")}
         FROM unnest(:namespaces::text[], :values::text[]) AS w(namespace, value)
         JOIN external_ids AS e
             ON e.record_type = '{{type}}' AND e.namespace = w.namespace AND e.value = w.value
         JOIN {{table}} AS t ON t.id = e.record_id"""
 _REFERRED: Final = """
-        SELECT '{target}' AS role, t.live_id, t.version, false, NULL::bytea, {text}
+        SELECT '{target}' AS role, t.live_id, t.version, false, NULL::bytea, {text}, NULL
         FROM {targets} AS t
         WHERE t.live_id = ANY(:{target}_ids::uuid[]) AND :sees({target}, t)"""
 _TEXT: Final = "CASE WHEN t.live_id = ANY(:text_ids::uuid[]) THEN t.text END"
 _EARLIER_TEXT: Final = """
         SELECT 'text' AS role, r.record_id, r.version, false, NULL::bytea,
-               convert_from(r.doc, 'UTF8')::json ->> 'text'
+               convert_from(r.doc, 'UTF8')::json ->> 'text', NULL
         FROM unnest(:earlier_ids::uuid[], :earlier_versions::integer[]) AS w(id, version)
         JOIN revisions AS r
             ON r.record_type = 'article' AND r.record_id = w.id AND r.version = w.version
@@ -136,19 +139,22 @@ async def look_up(
 def _read(rows: Iterable[Row]) -> Found:
     """Sort the statement's rows by their roles."""
     found = Found()
-    for role, identity, version, deleted, doc, text in rows:
-        name = str(identity)
+    for role, uuid, version, deleted, doc, text, name in rows:
+        identity = str(uuid)
         found.size += len(doc or text or ())
+        if name is not None:
+            namespace, value = name
+            found.ids[namespace, value] = identity
         if role == "current":
-            found.current[name] = Current(name, version, deleted, doc)
+            found.current[identity] = Current(identity, version, deleted, doc)
         elif role == "hidden":
-            found.hidden[name] = Current(name, version, deleted, doc)
+            found.hidden[identity] = Current(identity, version, deleted, doc)
         elif role == "text":
-            found.texts[name, version] = text
+            found.texts[identity, version] = text
         else:
-            found.versions[RecordType[role.upper()]][name] = version
+            found.versions[RecordType[role.upper()]][identity] = version
             if role == RecordType.ARTICLE:
-                found.texts[name, version] = text
+                found.texts[identity, version] = text
     return found
 
 

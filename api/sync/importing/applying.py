@@ -183,7 +183,7 @@ async def _find_referrers(run: ImportRun, entry: Entry) -> Problem | None:
     line = entry.known_line
     resource = RESOURCES[line.type]
     found_by_type = await look_up_batch(run, [entry])
-    current = find_current(resource, line, found_by_type[line.type])
+    current = find_current(line, found_by_type[line.type])
     if current is None:
         return None
     return await still_referenced(run.connection, run.author, resource, current.id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -11,7 +11,7 @@ from api.core.errors import NOT_FOUND, PRECONDITION_FAILED, Problem, unavailable
 from api.core.request import etag, new_id, version_tag
 from api.core.resource import Resource
 from api.core.writing.look_up import Current, Found, look_up
-from api.core.writing.settle import name_taken, settle, stored
+from api.core.writing.settle import name_taken, settle
 from api.core.writing.store import has_consequence
 from api.records.nouns import RESOURCES
 from api.sync.importing.lines import Entry
@@ -69,7 +69,7 @@ async def look_up_batch(run: ImportRun, batch: Sequence[Entry]) -> dict[RecordTy
             shared.versions[target].update(versions)
         shared.texts.update(found.texts)
         found_by_type[record_type] = Found(
-            found.current, found.hidden, shared.versions, shared.texts
+            found.current, found.hidden, found.ids, shared.versions, shared.texts
         )
     return found_by_type
 
@@ -92,7 +92,7 @@ def _settle_line(run: ImportRun, entry: Entry, found_by_type: dict[RecordType, F
     if entry.id_is_ours and (done := _created_before(entry, found)):
         return done
     try:
-        current = find_current(resource, entry.line, found)
+        current = find_current(entry.line, found)
         if entry.draft is not None:
             return _settle_write(run, resource, entry, current, found)
         return _settle_deletion(entry, current)
@@ -100,12 +100,13 @@ def _settle_line(run: ImportRun, entry: Entry, found_by_type: dict[RecordType, F
         return refusal(entry, problem)
 
 
-def find_current(resource: Resource, line: ImportLine, found: Found) -> Current | None:
+def find_current(line: ImportLine, found: Found) -> Current | None:
     """Find the record that a line names, and check the line's `if_match` against it."""
-    current = found.current.get(line.id) if line.id is not None else None
-    by_external_id = line.id is None and line.external_id is not None
-    if by_external_id:
-        current = _with_external_id(resource, line, found.current.values())
+    identity = line.id or ""
+    if line.id is None and line.external_id is not None:
+        name = line.external_id
+        identity = found.ids.get((name.namespace, name.value), "")
+    current = found.current.get(identity)
     if line.if_match is not None:
         tags: list[str] = []
         if current is not None:
@@ -114,26 +115,9 @@ def find_current(resource: Resource, line: ImportLine, found: Found) -> Current 
             document = msgspec.Raw(current.doc) if current and not current.deleted else None
             detail = "The record is at another version." if current else "There is no such record."
             raise Problem(PRECONDITION_FAILED, detail, current=document)
-    if current is None and line.op is ImportOp.UPSERT:
-        if line.id is not None and line.id in found.hidden:
-            raise name_taken("id")
-        if by_external_id and _with_external_id(resource, line, found.hidden.values()):
-            raise name_taken("external id")
+    if current is None and line.op is ImportOp.UPSERT and identity in found.hidden:
+        raise name_taken("external id" if line.id is None else "id")
     return current
-
-
-def _with_external_id(
-    resource: Resource, line: ImportLine, records: Iterable[Current]
-) -> Current | None:
-    """Find the record that has the external id of a line."""
-    assert line.external_id is not None  # noqa: S101 - for the type checker
-    pair = (line.external_id.namespace, line.external_id.value)
-    return next((record for record in records if pair in _external_ids(resource, record)), None)
-
-
-def _external_ids(resource: Resource, current: Current) -> list[tuple[str, str]]:
-    _, content = stored(resource, current.doc)
-    return [(each["namespace"], each["value"]) for each in content["external_ids"]]
 
 
 def _created_before(entry: Entry, found: Found) -> Done | None:
