@@ -836,6 +836,7 @@ async def test_a_list_holds_what_was_created(client: Client, noun: Noun) -> None
 
 PATHS = {
     "": "GET, HEAD, OPTIONS, POST",
+    "/query": "OPTIONS, POST",
     "/by-external-id": "GET, HEAD, OPTIONS, PUT",
     "/{id}": "DELETE, GET, HEAD, OPTIONS, PATCH, PUT",
     "/{id}/restore": "OPTIONS, POST",

@@ -388,7 +388,8 @@ def test_a_request_is_closed(name: str) -> None:
         assert {each["$ref"].rpartition("/")[2] for each in schema["oneOf"]} <= REQUESTS
         return
     assert "enum" in schema or schema["additionalProperties"] is False
-    assert all("x-extensible-enum" not in s or s.get("pattern") for _, s in parts(schema, name))
+    if not name.endswith("Query"):  # a query may ask for a term that nobody has used
+        assert all("x-extensible-enum" not in s or s.get("pattern") for _, s in parts(schema, name))
 
 
 @pytest.mark.parametrize("name", sorted(ANSWERS | RECEIVED))

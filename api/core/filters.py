@@ -70,7 +70,7 @@ def term(
             f"{name}__in",
             vocabulary,
             f"t.{name} = ANY(:{name}__in::text[])",
-            f"{noun} is one of these terms. Repeat the key for several.",
+            f"{noun} is one of these terms.",
             many=True,
         ),
         # An index can find terms, but not exclude them: so the condition lists the other terms.
@@ -78,7 +78,7 @@ def term(
             f"{name}__nin",
             vocabulary,
             others,
-            f"{noun} is {known} of these terms. Repeat the key for several.",
+            f"{noun} is {known} of these terms.",
             many=True,
         ),
     ]
@@ -120,7 +120,7 @@ def everywhere(record_type: str) -> list[Filter]:
             "id__in",
             Id,
             "t.id = ANY(:id__in::uuid[])",
-            "The records of these ids. Repeat the key for several.",
+            "The records of these ids.",
             many=True,
         ),
         condition("tag", Words, "t.tags @> ARRAY[:tag::text]", "The record has this tag."),

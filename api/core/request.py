@@ -232,7 +232,9 @@ def refuse_idempotency_key(request: Request) -> None:
     """Refuse Idempotency-Key where it has no effect: to ignore it would be a false promise."""
     if "idempotency-key" not in request.headers:
         return
-    if request.method == "POST":
+    if request.route_handler.opt.get("reads"):
+        detail = "a query changes nothing and can be repeated safely without it."
+    elif request.method == "POST":
         detail = "the answer contains a secret, which is not stored and can't be given again."
     else:
         detail = f"only `POST` takes it. `{request.method}` can be repeated safely without it."

@@ -133,7 +133,7 @@ class Resource:
             Parameter(
                 "expand",
                 Line,
-                f"Related records to include, separated by commas. {expansions}."
+                f"Related records to include, in a URL separated by commas. {expansions}."
                 + _also_of_included(self.expansions),
                 terms=tuple(e.name for e in self.expansions),
             ),

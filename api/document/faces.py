@@ -125,6 +125,7 @@ class Components:
     def _schema(self, raw: Json, kind: Any, face: Face) -> Json:  # noqa: ANN401 - a type form
         """Turn the schema that msgspec makes of a type into one face of it, without null."""
         about = {name: raw[name] for name in ("description", "default") if name in raw}
+        raw = {"type": "string", **raw} if "enum" in raw else raw  # msgspec does not say it
         schema = {name: value for name, value in raw.items() if name not in (*about, "title")}
         if name := schema.pop("x-component", None):
             schema = reference(name)  # a component that msgspec sees as any object
@@ -179,6 +180,8 @@ def nullable(schema: Json) -> Json:
     if "$ref" in schema:
         about = {name: value for name, value in schema.items() if name != "$ref"}
         return {"anyOf": [{"$ref": schema["$ref"]}, {"type": "null"}]} | about
+    if "enum" in schema:
+        schema = schema | {"enum": [*schema["enum"], None]}
     return schema | {"type": [schema["type"], "null"]}
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from msgspec import Struct
 
 from api.core.expanding import MAX_INCLUDED
+from api.core.querying import body_of
 from api.core.resource import CURSOR, MAX_COUNTED, MAX_LIMIT, Resource
 from api.document import parameters, refusals
 from api.document.examples import story
@@ -35,6 +36,7 @@ class Noun:
         self.resource = resource
         self._components = components
         components.add_record(resource.create, resource.update, resource.record)
+        components.request(body_of(resource))
         filled: Json = fill(read("noun"), self._values())
         components.schemas |= filled["schemas"]
         self.examples: Json = filled["examples"]
@@ -83,6 +85,8 @@ class Noun:
             "body_limit": at_most(
                 _DEFAULTS.article_body_bytes if resource.large else _DEFAULTS.body_bytes
             ),
+            "query_limit": at_most(_DEFAULTS.body_bytes),
+            "record_id": story(resource).id,
             "included": self._included(),
             "links": {name: {"$ref": f"#/components/links/{name}"} for name in links},
             "Version": components.value(Version),

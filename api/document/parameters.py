@@ -44,6 +44,8 @@ def described(
     if parameter.default is not None:
         schema["default"] = parameter.default
     about: Json = {"name": parameter.name, "in": where, "description": parameter.description}
+    if parameter.many:
+        about["description"] += " Repeat the key for several."
     if where == "path":
         about["required"] = True
     example = examples.of_parameter(parameter, record_type)

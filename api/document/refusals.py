@@ -96,7 +96,8 @@ def of_operation(operation: Json, route: Route, declared: Collection[Kind]) -> l
         names -= {errors.UNAUTHORIZED.name, errors.RATE_LIMITED.name}
         if errors.UNAVAILABLE not in declared:
             names.remove(errors.INTERNAL.name)
-    if route.resource and route.resource.large and "BodyTooLarge" in names:
+    is_record = "BodyTooLarge" in names and "BadQueryBody" not in names
+    if is_record and route.resource and route.resource.large:
         names ^= {"BodyTooLarge", "ArticleTooLarge"}
     refused = [_named()[name] for name in names if name in _named()]
     by_status = defaultdict[int, set[Kind]](set)
@@ -135,11 +136,14 @@ def _rules(operation: Json, route: Route) -> Iterator[str]:
     yield from headers
     if route.need is None or route.need.scopes or route.need.reads:
         yield "key"
-    if route.method != "get":
+    reads = route.need is not None and bool(route.need.reads)
+    if route.method != "get" and not reads:
         yield "write"
     if "{" in route.path:
         yield "path"
-    if "requestBody" in operation:
+    if "requestBody" in operation and reads:
+        yield "query-body"
+    elif "requestBody" in operation:
         yield from operation["requestBody"]["content"]
     elif any(each.get("name") in ("cursor", "since") for each in parameters):
         yield "page"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from litestar import Controller, delete, get, patch, post, put
 
-from api.core import history, listing, reading
+from api.core import history, listing, querying, reading
 from api.core.filters import Filter, Parameter, condition, language, reference, term, times
 from api.core.relations import backward, forward, related
 from api.core.request import Answer, NoContent, Request
@@ -89,6 +89,11 @@ class ArticleController(Controller):
     async def create_article(self, request: Request) -> Answer:
         """Create an article."""
         return await operations.create(ARTICLES, request)
+
+    @post("/query", operation_id="queryArticles", status_code=200, opt={"reads": (_ARTICLE,)})
+    async def query_articles(self, request: Request) -> Answer:
+        """List articles by a query in the body."""
+        return await querying.query(ARTICLES, request)
 
     @get("/by-external-id", operation_id="getArticleByExternalId")
     async def get_article_by_external_id(self, request: Request) -> Answer:

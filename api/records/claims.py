@@ -7,7 +7,7 @@ from typing import Annotated
 from litestar import Controller, delete, get, patch, post, put
 from msgspec import Meta
 
-from api.core import history, listing, reading
+from api.core import history, listing, querying, reading
 from api.core.filters import Filter, Parameter, condition, language, reference, term, times
 from api.core.relations import attributed, backward, forward, linked, related, stated
 from api.core.request import Answer, NoContent, Request
@@ -197,6 +197,11 @@ class ClaimController(Controller):
     async def create_claim(self, request: Request) -> Answer:
         """Create a claim."""
         return await operations.create(CLAIMS, request)
+
+    @post("/query", operation_id="queryClaims", status_code=200, opt={"reads": (_CLAIM,)})
+    async def query_claims(self, request: Request) -> Answer:
+        """List claims by a query in the body."""
+        return await querying.query(CLAIMS, request)
 
     @get("/by-external-id", operation_id="getClaimByExternalId")
     async def get_claim_by_external_id(self, request: Request) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from litestar import Controller, delete, get, patch, post, put
 
-from api.core import history, listing, reading
+from api.core import history, listing, querying, reading
 from api.core.filters import Filter, Parameter, language, reference, term
 from api.core.relations import attributed, forward, stated
 from api.core.request import Answer, NoContent, Request
@@ -86,6 +86,11 @@ class DenialController(Controller):
     async def create_denial(self, request: Request) -> Answer:
         """Create a denial."""
         return await operations.create(DENIALS, request)
+
+    @post("/query", operation_id="queryDenials", status_code=200, opt={"reads": (_DENIAL,)})
+    async def query_denials(self, request: Request) -> Answer:
+        """List denials by a query in the body."""
+        return await querying.query(DENIALS, request)
 
     @get("/by-external-id", operation_id="getDenialByExternalId")
     async def get_denial_by_external_id(self, request: Request) -> Answer:

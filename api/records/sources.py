@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from litestar import Controller, delete, get, patch, post, put
 
-from api.core import history, listing, reading
+from api.core import history, listing, querying, reading
 from api.core.filters import Words, condition, reference, term
 from api.core.relations import forward, linked
 from api.core.request import Answer, NoContent, Request
@@ -78,6 +78,11 @@ class SourceController(Controller):
     async def create_source(self, request: Request) -> Answer:
         """Create a source."""
         return await operations.create(SOURCES, request)
+
+    @post("/query", operation_id="querySources", status_code=200, opt={"reads": (_SOURCE,)})
+    async def query_sources(self, request: Request) -> Answer:
+        """List sources by a query in the body."""
+        return await querying.query(SOURCES, request)
 
     @get("/by-external-id", operation_id="getSourceByExternalId")
     async def get_source_by_external_id(self, request: Request) -> Answer:
