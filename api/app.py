@@ -31,6 +31,7 @@ from api.document.problems import problem_handlers
 from api.document.published import openapi_handlers
 from api.document.vocabularies import list_vocabularies
 from api.records.nouns import CONTROLLERS, RESOURCES
+from api.server.draining import Draining
 from api.server.edge import Edge, Routes, no_such_path, not_allowed, problem_answer
 from api.server.health import health_handlers
 from api.server.metrics import Metrics, get_metrics
@@ -57,9 +58,18 @@ class Application(Edge):
         """Put the rules for every request in front of a router."""
         services = services_of(router)
         super().__init__(
-            router, routes, Guards(settings), services.get(Limits), services.get(Metrics)
+            router,
+            routes,
+            Guards(settings),
+            services.get(Limits),
+            services.get(Metrics),
+            services.get(Draining),
         )
         self._feed = services.get(Feed)
+
+    def drain(self) -> None:
+        """Go on answering, but ask balancers and clients for no more requests."""
+        self._draining.begin()
 
     def stop(self) -> None:
         """End the streams and the readers that wait for changes: they do not end by themselves."""
@@ -99,6 +109,7 @@ def create_router(
     services.put(Feed, feed)
     services.put(StallWatch, stalls)
     services.put(Metrics, metrics)
+    services.put(Draining, Draining())
     services.put(Deliverer, Deliverer(database, feed))
 
     @asynccontextmanager

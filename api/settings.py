@@ -199,6 +199,16 @@ class Settings(Struct, frozen=True, kw_only=True):
             "`CLAIM_RECORDS_ALLOWED_HOSTS` is unset."
         ),
     ] = None
+    drain_seconds: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=600,
+            description="How many seconds a service that is told to stop (SIGTERM) still takes new "
+            "connections. Meanwhile it reports that it is not ready, so that a balancer sends "
+            "requests to another instance.",
+        ),
+    ] = 2.0
     stop_seconds: Annotated[
         float,
         Meta(

@@ -263,6 +263,7 @@ PATIENT: Final = dict.fromkeys(
     PATIENCE,
 )
 """Settings under which the service refuses or ends nothing only because the machine is slow."""
+PATIENT["drain_seconds"] = 0  # no test has a balancer, but those of rolling restarts
 
 
 def patient(**more: Any) -> Settings:

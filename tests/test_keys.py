@@ -25,6 +25,7 @@ from api.core.caller import needed
 from api.core.db import Database
 from api.core.services import services_of
 from api.document import routes
+from api.server.draining import Draining
 from api.server.edge import Edge, Routes
 from api.server.metrics import Metrics
 from api.settings import Settings, reads_are_open
@@ -153,7 +154,8 @@ async def test_a_handler_that_says_nothing_is_closed(empty_url: str) -> None:
         logging_config=None,
     )
     routes = Routes([("/v1/forgotten", {"GET"})])
-    edge: Any = Edge(app, routes, Guards(settings), limits, services_of(ROUTER).get(Metrics))
+    metrics = services_of(ROUTER).get(Metrics)
+    edge: Any = Edge(app, routes, Guards(settings), limits, metrics, Draining())
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(edge), base_url="http://127.0.0.1"
     ) as client:

@@ -26,6 +26,7 @@ from api.core.errors import (
     Problem,
 )
 from api.core.request import CLIENT_LEFT, Answer, encoded, new_id
+from api.server.draining import Draining
 
 MAX_URL_BYTES: Final = 8_192
 MAX_HEADER_BYTES: Final = 16_384
@@ -113,8 +114,10 @@ class Edge:
         guards: HasGuards,
         limits: HasLimits,
         counts: HasCounts,
+        draining: Draining,
     ) -> None:
         """Stand in front of an application."""
+        self._draining = draining
         self._app = app
         self._routes = routes
         self._guards = guards
@@ -140,6 +143,7 @@ class Edge:
                     *self._limits.headers(scope),
                     *self._guards.origin_headers(scope["headers"]),
                     *deprecation.headers(scope),
+                    *(_CLOSE if self._draining.begun else ()),
                 )
                 message["headers"] = _complete(message["headers"], request_id, more)
             elif method == "HEAD":
@@ -184,6 +188,8 @@ class Edge:
         return None
 
 
+_CLOSE: Final = ((b"connection", b"close"),)
+"""Tells a client to send its next request over a new connection, which another process may take."""
 _ROUTED = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 

@@ -14,6 +14,7 @@ from api.core.operation import Operation
 from api.core.request import Answer, Request, context, encoded
 from api.core.services import service
 from api.server import schema
+from api.server.draining import Draining
 from api.sync.feed.stalls import StallWatch
 from schemas.service import Health
 from schemas.vocabularies import HealthStatus
@@ -31,7 +32,8 @@ LIVENESS = Operation(
 READINESS = Operation(
     tag="service",
     description="Use this to send requests only to a service that can answer them. It checks the "
-    "database and the change feed.",
+    "database and the change feed. A service that is about to stop is not ready, and still answers "
+    "requests for some seconds.",
     success="The service is ready.",
     answer=(Health,),
     example=_READY,
@@ -50,6 +52,8 @@ async def get_liveness(request: Request) -> Answer:
 async def get_readiness(request: Request) -> Answer:
     """Check that the service can do its work, with the database and the change feed."""
     read_query(request.scope["query_string"], {})
+    if service(request, Draining).begun:
+        raise unavailable("The service is about to stop.")
     await _check(context(request).database)
     await service(request, StallWatch).check()
     return Answer(encoded(_READY))

@@ -6,8 +6,12 @@ import resource
 import socket
 from contextlib import suppress
 from errno import EACCES, EADDRINUSE
+from typing import Final
 
 from api.server.exits import CommandError
+
+_MAX_WAITING: Final = 4_096
+"""How many connections the kernel may hold; uvicorn asks for 2,048."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -41,6 +45,18 @@ def _explain(host: str, port: int, error: OSError) -> str:
     if error.errno == EACCES:
         return f"This user may not listen on port {port}. Name a port above 1023 (`--port`)."
     return f"Cannot listen on port {port} of {host}: {error.strerror}."
+
+
+def accept_waiting(listener: socket.socket) -> list[socket.socket]:
+    """Take the connections that the kernel has accepted and nobody has taken yet.
+
+    If the listener were closed before, the kernel would reset them.
+    """
+    taken: list[socket.socket] = []
+    with suppress(OSError):  # there are no more
+        while len(taken) < _MAX_WAITING:
+            taken.append(listener.accept()[0])
+    return taken
 
 
 def address_of(listener: socket.socket) -> str:

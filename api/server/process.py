@@ -13,7 +13,8 @@ import math
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Final, Protocol, TypeAlias
@@ -21,13 +22,17 @@ from typing import Any, Final, Protocol, TypeAlias
 import uvicorn
 
 from api.server.exits import CommandError
+from api.server.listening import accept_waiting
 from api.server.protocol import protocol
 from api.server.shares import Share
-from api.server.signals import STOPPING, StopSignals
+from api.server.signals import STOPPING, StopSignals, drains_at
 from api.settings import Settings
 
 CLOSING_SECONDS: Final = 5
 """How long requests that were cut off after `stop_seconds` may take to free their connections."""
+
+_MAX_TURNS: Final = 100
+"""How many turns of the loop a listener may take to be closed."""
 
 log = logging.getLogger("claim_records")
 
@@ -37,6 +42,9 @@ class Application(Protocol):
 
     async def __call__(self, scope: Any, receive: Any, send: Any, /) -> None:  # noqa: ANN401 - ASGI
         """Answer a request, or run the lifespan."""
+
+    def drain(self) -> None:
+        """Ask balancers and clients for no more requests, and go on answering."""
 
     def stop(self) -> None:
         """End the answers that would not end by themselves."""
@@ -78,7 +86,10 @@ class Server(uvicorn.Server):
         super().__init__(_configuration(settings, self._application))
         self.signals = StopSignals()
         self._announce = announce
+        self._drain_seconds = settings.drain_seconds
         self._stop_seconds = settings.stop_seconds
+        self.drains = False  # whether a balancer may send requests elsewhere
+        self._drained_at: float | None = None  # on the monotonic clock
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then announce it."""
@@ -91,12 +102,22 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Look after the database too, every tenth of a second; stop where that is in vain."""
-        if not self.should_exit:
+        if self.failure is None:
             try:
                 self._supervise()
             except CommandError as error:
                 self.failure, self.should_exit = error, True
-        return await super().on_tick(counter)
+        return await super().on_tick(counter) and self._is_drained()
+
+    def _is_drained(self) -> bool:
+        """Tell whether clients have had their time to go elsewhere; at first, begin to drain."""
+        if self._drained_at is None:
+            drains = self.drains and self.failure is None
+            self._drained_at = time.monotonic() + (self._drain_seconds if drains else 0)
+            if drains:
+                log.info("Draining; new requests are answered for %g seconds", self._drain_seconds)
+                self._application.drain()
+        return self.force_exit or time.monotonic() >= self._drained_at
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let the running requests end, then cut them off.
@@ -105,9 +126,41 @@ class Server(uvicorn.Server):
         """
         log.info("Stopping; running requests have %g seconds", self._stop_seconds)
         self._application.stop()
+        await self._close_listeners(sockets or [])
         with suppress(TimeoutError):
             async with asyncio.timeout(self._stop_seconds + CLOSING_SECONDS):
                 await super().shutdown(sockets=sockets)
+
+    async def _close_listeners(self, listeners: Sequence[socket.socket]) -> None:
+        """Take no more connections, but answer those that the kernel has accepted already.
+
+        uvloop closes a listener a little later, and connections made until then would be reset. A
+        second descriptor keeps the listener open, until the moment in which the last one is taken.
+        """
+        kept = [listener.dup() for listener in listeners]
+        for server in self.servers:
+            server.close()
+        for listener in listeners:
+            listener.close()
+        for _ in range(_MAX_TURNS):
+            if all(listener.fileno() < 0 for listener in listeners):
+                break
+            await asyncio.sleep(0)
+        waiting = []
+        for listener in kept:
+            listener.setblocking(False)
+            waiting += accept_waiting(listener)
+            listener.close()
+        for client in waiting:
+            with suppress(OSError):  # the client has left
+                await asyncio.get_running_loop().connect_accepted_socket(self._protocol, client)
+
+    def _protocol(self) -> asyncio.Protocol:
+        """Make the protocol of a connection, as uvicorn does for those that it accepts itself."""
+        make: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+        return make(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -127,6 +180,7 @@ class Server(uvicorn.Server):
         """Stop; at a second signal, stop without waiting for requests."""
         self.force_exit = self.signals.receive(sig)
         self.should_exit = True
+        self.drains = drains_at(sig)
 
 
 def _configuration(settings: Settings, application: Application) -> uvicorn.Config:

@@ -27,6 +27,8 @@ _MAX_HEAD_BYTES: Final = 2 * (MAX_HEADER_BYTES + MAX_URL_BYTES)
 """How many bytes of an unfinished head are read; the edge limits the heads that are complete."""
 _LEAST_READ: Final = 16_384
 """How many bytes of an answer the client must read within `stall_seconds`."""
+_LINGER_SECONDS: Final = 0.5
+"""How long a new connection may wait for its first request when the service stops."""
 
 _WHOLE_URL: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?P<host>[^/?#]*)")
 
@@ -52,6 +54,7 @@ class PatientProtocol(HttpToolsProtocol):
         self._stall: asyncio.TimerHandle | None = None
         self._in_head = False
         self._head_bytes = 0
+        self._stopping = False
 
     # --- the client sends --------------------------------------------------------------------
 
@@ -95,6 +98,8 @@ class PatientProtocol(HttpToolsProtocol):
         self._due = math.inf
         self._name_target_host()
         super().on_headers_complete()
+        if self._stopping and self._answering:
+            self.cycle.keep_alive = False
 
     def _name_target_host(self) -> None:
         """Put the host of a whole URL in the place of `Host` (RFC 9112, section 3.2.2)."""
@@ -175,12 +180,40 @@ class PatientProtocol(HttpToolsProtocol):
         The kernel buffers megabytes, and takes more only when a third of them is gone. Without the
         kernel's part, a client that reads slowly would look like one that does not read.
         """
-        left = self.transport.get_write_buffer_size()
+        return self.transport.get_write_buffer_size() + self._kernel_bytes(termios.TIOCOUTQ)
+
+    # --- the service stops -------------------------------------------------------------------
+
+    def shutdown(self) -> None:
+        """Close the connection when the request on it is answered, or at once if there is none.
+
+        A connection on which no request has come yet was opened to send one: it may be on its way,
+        also in the kernel's buffer. Such a connection is closed a little later.
+        """
+        self._stopping = True
+        cycle: RequestResponseCycle | None = self.cycle  # as above
+        if cycle is not None and not cycle.response_complete:
+            cycle.keep_alive = False
+        elif cycle is None or self._in_head or self._unhandled():
+            self.loop.call_later(_LINGER_SECONDS, self._close_if_idle)
+        else:
+            self.transport.close()
+
+    def _close_if_idle(self) -> None:
+        if not self._answering:
+            self.transport.close()
+
+    def _unhandled(self) -> int:
+        """Count the bytes that the client has sent and that were not read yet."""
+        return self._kernel_bytes(termios.FIONREAD)
+
+    def _kernel_bytes(self, queue: int) -> int:
+        """Ask the kernel how many bytes it holds in one of the connection's queues."""
+        held = bytes(4)
         with suppress(OSError):
-            held = bytes(4)
             number = self.transport.get_extra_info("socket").fileno()
-            left += int.from_bytes(fcntl.ioctl(number, termios.TIOCOUTQ, held), sys.byteorder)
-        return left
+            held = fcntl.ioctl(number, queue, held)
+        return int.from_bytes(held, sys.byteorder)
 
     # --- bytes that are no request -----------------------------------------------------------
 

@@ -14,6 +14,15 @@ A wrapper such as `uv run` passes on a signal that the terminal has already sent
 """
 
 
+def drains_at(number: int) -> bool:
+    """Tell whether clients are given time to go to another instance before the service stops.
+
+    SIGTERM comes from a service manager. SIGINT comes from a terminal: somebody waits there, and
+    hardly a balancer.
+    """
+    return number == signal.SIGTERM
+
+
 class StopSignals:
     """Tells the first request to stop from a later one, which asks to hurry."""
 

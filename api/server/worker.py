@@ -22,8 +22,10 @@ from api.server import logs
 from api.server.exits import CommandError
 from api.server.process import Factory, Server
 from api.server.shares import Share
+from api.server.signals import drains_at
 from api.settings import Settings
 
+DRAIN: Final = "drain"
 STOP: Final = "stop"
 HURRY: Final = "hurry"
 _READY: Final = "ready"
@@ -52,7 +54,9 @@ class _WorkerServer(Server):
 
     def _obey(self) -> None:
         try:
-            self.force_exit = self._parent.recv() == HURRY
+            word = self._parent.recv()
+            self.force_exit = word == HURRY
+            self.drains = self.drains or word == DRAIN
         except (EOFError, OSError):
             asyncio.get_running_loop().remove_reader(self._parent.fileno())
         self.should_exit = True
@@ -60,6 +64,7 @@ class _WorkerServer(Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as uvicorn has it
         """Stop at SIGTERM, and never hurry: service managers send it to every process."""
         self.should_exit = self.should_exit or sig == signal.SIGTERM
+        self.drains = self.drains or drains_at(sig)
 
 
 def _serve(
@@ -108,7 +113,7 @@ class Worker:
         self.sentinel = self._process.sentinel
 
     def send(self, word: str) -> None:
-        """Tell the worker to stop or to hurry."""
+        """Tell the worker to drain and stop, to stop, or to hurry."""
         with suppress(OSError):  # it has ended
             self.pipe.send(word)
 

@@ -21,8 +21,8 @@ from typing import Final
 from api.server.exits import CommandError, HurriedError
 from api.server.process import CLOSING_SECONDS, Factory
 from api.server.shares import Share
-from api.server.signals import STOPPING, StopSignals
-from api.server.worker import HURRY, STOP, Worker
+from api.server.signals import STOPPING, StopSignals, drains_at
+from api.server.worker import DRAIN, HURRY, STOP, Worker
 from api.settings import Settings
 
 RESPAWN_SECONDS: Final = 1.0
@@ -169,20 +169,22 @@ class Workers:
 
     def _handle_signals(self) -> None:
         while self._received:
-            again = self._signals.receive(self._received.pop(0))
+            number = self._received.pop(0)
+            again = self._signals.receive(number)
             if not self._stopping:
-                self._stop()
+                self._stop(DRAIN if drains_at(number) else STOP)
             elif again or self._failed:
                 self._hurried = True
                 self._hurry()
 
-    def _stop(self) -> None:
-        """Ask the workers to end; new clients are refused from now on."""
+    def _stop(self, word: str = STOP) -> None:
+        """Ask the workers to end. New clients are refused when each has closed its listener."""
         self._due.clear()
         self._listener.close()
-        self._deadline = time.monotonic() + self._settings.stop_seconds + 2 * CLOSING_SECONDS
+        seconds = self._settings.drain_seconds + self._settings.stop_seconds + 2 * CLOSING_SECONDS
+        self._deadline = time.monotonic() + seconds
         for worker in self._workers:
-            worker.send(STOP)
+            worker.send(word)
 
     def _hurry(self) -> None:
         """Ask the workers to end at once; kill those that were asked before and did not."""
