@@ -132,6 +132,7 @@ CLAIMS = Resource(
             ),
             _FIGURE,
             needs="metric",
+            range=("quantity_from", "quantity_to"),
         ),
         Filter(
             (
