@@ -96,6 +96,13 @@ class ImportCounts(Struct, kw_only=True):
     ] = 0
     deleted: Annotated[Count, Meta(description="The number of records that were deleted.")] = 0
     refused: Annotated[Count, Meta(description="The number of lines that were refused.")] = 0
+    not_applied: Annotated[
+        Count,
+        Meta(
+            description="The number of valid lines that an atomic import did not apply, because "
+            "another line was refused."
+        ),
+    ] = 0
 
 
 class ImportTotals(Struct, kw_only=True):

@@ -757,6 +757,13 @@ async def test_claims_are_found_by_their_figures(
     assert await figures.ask("claims", query) == names
 
 
+async def test_a_range_of_figures_does_not_end_before_it_begins(client: httpx.AsyncClient) -> None:
+    query = "metric=killed&quantity_from=5&quantity_to=4.5"
+    answer = await client.get(f"/v1/claims?{query}")
+    assert answer.status_code == 400
+    assert [error["parameter"] for error in answer.json()["errors"]] == ["quantity_to"]
+
+
 @pytest.mark.parametrize("query", ["quantity_from=1", "quantity_to=1", "party_role=actor"])
 async def test_half_a_question_is_refused(client: httpx.AsyncClient, query: str) -> None:
     response = await client.get(f"/v1/claims?{query}")

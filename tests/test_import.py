@@ -120,6 +120,7 @@ async def test_refused_lines_say_why_and_the_others_are_kept(client: httpx.Async
         "unchanged": 0,
         "deleted": 0,
         "refused": 10,
+        "not_applied": 0,
     }
     refused = [r for r in results if r["problem"]]
     assert [(r["status"], r["problem"]["code"]) for r in refused] == [
@@ -139,6 +140,19 @@ async def test_refused_lines_say_why_and_the_others_are_kept(client: httpx.Async
     assert pointers[7] == ["/data/attributions/0/source_id"]
     for written in good:
         assert await status(client, f"/v1/sources/{written['id']}") == 200
+
+
+@pytest.mark.parametrize("atomic", ["false", "true"])
+async def test_the_problem_of_a_line_names_the_request(
+    client: httpx.AsyncClient, atomic: str
+) -> None:
+    body = json.dumps(source()) + "\n" + json.dumps(source(name=""))
+    target = f"/v1/import?atomic={atomic}"
+    answer = await client.post(target, content=body, headers=NDJSON)
+    *results, _ = [json.loads(each) for each in answer.text.splitlines()]
+    problems = [result["problem"] for result in results if result["problem"]]
+    assert len(problems) == 1 + (atomic == "true")
+    assert {each["request_id"] for each in problems} == {answer.headers["x-request-id"]}
 
 
 async def test_blank_lines_are_passed_over_but_counted_in_the_numbers(
@@ -314,7 +328,9 @@ async def test_atomic_keeps_nothing_when_one_line_is_refused(
     assert [r["status"] for r in results] == [424, results[1]["status"], 424]
     assert 400 <= results[1]["status"] < 424
     assert results[0]["problem"]["code"] == "not-applied"
-    assert totals["totals"]["refused"] == 1
+    counts = totals["totals"]
+    assert (counts["refused"], counts["not_applied"]) == (1, len(results) - 1)
+    assert counts["lines"] == sum(count for name, count in counts.items() if name != "lines")
     assert totals["totals"]["created"] == 0
     assert totals["committed"] is False
     assert await status(client, f"/v1/sources/{one}") == 404

@@ -45,12 +45,14 @@ class Parameter(Struct, frozen=True):
 class Filter(Struct, frozen=True):
     """A condition that applies if one of its parameters is given.
 
-    The other parameters are null in the SQL. `needs` names a parameter that the others require.
+    The other parameters are null in the SQL. `needs` names a parameter that the others require, and
+    `range` the lower and the upper bound of a range.
     """
 
     parameters: tuple[Parameter, ...]
     sql: str
     needs: str | None = None
+    range: tuple[str, str] | None = None
 
 
 def condition(name: str, kind: Any, sql: str, description: str, *, many: bool = False) -> Filter:  # noqa: ANN401
@@ -274,6 +276,9 @@ def conditions(
             continue
         if each.needs is not None and each.needs not in given:
             raise invalid_parameter(names[0], f"It can only be used together with `{each.needs}`.")
+        lower, upper = each.range or ("", "")
+        if lower in given and upper in given and given[lower] > given[upper]:
+            raise invalid_parameter(upper, f"It must not be below `{lower}`.")
         texts.append(each.sql)
         values |= {p.name: _argument(p, given) for p in each.parameters}
     return texts, values

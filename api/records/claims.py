@@ -128,6 +128,7 @@ CLAIMS = Resource(
             ),
             _FIGURE,
             needs="metric",
+            range=("quantity_from", "quantity_to"),
         ),
         Filter(
             (

@@ -59,8 +59,8 @@ def read_line(run: ImportRun, number: int, raw: bytes | None) -> Entry | None:
         wanted = None
         if line.data is not None:
             wanted = _read_draft(resource, line)
-        if run.line_ids is not None and line.id is None and line.external_id is None:
-            line.id = run.line_ids(number)
+        if run.sender.line_ids is not None and line.id is None and line.external_id is None:
+            line.id = run.sender.line_ids(number)
             id_is_ours = True
     except Problem as problem:
         return Entry(number, size, line, None, problem)

@@ -27,6 +27,7 @@ from api.core.request import (
 )
 from api.sync.importing.runs import run_import
 from api.sync.importing.spool import Spool
+from api.sync.importing.state import Sender
 from schemas.base import ExternalId, Fault
 from schemas.examples import HEADERS
 from schemas.imports import ImportCounts, ImportLine, ImportResult, ImportTotals
@@ -117,6 +118,11 @@ async def import_records(request: Request) -> Answer:
     given = read_query(request.scope["query_string"], _PARAMETERS)
     require_media_type(request, [NDJSON])
     writer = author(request)
+    sender = Sender(
+        request.scope["state"]["request_id"],
+        None if key is None else partial(derived_id, writer.caller.key_id or "", key),
+        partial(still_admitted, request),
+    )
     body = Spool()
     try:
         async for chunk in body_chunks(request):
@@ -125,8 +131,7 @@ async def import_records(request: Request) -> Answer:
             context(request).database,
             writer,
             body.file,
-            line_ids=None if key is None else partial(derived_id, writer.caller.key_id or "", key),
-            check_admission=partial(still_admitted, request),
+            sender=sender,
             **given,
         )
     finally:

@@ -74,10 +74,11 @@ def write_answer(run: ImportRun, answer: Spool, *, committed: bool) -> Iterator[
     for number, (counted_as, result) in enumerate(_in_line_order(run)):
         counts.lines += 1
         if run.refused and counted_as != "refused":
-            answer.add(result | _not_applied())
-        else:
-            setattr(counts, counted_as, getattr(counts, counted_as) + 1)
-            answer.add(result)
+            counted_as, result = "not_applied", result | _not_applied()  # noqa: PLW2901
+        if result["problem"] is not None:
+            result["problem"]["request_id"] = run.sender.request_id
+        setattr(counts, counted_as, getattr(counts, counted_as) + 1)
+        answer.add(result)
         if number % 1_000 == 0:
             yield
     answer.add(

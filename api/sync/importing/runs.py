@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import closing, suppress
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 import asyncpg
 import msgspec
@@ -22,8 +22,10 @@ from api.sync.importing.batches import LinesByType, NumberedLine
 from api.sync.importing.late_checks import check_put_off
 from api.sync.importing.results import write_answer
 from api.sync.importing.spool import Spool, numbered_lines
-from api.sync.importing.state import AdmissionCheck, ImportRun, LineIds
+from api.sync.importing.state import ImportRun, Sender
 from schemas.imports import ImportTotals
+
+_NOBODY: Final = Sender()
 
 
 async def load(database: Database, lines: Iterable[bytes], *, atomic: bool = False) -> ImportTotals:
@@ -43,15 +45,12 @@ async def run_import(
     *,
     atomic: bool = False,
     dry_run: bool = False,
-    line_ids: LineIds | None = None,
-    check_admission: AdmissionCheck | None = None,
+    sender: Sender = _NOBODY,
 ) -> Spool:
     """Apply a file of lines, and give the file of results, with the totals last."""
     limit = database.settings.article_body_bytes
     async with database.connection(database.settings.import_statement_seconds) as connection:
-        run = ImportRun(
-            connection, author, database.settings, atomic, dry_run, line_ids, check_admission
-        )
+        run = ImportRun(connection, author, database.settings, atomic, dry_run, sender)
         try:
             lines = numbered_lines(body, limit)
             if atomic or dry_run:

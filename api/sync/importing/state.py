@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from api.core.db import Connection
 from api.core.errors import Problem
@@ -18,6 +19,14 @@ AdmissionCheck = Callable[[Connection], Awaitable[None]]
 """Raises a problem if the caller may write no more, because its key was revoked meanwhile."""
 
 
+class Sender(NamedTuple):
+    """What an import has to know about the request that brings its lines."""
+
+    request_id: str = ""
+    line_ids: LineIds | None = None
+    check_admission: AdmissionCheck | None = None
+
+
 @dataclass
 class ImportRun:
     """One import."""
@@ -27,8 +36,7 @@ class ImportRun:
     settings: Settings
     atomic: bool
     dry_run: bool
-    line_ids: LineIds | None = None
-    check_admission: AdmissionCheck | None = None
+    sender: Sender
     revoked: Problem | None = None  # the problem with which the rest of the lines is refused
     refused: bool = False  # whether an atomic run refused a line, and so is refused as a whole
     results: list[Spool] = field(default_factory=list)  # each in the order of the lines
@@ -72,9 +80,9 @@ class ImportRun:
         An atomic run raises it, because it must write nothing at all. Once found, it is kept: the
         database may be away when it is asked again.
         """
-        if self.revoked is None and self.check_admission is not None:
+        if self.revoked is None and self.sender.check_admission is not None:
             try:
-                await self.check_admission(self.connection)
+                await self.sender.check_admission(self.connection)
             except Problem as problem:
                 if self.atomic:
                     raise
