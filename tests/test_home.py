@@ -91,6 +91,31 @@ async def test_a_claim_is_shown_with_its_chain_its_printed_words_and_its_denial(
     assert page.index("Newer, and with nothing") > page.index("</figure>")
 
 
+async def test_a_denial_that_credits_nobody_is_shown_as_such(empty: httpx.AsyncClient) -> None:
+    claims = [
+        await create(empty, "claims", text=text, review_status="published")
+        for text in ("It rained", "It snowed")
+    ]
+    for text, attributions in (
+        ("It did not", []),
+        ("It was dry", [{"role": "author_voice"}]),
+    ):
+        await create(
+            empty,
+            "denials",
+            text=text,
+            kind="full_denial",
+            targets=[{"claim_id": each} for each in claims],
+            attributions=attributions,
+            review_status="published",
+        )
+    page = await home(empty)
+    for kind in ("role", "family"):  # in full, and in the list
+        assert f'<span class="{kind}">Denied</span> <span dir="auto"><a ' in page
+        by = f'<span class="{kind}">Denied by</span> <span dir="auto">the article itself: <a '
+        assert by in page
+
+
 async def test_what_a_record_holds_is_text(empty: httpx.AsyncClient) -> None:
     await coded(empty, HOSTILE)
     page = await home(empty)

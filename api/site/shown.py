@@ -17,12 +17,12 @@ from schemas.vocabularies import DenialFamily
 Record = Mapping[str, Any]
 
 _FAMILIES: Final = {
-    DenialFamily.DENIES: "Denied by",
-    DenialFamily.DEFLECTS: "Deflected by",
-    DenialFamily.DECLINES: "Left open by",
-    DenialFamily.SILENT: "Not answered by",
-    DenialFamily.CONCEDES: "Conceded by",
-    DenialFamily.UNSPECIFIED: "Answered by",
+    DenialFamily.DENIES: "Denied",
+    DenialFamily.DEFLECTS: "Deflected",
+    DenialFamily.DECLINES: "Left open",
+    DenialFamily.SILENT: "Not answered",
+    DenialFamily.CONCEDES: "Conceded",
+    DenialFamily.UNSPECIFIED: "Answered",
 }
 _MAX_ANSWERS: Final = 2
 _ELLIPSIS: Final = "…"
@@ -85,9 +85,10 @@ def in_short(shown: Iterable[Shown]) -> str:
 
 def _item(shown: Shown) -> str:
     answers = "".join(
-        f'<p class="answered" dir="auto"><span class="family">{_FAMILIES[denial["family"]]}</span> '
-        f"{_response(denial, shown.sources)}</p>"
-        for denial in shown.denials[:_MAX_ANSWERS]
+        f'<p class="answered" dir="auto"><span class="family">{role}</span> {response}</p>'
+        for role, response in (
+            _response(denial, shown.sources) for denial in shown.denials[:_MAX_ANSWERS]
+        )
     )
     return (
         f'<li><p class="words"{_language(shown.claim)}>{_words(shown.claim, linked=True)}</p>'
@@ -200,12 +201,14 @@ def _name(identity: str, printed: str | None, sources: Mapping[str, Record]) -> 
 
 
 def _answer(denial: Record, sources: Mapping[str, Record]) -> str:
-    return _step(_FAMILIES[denial["family"]], _response(denial, sources), "answer")
+    return _step(*_response(denial, sources), "answer")
 
 
-def _response(denial: Record, sources: Mapping[str, Record]) -> str:
+def _response(denial: Record, sources: Mapping[str, Record]) -> tuple[str, str]:
+    """Write how a claim was answered and, if somebody is credited with the answer, by whom."""
     credited = [c for each in denial["attributions"] if (c := _credit(each, sources))]
-    named = f"{' and '.join(credited)}: " if credited else ""
+    family = _FAMILIES[denial["family"]]
+    role, named = (f"{family} by", f"{' and '.join(credited)}: ") if credited else (family, "")
     target, language = escape(denial["id"]), _language(denial)
     link = f'<a href="/v1/denials/{target}"{language}>{escape(denial["text"])}</a>'
-    return f'<span dir="auto">{named}{link}</span>'
+    return role, f'<span dir="auto">{named}{link}</span>'
