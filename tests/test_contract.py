@@ -137,9 +137,25 @@ async def test_create_makes_ids_that_sort_by_time(client: Client, noun: Noun) ->
 
 
 async def test_create_refuses_a_property_of_the_server(client: Client, noun: Noun) -> None:
-    for name, value in (("id", str(uuid4())), ("version", 1), ("created_at", None)):
+    for name, value in (("id", str(uuid4())), ("version", 2), ("created_at", None)):
         response = await client.post(noun.path, json=noun.minimal(**{name: value}))
         assert faults(response) == {(f"/{name}", "read-only")}
+
+
+async def test_create_takes_a_property_of_the_server_as_it_will_be(
+    client: Client, noun: Noun, ids: Ids
+) -> None:
+    for body in (noun.minimal(), noun.full(ids)):
+        record = (await create(client, noun, body)).record
+        known = set(record) - {"id", "created_at", "updated_at", "external_ids", "url"}
+        response = await client.post(noun.path, json={name: record[name] for name in known})
+        assert response.status_code == 201, response.text
+        identity = str(uuid4())
+        again = {"id": identity, **{name: record[name] for name in known}}
+        answer = await client.put(
+            f"{noun.path}/{identity}", json=again, headers={"if-none-match": "*"}
+        )
+        assert answer.status_code == 201, answer.text
 
 
 async def test_create_refuses_what_it_would_refer_to_but_is_not_there(

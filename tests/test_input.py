@@ -890,7 +890,7 @@ async def test_all_that_the_database_knows_better_is_told_at_once(client: Client
     nobody, start = str(uuid4()), TEXT.index("Lee")
     article = {"article_id": ids[RecordType.ARTICLE]}
     body = CLAIM.minimal(
-        version=1,
+        version=2,
         parent_claim_id=nobody,
         attributions=[{"source_id": nobody, "via_id": ids[RecordType.CLAIM]}],
         appearances=[

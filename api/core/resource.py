@@ -86,6 +86,8 @@ class Resource:
     searched: str  # the fields that `q` searches, in words
     large: bool = False  # whether its bodies may be as large as an article
     consequence: Consequence | None = None
+    derive: Callable[[Any], dict[str, Any]] = lambda _: {}
+    """Give the properties that the database derives from the content of a new record."""
 
     @cached_property
     def path(self) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import Any
+
 from litestar import Controller, delete, get, patch, post, put
 
 from api.core import history, listing, querying, reading
@@ -30,6 +33,14 @@ _SAID_IN_IT = """t.id IN (
                 SELECT FROM denials AS d WHERE d.id = s.owner_id AND :sees(denial, d)
             )
         END)"""
+
+
+def _measures(article: ArticleCreate) -> dict[str, Any]:
+    if article.text is None:
+        return {"text_sha256": None, "text_length": None}
+    digest = hashlib.sha256(article.text.encode()).hexdigest()
+    return {"text_sha256": digest, "text_length": len(article.text)}
+
 
 ARTICLES = Resource(
     type=_ARTICLE,
@@ -71,6 +82,7 @@ ARTICLES = Resource(
     searched="`headline`, `dateline`, `section` and the first 100,000 characters of `text`",
     large=True,
     consequence=REANCHORING,
+    derive=_measures,
 )
 
 

@@ -13,6 +13,7 @@ from api.core.writing import operations
 from schemas.base import ClaimId, DenialId, SourceId
 from schemas.denials import Denial, DenialCreate, DenialUpdate
 from schemas.vocabularies import (
+    FAMILY_OF,
     Coverage,
     DenialFamily,
     DenialKind,
@@ -68,6 +69,7 @@ DENIALS = Resource(
         forward("denials", _DENIAL, "the denials that it answers, or that replace it"),
     ),
     searched="`text` and `note`",
+    derive=lambda denial: {"family": FAMILY_OF[denial.kind]},
 )
 
 

@@ -118,6 +118,8 @@ def settle(
     if current is not None:
         server, content = stored(resource, current.doc)
         before = msgspec.convert(content, resource.create)
+    elif wanted.claimed:
+        server = {"id": identity, "version": 1, **resource.derive(wanted.record)}
     faults = [
         Fault((name,), "read-only", f"The server sets `{name}`; leave it out or as it is.")
         for name, value in wanted.claimed.items()
