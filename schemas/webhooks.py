@@ -158,6 +158,20 @@ class WebhookTest(Struct, kw_only=True):
     ]
 
 
+class WebhooksResumed(Struct, kw_only=True):
+    """The outcome of resuming the webhooks that a new feed has paused."""
+
+    resumed: Annotated[Count, Meta(description="How many webhooks were resumed.")]
+    left: Annotated[
+        Count,
+        Meta(
+            description="How many webhooks stay paused for that reason. If `resumed` is 500, send "
+            "the request again. Otherwise it is not known where their receivers have been, or "
+            "their keys have ended: use `replayWebhook` or `deleteWebhook`."
+        ),
+    ]
+
+
 class WebhookDelivery(Struct, kw_only=True):
     """An attempt to deliver a message."""
 

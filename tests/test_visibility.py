@@ -720,6 +720,36 @@ async def test_an_embargo_ends_when_both_clocks_say_so(
     await connection.close()
 
 
+@pytest.mark.parametrize("plural", ["articles", "claims", "denials"])
+async def test_no_write_publishes_what_is_embargoed_by_the_service_s_clock(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch, plural: str
+) -> None:
+    """Postgres' clock is a day ahead, and the embargo ends in between."""
+    late = timedelta(days=1)
+    monkeypatch.setattr(clocks, "utc_now", lambda: datetime.now(UTC) - late)
+    async with serving(empty_url) as full:
+        database = Database(empty_url, patient(pool_size=1))
+        await database.open()
+        await lift(database, RESOURCES.values())
+        nobody = httpx.AsyncClient(transport=full._transport, base_url="http://127.0.0.1")  # noqa: SLF001 - the same application
+        ends = datetime.now(UTC) - timedelta(hours=12)
+        public = {} if plural == "articles" else {"review_status": "published"}
+        body = {**MINIMAL[plural], **public, "embargoed_until": ends.isoformat()}
+        made = await full.post(f"/v1/{plural}", json=body)
+        path = made.headers["location"]
+        assert (await nobody.get(path)).status_code == 404
+        headers = {"if-match": made.headers["etag"], "content-type": "application/merge-patch+json"}
+        patched = await full.patch(path, json={"note": "n"}, headers=headers)
+        assert (patched.status_code, (await nobody.get(path)).status_code) == (200, 404)
+        assert await lift(database, RESOURCES.values()) == 0
+        late = timedelta(hours=11)
+        async with asyncio.timeout(PATIENCE):
+            while (await nobody.get(path)).status_code != 200:
+                await lift(database, RESOURCES.values())
+        assert (await full.get(path)).json()["version"] == 3
+        await database.close()
+
+
 async def test_a_write_by_hand_is_classed_like_any_other(empty_url: str) -> None:
     connection = await asyncpg.connect(empty_url)
     add = "INSERT INTO sources (id, kind, identification, name, confidentiality, visibility)"

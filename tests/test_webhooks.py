@@ -787,6 +787,70 @@ async def test_a_webhook_whose_place_is_in_another_feed_is_paused(
     assert [got.told[1] for got in await receiver.until(1)] == [claim["id"]]
 
 
+async def test_after_a_failover_all_webhooks_are_resumed_where_their_receivers_were(
+    service: httpx.AsyncClient, empty_url: str, receiver: Receiver
+) -> None:
+    sent = [await claimed(service) for _ in range(2)]
+    webhooks = [await made(service, receiver.url) for _ in range(2)]
+    requested = await patched(service, await made(service, PUBLIC_URL), paused=True)
+    sent.append(await claimed(service))
+    await receiver.until(2)
+    for webhook in webhooks:
+        await eventually(service, webhook, lambda w: w["seq"] == 3)
+    # One has accepted the change 3. The log of the other says that it was another change.
+    await execute(empty_url, "UPDATE webhooks SET epoch = 'another', tag = 'another'")
+    await execute(
+        empty_url,
+        "UPDATE webhook_deliveries SET version = 9 WHERE webhook_id = $1::text::uuid",
+        webhooks[1]["id"],
+    )
+    for webhook in webhooks:
+        await eventually(service, webhook, lambda w: w["paused_reason"] == "resync_required")
+    sent.append(await claimed(service))
+    answer = await service.post("/v1/webhooks/resume")
+    assert check(answer, "resumeWebhooks") == {"resumed": 1, "left": 1}
+    assert [got.told[1] for got in (await receiver.until(3))[2:]] == [sent[3]["id"]]
+    await eventually(service, webhooks[0], lambda w: (w["status"], w["seq"]) == ("active", 4))
+    statuses = [
+        (await service.get(f"/v1/webhooks/{each['id']}")).json()["paused_reason"]
+        for each in (webhooks[1], requested)
+    ]
+    assert statuses == ["resync_required", "requested"]
+    again = check(await service.post("/v1/webhooks/resume"), "resumeWebhooks")
+    assert again == {"resumed": 0, "left": 1}
+
+
+async def test_a_feed_that_was_set_back_is_gone_on_with_behind_what_is_still_there(
+    service: httpx.AsyncClient, empty_url: str, receiver: Receiver
+) -> None:
+    webhook = await made(service, receiver.url)
+    for _ in range(3):
+        await claimed(service)
+    await eventually(service, webhook, lambda w: w["seq"] == 3)
+    # Since the restore, another change has the number 3.
+    await execute(empty_url, "UPDATE webhook_deliveries SET version = 9 WHERE seq = 3")
+    await execute(empty_url, "UPDATE webhooks SET epoch = 'another'")
+    await eventually(service, webhook, lambda w: w["paused_reason"] == "resync_required")
+    answer = await service.post("/v1/webhooks/resume")
+    assert check(answer, "resumeWebhooks") == {"resumed": 1, "left": 0}
+    await eventually(service, webhook, lambda w: (w["status"], w["seq"]) == ("active", 3))
+    assert [got.event["data"]["version"] for got in (await receiver.until(4))[3:]] == [1]
+
+
+async def test_who_manages_keys_resumes_the_webhooks_of_all_keys(
+    empty: httpx.AsyncClient, empty_url: str
+) -> None:
+    narrow = await allow(empty_url, keyring.new_key(), [Scope.WEBHOOKS, Scope.READ])
+    for headers in ({}, bearer(narrow)):
+        answer = await empty.post("/v1/webhooks", json={"url": PUBLIC_URL}, headers=headers)
+        assert answer.status_code == 201
+    paused = "UPDATE webhooks SET status = 'paused', paused_reason = 'resync_required'"
+    for headers, resumed in ((bearer(narrow), 1), ({}, 2)):
+        await execute(empty_url, paused)
+        answer = await empty.post("/v1/webhooks/resume", headers=headers)
+        assert check(answer, "resumeWebhooks") == {"resumed": resumed, "left": 0}
+
+
 # --- replay, tests, secrets ------------------------------------------------------------------
 
 

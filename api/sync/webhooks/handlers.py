@@ -49,10 +49,12 @@ from api.sync.webhooks.operations import (
     LIST_DELIVERIES,
     LIST_WEBHOOKS,
     REPLAY_WEBHOOK,
+    RESUME_WEBHOOKS,
     ROTATE_SECRET,
     TEST_WEBHOOK,
     UPDATE_WEBHOOK,
 )
+from api.sync.webhooks.resuming import resume
 from api.sync.webhooks.signatures import message_id, new_secret
 from schemas.base import Fault, Id, Instant
 from schemas.vocabularies import RecordType, Scope
@@ -258,6 +260,25 @@ async def _place(request: Request, since: str) -> Position:
 
 
 @post(
+    "/v1/webhooks/resume",
+    operation_id="resumeWebhooks",
+    opt={"operation": RESUME_WEBHOOKS, "scopes": _SCOPES},
+    status_code=200,
+)
+async def resume_webhooks(request: Request) -> Answer:
+    """Resume the webhooks that a new feed has paused."""
+    read_query(request.scope["query_string"], {})
+    reach, feed, actor = _reach(request), feed_of(request), author(request).actor
+
+    async def work(connection: Connection) -> Answer:
+        async with connection.transaction():
+            resumed, left = await resume(connection, feed, reach, actor)
+        return Answer(encoded({"resumed": resumed, "left": left}))
+
+    return await once(request, b"", work)
+
+
+@post(
     "/v1/webhooks/{id:str}/test",
     operation_id="testWebhook",
     opt={"operation": TEST_WEBHOOK, "scopes": _SCOPES},
@@ -301,6 +322,7 @@ webhook_handlers = [
     delete_webhook,
     rotate_webhook_secret,
     replay_webhook,
+    resume_webhooks,
     test_webhook,
     list_webhook_deliveries,
 ]

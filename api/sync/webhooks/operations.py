@@ -26,6 +26,7 @@ from schemas.webhooks import (
     WebhookPage,
     WebhookReplay,
     WebhookRotate,
+    WebhooksResumed,
     WebhookTest,
     WebhookUpdate,
 )
@@ -156,6 +157,20 @@ REPLAY_WEBHOOK = Operation(
     example=_EXAMPLE,
     headers=("Idempotency-Replayed",),
     refusals=(RESYNC_REQUIRED,),
+)
+RESUME_WEBHOOKS = Operation(
+    tag="webhooks",
+    description="Resumes the webhooks that were paused because the service's database was restored "
+    "or another server has taken over (`paused_reason` is `resync_required`): those of your key, "
+    "and those of all keys if your key also has the scope `keys`. Each goes on behind the last "
+    "change that its receiver is known to have accepted, so no change is left out. A receiver may "
+    "know versions that the restored database does not have: let it compare its records with "
+    "`exportRecords`. One request resumes 500 webhooks at most.",
+    success="How many webhooks were resumed, and how many stay paused for that reason.",
+    answer=(WebhooksResumed,),
+    header_parameters=("IdempotencyKey",),
+    example=WebhooksResumed(resumed=12, left=0),
+    headers=("Idempotency-Replayed",),
 )
 TEST_WEBHOOK = Operation(
     tag="webhooks",
