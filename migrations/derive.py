@@ -21,6 +21,17 @@ TARGETS: Final = ("source", "article", "claim", "denial")
 """The types that a link can lead to: a column of `links` each, as 0001 made them."""
 PATH_7: Final = " SET search_path = public, pg_temp"
 """Where a trigger function looks for names since 0007, whatever the path of the session."""
+JOINED: Final = "new_rows AS n JOIN old_rows AS o USING (id)"
+"""The rows of an update, as they are and as they were, as 0001 joined them."""
+JOINED_9: Final = "new_rows AS n FULL JOIN old_rows AS o USING (id)"
+"""The same since 0009: unlike any other join, a full one is never a nested loop.
+
+Postgres plans it for one row, and keeps the plan for a statement that changes thousands.
+"""
+HIDDEN: Final = 4
+"""The bit of a visibility class that says that an article in which the record appears is hidden."""
+SETTINGS_9: Final = f"{PATH_7} SET enable_seqscan = off"
+"""As `PATH_7`, and links are looked up by their index, even while there are few of them."""
 LAST: Final = """
         external_ids json NOT NULL DEFAULT '[]',
         tags text[] NOT NULL DEFAULT '{}',
@@ -52,7 +63,12 @@ class RecordType(NamedTuple):
     indexes: tuple[str, ...] = ()
     follower: Follower | None = None
     targets: tuple[str, ...] = TARGETS  # the types that its links can lead to
-    path: str = ""  # the setting of its trigger functions, `PATH_7` since 0007
+    settings: str = (
+        ""  # those of its trigger functions, `PATH_7` since 0007, `SETTINGS_9` since 0009
+    )
+    joined: str = JOINED  # `JOINED_9` since 0009
+    printed: bool = False  # whether it has appearances, and is hidden with their articles
+    prints: tuple[str, ...] = ()  # the tables of types that are hidden with records of this one
 
 
 # --- pieces for the definition of a record type ------------------------------------------------
@@ -169,6 +185,12 @@ def create_target(record_type: RecordType) -> list[str]:
 
 
 # --- replace -------------------------------------------------------------------------------------
+
+
+def replace_functions(record_type: RecordType, actor: tuple[str, ...] = ACTOR) -> list[str]:
+    """Replace all trigger functions of a record type."""
+    before = _replacing(_before_function(record_type))
+    return [before, *replace_after_functions(record_type, actor)]
 
 
 def replace_after_functions(record_type: RecordType, actor: tuple[str, ...] = ACTOR) -> list[str]:
@@ -362,11 +384,39 @@ def _derive_visibility(record_type: RecordType) -> str:
             WHEN NEW.deleted_at IS NULL AND NEW.visibility > 0 AND {unembargoed} = 0
             THEN NEW.{EMBARGO}
         END;"""
+    was = f"OLD.visibility & {HIDDEN - 1}" if record_type.printed else "OLD.visibility"
     return f"""
         NEW.visibility := {found};
         IF TG_OP = 'UPDATE' AND NEW.deleted_at IS NOT NULL THEN
-            NEW.visibility := greatest(NEW.visibility, OLD.visibility); -- no embargo ends any more
-        END IF;{lifts_at}"""
+            NEW.visibility := greatest(NEW.visibility, {was}); -- no embargo ends any more
+        END IF;{lifts_at}{_ADD_HIDDEN if record_type.printed else ""}"""
+
+
+# Articles are looked at, and locked, only where their answer can differ from the last one: they
+# are others, or somebody asks, by setting another class (`follow_articles` does).
+_LOOK: Final = """
+        looks := TG_OP = 'INSERT';
+        IF TG_OP = 'INSERT' OR NEW.appearances::text <> OLD.appearances::text THEN
+            NEW.article_ids := ARRAY(
+                SELECT DISTINCT a.article_id
+                FROM json_to_recordset(NEW.appearances) AS a(article_id uuid)
+                ORDER BY a.article_id
+            );
+        ELSE
+            NEW.article_ids := OLD.article_ids;
+        END IF;
+        IF TG_OP = 'UPDATE' THEN
+            looks := NEW.article_ids IS DISTINCT FROM OLD.article_ids
+                OR NEW.visibility <> OLD.visibility
+                OR OLD.deleted_at IS NOT NULL AND NEW.deleted_at IS NULL;
+            keeps := NOT looks OR NEW.deleted_at IS NOT NULL;
+        END IF;"""
+_ADD_HIDDEN: Final = f"""
+        IF looks AND articles_hidden(NEW.article_ids) THEN
+            NEW.visibility := NEW.visibility | {HIDDEN};
+        ELSIF keeps THEN
+            NEW.visibility := NEW.visibility | (OLD.visibility & {HIDDEN});
+        END IF;"""
 
 
 def _content_type(record_type: RecordType) -> str:
@@ -388,11 +438,14 @@ def _before_function(record_type: RecordType) -> str:
     dropped = [f"DELETE FROM links WHERE owner_type = '{type_}' AND owner_id = OLD.id;"]
     if follower := record_type.follower:
         dropped.append(f"DELETE FROM {follower.table} WHERE {follower.owner} = OLD.id;")
+    declared = ""
+    if record_type.printed:
+        declared = "\n        looks boolean;\n        keeps boolean := false;"
     return f"""
-    CREATE FUNCTION {table}_before() RETURNS trigger LANGUAGE plpgsql{record_type.path} AS $$
+    CREATE FUNCTION {table}_before() RETURNS trigger LANGUAGE plpgsql{record_type.settings} AS $$
     DECLARE
-        content text;
-    BEGIN{record_type.derive}
+        content text;{declared}
+    BEGIN{record_type.derive}{_LOOK if record_type.printed else ""}
         content := row_to_json(ROW({values})::{type_}_content)::text;
         IF TG_OP = 'INSERT' THEN
             NEW.version := 1;
@@ -462,6 +515,7 @@ def _links_function(record_type: RecordType) -> str:
 def _after_functions(record_type: RecordType, actor: tuple[str, ...]) -> list[str]:
     """Define the trigger functions that write links, external ids, history and outbox."""
     table, type_ = record_type.table, record_type.type
+    owned = f"owner_type = '{type_}' AND "
     arguments = _arguments(record_type)
     given = ", ".join(f"n.{name}" for name in arguments)
     targets = ", ".join(_target_columns(record_type))
@@ -478,26 +532,29 @@ def _after_functions(record_type: RecordType, actor: tuple[str, ...]) -> list[st
         SELECT '{type_}', e.namespace, e.value, n.id
         FROM new_rows AS n
         CROSS JOIN LATERAL json_to_recordset(n.external_ids) AS e(namespace text, value text)"""
-    both = "new_rows AS n JOIN old_rows AS o USING (id)"
+    hide, reveal = _follow(record_type)
+    hide_new, _ = _follow(record_type, inserted=True)
+    inserted = _history(record_type, actor, "'created'", "n.doc", "NULL", "new_rows AS n")
+    updated = _history(record_type, actor, _OP, _DOC, "o.visibility", record_type.joined)
     return [
         f"""
-    CREATE FUNCTION {table}_inserted() RETURNS trigger LANGUAGE plpgsql{record_type.path} AS $$
+    CREATE FUNCTION {table}_inserted() RETURNS trigger LANGUAGE plpgsql{record_type.settings} AS $$
     BEGIN
         {fill_links.strip()};
         {_follow_inserted(record_type)}
         {fill_external.strip()};
-        {_history(type_, actor, "'created'", "n.doc", "NULL", "new_rows AS n")}
+        {hide_new}{inserted}
         RETURN NULL;
     END
     $$
     """,
         f"""
-    CREATE FUNCTION {table}_updated() RETURNS trigger LANGUAGE plpgsql{record_type.path} AS $$
+    CREATE FUNCTION {table}_updated() RETURNS trigger LANGUAGE plpgsql{record_type.settings} AS $$
     BEGIN
-        {_refill("links", "owner_id", arguments, fill_links, also=f"owner_type = '{type_}' AND ")}
+        {_refill(record_type, "links", "owner_id", arguments, fill_links, also=owned)}
         {_follow_updated(record_type)}
-        {_refill("external_ids", "record_id", ["external_ids"], fill_external, kept=True)}
-        {_history(type_, actor, _OP, _DOC, "o.visibility", both)}
+        {_refill(record_type, "external_ids", "record_id", ["external_ids"], fill_external, kept=True)}
+        {hide}{updated}{reveal}
         RETURN NULL;
     END
     $$
@@ -514,14 +571,45 @@ _OP: Final = """CASE
 _DOC: Final = "CASE WHEN n.deleted_at IS NULL THEN n.doc END"
 
 
+def _follow(record_type: RecordType, *, inserted: bool = False) -> tuple[str, str]:
+    """Write the calls that hide and reveal the records that appear in those of this type.
+
+    What is hidden comes before the article in the feed, and what is revealed behind it.
+    """
+    if not record_type.prints:
+        return "", ""
+    calls = []
+    for hidden_now in (True, False):
+        now, was = ("n", "o") if hidden_now else ("o", "n")
+        # `coalesce`, or else Postgres would see that an inner join gives the same.
+        changed = f"coalesce({now}.visibility, 0) > 0 AND coalesce({was}.visibility, 0) = 0"
+        rows = f"{record_type.joined} WHERE {changed}"
+        if inserted:
+            rows = "new_rows AS n WHERE n.visibility > 0"
+        calls.append(f"""PERFORM follow_articles(ARRAY(SELECT n.id FROM {rows}));""")
+    hide, reveal = calls
+    return f"{hide}\n        ", f"\n        {reveal}"
+
+
 def _history(
-    type_: str, actor: tuple[str, ...], op_sql: str, doc: str, before: str, rows: str
+    record_type: RecordType,
+    actor: tuple[str, ...],
+    op_sql: str,
+    doc: str,
+    before: str,
+    rows: str,
 ) -> str:
+    type_ = record_type.type
     actors = ", ".join(actor)
     their_actors = ", ".join(f"n.{column}" for column in actor)
+    more, visibility, values = "", "n.visibility", ""
+    if record_type.printed:
+        # What is seen of a revision depends on what its articles are today.
+        more, visibility = ", article_ids", f"n.visibility & {HIDDEN - 1}"
+        values = ", CASE WHEN n.deleted_at IS NULL THEN n.article_ids END"
     return f"""INSERT INTO revisions
-            (record_type, record_id, version, op, at, {actors}, visibility, doc)
-        SELECT '{type_}', n.id, n.version, {op_sql}, n.updated_at, {their_actors}, n.visibility, {doc}
+            (record_type, record_id, version, op, at, {actors}, visibility, doc{more})
+        SELECT '{type_}', n.id, n.version, {op_sql}, n.updated_at, {their_actors}, {visibility}, {doc}{values}
         FROM {rows};
         INSERT INTO outbox
             (record_type, record_id, version, op, at, visibility_before, visibility_after)
@@ -538,11 +626,18 @@ def _follow_updated(record_type: RecordType) -> str:
     if record_type.follower is None:
         return ""
     table, owner, columns, fill = record_type.follower
-    return _refill(table, owner, list(columns), fill)
+    return _refill(record_type, table, owner, list(columns), fill)
 
 
 def _refill(
-    table: str, owner: str, columns: list[str], fill: str, *, also: str = "", kept: bool = False
+    record_type: RecordType,
+    table: str,
+    owner: str,
+    columns: list[str],
+    fill: str,
+    *,
+    also: str = "",
+    kept: bool = False,
 ) -> str:
     """Derive a table's rows anew for the records whose columns changed, or that came back.
 
@@ -552,7 +647,9 @@ def _refill(
     new = ", ".join(f"n.{name}::text" for name in columns)
     changed = f"ROW({old}) IS DISTINCT FROM ROW({new})"
     moved = changed if kept else f"n.deleted_at IS NULL AND (o.deleted_at IS NOT NULL OR {changed})"
-    rows = f"new_rows AS n JOIN old_rows AS o USING (id) WHERE {moved}"
+    rows = f"{record_type.joined} WHERE {moved}"
+    if record_type.joined == JOINED_9:
+        rows += " OFFSET 0"  # or else Postgres may find, from outside, that a lesser join will do
     filled = fill.replace("new_rows AS n", f"(SELECT n.* FROM {rows}) AS n")
     return f"""IF EXISTS (SELECT FROM {rows}) THEN
             DELETE FROM {table} WHERE {also}{owner} IN (SELECT n.id FROM {rows});

@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from migrations.derive import EMBARGO, LANGUAGE, PATH_7, REVIEWED, Follower, RecordType, link_to
+from migrations.derive import (
+    EMBARGO,
+    JOINED_9,
+    LANGUAGE,
+    PATH_7,
+    REVIEWED,
+    SETTINGS_9,
+    Follower,
+    RecordType,
+    link_to,
+)
 
 _NO_LINKS: Final = "NULL::uuid, NULL::uuid, NULL::uuid"
 
@@ -307,6 +317,17 @@ RECORD_TYPES: Final = (SOURCES, ARTICLES, CLAIMS, DENIALS)
 """As migration 0001 made them."""
 
 SOURCES_7, ARTICLES_7, CLAIMS_7, DENIALS_7 = RECORD_TYPES_7 = tuple(
-    each._replace(path=PATH_7) for each in RECORD_TYPES
+    each._replace(settings=PATH_7) for each in RECORD_TYPES
 )
 """As migration 0007 made them: their trigger functions set the path on which they look for names."""
+
+_ARTICLE_IDS: Final = """
+        article_ids uuid[]"""
+_LINEAR = [each._replace(joined=JOINED_9, settings=SETTINGS_9) for each in RECORD_TYPES_7]
+SOURCES_9 = _LINEAR[0]
+ARTICLES_9 = _LINEAR[1]._replace(prints=("claims", "denials"))
+CLAIMS_9, DENIALS_9 = (
+    each._replace(printed=True, kept=f"{each.kept},{_ARTICLE_IDS}") for each in _LINEAR[2:]
+)
+RECORD_TYPES_9: Final = (SOURCES_9, ARTICLES_9, CLAIMS_9, DENIALS_9)
+"""As migration 0009 made them: claims and denials are hidden with the articles that print them."""

@@ -134,7 +134,10 @@ class AuditEvent(Struct, kw_only=True):
     at: Annotated[Instant, Meta(description="When it was done or refused.")]
     key_id: Annotated[
         _Short | None,
-        Meta(description="The id of the key; null without a key, or if the key is not known."),
+        Meta(
+            description="The id of the key; null without a key, or if the key is not known. "
+            "`system` is the service itself, if it hid or revealed a record with an article."
+        ),
     ]
     scope: Annotated[
         _Short | None, Meta(description="The scope that allowed it, or that was missing.")

@@ -662,7 +662,10 @@ async def test_a_cursor_is_for_readers_who_see_the_same(
     for one, other in (nobody, writer), (writer, nobody):
         assert await walk(other, await cursor_of(one), types="source,article") == []
     assert await walk(confidant, narrow, types="claim,denial") == []
-    assert await walk(writer, wide, types="claim") == []
+    editor = await reader(empty, empty_url, Scope.READ, Scope.DRAFTS_READ)
+    assert await walk(editor, wide, types="claim") == []
+    # The writer does not see the claims that appear in hidden articles.
+    assert await refused(writer, since=wide, types="claim") == (410, "resync-required")
     assert await refused(writer, since=narrow, types="claim") == (410, "resync-required")
     assert await refused(nobody, since=wide, types="claim") == (410, "resync-required")
 

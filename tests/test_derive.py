@@ -9,12 +9,12 @@ import httpx
 import pytest
 
 from migrations import derive
-from migrations.record_types import CLAIMS_7, SOURCES_7
+from migrations.record_types import CLAIMS_9, SOURCES_9
 from tests.conftest import serving
 from tests.factories import EVERY, MERGE_PATCH, create
 from tests.test_migrations import described
 
-TYPES = {"source": SOURCES_7, "claim": CLAIMS_7}
+TYPES = {"source": SOURCES_9, "claim": CLAIMS_9}
 
 
 async def documents(connection: asyncpg.Connection[asyncpg.Record], table: str) -> list[str]:

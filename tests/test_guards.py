@@ -331,11 +331,13 @@ _INLINED: Final = {
     "time_bound",
     "fold",
     "denial_family",
+    "has_source",
     *(f"{each.type}_{what}" for each in RECORD_TYPES for what in ("visibility", "links")),
 }
 """SQL functions that Postgres puts into the statement that calls them: a setting would prevent it.
 
-They name no table and nothing of ours. Those that decide what is stored are called by triggers.
+(`has_source` is called for each row at which an index or a list looks.) They name no table and
+nothing of ours. Those that decide what is stored are called by triggers.
 """
 
 

@@ -17,8 +17,10 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from api.core.caller import HIDDEN
 from api.server import schema
 from tests.conftest import PATIENCE, in_database, swept
+from tests.test_hidden_articles import ADD_CLAIM, ADD_DENIAL, add_article, class_of, printed_in
 
 KNOWN = schema.known()
 
@@ -230,6 +232,56 @@ async def _rows(connection: asyncpg.Connection[asyncpg.Record]) -> dict[str, lis
         table: [dict(row) for row in await connection.fetch(f"SELECT * FROM {table} ORDER BY {by}")]
         for table, by in (("sources", "name"), ("revisions", "version, at"), ("audit", "id"))
     }
+
+
+async def test_records_are_hidden_with_their_articles_and_shown_again(bare: str) -> None:
+    await schema.migrate(bare, "0008")
+    connection = await asyncpg.connect(bare)
+    try:
+        shown, hidden = await add_article(connection), await add_article(connection, "withheld")
+        texts = {"shown": [shown], "hidden": [shown, hidden], "moved": [hidden], "none": []}
+        ids = {
+            name: await connection.fetchval(ADD_CLAIM, printed_in(*articles))
+            for name, articles in texts.items()
+        }
+        move = "UPDATE claims SET appearances = $2 WHERE id = $1"
+        await connection.execute(move, ids["moved"], printed_in(shown))
+        ids["gone"] = await connection.fetchval(ADD_CLAIM, printed_in(hidden))
+        await connection.execute("UPDATE claims SET deleted_at = now() WHERE id = $1", ids["gone"])
+        denial = await connection.fetchval(ADD_DENIAL, printed_in(hidden))
+        last = await connection.fetchval("SELECT max(id) FROM outbox")
+        events = (
+            "SELECT record_id, op, visibility_before, visibility_after FROM outbox"
+            " WHERE id > $1 ORDER BY id"
+        )
+
+        await schema.migrate(bare, "0009")
+        assert {tuple(row) for row in await connection.fetch(events, last)} == {
+            (ids["hidden"], "updated", 0, HIDDEN),
+            (denial, "updated", 0, HIDDEN),
+        }
+        assert {name: await class_of(connection, each) for name, each in ids.items()} == {
+            name: HIDDEN * (name == "hidden") for name in ids
+        }
+        rows = await connection.fetch(
+            "SELECT version, article_ids FROM revisions WHERE record_id = $1 ORDER BY version",
+            ids["moved"],
+        )
+        assert [tuple(row) for row in rows] == [(1, [hidden]), (2, [shown])]
+        stored = "SELECT article_ids FROM claims WHERE id = $1"
+        assert await connection.fetchval(stored, ids["hidden"]) == sorted([shown, hidden])
+
+        last = await connection.fetchval("SELECT max(id) FROM outbox")
+        await schema.migrate(bare, "0008")
+        assert {tuple(row) for row in await connection.fetch(events, last)} == {
+            (ids["hidden"], "updated", HIDDEN, 0),
+            (denial, "updated", HIDDEN, 0),
+        }
+        assert await class_of(connection, ids["hidden"]) == 0
+        await schema.migrate(bare, "0009")
+        assert await class_of(connection, ids["hidden"]) == HIDDEN
+    finally:
+        await connection.close()
 
 
 # --- at the same time ------------------------------------------------------------------------

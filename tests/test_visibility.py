@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -75,11 +75,20 @@ def sees(scopes: frozenset[str] | None, plural: str, record: Mapping[str, Any]) 
     return drafts or (public and "read" in held)
 
 
+def sees_hidden_articles(scopes: frozenset[str] | None) -> bool:
+    """Tell whether articles that are hidden are there for a caller."""
+    return bool((scopes or frozenset()) & {"drafts:read", "articles:write"})
+
+
 class Written(NamedTuple):
-    """A version of a record: its fields, and the word that only it holds."""
+    """A version of a record: its fields, and the word that it holds.
+
+    `in_hidden` tells whether an article in which the record appears was hidden then.
+    """
 
     fields: Record
     canary: str
+    in_hidden: bool = False
 
 
 @dataclass
@@ -88,6 +97,7 @@ class Known:
 
     name: str
     plural: str
+    quotes_hidden: Callable[[Record], bool]  # tells whether fields quote what is hidden today
     versions: list[Written] = field(default_factory=list)
     deleted: bool = False
 
@@ -104,13 +114,23 @@ class Known:
 
     def there(self, scopes: frozenset[str] | None) -> bool:
         """Tell whether the record, deleted or not, is there for a caller."""
-        return sees(scopes, self.plural, self.versions[-1].fields)
+        return self.seen_then(self.versions[-1], scopes)
+
+    def seen_then(self, written: Written, scopes: frozenset[str] | None) -> bool:
+        """Tell whether a version was there for a caller when it was written."""
+        shown = sees_hidden_articles(scopes) or not written.in_hidden
+        return shown and sees(scopes, self.plural, written.fields)
+
+    def seen(self, written: Written, scopes: frozenset[str] | None) -> bool:
+        """Tell whether a version may be read by a caller today."""
+        shown = sees_hidden_articles(scopes) or not self.quotes_hidden(written.fields)
+        return shown and sees(scopes, self.plural, written.fields)
 
     def words(self, scopes: frozenset[str] | None) -> set[str]:
         """Give the words that a caller may read, in the record or in its history."""
         if not self.there(scopes):
             return set()
-        return {v.canary for v in self.versions if sees(scopes, self.plural, v.fields)}
+        return {v.canary for v in self.versions if self.seen(v, scopes)}
 
 
 # --- the data --------------------------------------------------------------------------------
@@ -150,7 +170,18 @@ class Data:
         body = {**MINIMAL[plural], **fields, WORDS[plural]: canary, "external_ids": external}
         response = await self.full.post(f"/v1/{plural}", json=self.resolved(body))
         assert response.status_code == 201, response.text
-        self.known[name] = Known(name, plural, [Written(response.json(), canary)])
+        written = self._written(response.json(), canary)
+        self.known[name] = Known(name, plural, self.quotes_hidden, [written])
+
+    def _written(self, fields: Record, canary: str) -> Written:
+        return Written(fields, canary, self.quotes_hidden(fields))
+
+    def quotes_hidden(self, fields: Record) -> bool:
+        """Tell whether fields name an article, as one of their appearances, that is hidden now."""
+        articles = {k.id: k for k in self.known.values() if k.plural == "articles"}
+        printed = [articles[each["article_id"]] for each in fields.get("appearances", [])]
+        reader = frozenset({"read"})
+        return any(not sees(reader, "articles", k.versions[-1].fields) for k in printed)
 
     async def change(self, name: str, **fields: Any) -> None:
         """Change a record, its word included."""
@@ -162,7 +193,19 @@ class Data:
             headers={"if-match": "*", "content-type": "application/merge-patch+json"},
         )
         assert response.status_code == 200, response.text
-        known.versions.append(Written(response.json(), canary))
+        known.versions.append(self._written(response.json(), canary))
+        if known.plural == "articles":
+            await self._follow(known.id)
+
+    async def _follow(self, article_id: str) -> None:
+        """Note the versions of records that were hidden or revealed with an article."""
+        for known in self.known.values():
+            last = known.versions[-1]
+            named = [each["article_id"] for each in last.fields.get("appearances", [])]
+            if article_id in named and not known.deleted:
+                fields = (await self.full.get(known.path)).json()
+                if fields["version"] > last.fields["version"]:
+                    known.versions.append(self._written(fields, last.canary))
 
     async def delete(self, name: str) -> None:
         """Delete a record."""
@@ -198,8 +241,11 @@ async def fill(data: Data) -> None:
     for status in ("draft", "in_review", "approved", "published", "rejected", "killed"):
         more = by("@s_protected") if status == "published" else by("@s_public")
         await data.add("claims", f"c_{status}", review_status=status, **more)
+    await data.add("articles", "a_hidden_later")
+    await data.add("articles", "a_shown_later", status="withheld")
     await _fill_claims(data)
     await _fill_denials(data)
+    await _fill_printed(data)
 
 
 async def _fill_claims(data: Data) -> None:
@@ -237,6 +283,43 @@ async def _fill_denials(data: Data) -> None:
     await data.add("denials", "d_of_draft", **public, **target("@c_draft"))
     await data.add("denials", "d_draft_gone", **target("@c_answered"))
     await data.delete("d_draft_gone")
+
+
+async def _fill_printed(data: Data) -> None:
+    """Write what is hidden, or was, because an article is, or was."""
+
+    def printed_in(*articles: str) -> Record:
+        return {"appearances": [{"article_id": each, "quote_type": "direct"} for each in articles]}
+
+    public = {"review_status": "published"}
+    later = printed_in("@a_hidden_later")
+    await data.add("claims", "p_draft", **printed_in("@a_withheld"))
+    await data.add("claims", "p_embargoed", **public, **printed_in("@a_cited", "@a_embargoed"))
+    await data.add("claims", "p_hidden_later", **public, **later)
+    await data.add("claims", "p_draft_hidden_later", **later)
+    await data.add("claims", "p_shown_later", **public, **printed_in("@a_shown_later"))
+    await data.add("claims", "p_both", **public, **printed_in("@a_hidden_later", "@a_shown_later"))
+    await data.add("claims", "p_moved_out", **public, **printed_in("@a_withheld"))
+    await data.change("p_moved_out", **printed_in("@a_cited"))
+    await data.add("claims", "p_moved_away", **public, **later)
+    await data.change("p_moved_away", **printed_in())
+    await data.change("p_moved_away", language="en")
+    await data.add("claims", "p_gone_hidden", **public, **printed_in("@a_withheld"))
+    await data.delete("p_gone_hidden")
+    await data.add("claims", "p_gone_then_hidden", **public, **later)
+    await data.delete("p_gone_then_hidden")
+    denial = {**public, "kind": "full_denial", "targets": [{"claim_id": "@c_answered"}]}
+    await data.add("denials", "q_withheld", **denial, **printed_in("@a_withheld"))
+    await data.add("denials", "q_hidden_later", **denial, **later)
+    await data.change("a_hidden_later", status="withheld")
+    await data.change("a_shown_later", status="usable")
+    for name, versions in {
+        "p_both": [True],
+        "p_hidden_later": [False, True],
+        "p_shown_later": [True, False],
+        "q_hidden_later": [False, True],
+    }.items():
+        assert [each.in_hidden for each in data.known[name].versions] == versions
 
 
 @pytest.fixture(scope="module")
@@ -425,7 +508,7 @@ async def test_a_history_holds_the_versions_that_were_to_be_seen(data: Data, nam
     for known in data.known.values():
         if not known.there(scopes):
             continue
-        seen = [sees(scopes, known.plural, v.fields) for v in known.versions]
+        seen = [known.seen(v, scopes) for v in known.versions]
         expected = [n for n, is_seen in enumerate(seen, 1) if is_seen]
         expected += [len(seen) + 1] * known.deleted
         page = (await client.get(f"{known.path}/revisions")).json()
@@ -451,6 +534,7 @@ async def test_what_changed_is_told_against_what_was_to_be_seen(data: Data) -> N
         assert sorted(found) == sorted(changed)
 
 
+_IN_CITED = ["c_draft_printed", "p_embargoed", "p_moved_out"]
 _DENIED = ["c_answered", "c_draft", "c_past", "c_published"]
 
 
@@ -459,10 +543,15 @@ _DENIED = ["c_answered", "c_draft", "c_past", "c_published"]
     [
         ("claims?response_family=denies", ["c_published"], _DENIED),
         ("claims?related_to=@c_draft_related", [], ["c_published"]),
+        ("claims?article_id=@a_shown_later", ["p_shown_later"], ["p_both", "p_shown_later"]),
+        ("claims?article_id=@a_embargoed", [], ["p_embargoed"]),
+        ("claims?article_id=@a_cited", ["p_moved_out"], _IN_CITED),
+        ("denials?article_id=@a_hidden_later", [], ["q_hidden_later"]),
+        ("claims?response_family=denies&id__in=@c_answered", [], ["c_answered"]),
         ("claims?related_to=@c_published", [], ["c_draft_related"]),
         ("claims?origin_id=@s_protected", ["c_published"], ["c_published"]),
         ("articles?source_id=@s_internal", [], ["a_cited"]),
-        ("denials?claim_id=@c_answered", [], ["d_draft"]),
+        ("denials?claim_id=@c_answered", [], ["d_draft", "q_hidden_later", "q_withheld"]),
         ("denials?claim_id=@c_draft", ["d_of_draft"], ["d_of_draft"]),
         ("sources?member_id=@s_public", ["g_public"], ["g_protected", "g_public"]),
     ],
@@ -559,19 +648,34 @@ async def test_a_hidden_record_can_not_be_referred_to_but_stays_where_it_stands(
     assert faults(await client.post("/v1/claims", json=body)) == {
         "/attributions/0/source_id": "unknown-reference"
     }
-    for name in ("c_published", "c_printed"):
-        stands = (await client.get(data.path(name))).json()
-        response = await client.put(data.path(name), json=stands, headers={"if-match": "*"})
-        assert response.json() == stands
-    known = data.known["c_printed"]
-    (appearance,) = stands["appearances"]
-    assert (appearance["article_id"], appearance["anchor"]) == (data.id("a_withheld"), "exact")
-    for more, status in (({"article_version": 9}, 422), ({"stance": "endorsing"}, 200)):
-        changed = {**stands, "appearances": [{**appearance, **more}]}
-        response = await client.put(known.path, json=changed, headers={"if-match": "*"})
-        assert response.status_code == status
-    assert response.json()["appearances"][0]["anchor"] == "unverified"
-    known.versions.append(Written(response.json(), known.versions[-1].canary))
+    stands = (await client.get(data.path("c_published"))).json()
+    response = await client.put(data.path("c_published"), json=stands, headers={"if-match": "*"})
+    assert response.json() == stands
+
+
+async def test_what_appears_in_a_hidden_article_is_not_changed_by_who_does_not_see_it(
+    data: Data,
+) -> None:
+    client = data.clients["claims"]
+    patch = {"if-match": "*", "content-type": "application/merge-patch+json"}
+    for name in ("c_printed", "p_draft", "p_hidden_later", "p_both", "p_gone_hidden"):
+        hidden, never = [
+            [
+                told(await client.patch(path, json={"note": "x"}, headers=patch)),
+                told(await client.put(path, json={"text": "x"}, headers={"if-match": "*"})),
+                told(await client.delete(path, headers={"if-match": "*"})),
+                told(await client.post(f"{path}/restore", headers={"if-match": "*"})),
+            ]
+            for path in (data.path(name), f"/v1/claims/{uuid4()}")
+        ]
+        assert hidden == never
+    # The tombstone is seen, but what would come back is not.
+    known = data.known["p_gone_then_hidden"]
+    response = await client.post(f"{known.path}/restore", headers={"if-match": "*"})
+    assert faults(response) == {"/appearances/0/article_id": "unknown-reference"}
+    assert (await data.full.get(known.path)).status_code == 410
+    revisions = (await client.get(f"{known.path}/revisions")).json()["items"]
+    assert [(each["op"], each["record"]) for each in revisions] == [("deleted", None)]
 
 
 async def test_a_deletion_is_refused_for_hidden_referrers_without_naming_them(data: Data) -> None:
@@ -600,10 +704,11 @@ async def test_the_feed_tells_what_the_model_says(data: Data, name: str) -> None
         versions = [v.fields for v in known.versions]
         expected: list[tuple[int, str, Record | None]] = []
         before = False
-        for number, fields in enumerate(versions, 1):
-            now = sees(scopes, known.plural, fields)
+        for number, (fields, written) in enumerate(zip(versions, known.versions, strict=True), 1):
+            now = known.seen_then(written, scopes)
             if now:
-                record = fields if known.there(scopes) else None
+                shown = known.there(scopes) and known.seen(written, scopes)
+                record = fields if shown else None
                 expected.append((number, "updated" if before else "created", record))
             elif before:
                 expected.append((number, "removed", None))

@@ -4,9 +4,13 @@ Each record has a visibility class. The database derives it at each write (migra
 record's status, its embargo and its confidentiality. A caller sees the classes that its scopes
 open; every other record does not exist for it, in any operation.
 
-A statement says `:sees(claim, t)` where the row of alias `t`, a claim or a revision of one, must
-exist for the caller; :func:`api.core.sql.render` fills that in. A statement that is run without
-that is a syntax error to Postgres.
+The words of a claim or denial are those of the articles in which it appears. While one of these is
+hidden, the record's class has the bit `HIDDEN` (migration 0009), and the record is only seen by a
+caller who sees such articles. A revision has no such bit: what its articles are today decides.
+
+A statement says `:sees(claim, t)` where the row of alias `t`, a claim, must exist for the caller,
+and `:saw(claim, r)` where a revision of one must; :func:`api.core.sql.render` fills that in. A
+statement that is run without that is a syntax error to Postgres.
 """
 
 from __future__ import annotations
@@ -32,13 +36,17 @@ class Visibility(IntEnum):
     CONFIDENTIAL = 2  # a restricted or protected source
 
 
+HIDDEN: Final = 4
+"""The bit of a class that says that an article in which the record appears is hidden."""
+PRINTED: Final = (RecordType.CLAIM, RecordType.DENIAL)
+"""The types of records that appear in articles."""
 CONFIDENTIAL: Final = (RecordType.SOURCE,)
 """The types whose records can be confidential."""
 _CLASSES: Final = {
     record_type: tuple(Visibility)[: 3 if record_type in CONFIDENTIAL else 2]
     for record_type in RecordType
 }
-"""The classes that the records of a type can have."""
+"""The classes that the records of a type can have, whatever their articles."""
 
 
 class Caller(Struct, frozen=True, dict=True):
@@ -54,6 +62,19 @@ class Caller(Struct, frozen=True, dict=True):
     @cached_property
     def classes(self) -> dict[RecordType, tuple[int, ...]]:
         """Give the classes of each record type that exist for the caller."""
+        classes = dict(self._own_classes)
+        if self.sees_hidden_articles:
+            for record_type in PRINTED:
+                classes[record_type] += tuple(HIDDEN | each for each in classes[record_type])
+        return classes
+
+    @cached_property
+    def sees_hidden_articles(self) -> bool:
+        """Tell whether the caller sees articles that are withheld, taken down or under embargo."""
+        return Visibility.DRAFT in self._own_classes[RecordType.ARTICLE]
+
+    @cached_property
+    def _own_classes(self) -> dict[RecordType, tuple[int, ...]]:
         return {record_type: self._classes(record_type) for record_type in RecordType}
 
     def _classes(self, record_type: RecordType) -> tuple[int, ...]:
@@ -68,17 +89,39 @@ class Caller(Struct, frozen=True, dict=True):
         return tuple(map(int, classes))
 
     def sees(self, record_type: RecordType, alias: str = "t") -> str:
-        """Write the SQL condition that a record or a revision exists for the caller.
+        """Write the SQL condition that a record exists for the caller.
 
         The classes are constants and not parameters, so that an index on one class can be used.
         """
-        classes = self.classes[record_type]
-        if len(classes) == len(_CLASSES[record_type]):
-            return "true"
-        if len(classes) == 1:
-            return f"{alias}.visibility = {classes[0]}"
-        listed = ", ".join(map(str, classes))
-        return f"{alias}.visibility IN ({listed})" if classes else "false"
+        all_classes = len(_CLASSES[record_type]) * (2 if record_type in PRINTED else 1)
+        return _among(self.classes[record_type], all_classes, alias)
+
+    def saw(self, record_type: RecordType, alias: str) -> str:
+        """Write the SQL condition that a revision exists for the caller.
+
+        The caller could see the record then, and sees all articles that this revision quotes today.
+        """
+        condition = _among(self._own_classes[record_type], len(_CLASSES[record_type]), alias)
+        if record_type not in PRINTED or self.sees_hidden_articles:
+            return condition
+        return f"{condition} AND NOT {quotes_hidden(alias)}"
+
+
+def _among(classes: tuple[int, ...], all_classes: int, alias: str) -> str:
+    if len(classes) == all_classes:
+        return "true"
+    if len(classes) == 1:
+        return f"{alias}.visibility = {classes[0]}"
+    listed = ", ".join(map(str, classes))
+    return f"{alias}.visibility IN ({listed})" if classes else "false"
+
+
+def quotes_hidden(alias: str) -> str:
+    """Write the SQL condition that a revision quotes an article that is hidden today."""
+    return (
+        "EXISTS (SELECT FROM articles AS quoted"
+        f" WHERE quoted.id = ANY({alias}.article_ids) AND quoted.visibility > 0)"
+    )
 
 
 class Actor(NamedTuple):

@@ -47,7 +47,7 @@ _REVISIONS: Final = """
                        coalesce(octet_length(r.doc), 0) + 2000 AS size
                 FROM {table} AS t
                 JOIN revisions AS r ON r.record_type = '{type}' AND r.record_id = t.id
-                WHERE t.id = :id AND :sees({type}, t) AND r.version < :below AND :sees({type}, r)
+                WHERE t.id = :id AND :sees({type}, t) AND r.version < :below AND :saw({type}, r)
                 ORDER BY r.version DESC
                 LIMIT :limit
             ) AS a
@@ -56,7 +56,7 @@ _REVISIONS: Final = """
     LEFT JOIN LATERAL (
         SELECT p.doc FROM revisions AS p
         WHERE p.record_type = '{type}' AND p.record_id = :id
-            AND p.version < r.version AND p.doc IS NOT NULL AND :sees({type}, p)
+            AND p.version < r.version AND p.doc IS NOT NULL AND :saw({type}, p)
         ORDER BY p.version DESC
         LIMIT 1
     ) AS was ON r.doc IS NOT NULL

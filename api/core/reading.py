@@ -39,13 +39,13 @@ _GET_AS_OF: Final = """
     SELECT r.doc, r.version, r.doc IS NULL AS deleted
     FROM {table} AS t
     CROSS JOIN LATERAL (
-        SELECT p.doc, p.version, p.visibility FROM revisions AS p
+        SELECT p.* FROM revisions AS p
         WHERE p.record_type = '{type}' AND p.record_id = t.id
             AND p.at <= :as_of::text::timestamptz
         ORDER BY p.version DESC
         LIMIT 1
     ) AS r
-    WHERE t.id = :id AND :sees({type}, t) AND :sees({type}, r)"""
+    WHERE t.id = :id AND :sees({type}, t) AND :saw({type}, r)"""
 
 
 async def get(resource: Resource, request: Request) -> Answer:

@@ -4,8 +4,8 @@ A statement is text in which stand
 
 - `:name`, a parameter: a value, which never becomes part of the text;
 - `{name}`, a piece: SQL text that the code decides and never a client, such as a table's name;
-- `:sees(claim, t)`, the condition that the row of alias `t`, which is a claim or a revision of a
-  claim, exists for the caller.
+- `:sees(claim, t)`, the condition that the row of alias `t`, which is a claim, exists for the
+  caller, and `:saw(claim, r)`, the same for a revision `r` of a claim.
 
 :func:`compose` fills in the pieces. :func:`render` fills in the rest for one caller::
 
@@ -49,7 +49,7 @@ _TOKEN: Final = re.compile(
     | /\*.*?\*/                               # a comment
     | ::                                      # a cast
     | (?P<number>\$[0-9]+)
-    | :sees\((?P<type>[a-z_]+),\ (?P<alias>[a-z_]+)\)
+    | :(?P<asks>sees|saw)\((?P<type>[a-z_]+),\ (?P<alias>[a-z_]+)\)
     | :(?P<name>[a-z_][a-z0-9_]*)
     """,
     re.VERBOSE | re.DOTALL,
@@ -82,8 +82,9 @@ def rendered(text: str, caller: Caller | None = None) -> Rendered:
             raise ValueError(f"a parameter has a name, not a number: {token['number']}")
         if token["type"] is not None:
             if caller is None:
-                raise ValueError("a statement with :sees needs to know its caller")
-            return caller.sees(RecordType[token["type"].upper()], token["alias"])
+                raise ValueError(f"a statement with :{token['asks']} needs to know its caller")
+            condition = caller.sees if token["asks"] == "sees" else caller.saw
+            return condition(RecordType[token["type"].upper()], token["alias"])
         if token["name"] is not None:
             return names.setdefault(token["name"], f"${len(names) + 1}")
         return token[0]

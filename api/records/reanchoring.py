@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from api.core.caller import PRINTED
 from api.core.db import Connection
 from api.core.request import Author
 from api.core.resource import Consequence
@@ -20,10 +21,8 @@ from api.core.sql import ACTOR, ACTOR_COLUMNS, compose, plural, render
 from api.records.relocation import relocate
 from schemas.base import Create
 from schemas.parts import Appearance
-from schemas.vocabularies import Anchor, RecordType
+from schemas.vocabularies import Anchor
 
-PRINTED: Final = (RecordType.CLAIM, RecordType.DENIAL)
-"""The types of records that have appearances in articles."""
 MAX_EARLIER_TEXTS: Final = 8
 """How many earlier versions of a text are read for the words around spans that were lost since."""
 LONG_TEXT: Final = 100_000

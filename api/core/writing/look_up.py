@@ -70,7 +70,7 @@ _EARLIER_TEXT: Final = """
         FROM unnest(:earlier_ids::uuid[], :earlier_versions::integer[]) AS w(id, version)
         JOIN revisions AS r
             ON r.record_type = 'article' AND r.record_id = w.id AND r.version = w.version
-            AND r.doc IS NOT NULL AND :sees(article, r)
+            AND r.doc IS NOT NULL AND :saw(article, r)
         JOIN articles AS t ON t.id = r.record_id AND :sees(article, t)"""
 
 

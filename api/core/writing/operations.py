@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import asyncpg
 import msgspec
 
-from api.core.db import Connection
+from api.core.db import Connection, Row
 from api.core.errors import (
     NOT_DELETED,
     NOT_FOUND,
@@ -345,6 +345,17 @@ async def _current(
     return Current(identity, row["version"], row["deleted"], row["doc"])
 
 
+class _Hidden(Exception):  # noqa: N818 - it is no error
+    """The caller would not see a record, because of one to which it refers."""
+
+
+def _seen(row: Row | None) -> Row | None:
+    """Give the row of a record that the caller sees; undo what was written otherwise."""
+    if row is not None and not row["seen"]:
+        raise _Hidden
+    return row
+
+
 async def restore(resource: Resource, request: Request) -> Answer:
     """Bring a deleted record back, as it was before."""
     idempotency_key(request)
@@ -356,9 +367,9 @@ async def restore(resource: Resource, request: Request) -> Answer:
     async def work(connection: Connection) -> Answer:
         query = _conditional(RESTORE, resource, identity, expected, writer)
         try:
-            async with _savepoint(connection):
-                row = await connection.fetchrow(*query)
-        except asyncpg.ForeignKeyViolationError:
+            async with connection.transaction():
+                row = _seen(await connection.fetchrow(*query))
+        except (asyncpg.ForeignKeyViolationError, _Hidden):
             raise await _targets_gone(connection, writer, resource, identity) from None
         if row is None:
             raise _not_restored(await _current(connection, writer, resource, identity))

@@ -50,7 +50,7 @@ RESTORE: Final = """
     UPDATE {table} AS t SET (deleted_at, {actor_columns}) = ROW(NULL::timestamptz, {actor})
     WHERE t.id = :id AND t.deleted_at IS NOT NULL AND :sees({type}, t)
         AND (:versions::integer[] IS NULL OR t.version = ANY(:versions))
-    RETURNING t.version, t.doc"""
+    RETURNING t.version, t.doc, :sees({type}, t) AS seen"""
 
 LIVE: Final = """
     SELECT t.live_id AS id FROM {table} AS t

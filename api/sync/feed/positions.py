@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, get_args
 from msgspec import Meta, ValidationError, convert
 
 from api.core import cursor
-from api.core.caller import Caller
+from api.core.caller import HIDDEN, PRINTED, Caller
 from api.core.errors import CURSOR_MISMATCH, invalid_parameter
 from api.core.filters import Parameter, read_terms
 from api.sync.feed.following import Feed
@@ -52,7 +52,9 @@ _Covered = dict[str, tuple[int, ...] | None]
 
 Its value are the classes of its records that the reader could see; null if the walk left it out.
 """
-_Values = tuple[_Epoch, _Seq, _Tag, _Covered]
+_Values = tuple[_Epoch, _Seq, _Tag, _Covered, bool]
+"""The last one is true: records could be hidden with their articles when the cursor was made."""
+_EarlierValues = tuple[_Epoch, _Seq, _Tag, _Covered]
 
 _FORMER_TYPES: Final = ("source", "article", "claim", "denial")
 _FORMER_CLASSES: Final = 3
@@ -82,21 +84,38 @@ def written(position: Position, caller: Caller, types: Iterable[RecordType]) -> 
         record_type.value: caller.classes[record_type] if record_type in walked else None
         for record_type in _TYPES
     }
-    return cursor.write(_LIST, [*position, covered])
+    return cursor.write(_LIST, [*position, covered, True])
 
 
-def _read(text: str) -> tuple[Position, _Covered]:
+def _read(text: str, caller: Caller) -> tuple[Position, _Covered]:
     """Read a cursor of this version or of an earlier one."""
     values = cursor.read(text, _LIST, name="since")
     try:
-        if len(values) == len(get_args(_Values)):
-            *position, covered = convert(values, _Values)
+        if values and isinstance(values[-1], bool):
+            *position, covered, _ = convert(values, _Values)
+        elif len(values) == len(get_args(_EarlierValues)):
+            *position, covered = convert(values, _EarlierValues)
+            covered = _with_hidden(covered, caller)
         else:
             *position, walked, classes = convert(values, _FormerValues)
-            covered = _covered(walked, classes)
+            covered = _with_hidden(_covered(walked, classes), caller)
     except ValidationError:
         raise cursor.not_ours("since") from None
     return Position(*position), covered
+
+
+def _with_hidden(covered: _Covered, caller: Caller) -> _Covered:
+    """Add what a cursor covered when records were not hidden with their articles yet.
+
+    Its reader had seen these records, whatever the key. Those that have been hidden since are in
+    the feed behind the cursor.
+    """
+    if not caller.sees_hidden_articles:
+        return covered
+    return {
+        name: (*seen, *(HIDDEN | each for each in seen)) if name in PRINTED and seen else seen
+        for name, seen in covered.items()
+    }
 
 
 def _covered(walked: int, classes: int) -> _Covered:
@@ -123,7 +142,7 @@ async def since(feed: Feed, text: str, caller: Caller, types: Iterable[RecordTyp
         convert(text, Cursor)  # a header was not checked yet
     except ValidationError:
         raise cursor.not_ours("since") from None
-    position, covered = _read(text)
+    position, covered = _read(text, caller)
     known = [record_type for record_type in types if record_type in covered]
     if missing := [record_type for record_type in known if covered[record_type] is None]:
         raise invalid_parameter(

@@ -8,6 +8,7 @@ from functools import cache
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
+from api.core.caller import quotes_hidden
 from api.core.db import Database, Row
 from api.core.errors import RESYNC_REQUIRED, Problem, unavailable
 from api.core.sql import compose, plural, render
@@ -41,6 +42,7 @@ class LoggedChange(NamedTuple):
     after: int
     now: int | None  # its visibility class today
     doc: bytes | None
+    quotes_hidden: bool  # whether this document quotes an article that is hidden today
     tag: str
     """A digest that tells this change from any other change with the same number.
 
@@ -115,7 +117,7 @@ async def _read(
 
 
 def _logged_change(row: Row, secret: bytes) -> LoggedChange:
-    seq, op, record_type, identity, version, at, before, after, now, doc = row
+    seq, op, record_type, identity, version, at, before, after, now, doc, quotes = row
     return LoggedChange(
         seq,
         ChangeOp[op.upper()],
@@ -127,6 +129,7 @@ def _logged_change(row: Row, secret: bytes) -> LoggedChange:
         after,
         now,
         doc,
+        quotes,
         _tag(f"{seq} {record_type} {identity} {version} {at.isoformat()}", secret),
     )
 
@@ -145,7 +148,12 @@ def _statement(*, of_types: bool) -> str:
     today.
     """
     types = "AND (f.seq IN (:first, :last) OR o.record_type = ANY(:types::text[]))"
-    return compose(_STRETCH, types=types if of_types else "", today=_TODAY)
+    return compose(
+        _STRETCH,
+        types=types if of_types else "",
+        today=_TODAY,
+        quotes_hidden=quotes_hidden("r"),
+    )
 
 
 _TODAY: Final = "\n                    UNION ALL".join(
@@ -160,7 +168,7 @@ _TODAY: Final = "\n                    UNION ALL".join(
 )
 _STRETCH: Final = """
         SELECT s.seq, s.op, s.record_type, s.record_id, s.version, s.at, s.visibility_before,
-               s.visibility_after, s.now, s.doc
+               s.visibility_after, s.now, s.doc, s.quotes_hidden
         FROM (
             SELECT q.*,
                    coalesce(sum(octet_length(q.doc)) OVER (ORDER BY q.seq), 0)
@@ -169,12 +177,8 @@ _STRETCH: Final = """
                 SELECT p.*, today.visibility AS now, CASE
                     WHEN p.seq = :first THEN NULL
                     WHEN today.version = p.version AND today.deleted_at IS NULL THEN today.doc
-                    ELSE (
-                        SELECT r.doc FROM revisions AS r
-                        WHERE r.record_type = p.record_type AND r.record_id = p.record_id
-                            AND r.version = p.version
-                    )
-                END AS doc
+                    ELSE past.doc
+                END AS doc, coalesce(past.quotes_hidden, false) AS quotes_hidden
                 FROM (
                     SELECT f.seq, o.op, o.record_type, o.record_id, o.version, o.at,
                            o.visibility_before, o.visibility_after
@@ -185,6 +189,13 @@ _STRETCH: Final = """
                 ) AS p
                 LEFT JOIN LATERAL ({today}
                 ) AS today ON true
+                LEFT JOIN LATERAL (
+                    SELECT r.doc, {quotes_hidden} AS quotes_hidden FROM revisions AS r
+                    WHERE r.record_type = p.record_type AND r.record_id = p.record_id
+                        AND r.version = p.version AND p.seq <> :first
+                        AND (today.version IS DISTINCT FROM p.version
+                             OR today.deleted_at IS NOT NULL)
+                ) AS past ON true
                 OFFSET 0 -- otherwise each mention of a document would look it up again
             ) AS q
         ) AS s

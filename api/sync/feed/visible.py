@@ -44,8 +44,8 @@ def visible_change(change: LoggedChange, caller: Caller) -> VisibleChange | None
     """Give a change as a caller sees it; null if the caller may not know of it.
 
     A record that becomes visible to the caller counts as `created`, and one that becomes invisible
-    as `removed`. The record's content is included if the caller could see it after the change and
-    can see the record today.
+    as `removed`. The record's content is included if the caller could see it after the change, and
+    can see today the record and the articles that this content quotes.
     """
     classes = caller.classes[change.type]
     before, after = change.before in classes, change.after in classes
@@ -58,7 +58,8 @@ def visible_change(change: LoggedChange, caller: Caller) -> VisibleChange | None
         if op is ChangeOp.DELETED:
             return None
         op = ChangeOp.CREATED
-    has_record = op is not ChangeOp.REMOVED and change.now in classes
+    quotes_hidden = change.quotes_hidden and not caller.sees_hidden_articles
+    has_record = op is not ChangeOp.REMOVED and change.now in classes and not quotes_hidden
     return VisibleChange(
         change.seq,
         op,
