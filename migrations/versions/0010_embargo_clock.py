@@ -1,7 +1,7 @@
 """Let no write publish a record whose embargo lasts by the clock of the service.
 
-Revision ID: 0009
-Revises: 0008
+Revision ID: 0010
+Revises: 0009
 
 Whether an embargo had ended was decided by Postgres' clock, also when a record was written. So if
 that clock was a day ahead, a write published the record for good. Now the service notes here how
@@ -11,11 +11,11 @@ hidden. The service publishes it when both clocks have come that far.
 
 from alembic import op
 
-from migrations.derive import EMBARGO, PATH_7
+from migrations.derive import EMBARGO, HIDDEN, PATH_7
 from migrations.record_types import RECORD_TYPES
 
-revision = "0009"
-down_revision = "0008"
+revision = "0010"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
@@ -33,7 +33,7 @@ _STILL_EMBARGOED = f"""
     CREATE FUNCTION still_embargoed() RETURNS trigger LANGUAGE plpgsql{PATH_7} AS $$
     BEGIN
         IF NEW.{EMBARGO} > (SELECT at FROM embargo_clock) THEN
-            NEW.visibility := 1;
+            NEW.visibility := NEW.visibility | 1;
             NEW.lifts_at := CASE WHEN NEW.deleted_at IS NULL THEN NEW.{EMBARGO} END;
         END IF;
         RETURN NEW;
@@ -52,7 +52,7 @@ def upgrade() -> None:
     for table in TABLES:
         connection.exec_driver_sql(
             f"CREATE TRIGGER {table}_embargo BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW"
-            f" WHEN (NEW.visibility = 0 AND NEW.{EMBARGO} IS NOT NULL)"
+            f" WHEN ((NEW.visibility & {HIDDEN - 1}) = 0 AND NEW.{EMBARGO} IS NOT NULL)"
             " EXECUTE FUNCTION still_embargoed()"
         )
 
