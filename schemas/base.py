@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Final, NamedTuple, Union, cast, get_args, get_origin
@@ -371,6 +371,24 @@ def references(part: Part, path: Path = ()) -> Iterator[Reference]:
                 yield Reference(place, found.refers_to, item)
             else:
                 yield from references(item, place)
+
+
+def references_in(
+    document: dict[str, Any], struct: type[Struct], path: Path = ()
+) -> Iterator[Reference]:
+    """Yield the references in a JSON object that may be no valid record, where they can be read."""
+    for field, found in _referring(struct):
+        where = (*path, field.encode_name)
+        value = document.get(field.encode_name)
+        items: Iterable[tuple[Path, Any]] = [(where, value)]
+        if found.many:
+            listed = value[: found.max_items] if isinstance(value, list) else []
+            items = (((*where, index), item) for index, item in enumerate(listed))
+        for place, item in items:
+            if isinstance(item, dict) and not found.refers_to:
+                yield from references_in(item, found.kind, place)
+            elif found.refers_to and isinstance(item, str) and re.match(UUID_PATTERN, item):
+                yield Reference(place, found.refers_to, item)
 
 
 def faults(record: Part) -> Iterator[Fault]:

@@ -914,6 +914,66 @@ async def test_all_that_the_database_knows_better_is_told_at_once(client: Client
     )
 
 
+WRONG: Any = {
+    "kind": "gossip",
+    "attributions": [{"position": "0", "source_id": "@nobody"}, {"source_id": "nobody"}],
+    "relations": [{"claim_id": "@nobody", "kind": "about"}, {"claim_id": "@nobody"}, 1],
+    "stated": {"earliest": "2024-02-30"},
+    "parties": [{"source_id": "@source", "role": "x"}],
+}
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("way", [*WAYS, "import"])
+async def test_unknown_references_are_told_with_the_faults_of_the_form(
+    client: Client, ids: Ids, way: str
+) -> None:
+    text = json.dumps(CLAIM.minimal(**WRONG)).replace("@nobody", str(uuid4()))
+    body = text.replace("@source", ids[RecordType.SOURCE]).encode()
+    expected = [
+        ("/attributions/0/position", "wrong-type"),
+        ("/attributions/0/source_id", "unknown-reference"),
+        ("/attributions/1/source_id", "invalid-value"),
+        ("/kind", "unknown-term"),
+        ("/parties/0/role", "unknown-term"),
+        ("/relations/0/claim_id", "unknown-reference"),
+        ("/relations/1/claim_id", "unknown-reference"),
+        ("/relations/1/kind", "required"),
+        ("/relations/2", "wrong-type"),
+        ("/stated/earliest", "impossible-date"),
+    ]
+    if way == "import":
+        line = b'{"type":"claim","data":%b}' % body
+        headers = {"content-type": "application/x-ndjson"}
+        response = await client.post("/v1/import", content=line, headers=headers)
+        told = json.loads(response.text.splitlines()[0])["problem"]["errors"]
+        assert sorted((error["pointer"], error["code"]) for error in told) == [
+            (f"/data{pointer}", code) for pointer, code in expected
+        ]
+        return
+    response = await written(client, CLAIM, way, ids[CLAIM.type], body)
+    assert faults(response, "unknown-reference") == expected
+
+
+@pytest.mark.usefixtures("untouched")
+async def test_a_patch_is_told_all_its_faults_at_once(client: Client, ids: Ids) -> None:
+    patch = {
+        "text": None,
+        "nothing": None,
+        "language": 5,
+        "attributions": [{"source_id": str(uuid4())}],
+        "extraction": {"method": None, "agent": "x"},
+    }
+    response = await written(client, CLAIM, "PATCH", ids[CLAIM.type], json.dumps(patch).encode())
+    assert faults(response, "unknown-reference") == [
+        ("/attributions/0/source_id", "unknown-reference"),
+        ("/extraction/method", "required"),
+        ("/language", "wrong-type"),
+        ("/nothing", "unknown-field"),
+        ("/text", "required"),
+    ]
+
+
 async def test_a_record_does_not_refer_to_itself(client: Client, noun: Noun, ids: Ids) -> None:
     record = await create(client, noun, noun.referred())
     body = noun.full({**ids, noun.type: record.id})

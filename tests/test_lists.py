@@ -624,3 +624,32 @@ async def test_paging_misses_and_repeats_nothing_that_stays(
     await table.come(first)
     await walk(table, limit, turns)
     await walk(table, limit, [])
+
+
+async def test_all_that_is_wrong_with_the_parameters_is_told_at_once(client: Client) -> None:
+    query = "nothing=1&limit=0&limit=5&kind=gossip&tag=&else=1&updated_at__gte=2024-02-30&q=%ff"
+    response = await client.get(f"{CLAIM.path}?{query}")
+    assert response.status_code == 400
+    told = response.json()
+    assert told["code"] == "unknown-parameter"
+    assert [(error["parameter"], error["code"]) for error in told["errors"]] == [
+        ("nothing", "unknown-parameter"),
+        ("limit", "invalid-parameter"),
+        ("kind", "invalid-parameter"),
+        ("tag", "invalid-parameter"),
+        ("else", "unknown-parameter"),
+        ("updated_at__gte", "invalid-parameter"),
+        ("q", "invalid-parameter"),
+    ]
+    response = await client.get(f"{CLAIM.path}?quantity_from=5&quantity_to=4&external_value=x")
+    told = response.json()["errors"]
+    assert [error["parameter"] for error in told] == [
+        "quantity_from",
+        "quantity_to",
+        "external_value",
+    ]
+
+
+async def test_many_unknown_parameters_make_no_long_answer(client: Client) -> None:
+    response = await client.get(f"{CLAIM.path}?{'&'.join(['x'] * 4_000)}")
+    assert (response.status_code, len(response.content) < 16_384) == (400, True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -366,6 +366,18 @@ def invalid_parameter(name: str, detail: str, kind: Kind = INVALID_PARAMETER) ->
     """Report what is wrong with one query parameter."""
     error = {"parameter": name, "code": kind.name, "detail": detail}
     return Problem(kind, f"`{name}`: {detail}", errors=[error])
+
+
+def invalid_parameters(problems: Sequence[Problem]) -> Problem:
+    """Report what is wrong with several query parameters, under the type of the first problem."""
+    first, *others = problems
+    if not others:
+        return first
+    errors = [error for problem in problems for error in problem.errors]
+    unknown = [error for error in errors if error["code"] == UNKNOWN_PARAMETER.name]
+    for error in unknown[1:]:  # the first one lists the names that there are, which are many
+        error["detail"] = "This operation does not have it."
+    return Problem(first.kind, f"{first.detail} And {len(others)} more in `errors`.", errors=errors)
 
 
 def summary(errors: list[dict[str, str]]) -> str:

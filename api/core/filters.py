@@ -20,7 +20,9 @@ from api.core import reasons
 from api.core.errors import (
     DUPLICATE_PARAMETER,
     UNKNOWN_PARAMETER,
+    Problem,
     invalid_parameter,
+    invalid_parameters,
 )
 from schemas.base import Bound, Id, Language, Number, is_vocabulary, moment, shape
 from schemas.vocabularies import Vocabulary
@@ -175,37 +177,55 @@ _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})\Z")
 
 
 def read_query(query: bytes, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
-    """Read a query string strictly: known names, each given once, with values of their types."""
+    """Read a query string strictly: known names, each given once, with values of their types.
+
+    Raises one problem that lists the faults of all parameters.
+    """
     given: dict[str, Any] = {}
-    if not query:
-        return given
-    for pair in query.split(b"&"):
-        if not pair:
-            continue
-        raw_name, _, raw_value = pair.partition(b"=")
-        name = _text(raw_name, "")
-        value = _text(raw_value, name)
-        parameter = parameters.get(name)
-        if parameter is None:
-            detail = f"This operation does not have it. It has: {', '.join(parameters)}."
-            raise invalid_parameter(name, detail, UNKNOWN_PARAMETER)
-        converted = _value(parameter, value)
-        if parameter.many:
-            values = given.setdefault(name, [])
-            values.append(converted)
-            if len(values) > MAX_VALUES:
-                raise invalid_parameter(name, f"It takes at most {MAX_VALUES} values.")
-        elif name in given and parameter.terms:
-            given[name] += f",{converted}"
-        elif name in given:
-            raise invalid_parameter(name, "It was sent twice; send it once.", DUPLICATE_PARAMETER)
-        else:
-            given[name] = converted
-        if len(given) > MAX_PARAMETERS:
-            raise invalid_parameter(
-                name, f"A request takes at most {MAX_PARAMETERS} different parameters."
-            )
+    problems: list[Problem] = []
+    for pair in query.split(b"&") if query else ():
+        try:
+            _read_pair(pair, parameters, given)
+        except Problem as problem:
+            problems.append(problem)
+            if len(problems) > MAX_PARAMETERS:
+                break
+    if problems:
+        raise invalid_parameters(problems)
     return given
+
+
+def _read_pair(pair: bytes, parameters: Mapping[str, Parameter], given: dict[str, Any]) -> None:
+    """Read one name with its value, and add it to those that are `given`."""
+    if not pair:
+        return
+    raw_name, _, raw_value = pair.partition(b"=")
+    name = _text(raw_name, "")
+    value = _text(raw_value, name)
+    parameter = parameters.get(name)
+    if parameter is None:
+        detail = f"This operation does not have it. It has: {', '.join(parameters)}."
+        raise invalid_parameter(name, detail, UNKNOWN_PARAMETER)
+    _add(parameter, _value(parameter, value), given)
+
+
+def _add(parameter: Parameter, value: Any, given: dict[str, Any]) -> None:  # noqa: ANN401 - of its type
+    name = parameter.name
+    if parameter.many:
+        values = given.setdefault(name, [])
+        values.append(value)
+        if len(values) > MAX_VALUES:
+            raise invalid_parameter(name, f"It takes at most {MAX_VALUES} values.")
+    elif name in given and parameter.terms:
+        given[name] += f",{value}"
+    elif name in given:
+        raise invalid_parameter(name, "It was sent twice; send it once.", DUPLICATE_PARAMETER)
+    else:
+        given[name] = value
+    if len(given) > MAX_PARAMETERS:
+        raise invalid_parameter(
+            name, f"A request takes at most {MAX_PARAMETERS} different parameters."
+        )
 
 
 def _text(raw: bytes, name: str) -> str:
@@ -270,17 +290,21 @@ def conditions(
     """Give the conditions of the given parameters, and the value of each parameter in them."""
     texts: list[str] = []
     values: dict[str, Any] = {}
+    problems: list[Problem] = []
     for each in filters:
         names = [p.name for p in each.parameters if p.name in given]
         if not names:
             continue
         if each.needs is not None and each.needs not in given:
-            raise invalid_parameter(names[0], f"It can only be used together with `{each.needs}`.")
+            detail = f"It can only be used together with `{each.needs}`."
+            problems.append(invalid_parameter(names[0], detail))
         lower, upper = each.range or ("", "")
         if lower in given and upper in given and given[lower] > given[upper]:
-            raise invalid_parameter(upper, f"It must not be below `{lower}`.")
+            problems.append(invalid_parameter(upper, f"It must not be below `{lower}`."))
         texts.append(each.sql)
         values |= {p.name: _argument(p, given) for p in each.parameters}
+    if problems:
+        raise invalid_parameters(problems)
     return texts, values
 
 

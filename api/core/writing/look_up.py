@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from api.core import anchors
@@ -12,7 +13,7 @@ from api.core.db import Connection, Row
 from api.core.request import Author
 from api.core.resource import Resource
 from api.core.sql import Table, compose, plural, render
-from schemas.base import Part, references
+from schemas.base import Part, Reference, references
 from schemas.parts import Appearance
 from schemas.vocabularies import RecordType
 
@@ -99,17 +100,19 @@ async def look_up(
     *,
     ids: Collection[str] = (),
     external: Collection[tuple[str, str]] = (),
+    more: Iterable[Reference] = (),
 ) -> Found:
     """Look up records by id and external id, and the records to which the given `records` refer.
 
-    Of the latter, only those that the caller sees are found.
+    Of the latter, and of the targets of `more` references, those are found that the caller sees.
     """
     targets: dict[RecordType, set[str]] = {record_type: set() for record_type in RecordType}
+    records = list(records)
+    for reference in chain(more, *map(references, records)):
+        targets[reference.to].add(reference.id)
     texts: set[str] = set()
     earlier: set[tuple[str, int]] = set()
     for record in records:
-        for reference in references(record):
-            targets[reference.to].add(reference.id)
         current, versions = anchors.texts_needed(appearances_of(record), ())
         texts |= current
         earlier |= versions

@@ -52,16 +52,15 @@ from api.core.request import (
 )
 from api.core.resource import Resource
 from api.core.sql import Query, render
-from api.core.validation import check, merge_patch, read_object
 from api.core.writing.look_up import Current, Found, look_up
+from api.core.writing.patching import patched, read_patch
 from api.core.writing.settle import (
     Draft,
+    InvalidRecord,
     Settled,
-    draft,
     name_taken,
     read_draft,
     settle,
-    split,
     stored,
     unknown,
     with_external_id,
@@ -106,7 +105,11 @@ async def _write(
     """
 
     def decide_and_settle(found: Found) -> tuple[str, Current | None, Settled]:
-        identity, current, wanted = decide(found)
+        try:
+            identity, current, wanted = decide(found)
+        except InvalidRecord as invalid:
+            stands = next(iter(found.current.values()), None)
+            raise invalid.completed(resource, stands, found) from None
         return identity, current, settle(resource, identity, wanted, current, found)
 
     for _ in range(_TRIES):
@@ -149,12 +152,29 @@ async def _read_record_body(request: Request, resource: Resource, media_type: st
     return await read_body(request, limit)
 
 
+async def _read_draft(
+    request: Request, resource: Resource, body: bytes, names: Mapping[str, Any]
+) -> Draft:
+    """Read a record; refuse it with all its faults, unknown references among them."""
+    try:
+        return await work_on(len(body), read_draft, resource, body)
+    except InvalidRecord as invalid:
+        if not invalid.references:
+            raise
+        async with context(request).database.connection() as connection:
+            more = invalid.references
+            found = await look_up(connection, author(request), resource, [], more=more, **names)
+        current = next(iter(found.current.values()), None)
+        total = len(body) + found.size
+        raise await work_on(total, invalid.completed, resource, current, found) from None
+
+
 async def create(resource: Resource, request: Request) -> Answer:
     """Create a record, under an id that the server chooses."""
     idempotency_key(request)  # refuse a bad key before the body is read
     read_query(request.scope["query_string"], {})
     body = await _read_record_body(request, resource, JSON)
-    wanted = await work_on(len(body), read_draft, resource, body)
+    wanted = await _read_draft(request, resource, body, {})
     identity = new_id()
 
     async def work(connection: Connection) -> Answer:
@@ -187,7 +207,8 @@ async def replace(resource: Resource, request: Request) -> Answer:
     if expected.if_match is None and not expected.to_create:
         raise Problem(PRECONDITION_REQUIRED)
     body = await _read_only_body(request, resource, JSON)
-    wanted = await work_on(len(body), read_draft, resource, body)
+    names = {"ids": [identity]}
+    wanted = await _read_draft(request, resource, body, names)
 
     def decide(found: Found) -> tuple[str, Current | None, Draft]:
         current = found.current.get(identity)
@@ -200,7 +221,6 @@ async def replace(resource: Resource, request: Request) -> Answer:
         return identity, current, wanted
 
     async with context(request).database.connection() as connection:
-        names = {"ids": [identity]}
         outcome = await _write(
             connection, author(request), resource, wanted.record, names, len(body), decide
         )
@@ -212,33 +232,22 @@ async def update(resource: Resource, request: Request) -> Answer:
     identity = record_id(request)
     expected = required_match(request)
     body = await _read_only_body(request, resource, MERGE_PATCH)
-    claimed, patch, sent = await work_on(len(body), _read_patch, resource, body)
+    patch = await work_on(len(body), read_patch, resource, body)
 
     def decide(found: Found) -> tuple[str, Current | None, Draft]:
         current = found.current.get(identity)
         if current is None:
             raise Problem(NOT_FOUND, "No record has this id.")
-        _expect(expected, current)
-        _, content = stored(resource, current.doc)
-        merged = draft(resource, merge_patch(content, patch))
-        return identity, current, Draft(merged.record, claimed)
+        if not patch.faults or current.deleted:
+            _expect(expected, current)
+        return identity, current, patched(resource, current, patch)
 
+    names = {"ids": [identity], "more": patch.references}
     async with context(request).database.connection() as connection:
         outcome = await _write(
-            connection, author(request), resource, sent, {"ids": [identity]}, len(body), decide
+            connection, author(request), resource, patch.sent, names, len(body), decide
         )
     return _answer(resource, outcome)
-
-
-def _read_patch(
-    resource: Resource, body: bytes
-) -> tuple[dict[str, Any], dict[str, Any], Part | None]:
-    """Read a patch: what it claims of the server's properties, the rest, and that as a Struct."""
-    claimed, patch = split(resource, read_object(body))
-    sent, faults = check(patch, resource.update)
-    if faults:
-        raise invalid_record(faults)
-    return claimed, patch, sent
 
 
 def _expect(expected: Preconditions, current: Current) -> None:
@@ -270,7 +279,8 @@ async def upsert(resource: Resource, request: Request) -> Answer:
     expected = preconditions(request)
     refuse_idempotency_key(request)
     body = await _read_record_body(request, resource, JSON)
-    wanted = await work_on(len(body), read_draft, resource, body)
+    names = {"external": [pair]}
+    wanted = await _read_draft(request, resource, body, names)
     with_external_id(wanted.record, pair)
     fresh = new_id()
 
@@ -284,7 +294,7 @@ async def upsert(resource: Resource, request: Request) -> Answer:
             _expect(expected, current)
         return current.id if current else fresh, current, wanted
 
-    writer, names = author(request), {"external": [pair]}
+    writer = author(request)
     async with context(request).database.connection() as connection:
         for _ in range(_TRIES):
             try:

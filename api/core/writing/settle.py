@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from schemas.base import (
     fields,
     moment,
     references,
+    references_in,
 )
 from schemas.vocabularies import RecordType
 
@@ -41,12 +42,32 @@ class Settled(NamedTuple):
     unchanged: bool
 
 
+class InvalidRecord(Problem):
+    """The problem of a document that is no valid record.
+
+    It may also refer to records that do not exist, which only the database can tell.
+    """
+
+    def __init__(self, faults: Sequence[Fault], references: Sequence[Reference]) -> None:
+        """Keep the faults, and the references that could be read all the same."""
+        found = invalid_record(faults)
+        super().__init__(found.kind, found.detail, errors=found.errors)
+        self.faults = faults
+        self.references = references
+
+    def completed(self, resource: Resource, current: Current | None, found: Found) -> Problem:
+        """Add the references that name no record that was found."""
+        before = None if current is None else _content(resource, current)
+        missing = _missing(self.references, before, current, found)
+        return invalid_record([*self.faults, *map(unknown, missing)])
+
+
 def draft(resource: Resource, document: dict[str, Any]) -> Draft:
     """Make a record of a document that a client sent."""
     claimed, content = split(resource, document)
     record, faults = check(content, resource.create)
     if record is None or faults:
-        raise invalid_record(faults)
+        raise InvalidRecord(faults, list(references_in(content, resource.create)))
     return Draft(record, claimed)
 
 
@@ -125,18 +146,17 @@ def settle(
         for name, value in wanted.claimed.items()
         if name not in server or not _same(server[name], value)
     ]
-    kept = () if current is None or current.deleted else _targets(before)
+    others = []
     for reference in references(wanted.record):
         if reference.to == resource.type and reference.id == identity:
             faults.append(Fault(reference.path, "self-reference", "A record can't name itself."))
-        elif (
-            reference.id not in found.versions[reference.to]
-            and (reference.to, reference.id) not in kept
-        ):
-            if forward is None:
-                faults.append(unknown(reference))
-            else:
-                forward.append(reference)
+        else:
+            others.append(reference)
+    missing = _missing(others, before, current, found)
+    if forward is None:
+        faults += map(unknown, missing)
+    else:
+        forward += missing
     record = wanted.record
     if appearances := [msgspec.structs.replace(each) for each in appearances_of(record)]:
         faults += anchors.settle(
@@ -158,6 +178,24 @@ def _same(stored_value: Any, sent: Any) -> bool:  # noqa: ANN401 - JSON
         return True
     both = isinstance(stored_value, str) and isinstance(sent, str) and "T" in stored_value
     return both and moment(stored_value) is not None and moment(stored_value) == moment(sent)
+
+
+def _content(resource: Resource, current: Current) -> Create:
+    _, content = stored(resource, current.doc)
+    return msgspec.convert(content, resource.create)
+
+
+def _missing(
+    references: Iterable[Reference], before: Create | None, current: Current | None, found: Found
+) -> list[Reference]:
+    """List the references that name no record that was found, nor one that is named already."""
+    kept = () if current is None or current.deleted else _targets(before)
+    return [
+        reference
+        for reference in references
+        if reference.id not in found.versions[reference.to]
+        and (reference.to, reference.id) not in kept
+    ]
 
 
 def _targets(record: Create | None) -> Collection[tuple[RecordType, str]]:

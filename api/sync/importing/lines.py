@@ -8,7 +8,7 @@ from api.core.caller import WRITE
 from api.core.errors import BODY_TOO_LARGE, FORBIDDEN, Problem, invalid_record
 from api.core.resource import Resource
 from api.core.validation import check, read_object
-from api.core.writing.settle import Draft, draft, from_elsewhere, with_external_id
+from api.core.writing.settle import Draft, InvalidRecord, draft, from_elsewhere, with_external_id
 from api.records.nouns import RESOURCES
 from api.sync.importing.spool import JSON_SPACE
 from api.sync.importing.state import ImportRun
@@ -26,6 +26,7 @@ class Entry(NamedTuple):
     draft: Draft | None
     problem: Problem | None
     id_is_ours: bool = False  # the line names no record; its id comes from the idempotency key
+    invalid: InvalidRecord | None = None  # if that is what the problem is about
 
     @property
     def known_line(self) -> ImportLine:
@@ -62,6 +63,8 @@ def read_line(run: ImportRun, number: int, raw: bytes | None) -> Entry | None:
         if run.sender.line_ids is not None and line.id is None and line.external_id is None:
             line.id = run.sender.line_ids(number)
             id_is_ours = True
+    except InvalidRecord as invalid:
+        return Entry(number, size, line, None, invalid.under("/data"), invalid=invalid)
     except Problem as problem:
         return Entry(number, size, line, None, problem)
     return Entry(number, size, line, wanted, None, id_is_ours)
@@ -88,8 +91,8 @@ def _require_scope(run: ImportRun, record_type: RecordType) -> None:
 
 
 def _read_draft(resource: Resource, line: ImportLine) -> Draft:
+    wanted = draft(resource, line.data or {})
     try:
-        wanted = draft(resource, line.data or {})
         if line.version is not None:
             _require_same_id(wanted, line)
             wanted = from_elsewhere(wanted)

@@ -64,6 +64,7 @@ async def look_up_batch(run: ImportRun, batch: Sequence[Entry]) -> dict[RecordTy
                     for line in lines
                     if line.external_id is not None
                 ],
+                more=[r for e in entries if e.invalid is not None for r in e.invalid.references],
             )
         for target, versions in found.versions.items():
             shared.versions[target].update(versions)
@@ -86,13 +87,17 @@ def settle_lines(
 
 def _settle_line(run: ImportRun, entry: Entry, found_by_type: dict[RecordType, Found]) -> Settled:
     """Find out what a line changes; if it changes nothing or is refused, give its result."""
-    if entry.line is None or entry.problem is not None:
+    if entry.line is None or (entry.problem is not None and entry.invalid is None):
         return refusal(entry, entry.problem or unavailable(""))
     resource, found = RESOURCES[entry.line.type], found_by_type[entry.line.type]
     if entry.id_is_ours and (done := _created_before(entry, found)):
         return done
     try:
         current = find_current(entry.line, found)
+        if entry.invalid is not None:
+            # An atomic run may bring the records that are missing on later lines.
+            problem = None if run.atomic else entry.invalid.completed(resource, current, found)
+            return refusal(entry, (problem or entry.invalid).under("/data"))
         if entry.draft is not None:
             return _settle_write(run, resource, entry, current, found)
         return _settle_deletion(entry, current)
