@@ -68,6 +68,7 @@ DENIALS = Resource(
         forward("denials", _DENIAL, "the denials that it answers, or that replace it"),
     ),
     searched="`text` and `note`",
+    circular=True,
 )
 
 

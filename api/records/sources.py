@@ -60,6 +60,7 @@ SOURCES = Resource(
     sorts=(Sort("name", "t.name", nullable=True, key=str),),
     expansions=(forward("sources", _SOURCE, "its parent, members and organisations"),),
     searched="`name`, `names` and `description`",
+    circular=True,
 )
 
 
