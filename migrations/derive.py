@@ -69,6 +69,7 @@ class RecordType(NamedTuple):
     joined: str = JOINED  # `JOINED_9` since 0009
     printed: bool = False  # whether it has appearances, and is hidden with their articles
     prints: tuple[str, ...] = ()  # the tables of types that are hidden with records of this one
+    circles: str = ""  # which rows `n` have a link that must not lead back to them, since 0010
 
 
 # --- pieces for the definition of a record type ------------------------------------------------
@@ -515,7 +516,6 @@ def _links_function(record_type: RecordType) -> str:
 def _after_functions(record_type: RecordType, actor: tuple[str, ...]) -> list[str]:
     """Define the trigger functions that write links, external ids, history and outbox."""
     table, type_ = record_type.table, record_type.type
-    owned = f"owner_type = '{type_}' AND "
     arguments = _arguments(record_type)
     given = ", ".join(f"n.{name}" for name in arguments)
     targets = ", ".join(_target_columns(record_type))
@@ -540,7 +540,7 @@ def _after_functions(record_type: RecordType, actor: tuple[str, ...]) -> list[st
         f"""
     CREATE FUNCTION {table}_inserted() RETURNS trigger LANGUAGE plpgsql{record_type.settings} AS $$
     BEGIN
-        {fill_links.strip()};
+        {fill_links.strip()};{_refuse_circles(record_type, "new_rows AS n")}
         {_follow_inserted(record_type)}
         {fill_external.strip()};
         {hide_new}{inserted}
@@ -551,7 +551,7 @@ def _after_functions(record_type: RecordType, actor: tuple[str, ...]) -> list[st
         f"""
     CREATE FUNCTION {table}_updated() RETURNS trigger LANGUAGE plpgsql{record_type.settings} AS $$
     BEGIN
-        {_refill(record_type, "links", "owner_id", arguments, fill_links, also=owned)}
+        {_refill(record_type, "links", "owner_id", arguments, fill_links)}
         {_follow_updated(record_type)}
         {_refill(record_type, "external_ids", "record_id", ["external_ids"], fill_external, kept=True)}
         {hide}{updated}{reveal}
@@ -618,6 +618,14 @@ def _history(
         ORDER BY n.updated_at;"""
 
 
+def _refuse_circles(record_type: RecordType, rows: str) -> str:
+    """Write the call that refuses links by which one of some rows is reached from itself."""
+    if not record_type.circles:
+        return ""
+    found = f"ARRAY(SELECT n.id FROM {rows} WHERE {record_type.circles})"
+    return f"\n        PERFORM refuse_circles('{record_type.type}', {found});"
+
+
 def _follow_inserted(record_type: RecordType) -> str:
     return f"{record_type.follower.fill.strip()};" if record_type.follower else ""
 
@@ -636,7 +644,6 @@ def _refill(
     columns: list[str],
     fill: str,
     *,
-    also: str = "",
     kept: bool = False,
 ) -> str:
     """Derive a table's rows anew for the records whose columns changed, or that came back.
@@ -651,7 +658,11 @@ def _refill(
     if record_type.joined == JOINED_9:
         rows += " OFFSET 0"  # or else Postgres may find, from outside, that a lesser join will do
     filled = fill.replace("new_rows AS n", f"(SELECT n.* FROM {rows}) AS n")
+    also = check = ""
+    if table == "links":
+        also = f"owner_type = '{record_type.type}' AND "
+        check = _refuse_circles(record_type, f"(SELECT n.* FROM {rows}) AS n")
     return f"""IF EXISTS (SELECT FROM {rows}) THEN
             DELETE FROM {table} WHERE {also}{owner} IN (SELECT n.id FROM {rows});
-            {filled.strip()};
+            {filled.strip()};{check}
         END IF;"""

@@ -331,3 +331,8 @@ CLAIMS_9, DENIALS_9 = (
 )
 RECORD_TYPES_9: Final = (SOURCES_9, ARTICLES_9, CLAIMS_9, DENIALS_9)
 """As migration 0009 made them: claims and denials are hidden with the articles that print them."""
+
+SOURCES_10 = SOURCES_9._replace(circles="n.parent_id IS NOT NULL OR n.members::text <> '[]'")
+CLAIMS_10 = CLAIMS_9._replace(circles="n.parent_claim_id IS NOT NULL")
+DENIALS_10 = DENIALS_9._replace(circles="n.superseded_by_id IS NOT NULL OR n.targets::text <> '[]'")
+"""As migration 0010 made them: no chain of their links leads back to where it begins."""

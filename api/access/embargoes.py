@@ -25,7 +25,7 @@ EVERY_SECONDS: Final = 1.0
 log = logging.getLogger("claim_records")
 
 # How late it is by both clocks: a trigger keeps records hidden whose embargo ends later (migration
-# 0010). It is noted when an embargo has ended, and otherwise once a minute, so that little is
+# 0011). It is noted when an embargo has ended, and otherwise once a minute, so that little is
 # written. It goes back where the clock of another process was ahead of this one's.
 _NOTE: Final = """
     UPDATE embargo_clock AS c SET at = n.at

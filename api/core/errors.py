@@ -140,6 +140,13 @@ RELATION_EXISTS = Kind(
     "This symmetric relation already exists on the other record.",
     "A symmetric relation is stored on one of the two records only. Change it there.",
 )
+CIRCULAR_REFERENCE = Kind(
+    "circular-reference",
+    HTTPStatus.CONFLICT,
+    "A reference leads back to the record itself.",
+    "Remove one of the references on the way, in this record or in another one. No source is above "
+    "or in itself, no claim is part of itself, and no denial answers or supersedes itself.",
+)
 STILL_REFERENCED = Kind(
     "still-referenced",
     HTTPStatus.CONFLICT,
@@ -292,6 +299,7 @@ FAULT_CODES: Final[Mapping[str, str]] = {
     "one-target": "A target must name exactly one of: a claim, a denial, an article, or words.",
     "self-reference": "A record cannot refer to itself here.",
     "unknown-reference": "There is no record with this id.",
+    "circular-reference": "The reference leads back to the record, through other records.",
     "not-unique": "Another record has this value already.",
 }
 """Every `code` of an item of `errors` in a body."""
@@ -406,6 +414,11 @@ _UNIQUE = {
     "external_ids_pkey": ("/external_ids", "Another record of this type has this external id"),
     "articles_url_key": ("/url", "Another article has this URL"),
 }
+_CIRCLES = {
+    "links_circle_circle": "From here, references lead back to this record.",
+    "links_circle_length": "From here, references lead over more than 1,000 records in a row, or "
+    "to more than 10,000, so it can't be checked that none leads back.",
+}
 _DETAIL = re.compile(r"\)=\((?P<value>.*)\) already exists")
 
 
@@ -418,6 +431,13 @@ def from_database(error: BaseException) -> Problem | None:  # noqa: PLR0911 - on
     match error:
         case asyncpg.UniqueViolationError(constraint_name="links_symmetric_key"):
             return Problem(RELATION_EXISTS)
+        case asyncpg.IntegrityConstraintViolationError(constraint_name=str(name)) if (
+            name in _CIRCLES
+        ):
+            property_ = str(error.column_name)
+            detail = _CIRCLES[name]
+            fault = {"pointer": f"/{property_}", "code": "circular-reference", "detail": detail}
+            return Problem(CIRCULAR_REFERENCE, summary([fault]), errors=[fault])
         case asyncpg.UniqueViolationError(constraint_name=name) if name in _UNIQUE:
             place, conflict = _UNIQUE[name]
             match = _DETAIL.search(error.detail or "")

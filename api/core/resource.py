@@ -85,6 +85,7 @@ class Resource:
     expansions: tuple[Expansion, ...]
     searched: str  # the fields that `q` searches, in words
     large: bool = False  # whether its bodies may be as large as an article
+    circular: bool = False  # whether a circle of references between its records is refused
     consequence: Consequence | None = None
     derive: Callable[[Any], dict[str, Any]] = lambda _: {}
     """Give the properties that the database derives from the content of a new record."""

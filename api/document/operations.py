@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from api.core.caller import KEYLESS, WRITE, Need
 from api.core.deprecation import Deprecated
-from api.core.errors import KINDS, NOT_UNIQUE, RELATION_EXISTS, Kind
+from api.core.errors import CIRCULAR_REFERENCE, KINDS, NOT_UNIQUE, RELATION_EXISTS, Kind
 from api.core.operation import Operation
 from api.core.request import MERGE_PATCH, NDJSON
 from api.core.resource import Resource
@@ -103,6 +103,8 @@ def _of_noun(noun: Noun, method: str, suffix: str) -> _Described:
     kinds = [KINDS[name] for name in operation.pop("refusals", ())]
     if NOT_UNIQUE in kinds and noun.symmetric:
         kinds.append(RELATION_EXISTS)
+    if NOT_UNIQUE in kinds and noun.resource.circular:
+        kinds.append(CIRCULAR_REFERENCE)
     if "requestBody" in operation:
         operation["requestBody"] = _media(operation["requestBody"])
     operation["responses"] = {

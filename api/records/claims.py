@@ -180,6 +180,7 @@ CLAIMS = Resource(
         backward("denials", RecordType.DENIAL, "target", _CLAIM, "the responses to it"),
     ),
     searched="`text` and `note`",
+    circular=True,
 )
 
 

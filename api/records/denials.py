@@ -70,6 +70,7 @@ DENIALS = Resource(
     ),
     searched="`text` and `note`",
     derive=lambda denial: {"family": FAMILY_OF[denial.kind]},
+    circular=True,
 )
 
 

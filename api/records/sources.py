@@ -61,6 +61,7 @@ SOURCES = Resource(
     expansions=(forward("sources", _SOURCE, "its parent, members and organisations"),),
     searched="`name`, `names` and `description`",
     derive=lambda _: {"merged_into_id": None},
+    circular=True,
 )
 
 

@@ -44,8 +44,7 @@ class _Moved(Exception):  # noqa: N818 - it is no error
 
 
 _RETRIED: Final = (
-    asyncpg.UniqueViolationError,
-    asyncpg.ForeignKeyViolationError,
+    asyncpg.IntegrityConstraintViolationError,
     asyncpg.DeadlockDetectedError,
     _Moved,
 )
@@ -73,20 +72,33 @@ async def _apply(run: ImportRun, batch: Sequence[Entry]) -> list[Done]:
         except _RETRIED as error:
             if len(batch) > 1:
                 return [done for entry in batch for done in await _apply(run, [entry])]
-            if isinstance(error, asyncpg.UniqueViolationError):
-                if _record_was_created(error, batch[0]):
-                    continue
-                return [refusal(batch[0], from_database(error) or unavailable(""))]
+            if _record_was_created(error, batch[0]):
+                continue
+            if problem := _conflict(error):
+                return [refusal(batch[0], problem)]
             deletes = isinstance(error, asyncpg.ForeignKeyViolationError) and _deletes(batch)
             if deletes and (problem := await _find_referrers(run, batch[0])):
                 return [refusal(batch[0], problem)]
     return [refusal(batch[0], contended())]
 
 
-def _record_was_created(error: asyncpg.UniqueViolationError, entry: Entry) -> bool:
+def _conflict(error: Exception) -> Problem | None:
+    """Give the problem of a line that the other records forbid, whenever it is tried again."""
+    if isinstance(error, asyncpg.UniqueViolationError):
+        return from_database(error) or unavailable("")
+    if isinstance(error, asyncpg.ForeignKeyViolationError) or not isinstance(
+        error, asyncpg.IntegrityConstraintViolationError
+    ):
+        return None
+    if (problem := from_database(error)) is None:
+        raise error
+    return problem.under("/data")
+
+
+def _record_was_created(error: Exception, entry: Entry) -> bool:
     """Tell whether another writer created the line's record: the next look-up finds it."""
     line = entry.line
-    if line is None:
+    if line is None or not isinstance(error, asyncpg.UniqueViolationError):
         return False
     if line.id is not None:
         return is_own_id(error, RESOURCES[line.type])

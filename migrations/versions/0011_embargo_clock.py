@@ -1,7 +1,7 @@
 """Let no write publish a record whose embargo lasts by the clock of the service.
 
-Revision ID: 0010
-Revises: 0009
+Revision ID: 0011
+Revises: 0010
 
 Whether an embargo had ended was decided by Postgres' clock, also when a record was written. So if
 that clock was a day ahead, a write published the record for good. Now the service notes here how
@@ -14,8 +14,8 @@ from alembic import op
 from migrations.derive import EMBARGO, HIDDEN, PATH_7
 from migrations.record_types import RECORD_TYPES
 
-revision = "0010"
-down_revision = "0009"
+revision = "0011"
+down_revision = "0010"
 branch_labels = None
 depends_on = None
 
