@@ -379,7 +379,7 @@ def test_another_major_version_is_refused_with_what_to_do(data_dir: Path) -> Non
     before = sorted(data_dir.rglob("*"))
     with pytest.raises(
         EmbeddedPostgresError,
-        match=r"made by Postgres 16[^$]*pg_dump[^$]*claim-records database-url",
+        match=r"made by Postgres 16[^$]*claim-records backup FILE[^$]*claim-records restore FILE",
     ):
         EmbeddedPostgres(data_dir).start()
     assert sorted(data_dir.rglob("*")) == before

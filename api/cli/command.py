@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 
 import rich_click as click
 
+from api.cli.backups import backup, restore
 from api.cli.keys import keys
 from api.cli.mirroring import mirror
 from api.cli.printing import print_openapi, print_settings
@@ -99,5 +100,15 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (serve, migrate, database_url, keys, mirror, print_openapi, print_settings):
+for _command in (
+    serve,
+    migrate,
+    database_url,
+    backup,
+    restore,
+    keys,
+    mirror,
+    print_openapi,
+    print_settings,
+):
     commands.add_command(_command)

