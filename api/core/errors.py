@@ -261,7 +261,7 @@ UNAVAILABLE = Kind(
 STORAGE_FULL = Kind(
     "storage-full",
     HTTPStatus.INSUFFICIENT_STORAGE,
-    "The database has no storage space left.",
+    "There is no storage space left.",
     "Ask the operator of the service to free some space, then try again.",
 )
 
