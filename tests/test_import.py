@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import io
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 import asyncpg
@@ -509,6 +512,64 @@ async def test_a_line_that_is_too_long_is_refused_alone(client: httpx.AsyncClien
     longer = b'{"type": "source", "data": {"note": "' + b"x" * 5_000_000 + b'"}}'
     results, _ = await send(client, [source(), long, longer, source()])
     assert [r["status"] for r in results] == [201, 413, 413, 201]
+
+
+@pytest.fixture
+def no_space(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let the disk of temporary files be full after some bytes of results."""
+
+    def fill(size: int) -> None:
+        def full() -> BinaryIO:
+            return FullFile(size)
+
+        monkeypatch.setattr(tempfile, "TemporaryFile", full)
+
+    return fill
+
+
+class FullFile(io.BytesIO):
+    """A file on a disk without space for more than some bytes."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._size = size
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > self._size:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+
+@pytest.mark.parametrize("query", ["", "?atomic=true", "?dry_run=true"])
+async def test_without_space_for_the_lines_nothing_is_written(
+    client: httpx.AsyncClient, no_space: Callable[[int], None], query: str
+) -> None:
+    identity = new()
+    no_space(100)
+    body = json.dumps(source(identity, name="x" * 100))
+    answer = await client.post(f"/v1/import{query}", content=body, headers=NDJSON)
+    assert (answer.status_code, answer.json()["code"]) == (507, "storage-full")
+    assert await status(client, f"/v1/sources/{identity}") == 404
+
+
+@pytest.mark.parametrize(("query", "applied"), [("", 1), ("?atomic=true", 0)])
+async def test_without_space_for_its_result_no_line_is_written(
+    client: httpx.AsyncClient,
+    no_space: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+    query: str,
+    applied: int,
+) -> None:
+    monkeypatch.setattr(batches, "MAX_LINES", 1)
+    ids = [new() for _ in range(2)]
+    lines = "\n".join(json.dumps(line("source", op="delete", id=each)) for each in ids)
+    await send(client, [source(each) for each in ids])
+    no_space(len(lines) + 50)  # and a result is longer than a line
+    answer = await client.post(f"/v1/import{query}", content=lines, headers=NDJSON)
+    assert (answer.status_code, answer.json()["code"]) == (507, "storage-full")
+    assert ("The lines up to 1 were applied" in answer.json()["detail"]) == bool(applied)
+    found = [await status(client, f"/v1/sources/{each}") for each in ids]
+    assert found == [410] * applied + [200] * (2 - applied)
 
 
 async def test_an_empty_file_is_no_error(client: httpx.AsyncClient) -> None:

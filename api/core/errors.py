@@ -261,7 +261,7 @@ UNAVAILABLE = Kind(
 STORAGE_FULL = Kind(
     "storage-full",
     HTTPStatus.INSUFFICIENT_STORAGE,
-    "The database has no storage space left.",
+    "There is no storage space left.",
     "Ask the operator of the service to free some space, then try again.",
 )
 
@@ -361,13 +361,17 @@ def pointer(path: Path) -> str:
     return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path)
 
 
-def invalid_record(faults: Iterable[Fault]) -> Problem:
-    """Report the faults of a record, at most `MAX_ERRORS` of them."""
+def invalid_record(faults: Iterable[Fault], *, ill_formed: bool = False) -> Problem:
+    """Report the faults of a record, at most `MAX_ERRORS` of them.
+
+    The type is that of unknown references if there are any, unless the record is `ill_formed`.
+    """
     listed = islice(faults, MAX_ERRORS)
     errors = [{"pointer": pointer(f.path), "code": f.code, "detail": f.detail} for f in listed]
     unknown = [error for error in errors if error["code"] == "unknown-reference"]
-    kind = UNKNOWN_REFERENCE if unknown else INVALID_RECORD
-    return Problem(kind, summary(unknown or errors), errors=errors)
+    if not unknown or ill_formed:
+        return Problem(INVALID_RECORD, summary(errors), errors=errors)
+    return Problem(UNKNOWN_REFERENCE, summary(unknown), errors=errors)
 
 
 def invalid_parameter(name: str, detail: str, kind: Kind = INVALID_PARAMETER) -> Problem:

@@ -59,7 +59,7 @@ class InvalidRecord(Problem):
         """Add the references that name no record that was found."""
         before = None if current is None else _content(resource, current)
         missing = _missing(self.references, before, current, found)
-        return invalid_record([*self.faults, *map(unknown, missing)])
+        return invalid_record([*self.faults, *map(unknown, missing)], ill_formed=True)
 
 
 def draft(resource: Resource, document: dict[str, Any]) -> Draft:

@@ -24,7 +24,7 @@ from api.core.writing.store import (
 from api.records.nouns import RESOURCES
 from api.sync.importing.batches import NumberedLine, gather_batches
 from api.sync.importing.lines import Entry
-from api.sync.importing.results import Done, refusal, success
+from api.sync.importing.results import Done, forget, keep, kept, refusal, success
 from api.sync.importing.settling import (
     PendingDeletion,
     PendingWrite,
@@ -52,34 +52,39 @@ _RETRIED: Final = (
 
 async def apply_lines(run: ImportRun, lines: Iterable[NumberedLine]) -> None:
     """Read lines, apply them in batches, and keep their results."""
-    run.results.append(results := Spool())
+    run.results.append(Spool())
     async for batch in each_in_thread(gather_batches(run, lines)):
-        for done in await _apply(run, batch):
-            results.add((done.counted_as, done.result))
-            if run.atomic and (done.forward or done.deleted):
-                references = [(r.path, r.to, r.id) for r in done.forward]
-                run.put_off.add((done.result, references, done.deleted))
+        await _apply(run, batch)
 
 
-async def _apply(run: ImportRun, batch: Sequence[Entry]) -> list[Done]:
+async def _apply(run: ImportRun, batch: Sequence[Entry]) -> None:
     """Write a batch in one transaction; if that fails, write line by line."""
     if (problem := await run.find_revocation()) is not None:
-        return [refusal(entry, problem) for entry in batch]
+        keep(run, [refusal(entry, problem) for entry in batch])
+        return
     for _ in range(_TRIES):
+        before = kept(run)
         try:
+            # The results are kept before the commit: what they tell must not get lost.
             async with run.batch_transaction(deletes=_deletes(batch)):
-                return await _write(run, batch)
+                keep(run, await _write(run, batch))
+            run.applied = batch[-1].number
+            return  # noqa: TRY300 - only errors of the block are handled
         except _RETRIED as error:
+            forget(run, before)
             if len(batch) > 1:
-                return [done for entry in batch for done in await _apply(run, [entry])]
+                for entry in batch:
+                    await _apply(run, [entry])
+                return
             if _record_was_created(error, batch[0]):
                 continue
-            if problem := _conflict(error):
-                return [refusal(batch[0], problem)]
-            deletes = isinstance(error, asyncpg.ForeignKeyViolationError) and _deletes(batch)
-            if deletes and (problem := await _find_referrers(run, batch[0])):
-                return [refusal(batch[0], problem)]
-    return [refusal(batch[0], contended())]
+            problem = _conflict(error)
+            if isinstance(error, asyncpg.ForeignKeyViolationError) and _deletes(batch):
+                problem = await _find_referrers(run, batch[0])
+            if problem is not None:
+                keep(run, [refusal(batch[0], problem)])
+                return
+    keep(run, [refusal(batch[0], contended())])
 
 
 def _conflict(error: Exception) -> Problem | None:

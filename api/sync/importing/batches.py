@@ -64,7 +64,7 @@ class LinesByType:
         for number, raw in lines:
             record_type = None if raw is None else _type_of(raw)
             text = b"" if raw is None else raw.strip(JSON_SPACE)
-            self._spools[record_type].file.write(b"%d %b\n" % (number, text))
+            self._spools[record_type].write(b"%d %b\n" % (number, text))
             size += _LINE_COST + len(text)
             if size >= MAX_BYTES:
                 yield
@@ -92,7 +92,6 @@ def _type_of(raw: bytes) -> RecordType | None:
 
 
 def _numbered_lines(spool: Spool) -> Iterator[NumberedLine]:
-    spool.file.seek(0)
-    for line in spool.file:
+    for line in spool.rewind():
         number, _, raw = line.partition(b" ")
         yield int(number), raw if raw.strip(JSON_SPACE) else None

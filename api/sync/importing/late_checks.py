@@ -32,9 +32,9 @@ async def check_put_off(run: ImportRun) -> bool:
             last = number
             done = numbered_refusal(number, record_type, result["id"], problem)
             run.late_results[-1].add((done.counted_as, done.result))
-    return bool(run.late_results) or any(
-        counted_as == "refused" for spool in run.results for counted_as, _ in spool
-    )
+    for spool in run.late_results:
+        spool.keep()
+    return bool(run.late_results or run.refusals)
 
 
 async def _find_problem(

@@ -12,6 +12,7 @@ from litestar.types import Scope as AsgiScope
 from api.core.errors import invalid_record
 from api.core.filters import Parameter, read_query
 from api.core.idempotency import derived_id
+from api.core.large_input import each_in_thread
 from api.core.operation import Operation
 from api.core.request import (
     NDJSON,
@@ -25,6 +26,7 @@ from api.core.request import (
     require_media_type,
     still_admitted,
 )
+from api.sync.importing import results
 from api.sync.importing.runs import run_import
 from api.sync.importing.spool import Spool
 from api.sync.importing.state import Sender
@@ -126,28 +128,23 @@ async def import_records(request: Request) -> Answer:
     body = Spool()
     try:
         async for chunk in body_chunks(request):
-            body.file.write(chunk)
-        answer = await run_import(
-            context(request).database,
-            writer,
-            body.file,
-            sender=sender,
-            **given,
-        )
+            body.write(chunk)
+        body.keep()
+        answer = await run_import(context(request).database, writer, body, sender=sender, **given)
     finally:
         body.close()
-    return SpooledAnswer(answer)
+    return ResultLines(answer)
 
 
-class SpooledAnswer(Stream):
-    """An answer that is in a file, because it may have any length."""
+class ResultLines(Stream):
+    """An answer that is made while it is sent, because it may have any length."""
 
-    __slots__ = ("_spool",)
+    __slots__ = ("_lines",)
 
-    def __init__(self, spool: Spool) -> None:
-        """Take over a spool; it is closed when it was sent."""
+    def __init__(self, lines: results.Answer) -> None:
+        """Take over the lines; their files are removed when they were sent."""
         super().__init__(NDJSON)
-        self._spool = spool
+        self._lines = lines
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Send the answer a piece at a time."""
@@ -155,8 +152,8 @@ class SpooledAnswer(Stream):
             await send(
                 {"type": "http.response.start", "status": self.status, "headers": self.headers}
             )
-            for chunk in self._spool.chunks():
+            async for chunk in each_in_thread(self._lines.chunks()):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            self._spool.close()
+            self._lines.close()

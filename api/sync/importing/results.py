@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from api.core.errors import NOT_APPLIED, Problem
+from api.core.request import encoded
 from api.sync.importing.lines import Entry
-from api.sync.importing.spool import Spool
+from api.sync.importing.spool import CHUNK
 from api.sync.importing.state import ImportRun
 from schemas.base import Reference
 from schemas.imports import ImportCounts, ImportResult, ImportTotals
@@ -68,22 +69,82 @@ def numbered_refusal(
     return Done("refused", result)
 
 
-def write_answer(run: ImportRun, answer: Spool, *, committed: bool) -> Iterator[None]:
-    """Write the answer, a line for each result and the totals; pause after some of them."""
-    counts = ImportCounts()
-    for number, (counted_as, result) in enumerate(_in_line_order(run)):
-        counts.lines += 1
-        if run.refused and counted_as != "refused":
-            counted_as, result = "not_applied", result | _not_applied()  # noqa: PLW2901
-        if result["problem"] is not None:
-            result["problem"]["request_id"] = run.sender.request_id
-        setattr(counts, counted_as, getattr(counts, counted_as) + 1)
-        answer.add(result)
-        if number % 1_000 == 0:
-            yield
-    answer.add(
-        ImportTotals(totals=counts, atomic=run.atomic, dry_run=run.dry_run, committed=committed)
-    )
+class Kept(NamedTuple):
+    """How many results a run has kept: the sizes of its files, and the number of refusals."""
+
+    results: int
+    put_off: int
+    refusals: int
+
+
+def kept(run: ImportRun) -> Kept:
+    """Tell what a run has kept so far."""
+    return Kept(run.results[-1].keep(), run.put_off.keep(), run.refusals)
+
+
+def keep(run: ImportRun, done: Iterable[Done]) -> None:
+    """Keep the results of lines; raise a problem if there is no space for them."""
+    for each in done:
+        run.results[-1].add((each.counted_as, each.result))
+        run.refusals += each.counted_as == "refused"
+        if run.atomic and (each.forward or each.deleted):
+            references = [(r.path, r.to, r.id) for r in each.forward]
+            run.put_off.add((each.result, references, each.deleted))
+    kept(run)
+
+
+def forget(run: ImportRun, before: Kept) -> None:
+    """Remove the results that were kept since, because their transaction failed."""
+    run.results[-1].cut(before.results)
+    run.put_off.cut(before.put_off)
+    run.refusals = before.refusals
+
+
+class Answer:
+    """The answer to an import that has ended: a line for each result, and the totals.
+
+    It is made while it is sent. So nothing has to be written after the last commit, for which there
+    might be no space.
+    """
+
+    def __init__(self, run: ImportRun, *, committed: bool) -> None:
+        """Take over the results of a run."""
+        self._run = run
+        self._committed = committed
+
+    def chunks(self) -> Iterator[bytes]:
+        """Give the answer in pieces."""
+        piece = bytearray()
+        for line in self._lines():
+            piece += encoded(line) + b"\n"
+            if len(piece) >= CHUNK:
+                yield bytes(piece)
+                piece.clear()
+        yield bytes(piece)
+
+    def totals(self) -> ImportTotals:
+        """Count the results."""
+        *_, totals = self._lines()
+        assert isinstance(totals, ImportTotals)  # noqa: S101 - for the type checker
+        return totals
+
+    def _lines(self) -> Iterator[dict[str, Any] | ImportTotals]:
+        run, counts = self._run, ImportCounts()
+        for counted_as, result in _in_line_order(run):
+            counts.lines += 1
+            if run.refused and counted_as != "refused":
+                counted_as, result = "not_applied", result | _not_applied()  # noqa: PLW2901
+            if result["problem"] is not None:
+                result["problem"]["request_id"] = run.sender.request_id
+            setattr(counts, counted_as, getattr(counts, counted_as) + 1)
+            yield result
+        yield ImportTotals(
+            totals=counts, atomic=run.atomic, dry_run=run.dry_run, committed=self._committed
+        )
+
+    def close(self) -> None:
+        """Remove the run's files."""
+        self._run.close()
 
 
 def _in_line_order(run: ImportRun) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import closing, suppress
-from typing import BinaryIO, Final
+from typing import Final
 
 import asyncpg
-import msgspec
 
 from api.core.db import Database
+from api.core.errors import STORAGE_FULL, Problem
 from api.core.large_input import each_in_thread
 from api.core.request import SERVICE, Author
 from api.sync.importing.applying import apply_lines
 from api.sync.importing.batches import LinesByType, NumberedLine
 from api.sync.importing.late_checks import check_put_off
-from api.sync.importing.results import write_answer
+from api.sync.importing.results import Answer
 from api.sync.importing.spool import Spool, numbered_lines
 from api.sync.importing.state import ImportRun, Sender
 from schemas.imports import ImportTotals
@@ -32,22 +32,21 @@ async def load(database: Database, lines: Iterable[bytes], *, atomic: bool = Fal
     """Write many records as the service itself, and give the totals."""
     with closing(Spool()) as body:
         for line in lines:
-            body.file.write(line.rstrip(b"\n") + b"\n")
-        with closing(await run_import(database, SERVICE, body.file, atomic=atomic)) as answer:
-            *_, totals = answer
-    return msgspec.convert(totals, ImportTotals)
+            body.write(line.rstrip(b"\n") + b"\n")
+        with closing(await run_import(database, SERVICE, body, atomic=atomic)) as answer:
+            return answer.totals()
 
 
 async def run_import(
     database: Database,
     author: Author,
-    body: BinaryIO,
+    body: Spool,
     *,
     atomic: bool = False,
     dry_run: bool = False,
     sender: Sender = _NOBODY,
-) -> Spool:
-    """Apply a file of lines, and give the file of results, with the totals last."""
+) -> Answer:
+    """Apply a file of lines, and give the answer."""
     limit = database.settings.article_body_bytes
     async with database.connection(database.settings.import_statement_seconds) as connection:
         run = ImportRun(connection, author, database.settings, atomic, dry_run, sender)
@@ -58,12 +57,21 @@ async def run_import(
             else:
                 await apply_lines(run, lines)
                 committed = True
-            answer = Spool()
-            async for _ in each_in_thread(write_answer(run, answer, committed=committed)):
-                pass
-            return answer
-        finally:
+        except BaseException as error:
             run.close()
+            alone = not (atomic or dry_run)
+            if alone and isinstance(error, Problem) and error.kind is STORAGE_FULL:
+                raise _stopped(error, run.applied) from None
+            raise
+    return Answer(run, committed=committed)
+
+
+def _stopped(problem: Problem, line: int) -> Problem:
+    """Say how far a run came for which there was no space any more."""
+    applied = "No line was applied."
+    if line:
+        applied = f"The lines up to {line} were applied, and none behind it."
+    return Problem(problem.kind, f"{problem.detail} {applied}")
 
 
 async def _run_in_one_transaction(run: ImportRun, lines: Iterable[NumberedLine]) -> bool:

@@ -38,6 +38,8 @@ class ImportRun:
     dry_run: bool
     sender: Sender
     revoked: Problem | None = None  # the problem with which the rest of the lines is refused
+    refusals: int = 0  # how many lines were refused so far
+    applied: int = 0  # the last line that was applied
     refused: bool = False  # whether an atomic run refused a line, and so is refused as a whole
     results: list[Spool] = field(default_factory=list)  # each in the order of the lines
     late_results: list[Spool] = field(default_factory=list)  # as `results`, which they replace
