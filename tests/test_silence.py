@@ -11,6 +11,8 @@ import httpx
 import pytest
 
 from api.core.db import Database
+from api.sync.mirror import copies
+from api.sync.mirror.errors import NO_DATABASE, MirrorError
 from schemas.vocabularies import RecordType
 from tests.conftest import PATIENCE, as_service, patient, serving
 from tests.factories import EVERY, create
@@ -122,6 +124,21 @@ async def test_the_service_stops_while_the_network_is_silent(
         assert await database.fetch("SELECT 1")
         network.fall_silent()
         await database.close()
+
+
+async def test_a_mirror_does_not_wait_for_a_copy_that_has_fallen_silent(
+    empty_url: str, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies, "STATEMENT_SECONDS", 0.5)
+    with pytest.raises(MirrorError, match="cannot be written: TimeoutError") as ended:
+        async with (
+            asyncio.timeout(PATIENCE),
+            copies.open_copy(over(empty_url, [network])) as copy,
+        ):
+            assert await copy.state() is None
+            network.fall_silent()
+            await copy.keep([copies.Row("claim", "x", 1, "{}")], 1)
+    assert ended.value.code == NO_DATABASE
 
 
 async def test_the_kernel_watches_each_connection(empty_url: str, network: Network) -> None:

@@ -825,6 +825,31 @@ async def test_an_embargo_ends_when_both_clocks_say_so(
     await connection.close()
 
 
+async def test_an_embargo_counts_beside_a_hidden_article(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Postgres' clock is a day ahead, and who sees the article may not see the claim."""
+    monkeypatch.setattr(clocks, "utc_now", lambda: datetime.now(UTC) - timedelta(days=1))
+    async with serving(empty_url) as full:
+        database = Database(empty_url, patient(pool_size=1))
+        await database.open()
+        await lift(database, RESOURCES.values())
+        article = {**MINIMAL["articles"], "status": "withheld"}
+        article_id = (await full.post("/v1/articles", json=article)).json()["id"]
+        ends = datetime.now(UTC) - timedelta(hours=12)
+        body = {
+            **MINIMAL["claims"],
+            "review_status": "published",
+            "embargoed_until": ends.isoformat(),
+            "appearances": [{"article_id": article_id}],
+        }
+        assert (await full.post("/v1/claims", json=body)).status_code == 201
+        row = await database.fetchrow("SELECT visibility, lifts_at FROM claims")
+        assert row is not None
+        assert (row["visibility"], row["lifts_at"]) == (5, ends)
+        await database.close()
+
+
 @pytest.mark.parametrize("plural", ["articles", "claims", "denials"])
 async def test_no_write_publishes_what_is_embargoed_by_the_service_s_clock(
     empty_url: str, monkeypatch: pytest.MonkeyPatch, plural: str

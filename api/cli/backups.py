@@ -9,11 +9,12 @@ import rich_click as click
 
 from api.cli.options import begin, setting
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
+_NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command()
-@click.argument("file", type=_FILE)
+@click.argument("file", type=_NEW_FILE)
 @setting("data_dir")
 @setting("log_level")
 def backup(file: Path, **options: Any) -> None:  # noqa: ANN401

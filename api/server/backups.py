@@ -77,7 +77,9 @@ def back_up(url: str, file: Path) -> int:
     """
     if file.exists():
         raise CommandError(f"{file} exists already. Name another file, or remove it.")
-    major, _ = ask(_state(url), url)
+    major, is_empty = ask(_state(url), url)
+    if is_empty:
+        raise CommandError(f"The database {masked(url)} is empty: there is nothing to back up.")
     program = find_of_major("pg_dump", major, or_newer=True)
     try:
         # Only its owner may read it: it holds the secrets of webhooks, and identities.
@@ -142,8 +144,6 @@ def restore(url: str, file: Path, keys_from: str | None) -> Restored:
     Keys that were revoked or replaced since the backup are so again, if the database that was in
     use until now can be asked (`keys_from`).
     """
-    if not file.is_file():
-        raise CommandError(f"There is no file {file}.")
     major, is_empty = ask(_state(url), url)
     if not is_empty:
         raise CommandError(

@@ -19,12 +19,18 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import asyncpg
 
+from api.core.hosts import connect
 from api.core.sql import render, rendered
 from api.sync.mirror.errors import NO_DATABASE, USAGE, MirrorError
 
 PATIENCE: Final = 2.0
 """How many seconds a mirror that was killed may take to release the copy."""
 _PAUSE: Final = 0.05
+CONNECT_SECONDS: Final = 30.0
+STATEMENT_SECONDS: Final = 60.0
+"""How long Postgres may take to store some hundred records."""
+SWEEP_SECONDS: Final = 600.0
+"""How long it may take to drop the records of an older generation, which can be all of them."""
 
 
 class Phase(StrEnum):
@@ -177,8 +183,11 @@ _LOCK: Final = "SELECT pg_try_advisory_lock(1835627378, 'mirror_state'::regclass
 
 @asynccontextmanager
 async def _in_postgres(url: str) -> AsyncIterator[Copy]:
-    connection = await asyncpg.connect(
-        url, timeout=30, server_settings={"application_name": "claim-records mirror"}
+    connection = await connect(
+        url,
+        timeout=CONNECT_SECONDS,
+        command_timeout=STATEMENT_SECONDS,
+        server_settings={"application_name": "claim-records mirror"},
     )
     try:
         async with connection.transaction():
@@ -219,7 +228,8 @@ class PostgresCopy:
     async def finish(self, state: State) -> None:
         """Drop records of older generations, and store that the export is complete."""
         async with self._connection.transaction():
-            await self._connection.execute(*render(_SWEEP, generation=state.generation))
+            sweep = render(_SWEEP, generation=state.generation)
+            await self._connection.execute(*sweep, timeout=SWEEP_SECONDS)
             await self._connection.execute(*render(_STORE, **state._asdict()))
 
     async def apply(self, rows: Sequence[Row], state: State) -> None:
