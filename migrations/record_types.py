@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from migrations import search
 from migrations.derive import (
     EMBARGO,
     JOINED_9,
@@ -336,3 +337,25 @@ SOURCES_10 = SOURCES_9._replace(circles="n.parent_id IS NOT NULL OR n.members::t
 CLAIMS_10 = CLAIMS_9._replace(circles="n.parent_claim_id IS NOT NULL")
 DENIALS_10 = DENIALS_9._replace(circles="n.superseded_by_id IS NOT NULL OR n.targets::text <> '[]'")
 """As migration 0010 made them: no chain of their links leads back to where it begins."""
+
+
+def _searched(record_type: RecordType, text: str) -> RecordType:
+    """Define a record type whose `search` has the words of a text, as 0012 takes words."""
+    former = search.column_of(record_type)
+    return record_type._replace(kept=record_type.kept.replace(former, search.column(text)))
+
+
+SOURCES_12, ARTICLES_12, CLAIMS_12, DENIALS_12 = RECORD_TYPES_12 = (
+    _searched(
+        SOURCES_10,
+        "coalesce(name, '') || ' ' || names_text(names) || ' ' || coalesce(description, '')",
+    ),
+    _searched(
+        ARTICLES_9,
+        "headline || ' ' || coalesce(dateline, '') || ' ' || coalesce(section, '') || ' '"
+        " || left(coalesce(text, ''), 100000)",
+    ),
+    _searched(CLAIMS_10, "text || ' ' || coalesce(note, '')"),
+    _searched(DENIALS_10, "text || ' ' || coalesce(note, '')"),
+)
+"""As migration 0012 made them: search does not depend on the locale."""

@@ -332,7 +332,7 @@ async def test_a_search_takes_phrases_alternatives_and_exclusions(
         [
             "gre%",
             "gr_en",
-            "gre*",
+            "gre*x",
             "gre:*",
             "gr.*n",
             "'",

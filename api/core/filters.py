@@ -145,9 +145,10 @@ def everywhere(record_type: str) -> list[Filter]:
         condition(
             "q",
             Words,
-            "t.search @@ websearch_to_tsquery('claim_records', :q::text)",
-            "Words to search for. “Quoted phrases”, `or` and `-` before a word that must be absent"
-            " work. Accents and case are ignored.",
+            "t.search @@ search_query(:q::text)",
+            "Words to search for. “Quoted phrases”, `or`, `-` before a word that must be absent,"
+            " and `*` after the start of a word work. Accents, case and punctuation are ignored."
+            " Chinese, Japanese, Korean and Thai texts are found by parts of their words.",
         ),
         *times("created_at", "The creation"),
         *times("updated_at", "The last change"),
@@ -311,20 +312,6 @@ def conditions(
 def _argument(parameter: Parameter, given: Mapping[str, Any]) -> Any:  # noqa: ANN401
     """Give the value of a parameter in SQL."""
     value = given.get(parameter.name)
-    if parameter.name == "q" and value is not None:
-        return searchable(value)
     if parameter.name.endswith("__nin") and value is not None:
         return [term.value for term in shape(parameter.type).kind if term not in value]
     return value
-
-
-_EMPTY_QUOTES = re.compile(r'"\s*"')
-_LONE_MINUS = re.compile(r'-(?![\w"])')
-
-
-def searchable(words: str) -> str:
-    """Remove empty quotes, and minus signs without a word, from a search.
-
-    Postgres 18 fails on about thirty minus signs without a word (“tsquery stack too small”).
-    """
-    return _LONE_MINUS.sub(" ", _EMPTY_QUOTES.sub(" ", words))

@@ -159,7 +159,7 @@ def _also_of_included(expansions: tuple[Expansion, ...]) -> str:
 _SORTS = (Sort("created_at", "t.created_at"), Sort("updated_at", "t.updated_at"))
 _RELEVANCE = Sort(
     "relevance",
-    "ts_rank_cd(t.search, websearch_to_tsquery('claim_records', :q::text))::float8",
+    "ts_rank_cd(t.search, (SELECT search_query(:q::text)))::float8",
     key=float,
     ranks=True,
 )

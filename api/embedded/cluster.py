@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -98,8 +99,11 @@ def _unfinished_prefix(data_dir: Path) -> str:
 
 
 def _initdb_options(directory: Path, major: int, *, fsync: bool) -> list[str]:
-    # --locale=C for the categories that stay with libc: initdb would read the environment.
+    # --locale=C for the categories that stay with libc: initdb would read the environment. The
+    # parser of text search asks libc which characters are letters.
     locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+    if sys.platform == "linux":
+        locale.append("--lc-ctype=C.UTF-8")
     if major < BUILTIN_LOCALES_SINCE:
         locale = ["--locale-provider=libc", "--locale=C.UTF-8", "--lc-messages=C"]
     return [
