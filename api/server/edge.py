@@ -25,6 +25,7 @@ from api.core.errors import (
     Kind,
     Problem,
 )
+from api.core.masking import has_secret, masked
 from api.core.request import CLIENT_LEFT, Answer, encoded, new_id
 from api.server.draining import Draining
 
@@ -164,7 +165,7 @@ class Edge:
             seconds = time.perf_counter() - started
             self._counts.count(method, scope, status, seconds)
             extras = {"request_id": request_id, "milliseconds": round(seconds * 1000, 2)}
-            log.info("%s %s %d", method, scope["path"], status, extra=extras)
+            log.info("%s %s %d", method, masked(scope["path"]), status, extra=extras)
 
     def _refusal(self, scope: Any) -> Answer | None:  # noqa: ANN401 - one of Litestar's unions
         """Answer a request that must not reach a route; None for any other."""
@@ -258,7 +259,8 @@ def _request_id(headers: Sequence[tuple[bytes, bytes]]) -> str:
     """Take the request id of the caller if it is well-formed, else make one."""
     for name, value in headers:
         if name == b"x-request-id" and _REQUEST_ID.match(value):
-            return value.decode()
+            text = value.decode()
+            return new_id() if has_secret(text) else text
     return new_id()
 
 
