@@ -655,6 +655,7 @@ class AuditOp(Vocabulary):
     """What was done or tried? Each event in the audit log has one of these."""
 
     CREATED = "created", "Created."
+    READ = "read", "Read: the identity of an anonymous source."
     UPDATED = "updated", "Changed."
     DELETED = "deleted", "Removed from use."
     RESTORED = "restored", "Brought back after deletion."

@@ -187,7 +187,7 @@ class Gate(Admission):
         try:
             state["caller"] = caller = await self._caller_for(need, connection)
             _check(caller, need)
-            if caller.key_id is not None and scope["method"] != "GET":
+            if caller.key_id is not None:
                 state["actor"] = _actor(scope, caller, need)
         except Problem as problem:
             self._limits.admit(scope)

@@ -165,6 +165,7 @@ class Edge:
             seconds = time.perf_counter() - started
             self._counts.count(method, scope, status, seconds)
             extras = {"request_id": request_id, "milliseconds": round(seconds * 1000, 2)}
+            extras |= _who(scope)
             log.info("%s %s %d", method, masked(scope["path"]), status, extra=extras)
 
     def _refusal(self, scope: Any) -> Answer | None:  # noqa: ANN401 - one of Litestar's unions
@@ -234,6 +235,15 @@ def bare_problem(kind: Kind) -> tuple[int, bytes]:
     status = f"HTTP/1.1 {int(kind.status)} {kind.status.phrase}".encode()
     lines = [status, *(name + b": " + value for name, value in headers)]
     return int(kind.status), b"\r\n".join(lines) + b"\r\n\r\n" + document
+
+
+def _who(scope: Any) -> dict[str, str]:  # noqa: ANN401 - one of Litestar's unions
+    """Tell the address of a request, and the id of its key, where they are known."""
+    client, caller = scope.get("client"), scope["state"].get("caller")
+    who = {"address": client[0]} if client else {}
+    if caller is not None and caller.key_id is not None:
+        who["key_id"] = caller.key_id
+    return who
 
 
 def _check_size(scope: Any) -> None:  # noqa: ANN401 - one of Litestar's unions
