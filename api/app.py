@@ -10,14 +10,16 @@ from typing import Any
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.types import Receive
 
-from api.access.audit import Refusals, list_audit
+from api.access.audit import Refusals, list_audit, pruning
 from api.access.authentication import Gate, Verifier
 from api.access.embargoes import lifting
 from api.access.guards import Guards
 from api.access.identities import identity_handlers
 from api.access.keys import key_handlers
 from api.access.limits import Limits
+from api.access.proxies import Proxies
 from api.core import deprecation
 from api.core.admission import Admission
 from api.core.clocks import ClockWatch
@@ -66,6 +68,13 @@ class Application(Edge):
             services.get(Draining),
         )
         self._feed = services.get(Feed)
+        self._proxies = Proxies(settings)
+
+    async def __call__(self, scope: Any, receive: Receive, send: Any) -> None:  # noqa: ANN401 - ASGI
+        """Answer a request in the name of its client, whatever proxies have passed it on."""
+        if scope["type"] == "http":
+            self._proxies.find_client(scope)
+        await super().__call__(scope, receive, send)
 
     def drain(self) -> None:
         """Go on answering, but ask balancers and clients for no more requests."""
@@ -122,6 +131,7 @@ def create_router(
                 metrics.sampling(),
                 lifting(database, RESOURCES.values()),
                 sweeping(database),
+                pruning(database),
                 ClockWatch(database).watching(),
                 services.get(Deliverer).running(),
             ):

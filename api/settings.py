@@ -174,6 +174,14 @@ class Settings(Struct, frozen=True, kw_only=True):
             "for every port."
         ),
     ] = None
+    trusted_proxies: Annotated[
+        str | None,
+        Meta(
+            description="The networks of the proxies in front of the service, such as "
+            "`10.1.0.0/16,127.0.0.1`. Of a request that comes from there, `Forwarded` or "
+            "`X-Forwarded-For` tells the address of the client. If it is unset, neither counts."
+        ),
+    ] = None
     cors_origins: Annotated[
         Annotated[str, Meta(pattern=_ORIGINS)] | None,
         Meta(
@@ -218,6 +226,21 @@ class Settings(Struct, frozen=True, kw_only=True):
             "stops.",
         ),
     ] = 10.0
+    audit_days: Annotated[
+        Annotated[int, Meta(ge=30, le=36_500)] | None,
+        Meta(
+            description="After how many days an event is deleted from the audit log. If it is "
+            "unset, none is."
+        ),
+    ] = None
+    idempotency_hours: Annotated[
+        int,
+        Meta(
+            ge=48,
+            le=8_760,
+            description="How many hours the answer to a request with an `Idempotency-Key` is kept.",
+        ),
+    ] = 48
     log_level: Annotated[
         str,
         Meta(
@@ -254,12 +277,12 @@ def comma_separated(text: str | None) -> list[str]:
     return [item.strip() for item in (text or "").split(",") if item.strip()]
 
 
-def networks(listed: str | None) -> tuple[IPv4Network | IPv6Network, ...]:
-    """Read a list of networks in CIDR notation."""
+def networks(name: str, listed: str | None) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Read a setting that lists networks in CIDR notation."""
     try:
         return tuple(map(ip_network, comma_separated(listed)))
     except ValueError as error:
-        raise SettingsError(f"{variable('webhook_networks')}={listed}: {error}.") from None
+        raise SettingsError(f"{variable(name)}={listed}: {error}.") from None
 
 
 def variable(name: str) -> str:
@@ -298,5 +321,6 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
             except msgspec.ValidationError as error:
                 value = shown(field.name, environ[name])
                 raise SettingsError(f"{name}={value}: {error}.") from None
-    networks(given.get("webhook_networks"))
+    for name in ("trusted_proxies", "webhook_networks"):
+        networks(name, given.get(name))
     return Settings(**given)

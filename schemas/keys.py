@@ -145,10 +145,11 @@ class AuditEvent(Struct, kw_only=True):
     route: Annotated[_Short | None, Meta(description="The method and the path of the operation.")]
     record_type: Annotated[
         Audited | None,
-        Meta(description="The type of the thing that was changed; null for a refusal."),
+        Meta(description="The type of the thing that was changed or read; null for a refusal."),
     ]
     record_id: Annotated[
-        _Short | None, Meta(description="The id of the thing that was changed; null for a refusal.")
+        _Short | None,
+        Meta(description="The id of the thing that was changed or read; null for a refusal."),
     ]
     version: Annotated[
         Annotated[int, Meta(ge=1, le=2**31 - 1)] | None,
@@ -165,6 +166,10 @@ class AuditEvent(Struct, kw_only=True):
     status: Annotated[
         Annotated[int, Meta(ge=400, le=599)] | None,
         Meta(description="The status of the answer to a refused request; null for what was done."),
+    ]
+    address: Annotated[
+        _Short | None,
+        Meta(description="The address from which a refused request came; null for what was done."),
     ]
 
 

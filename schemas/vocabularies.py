@@ -620,7 +620,7 @@ class Link(Vocabulary):
 class Scope(Vocabulary):
     """What may a key do? Each operation needs one of these; without it the answer is 403."""
 
-    READ = "read", "Read what is published and not under embargo."
+    READ = "read", "Read what is published and not under embargo. Every key may."
     DRAFTS_READ = "drafts:read", "Read records in every state, also under embargo."
     CONFIDENTIAL_READ = (
         "confidential:read",
@@ -655,6 +655,7 @@ class AuditOp(Vocabulary):
     """What was done or tried? Each event in the audit log has one of these."""
 
     CREATED = "created", "Created."
+    READ = "read", "Read: the identity of an anonymous source."
     UPDATED = "updated", "Changed."
     DELETED = "deleted", "Removed from use."
     RESTORED = "restored", "Brought back after deletion."

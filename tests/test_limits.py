@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -132,6 +133,38 @@ async def test_too_many_requests_are_429_with_the_way_out(empty_url: str, clock:
         clock.now += 20
         assert (await client.get("/v1/vocabularies")).status_code == 200
         assert (await client.get("/v1/vocabularies")).status_code == 429
+
+
+@pytest.mark.usefixtures("clock")
+async def test_guessed_keys_do_not_pass_the_limit(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up: list[str] = []
+    read = authentication.Verifier._read  # noqa: SLF001 - what reaches the database is counted
+
+    async def counted(self: authentication.Verifier, identity: str, *more: Any) -> Any:
+        looked_up.append(identity)
+        return await read(self, identity, *more)
+
+    monkeypatch.setattr(authentication.Verifier, "_read", counted)
+    key = bearer(await allow(empty_url, keyring.new_key(), [Scope.READ]))
+    async with serving(empty_url, patient(rate_per_minute=20)) as client:
+        assert (await client.get("/v1/me", headers=key)).status_code == 200
+        looked_up.clear()
+        guesses = [bearer(keyring.new_key()) for _ in range(100)]
+        answers = await asyncio.gather(*(client.get("/v1/me", headers=each) for each in guesses))
+        assert {answer.status_code for answer in answers} <= {401, 429}
+        assert len(looked_up) == 20
+        # Who has a key that was valid is not shut out by who guesses at the same address.
+        assert (await client.get("/v1/me", headers=key)).status_code == 200
+
+
+@pytest.mark.usefixtures("clock")
+async def test_keys_that_are_valid_count_as_no_guesses(empty_url: str) -> None:
+    async with serving(empty_url, patient(rate_per_minute=2)) as client:
+        for _ in range(5):
+            key = bearer(await allow(empty_url, keyring.new_key(), [Scope.READ]))
+            assert (await client.get("/v1/me", headers=key)).status_code == 200
 
 
 @pytest.mark.usefixtures("clock")

@@ -52,14 +52,14 @@ FAR: Final = "2999-01-01T00:00:00Z"
 
 def sees_any(scopes: frozenset[str] | None, plural: str) -> bool:
     """Tell whether some records of a type are there for a caller."""
-    held = {"read"} if scopes is None else scopes
+    held = {"read", *(scopes or ())}
     confidential = plural == "sources" and "confidential:read" in held
     return bool(held & {"read", "drafts:read", f"{plural}:write"}) or confidential
 
 
 def sees(scopes: frozenset[str] | None, plural: str, record: Mapping[str, Any]) -> bool:
     """Tell whether a record with these fields is there for a caller."""
-    held = {"read"} if scopes is None else scopes
+    held = {"read", *(scopes or ())}
     drafts = bool(held & {"drafts:read", f"{plural}:write"})
     if plural == "sources":
         level = record["confidentiality"]

@@ -113,9 +113,8 @@ Make: TypeAlias = "Callable[[], Awaitable[Sent]]"
 Way: TypeAlias = "Callable[[Traffic, Operation, int], Awaitable[None]]"
 Fault: TypeAlias = "Callable[[asyncpg.Pool, list[str]], AbstractAsyncContextManager[None]]"
 _READER: Final = "reader"
-_BLIND: Final = "blind"
 _SPENT: Final = "spent"
-_POOR: Final = {_READER: [Scope.READ], _BLIND: [Scope.WEBHOOKS]}
+_POOR: Final = {_READER: [Scope.READ]}
 """Keys of which some operation asks more."""
 _MERGE: Final = MERGE_PATCH["content-type"]
 _LINES: Final = "application/x-ndjson"
@@ -544,10 +543,9 @@ async def _bad_key(traffic: Traffic, operation: Operation, status: int) -> None:
 
 
 async def _poor_key(traffic: Traffic, operation: Operation, status: int) -> None:
-    """Bring a key that may read; where that is enough, one that may see no record."""
+    """Bring a key that may only read."""
     sent = await traffic.valid(operation)
-    name = _BLIND if {} in operation.told["security"] else _READER
-    await traffic.send(operation, status, sent.but(**bearer(traffic.keys[name])))
+    await traffic.send(operation, status, sent.but(**bearer(traffic.keys[_READER])))
 
 
 async def _unknown(traffic: Traffic, operation: Operation, status: int) -> None:

@@ -7,11 +7,14 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any, Final
 
 from litestar import get
 from msgspec import Meta
 
+from api.core import clocks
+from api.core.background import again_and_again, meanwhile
 from api.core.db import Database
 from api.core.errors import Problem
 from api.core.filters import Parameter
@@ -36,8 +39,8 @@ log = logging.getLogger("claim_records")
 # --- writing refusals --------------------------------------------------------------------------
 
 _REFUSED: Final = """
-    INSERT INTO audit (key_id, scope, route, op, request_id, status)
-    VALUES (:key_id, :scope, :route, 'refused', :request_id, :status)"""
+    INSERT INTO audit (key_id, scope, route, op, request_id, status, address)
+    VALUES (:key_id, :scope, :route, 'refused', :request_id, :status, :address)"""
 
 
 class Refusals:
@@ -68,6 +71,7 @@ class Refusals:
             route=route,
             request_id=scope["state"]["request_id"],
             status=status,
+            address=client[0] if client else None,
         )
         task = asyncio.create_task(self._write(query))
         self._waiting.add(task)
@@ -95,10 +99,41 @@ class Refusals:
         await asyncio.gather(*self._waiting)
 
 
+# --- old events ---------------------------------------------------------------------------------
+
+PRUNE_EVERY_SECONDS: Final = 60.0
+MAX_PRUNED: Final = 500
+MAX_STEPS: Final = 20
+"""How many events are deleted in one statement, and how many statements there are in a row."""
+_PRUNE: Final = "SELECT prune_audit(:days, :now::timestamptz, :limit) AS pruned"
+
+
+async def prune(database: Database) -> None:
+    """Delete the oldest events, if they are older than the settings say by both clocks."""
+    if database.settings.audit_days is None:
+        return
+    query = render(
+        _PRUNE, days=database.settings.audit_days, now=clocks.utc_now(), limit=MAX_PRUNED
+    )
+    for _ in range(MAX_STEPS):
+        row = await database.fetchrow(*query)
+        if row is None or row["pruned"] < MAX_PRUNED:
+            return
+
+
+def pruning(database: Database) -> AbstractAsyncContextManager[None]:
+    """Delete old events in the background."""
+    work = again_and_again(
+        PRUNE_EVERY_SECONDS, lambda: prune(database), "old events of the audit log wait"
+    )
+    return meanwhile(work)
+
+
 # --- reading the log ---------------------------------------------------------------------------
 
 _LIST: Final = """
-    SELECT id, at, key_id, scope, route, record_type, record_id, version, op, request_id, status
+    SELECT id, at, key_id, scope, route, record_type, record_id, version, op, request_id, status,
+           address
     FROM audit
     WHERE (:after_id::bigint IS NULL OR id < :after_id)
         AND (:key_id::text IS NULL OR key_id = :key_id)
@@ -127,12 +162,14 @@ _EXAMPLE = AuditEvent(
     op=AuditOp.CREATED,
     request_id=HEADERS["X-Request-Id"],
     status=None,
+    address=None,
 )
 LIST_AUDIT = Operation(
     tag="audit",
     description="Lists what was done with every key and what was refused, newest first. A change "
-    "is in the log if and only if it happened. Of refusals, the log has at most one a second for "
-    "each key, or for each address without a key.",
+    "is in the log if and only if it happened, and so is each reading of an identity. Of refusals, "
+    "the log has at most one a second for each key, or for each address without a key. The service "
+    "can be set to delete old events.",
     parameters=(*_FILTERS, LIMIT, CURSOR),
     success="A page of the audit log.",
     answer=(AuditPage,),

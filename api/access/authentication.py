@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import hmac
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -17,7 +18,6 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from litestar.connection import ASGIConnection
-from litestar.datastructures import Headers
 from litestar.handlers import BaseRouteHandler
 
 from api.access.audit import Refusals
@@ -74,8 +74,10 @@ class Verifier:
         """Begin without any key."""
         self._database = database
         self._clock = clock
-        # Each with the time at which its row was read, by the clock; null if there is no such key.
+        # Each with the time at which its row was read, by the clock.
         self._entries: OrderedDict[str, tuple[float, Entry | None]] = OrderedDict()
+        # The same of keys that do not exist: however many are tried, those that do stay known.
+        self._unknown: OrderedDict[str, tuple[float, Entry | None]] = OrderedDict()
         self._reading: dict[str, asyncio.Task[Entry | None]] = {}
         self._used: OrderedDict[str, dt.datetime] = OrderedDict()
 
@@ -87,7 +89,7 @@ class Verifier:
         `over` is a connection that the request holds already. If the key were read over a second
         one, requests that hold all connections of the pool could wait for each other forever.
         """
-        at, entry = self._entries.get(identity, (-FRESH_SECONDS, None))
+        at, entry = self._known(identity)
         if self._clock() - at >= FRESH_SECONDS:
             entry = await (self._read(identity, over) if over else self._read_once(identity))
         if entry is None or not entry.takes(key):
@@ -96,9 +98,22 @@ class Verifier:
             await self._note_use(identity)
         return entry.caller
 
+    def may_be_guessed(self, key: str, identity: str) -> bool:
+        """Tell whether a key has to be looked up that has not been valid the last time."""
+        at, entry = self._known(identity)
+        if entry is not None and entry.takes(key):
+            return False
+        return self._clock() - at >= FRESH_SECONDS
+
+    def _known(self, identity: str) -> tuple[float, Entry | None]:
+        """Give what was read of a key last, and when."""
+        never = (-math.inf, None)
+        return self._entries.get(identity) or self._unknown.get(identity, never)
+
     def forget(self, identity: str) -> None:
         """Read a key again that this process has changed."""
         self._entries.pop(identity, None)
+        self._unknown.pop(identity, None)
 
     async def _read_once(self, identity: str) -> Entry | None:
         """Read a key; requests that wait for the same one share the answer."""
@@ -124,7 +139,8 @@ class Verifier:
                 row["previous_until"],
                 row["expires_at"],
             )
-        _keep(self._entries, identity, (at, entry))
+        self.forget(identity)
+        _keep(self._unknown if entry is None else self._entries, identity, (at, entry))
         return entry
 
     async def _note_use(self, identity: str) -> None:
@@ -169,9 +185,9 @@ class Gate(Admission):
             state["caller"] = NOBODY  # these answers must not wait for a busy database
             return
         try:
-            state["caller"] = caller = await self._caller_for(need, connection.headers)
+            state["caller"] = caller = await self._caller_for(need, connection)
             _check(caller, need)
-            if caller.key_id is not None and scope["method"] != "GET":
+            if caller.key_id is not None:
                 state["actor"] = _actor(scope, caller, need)
         except Problem as problem:
             self._limits.admit(scope)
@@ -185,20 +201,24 @@ class Gate(Admission):
     ) -> None:
         """Refuse a caller whose key was revoked, or has expired, since it was admitted."""
         scope: Any = connection.scope
-        if await self._caller(connection.headers, over) != scope["state"]["caller"]:
+        if await self._caller(connection, over) != scope["state"]["caller"]:
             raise unauthorized("The key is not valid.")
 
-    async def _caller_for(self, need: Need | None, headers: Headers) -> Caller:
+    async def _caller_for(
+        self, need: Need | None, connection: ASGIConnection[Any, Any, Any, Any]
+    ) -> Caller:
         """Find the caller; if it can't be looked up, go on where anybody may call."""
         try:
-            return await self._caller(headers)
+            return await self._caller(connection)
         except Problem as problem:
             if problem.kind is not UNAVAILABLE or need != Need(PUBLIC):
                 raise
             return NOBODY
 
-    async def _caller(self, headers: Headers, over: Connection | None = None) -> Caller:
-        sent = headers.getall("authorization", [])
+    async def _caller(
+        self, connection: ASGIConnection[Any, Any, Any, Any], over: Connection | None = None
+    ) -> Caller:
+        sent = connection.headers.getall("authorization", [])
         if not sent:
             return self._without_key
         scheme, _, key = sent[0].partition(" ")
@@ -208,9 +228,29 @@ class Gate(Admission):
                 "`Authorization` takes `Bearer` and a key of this service. A key begins with "
                 "`clk_` and ends with a checksum."
             )
-        caller = await self._verifier.caller_of(key.strip(), identity, over)
+        caller = await self._look_up(connection.scope, key.strip(), identity, over)
         if caller is None:
             raise unauthorized("The key is not valid.")
+        return caller
+
+    async def _look_up(
+        self,
+        scope: Any,  # noqa: ANN401 - one of Litestar's unions
+        key: str,
+        identity: str,
+        over: Connection | None,
+    ) -> Caller | None:
+        """Find the caller of a key; an address may look up only so many that are not valid."""
+        if not self._verifier.may_be_guessed(key, identity):
+            return await self._verifier.caller_of(key, identity, over)
+        take_back = self._limits.take_guess(scope)
+        try:
+            caller = await self._verifier.caller_of(key, identity, over)
+        except Problem:  # nobody knows whether it is valid
+            take_back()
+            raise
+        if caller is not None:
+            take_back()
         return caller
 
 

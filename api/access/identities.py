@@ -28,7 +28,7 @@ from api.core.request import (
     refuse_idempotency_key,
 )
 from api.core.resource import CURSOR, LIMIT
-from api.core.sql import compose, render
+from api.core.sql import ACTOR, compose, render
 from schemas.base import UUID_PATTERN, Fault, Id, Instant
 from schemas.examples import KEY_ID, OFFICIAL_ID, PENTAGON_ID
 from schemas.keys import SourceIdentity, SourceIdentityCreate, SourceIdentityPage
@@ -39,21 +39,29 @@ _READ: Final = (Scope.CONFIDENTIAL_READ,)
 _WRITE: Final = (Scope.CONFIDENTIAL_READ, Scope.SOURCES_WRITE)
 
 _COLUMNS: Final = "id, source_id, identity_id, basis, disclosed_at, note, created_at, created_by"
+# The last row only tells that another page follows, and is not shown.
 _LIST: Final = compose(
     """
-    SELECT {columns}
-    FROM source_identities
-    WHERE source_id = :source_id AND (
-        :after_created_at::text IS NULL
-        OR (created_at, id) < (:after_created_at::text::timestamptz, :after_id::text::uuid)
+    WITH page AS (
+        SELECT {columns}, row_number() OVER (ORDER BY created_at DESC, id DESC) AS place
+        FROM source_identities
+        WHERE source_id = :source_id AND (
+            :after_created_at::text IS NULL
+            OR (created_at, id) < (:after_created_at::text::timestamptz, :after_id::text::uuid)
+        )
+        ORDER BY created_at DESC, id DESC
+        LIMIT :limit
+    ), logged AS (
+        INSERT INTO audit (key_id, scope, request_id, route, record_type, record_id, op)
+        SELECT {actor}, 'identity', id::text, 'read' FROM page WHERE place < :limit
     )
-    ORDER BY created_at DESC, id DESC
-    LIMIT :limit""",
+    SELECT {columns} FROM page ORDER BY place""",
     columns=_COLUMNS,
+    actor=ACTOR,
 )
 _GET: Final = compose(
     """
-    SELECT {columns}
+    SELECT {columns}, audited(:actor::text[], 'identity', id::text, 'read')
     FROM source_identities
     WHERE source_id = :source_id AND identity_id = :identity_id""",
     columns=_COLUMNS,
@@ -96,7 +104,7 @@ _EXAMPLE: Final = SourceIdentity(
 LIST_IDENTITIES = Operation(
     tag="identities",
     description="Lists the identities of an anonymous source: the sources that it turned out to "
-    "be, newest first. No other operation tells them.",
+    "be, newest first. No other operation tells them. The audit log names each that is read.",
     path_parameters=(_ID,),
     parameters=(LIMIT, CURSOR),
     success="A page of the source's identities.",
@@ -130,7 +138,8 @@ CREATE_IDENTITY = Operation(
 )
 GET_IDENTITY = Operation(
     tag="identities",
-    description="Gets one identity of an anonymous source, and how it is known.",
+    description="Gets one identity of an anonymous source, and how it is known. The reading stands "
+    "in the audit log.",
     path_parameters=(_ID, _IDENTITY_ID),
     success="The identity of the source.",
     answer=(SourceIdentity,),
@@ -155,7 +164,10 @@ async def list_source_identities(request: Request) -> Answer:
     async with context(request).database.connection() as connection:
         await _require_source(connection, request, source)
     key = (("created_at", Instant), ("id", Id))
-    return await list_rows(request, f"identities {source}", _LIST, key, source_id=source)
+    actor = author(request).actor
+    return await list_rows(
+        request, f"identities {source}", _LIST, key, source_id=source, actor=actor
+    )
 
 
 @post(
@@ -221,8 +233,8 @@ async def get_source_identity(request: Request) -> Answer:
     read_query(request.scope["query_string"], {})
     async with context(request).database.connection() as connection:
         await _require_source(connection, request, source)
-        row = await _pick(connection, _GET, request, source)
-    return Answer(encoded(dict(row)))
+        row = await _pick(connection, _GET, request, source, actor=author(request).actor)
+    return Answer(encoded({name: row[name] for name in SourceIdentity.__struct_fields__}))
 
 
 @delete(

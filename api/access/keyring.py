@@ -99,7 +99,7 @@ _ROTATE: Final = compose(
 )
 _REVOKE: Final = """
     UPDATE keys SET revoked_at = clock_timestamp()
-    WHERE id = :id AND revoked_at IS NULL
+    WHERE id = :id AND revoked_at IS NULL AND scopes <@ :granted
     RETURNING audited(:actor::text[], 'key', id, 'revoked')"""
 _GET: Final = compose("SELECT {columns} FROM keys WHERE id = :id", columns=PUBLISHED)
 _LIST: Final = compose("SELECT {columns} FROM keys ORDER BY created_at, id", columns=PUBLISHED)
@@ -168,11 +168,22 @@ async def rotate(
     return (key, shown(row)) if row is not None else None
 
 
-async def revoke(database: Database, identity: str, actor: Actor | None = None) -> bool:
-    """Revoke a key, unless it is revoked already; tell whether the key exists."""
-    if await database.fetchrow(*render(_REVOKE, id=identity, actor=actor)) is not None:
+async def revoke(
+    database: Database,
+    identity: str,
+    granted: Iterable[Scope] = Scope,
+    actor: Actor | None = None,
+) -> bool:
+    """Revoke a key, unless it is revoked already; tell whether there is one.
+
+    A key that has more than the `granted` scopes is left as it is, and counts as if it were not.
+    """
+    may = [*granted]
+    query = render(_REVOKE, id=identity, granted=may, actor=actor)
+    if await database.fetchrow(*query) is not None:
         return True
-    return await get(database, identity) is not None
+    key = await get(database, identity)
+    return key is not None and set(key["scopes"]) <= set(may)
 
 
 async def get(database: Database, identity: str) -> dict[str, Any] | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 from litestar import delete, get, post
@@ -11,7 +12,7 @@ from litestar import delete, get, post
 from api.access import keyring
 from api.access.authentication import Verifier, forbidden
 from api.core.bodies import read_part
-from api.core.caller import PUBLIC
+from api.core.caller import PUBLIC, Caller
 from api.core.errors import NOT_FOUND, UNAVAILABLE, Problem, unavailable
 from api.core.filters import Parameter, read_query
 from api.core.listing import list_rows
@@ -99,7 +100,8 @@ ROTATE_KEY = Operation(
 )
 REVOKE_KEY = Operation(
     tag="keys",
-    description="Revokes a key for ever. Every process refuses it within a second.",
+    description="Revokes a key for ever. Every process refuses it within a second. A key with a "
+    "scope that your own key does not have can't be revoked.",
     path_parameters=(_ID,),
     success="The key is revoked.",
 )
@@ -129,8 +131,20 @@ def _verifier(request: Request) -> Verifier:
     return service(request, Verifier)
 
 
-def _in_order(scopes: frozenset[Scope] | list[Scope]) -> list[Scope]:
+def _in_order(scopes: list[Scope]) -> list[Scope]:
     return [scope for scope in Scope if scope in scopes]
+
+
+def _scopes_of(asker: Caller) -> list[Scope]:
+    """List what a caller may do, in the order of the vocabulary."""
+    return [scope for scope in Scope if asker.may(scope)]
+
+
+def _require_no_stronger(asker: Caller, shown: Mapping[str, Any] | None) -> None:
+    """Refuse a caller who would manage a key with a scope that its own key does not have."""
+    for scope in Scope:
+        if shown is not None and scope in shown["scopes"] and not asker.may(scope):
+            raise forbidden(scope)
 
 
 _LIST: Final = compose(
@@ -191,13 +205,10 @@ async def rotate_key(request: Request) -> Answer:
     sent = await read_part(request, KeyRotate)
     database, asker = context(request).database, caller(request)
     rotated = await keyring.rotate(
-        database, identity, sent.overlap_seconds, asker.scopes, author(request).actor
+        database, identity, sent.overlap_seconds, _scopes_of(asker), author(request).actor
     )
     if rotated is None:
-        shown = await keyring.get(database, identity)
-        for scope in Scope:
-            if shown and scope in shown["scopes"] and not asker.may(scope):
-                raise forbidden(scope)
+        _require_no_stronger(asker, await keyring.get(database, identity))
         raise Problem(NOT_FOUND, "No key has this id, or it was revoked or has expired.")
     _verifier(request).forget(identity)
     key, shown = rotated
@@ -214,8 +225,12 @@ async def revoke_key(request: Request) -> NoContent:
     identity = _key_id(request)
     read_query(request.scope["query_string"], {})
     refuse_idempotency_key(request)
-    if not await keyring.revoke(context(request).database, identity, author(request).actor):
-        raise _unknown()
+    database, asker = context(request).database, caller(request)
+    if not await keyring.revoke(database, identity, _scopes_of(asker), author(request).actor):
+        shown = await keyring.get(database, identity)
+        if shown is None:
+            raise _unknown()
+        _require_no_stronger(asker, shown)
     _verifier(request).forget(identity)
     return Answer(status=204)
 
@@ -233,7 +248,7 @@ async def get_me(request: Request) -> Answer:
     me = {
         "key_id": asker.key_id,
         "name": shown["name"] if shown else None,
-        "scopes": _in_order(asker.scopes),
+        "scopes": _scopes_of(asker),
         "expires_at": shown["expires_at"] if shown else None,
     }
     return Answer(encoded(me))

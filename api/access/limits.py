@@ -57,6 +57,23 @@ class Limits:
             self._buckets.popitem(last=False)
         return Standing(allowed, int(tokens), math.ceil((most - tokens) / self._rate))
 
+    def take_guess(self, scope: Any) -> Callable[[], None]:  # noqa: ANN401 - one of Litestar's unions
+        """Count a look-up of a key that may be guessed; give what takes that back.
+
+        Refuse the look-up if the address has looked up too many keys that are not valid. They are
+        counted before they are looked up, so that a burst of them can't slip through.
+        """
+        if not self.on:
+            return lambda: None
+        name = f"guesses {_address(scope)}"
+        if not self.take(name).allowed:
+            raise self._refusal()
+        return lambda: self._give_back(name)
+
+    def _give_back(self, name: str) -> None:
+        tokens, at = self._buckets.get(name, (self.most, self._clock()))
+        self._buckets[name] = (min(self.most, tokens + 1), at)
+
     def arrive(self, scope: Any) -> None:  # noqa: ANN401 - one of Litestar's unions
         """Count a request without a key; one with a key is counted after the key is checked."""
         if all(name != b"authorization" for name, _ in scope["headers"]):
@@ -66,11 +83,14 @@ class Limits:
         """Count a request for its key or its address, once; refuse it if the bucket is empty."""
         standing = self._standing(scope)
         if standing is not None and not standing.allowed:
-            raise Problem(
-                RATE_LIMITED,
-                f"The limit is {self.most} requests in {WINDOW_SECONDS} s.",
-                headers=retry_after(1 / self._rate),
-            )
+            raise self._refusal()
+
+    def _refusal(self) -> Problem:
+        return Problem(
+            RATE_LIMITED,
+            f"The limit is {self.most} requests in {WINDOW_SECONDS} s.",
+            headers=retry_after(1 / self._rate),
+        )
 
     def _standing(self, scope: Any) -> Standing | None:  # noqa: ANN401 - as above
         """Count a request if it is not counted yet; None if requests like it are not counted."""
@@ -99,6 +119,11 @@ def bucket_of(scope: Any) -> str:  # noqa: ANN401 - one of Litestar's unions
     caller = scope["state"].get("caller")
     if caller is not None and caller.key_id is not None:
         return f"key {caller.key_id}"
+    return _address(scope)
+
+
+def _address(scope: Any) -> str:  # noqa: ANN401 - one of Litestar's unions
+    """Give the address, or the network, that requests are counted for."""
     client = scope.get("client")
     return _network(client[0]) if client else ""
 

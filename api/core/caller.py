@@ -56,8 +56,8 @@ class Caller(Struct, frozen=True, dict=True):
     scopes: frozenset[Scope]
 
     def may(self, scope: Scope) -> bool:
-        """Tell whether the caller has a scope."""
-        return scope in self.scopes
+        """Tell whether the caller has a scope; every key may read what is public."""
+        return scope in self.scopes or (scope is Scope.READ and self.key_id is not None)
 
     @cached_property
     def classes(self) -> dict[RecordType, tuple[int, ...]]:

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import asyncpg
 
+from api.core.masking import masked
 from schemas.base import Fault, Path
 
 
@@ -326,16 +327,18 @@ class Problem(Exception):  # noqa: N818 - the name of RFC 9457
         self.more = more
 
     def document(self, instance: str = "", request_id: str = "") -> dict[str, Any]:
-        """Give the members of the problem."""
+        """Give the members of the problem; keys in a wrong place of the request are masked."""
         return {
             "type": f"/v1/problems/{self.kind.name}",
             "title": self.kind.title,
             "status": int(self.kind.status),
-            "detail": self.detail,
-            "instance": instance,
+            "detail": masked(self.detail),
+            "instance": masked(instance),
             "request_id": request_id,
             "code": self.kind.name,
-            "errors": self.errors,
+            "errors": [
+                {name: masked(value) for name, value in error.items()} for error in self.errors
+            ],
             **self.more,
         }
 

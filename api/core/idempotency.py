@@ -27,13 +27,15 @@ from api.core.errors import (
     retry_after,
 )
 from api.core.request import Answer, Request, caller, context, idempotency_key
-from api.core.sql import render
+from api.core.sql import compose, render
 
 Work = Callable[[Connection], Awaitable[Answer]]
 """Carries out a request on a connection, and gives the answer or raises a problem."""
 
 SWEEP_EVERY_SECONDS: Final = 60.0
 MAX_SWEPT: Final = 500
+MAX_STEPS: Final = 20
+"""How many answers are deleted in one statement, and how many statements there are in a row."""
 _TRIES: Final = 2
 _RETRY_SECONDS: Final = 1
 _REPLAYED: Final = (b"idempotency-replayed", b"true")
@@ -43,30 +45,40 @@ log = logging.getLogger("claim_records")
 # The lock has a statement of its own. If `_LOOK` took it, the snapshot of that statement would be
 # older than the lock, and would not show what the last holder of the lock wrote.
 _LOCK = "SELECT pg_try_advisory_xact_lock(:number)"
-# The 48 hours are over when both clocks say so (`api/core/clocks.py`).
-_LOOK = """
+# The time is over when both clocks say so (`api/core/clocks.py`).
+_OVER = "least(clock_timestamp(), :now::timestamptz) - make_interval(hours => :hours)"
+_LOOK = compose(
+    """
     SELECT fingerprint, status, headers, body FROM idempotency_keys
     WHERE key_id = :key_id AND key = :key
-        AND created_at > least(clock_timestamp(), :now::timestamptz) - interval '48 hours'"""
-_KEEP = """
+        AND created_at > {over}""",
+    over=_OVER,
+)
+_KEEP = compose(
+    """
     INSERT INTO idempotency_keys AS k (key_id, key, fingerprint, status, headers, body)
     VALUES (:key_id, :key, :fingerprint, :status, :headers, :body)
     ON CONFLICT (key_id, key) DO UPDATE
     SET fingerprint = EXCLUDED.fingerprint, status = EXCLUDED.status, headers = EXCLUDED.headers,
         body = EXCLUDED.body, created_at = EXCLUDED.created_at
-    WHERE k.created_at <= least(clock_timestamp(), :now::timestamptz) - interval '48 hours'
-    RETURNING true"""
-_SWEEP = """
+    WHERE k.created_at <= {over}
+    RETURNING true""",
+    over=_OVER,
+)
+_SWEEP = compose(
+    """
     WITH due AS (
         SELECT key_id, key FROM idempotency_keys
-        WHERE created_at <= least(clock_timestamp(), :now::timestamptz) - interval '48 hours'
+        WHERE created_at <= {over}
         ORDER BY created_at
         LIMIT :limit
         FOR UPDATE SKIP LOCKED
     )
     DELETE FROM idempotency_keys AS k USING due
     WHERE k.key_id = due.key_id AND k.key = due.key
-    RETURNING true"""
+    RETURNING true""",
+    over=_OVER,
+)
 
 
 class _Keyed(NamedTuple):
@@ -96,24 +108,25 @@ async def once(request: Request, body: bytes, work: Work) -> Answer:
     key_id = caller(request).key_id
     assert key_id is not None  # noqa: S101 - only a caller with a key may write
     keyed = _Keyed(key_id, key, _fingerprint(request, body))
+    hours = database.settings.idempotency_hours
     for _ in range(_TRIES):
         with suppress(_AnotherWasFirst):
             async with database.connection() as connection, connection.transaction():
-                return await _in_transaction(connection, keyed, work)
+                return await _in_transaction(connection, keyed, hours, work)
     raise contended()
 
 
-async def _in_transaction(connection: Connection, keyed: _Keyed, work: Work) -> Answer:
+async def _in_transaction(connection: Connection, keyed: _Keyed, hours: int, work: Work) -> Answer:
     if not await connection.fetchval(*render(_LOCK, number=_lock_number(keyed))):
         raise Problem(IDEMPOTENCY_IN_PROGRESS, headers=retry_after(_RETRY_SECONDS))
-    now = clocks.utc_now()
-    row = await connection.fetchrow(*render(_LOOK, key_id=keyed.key_id, key=keyed.key, now=now))
+    time = {"now": clocks.utc_now(), "hours": hours}
+    row = await connection.fetchrow(*render(_LOOK, key_id=keyed.key_id, key=keyed.key, **time))
     if row is not None:
         return _replayed(keyed, row)
     answer = await work(connection)
     headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in answer.headers]
     kept = {"status": answer.status, "headers": headers, "body": answer.body}
-    if not await connection.fetchval(*render(_KEEP, **keyed._asdict(), **kept, now=now)):
+    if not await connection.fetchval(*render(_KEEP, **keyed._asdict(), **kept, **time)):
         raise _AnotherWasFirst
     return answer
 
@@ -169,10 +182,12 @@ def _digest(*parts: bytes) -> bytes:
 
 
 async def sweep(database: Database) -> None:
-    """Delete answers that are older than 48 hours by both clocks, 500 at a time."""
-    query = render(_SWEEP, limit=MAX_SWEPT, now=clocks.utc_now())
-    while len(await database.fetch(*query)) == MAX_SWEPT:
-        pass
+    """Delete answers that are too old by both clocks, 500 at a time."""
+    hours = database.settings.idempotency_hours
+    query = render(_SWEEP, limit=MAX_SWEPT, now=clocks.utc_now(), hours=hours)
+    for _ in range(MAX_STEPS):
+        if len(await database.fetch(*query)) < MAX_SWEPT:
+            return
 
 
 def sweeping(database: Database) -> AbstractAsyncContextManager[None]:

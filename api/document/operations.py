@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from api.core.caller import KEYLESS, WRITE, Need
+from api.core.caller import KEYLESS, Need
 from api.core.deprecation import Deprecated
 from api.core.errors import CIRCULAR_REFERENCE, KINDS, NOT_UNIQUE, RELATION_EXISTS, Kind
 from api.core.operation import Operation
@@ -22,7 +22,6 @@ from api.document.refusals import Refusal
 from api.document.route import Route
 from api.document.templates import Json
 from api.settings import Settings
-from schemas.vocabularies import RecordType, Scope
 
 OF_DEPRECATED: Final = ("Deprecation", "Sunset")
 """The headers of an operation that will be removed."""
@@ -76,11 +75,7 @@ def _security(need: Need | None) -> list[Json]:
     """List the scopes of which one is enough for an operation; `{}` means no key."""
     if need is None or need.scopes:
         return [{"key": [scope.value for scope in need.scopes] if need else []}]
-    if not need.reads:
-        return [{}, {"key": []}]
-    scopes = (Scope.READ, Scope.DRAFTS_READ, *(WRITE[record_type] for record_type in need.reads))
-    also = (Scope.CONFIDENTIAL_READ,) if RecordType.SOURCE in need.reads else ()
-    return [{}, *({"key": [scope.value]} for scope in (*scopes, *also))]
+    return [{}, {"key": []}]
 
 
 def _deprecate(operation: Json, deprecated: Deprecated) -> None:

@@ -134,9 +134,11 @@ def _rules(operation: Json, route: Route) -> Iterator[str]:
     headers = [each["$ref"].rpartition("/")[2] for each in parameters if "$ref" in each]
     yield "any"
     yield from headers
-    if route.need is None or route.need.scopes or route.need.reads:
-        yield "key"
     reads = route.need is not None and bool(route.need.reads)
+    if route.need is None or route.need.scopes:
+        yield "key"
+    elif reads:
+        yield "reads"
     if route.method != "get" and not reads:
         yield "write"
     if "{" in route.path:

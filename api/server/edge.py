@@ -25,6 +25,7 @@ from api.core.errors import (
     Kind,
     Problem,
 )
+from api.core.masking import has_secret, masked
 from api.core.request import CLIENT_LEFT, Answer, encoded, new_id
 from api.server.draining import Draining
 
@@ -164,7 +165,8 @@ class Edge:
             seconds = time.perf_counter() - started
             self._counts.count(method, scope, status, seconds)
             extras = {"request_id": request_id, "milliseconds": round(seconds * 1000, 2)}
-            log.info("%s %s %d", method, scope["path"], status, extra=extras)
+            extras |= _who(scope)
+            log.info("%s %s %d", method, masked(scope["path"]), status, extra=extras)
 
     def _refusal(self, scope: Any) -> Answer | None:  # noqa: ANN401 - one of Litestar's unions
         """Answer a request that must not reach a route; None for any other."""
@@ -235,6 +237,15 @@ def bare_problem(kind: Kind) -> tuple[int, bytes]:
     return int(kind.status), b"\r\n".join(lines) + b"\r\n\r\n" + document
 
 
+def _who(scope: Any) -> dict[str, str]:  # noqa: ANN401 - one of Litestar's unions
+    """Tell the address of a request, and the id of its key, where they are known."""
+    client, caller = scope.get("client"), scope["state"].get("caller")
+    who = {"address": client[0]} if client else {}
+    if caller is not None and caller.key_id is not None:
+        who["key_id"] = caller.key_id
+    return who
+
+
 def _check_size(scope: Any) -> None:  # noqa: ANN401 - one of Litestar's unions
     raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
     if len(raw_path) + len(scope["query_string"]) > MAX_URL_BYTES:
@@ -258,7 +269,8 @@ def _request_id(headers: Sequence[tuple[bytes, bytes]]) -> str:
     """Take the request id of the caller if it is well-formed, else make one."""
     for name, value in headers:
         if name == b"x-request-id" and _REQUEST_ID.match(value):
-            return value.decode()
+            text = value.decode()
+            return new_id() if has_secret(text) else text
     return new_id()
 
 

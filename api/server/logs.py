@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, Final
 
+from api.core.masking import masked
 from api.settings import Settings
 
 # The attributes that every log record has. All others came with `extra`.
@@ -47,7 +48,7 @@ class TextLines(logging.Formatter):
             f"{_time(record)} {record.levelname.lower()} {record.name}: "
             f"{record.getMessage()}{extras}"
         )
-        return "\n".join([_on_one_line(line), *_failure(record)])
+        return masked("\n".join([_on_one_line(line), *_failure(record)]))
 
 
 class JsonLines(logging.Formatter):
@@ -64,7 +65,7 @@ class JsonLines(logging.Formatter):
         }
         if failure := list(_failure(record)):
             event["exception"] = "\n".join(failure)
-        return json.dumps(event, default=str)
+        return masked(json.dumps(event, default=str))
 
 
 def _time(record: logging.LogRecord) -> str:

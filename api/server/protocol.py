@@ -224,7 +224,7 @@ class PatientProtocol(HttpToolsProtocol):
     def _refuse(self, kind: Kind) -> None:
         self._in_head = False
         status, document = bare_problem(kind)
-        log.info("- - %d", status)
+        log.info("- - %d", status, extra={"address": self.client[0]} if self.client else None)
         self.transport.write(document)
         self.transport.close()
         self._watch_reading()

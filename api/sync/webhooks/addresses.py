@@ -125,7 +125,7 @@ def reach(settings: Settings) -> Reach:
     beside it. One that answers under other host names has a proxy in front of it, so strangers may
     call it.
     """
-    listed = networks(settings.webhook_networks)
+    listed = networks("webhook_networks", settings.webhook_networks)
     local = listens_on_loopback(settings) and not comma_separated(settings.allowed_hosts)
     return Reach(listed, own_machine=local and not listed)
 
