@@ -25,6 +25,7 @@ from api.core.admission import Admission
 from api.core.clocks import ClockWatch
 from api.core.db import Database
 from api.core.errors import INTERNAL, Problem
+from api.core.flight import InFlight, hold_room
 from api.core.idempotency import sweeping
 from api.core.joined import JoinedReads
 from api.core.request import CLIENT_LEFT, Answer, ClientLeftError, Context, Request
@@ -69,12 +70,19 @@ class Application(Edge):
         )
         self._feed = services.get(Feed)
         self._proxies = Proxies(settings)
+        self._in_flight = InFlight()
 
     async def __call__(self, scope: Any, receive: Receive, send: Any) -> None:  # noqa: ANN401 - ASGI
         """Answer a request in the name of its client, whatever proxies have passed it on."""
-        if scope["type"] == "http":
-            self._proxies.find_client(scope)
-        await super().__call__(scope, receive, send)
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        self._proxies.find_client(scope)
+        room = hold_room(scope, self._in_flight)
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            room.keep(0)
 
     def drain(self) -> None:
         """Go on answering, but ask balancers and clients for no more requests."""

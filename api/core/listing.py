@@ -16,7 +16,7 @@ from api.core.db import Database
 from api.core.errors import invalid_parameter
 from api.core.expanding import Item, bring
 from api.core.filters import Parameter, conditions, read_query, read_terms
-from api.core.request import Answer, Request, caller, context, encoded
+from api.core.request import Answer, Request, caller, context, encoded, reserve_room
 from api.core.resource import (
     CURSOR,
     DEFAULT_LIMIT,
@@ -130,7 +130,9 @@ class Page(NamedTuple):
 async def list_page(resource: Resource, request: Request) -> Answer:
     """Answer with a page of the records that the query string asks for."""
     given = read_query(request.scope["query_string"], resource.list_parameters)
+    room = await reserve_room(request, MAX_PAGE_BYTES)
     page = await read_page(resource, context(request).database, caller(request), given)
+    room.keep(len(page.body))
     return Answer(page.body, headers=link_next(request, page.next_cursor))
 
 

@@ -12,8 +12,8 @@ from msgspec import Meta
 from api.core.bodies import read_part
 from api.core.filters import MAX_VALUES, Parameter
 from api.core.listing import read_page
-from api.core.request import Answer, Request, caller, context
-from api.core.resource import Resource
+from api.core.request import Answer, Request, caller, context, reserve_room
+from api.core.resource import MAX_PAGE_BYTES, Resource
 from schemas.base import Bound, Fault, Number, Part, impossible
 
 
@@ -21,7 +21,9 @@ async def query(resource: Resource, request: Request) -> Answer:
     """Answer with a page of the records that the body asks for."""
     asked = await read_part(request, body_of(resource))
     given = _given(resource, asked)
+    room = await reserve_room(request, MAX_PAGE_BYTES)
     page = await read_page(resource, context(request).database, caller(request), given)
+    room.keep(len(page.body))
     return Answer(page.body)
 
 

@@ -19,10 +19,13 @@ from api.core.request import (
     not_modified,
     record_answer,
     record_id,
+    reserve_room,
 )
 from api.core.resource import AS_OF, NAMESPACE, VALUE, Resource
 from api.core.sql import render, rendered
 
+MAX_RECORD_BYTES: Final = 4 * 1024**2
+"""About how many bytes the largest record has."""
 GET: Final = """
     SELECT t.id::text AS name, t.doc, t.version, t.deleted_at IS NOT NULL AS deleted
     FROM {table} AS t
@@ -53,6 +56,7 @@ async def get(resource: Resource, request: Request) -> Answer:
     identity = record_id(request)
     given = read_query(request.scope["query_string"], {"as_of": AS_OF})
     asker, service = caller(request), context(request)
+    room = await reserve_room(request, MAX_RECORD_BYTES) if resource.large else None
     if "as_of" in given:
         statement = resource.table.compose(_GET_AS_OF)
         query = render(statement, asker, id=identity, as_of=given["as_of"])
@@ -62,7 +66,10 @@ async def get(resource: Resource, request: Request) -> Answer:
     else:
         text = rendered(resource.table.compose(GET), asker).text
         row = await service.reads.read(text, identity)
-    return _answer(request, identity, row)
+    answer = _answer(request, identity, row)
+    if room is not None:
+        room.keep(len(answer.body))
+    return answer
 
 
 async def get_by_external_id(resource: Resource, request: Request) -> Answer:

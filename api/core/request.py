@@ -28,6 +28,7 @@ from api.core.errors import (
     UNSUPPORTED_MEDIA_TYPE,
     Problem,
 )
+from api.core.flight import Room, room_of
 from api.core.joined import JoinedReads
 from api.core.services import service
 from api.settings import Settings
@@ -320,6 +321,17 @@ def not_modified(request: Request, tag: str) -> bool:
 # --- answers ---------------------------------------------------------------------------------
 
 
+PIECE_BYTES: Final = 262_144
+"""How many bytes of an answer are handed to the connection before the client has read them."""
+
+
+async def reserve_room(request: Request, size: int) -> Room:
+    """Wait until the caller may have so many bytes more in flight; give the room of the request."""
+    room = room_of(request.scope)
+    await room.reserve(size, context(request).settings.acquire_seconds)
+    return room
+
+
 class Answer:
     """An answer whose bytes are ready: an ASGI application that sends them."""
 
@@ -344,9 +356,14 @@ class Answer:
             self.headers.append((name.lower().encode(), value.encode("latin-1")))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        """Send the answer."""
+        """Send the answer, a large one in pieces: each waits until the client reads."""
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
-        await send({"type": "http.response.body", "body": self.body, "more_body": False})
+        last = max(0, len(self.body) - 1) // PIECE_BYTES * PIECE_BYTES
+        for start in range(0, last, PIECE_BYTES):
+            piece = self.body[start : start + PIECE_BYTES]
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        body = self.body[last:] if last else self.body
+        await send({"type": "http.response.body", "body": body, "more_body": False})
 
     def to_asgi_response(self, **_: object) -> Answer:
         """Give itself: Litestar calls this on the answer of an exception handler."""

@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections import deque
+from collections.abc import AsyncGenerator, Coroutine
 from typing import Any, Final
 
 import msgspec
@@ -24,9 +25,12 @@ from api.core.caller import ANYTHING
 from api.core.db import Database, Row
 from api.core.errors import UNAVAILABLE, Problem
 from api.core.filters import read_query
+from api.core.flight import room_of
 from api.core.operation import Operation, example_of
+from api.core.reading import MAX_RECORD_BYTES
 from api.core.request import (
     NDJSON,
+    PIECE_BYTES,
     Answer,
     Request,
     Stream,
@@ -46,7 +50,7 @@ from schemas.exports import ExportHeader, ExportLine, ExportTotals
 from schemas.vocabularies import RecordType
 
 MAX_RECORDS: Final = 500
-MAX_BYTES: Final = 1_048_576
+MAX_BYTES: Final = 262_144
 """About how many bytes of records a page has; it always has at least one record."""
 TYPES: Final = msgspec.structs.replace(
     positions.TYPES,
@@ -55,7 +59,13 @@ TYPES: Final = msgspec.structs.replace(
 )
 _TRIES: Final = 3
 _PAUSE_SECONDS: Final = 1.0
-_START: Final = (dt.datetime.min.replace(tzinfo=dt.UTC), "00000000-0000-0000-0000-000000000000")
+_GRACE_SECONDS: Final = 5.0
+_Place = tuple[dt.datetime, str]
+"""The time of creation and the id of the last record of a page."""
+_START: Final[_Place] = (
+    dt.datetime.min.replace(tzinfo=dt.UTC),
+    "00000000-0000-0000-0000-000000000000",
+)
 # A page of records behind a time of creation and an id: at most `limit` records and about `bytes`
 # bytes, but always the first record. Bytes are summed up without reading the documents.
 _PAGE: Final = """
@@ -127,43 +137,58 @@ async def export_records(request: Request) -> Answer:
 
 
 async def _chunks(request: Request, header: ExportHeader) -> AsyncGenerator[bytes, None]:
-    """Write the lines of one page after another."""
-    lines = [encoded(header) + b"\n"]
+    """Write the lines of one page after another; nothing else of a page is kept meanwhile."""
+    lines = deque([encoded(header) + b"\n"])
     count = 0
     for record_type in header.types:
-        async for rows in _pages(request, RESOURCES[record_type]):
-            count += len(rows)
-            type_name = record_type.encode()
-            lines += [
-                b'{"type":"%b","id":"%b","version":%d,"data":%b}\n'
-                % (type_name, row["id"].encode(), row["version"], row["doc"])
-                for row in rows
-            ]
-            yield b"".join(lines)
-            lines = []
-    lines.append(encoded(ExportTotals(count=count)) + b"\n")
-    yield b"".join(lines)
+        place: _Place | None = _START
+        while place is not None:
+            page, place = await _next_page(request, RESOURCES[record_type], place)
+            count += len(page)
+            lines.extend(page)
+            del page
+            while lines:
+                yield _take_piece(lines)
+    yield encoded(ExportTotals(count=count)) + b"\n"
 
 
-async def _pages(request: Request, resource: Resource) -> AsyncIterator[list[Row]]:
-    """Read the records of a type, a page at a time, for as long as the key is valid."""
-    statement = resource.table.compose(_PAGE)
-    created_at, identity = _START
-    while True:
-        query = render(
-            statement,
-            caller(request),
-            created_at=created_at,
-            id=identity,
-            limit=MAX_RECORDS,
-            bytes=MAX_BYTES,
-        )
-        rows = await _read_page(context(request).database, query)
-        await still_admitted(request)  # after the reading, which may have had to wait
-        if not rows:
-            return
-        yield rows
-        created_at, identity = rows[-1]["created_at"], rows[-1]["id"]
+def _take_piece(lines: deque[bytes]) -> bytes:
+    """Take the next lines, up to the size of a piece, out of those that wait."""
+    taken, size = [lines.popleft()], 0
+    while lines and (size := size + len(taken[-1])) + len(lines[0]) <= PIECE_BYTES:
+        taken.append(lines.popleft())
+    return b"".join(taken)
+
+
+async def _next_page(
+    request: Request, resource: Resource, place: _Place
+) -> tuple[deque[bytes], _Place | None]:
+    """Read the lines of the records behind a place, and the place behind them; null at the end.
+
+    The key must be valid, and the caller must not have too much in flight already. Other readers
+    give their room back at the latest when they are cut off, because they read nothing.
+    """
+    created_at, identity = place
+    query = render(
+        resource.table.compose(_PAGE),
+        caller(request),
+        created_at=created_at,
+        id=identity,
+        limit=MAX_RECORDS,
+        bytes=MAX_BYTES,
+    )
+    room, settings = room_of(request.scope), context(request).settings
+    await room.reserve(MAX_BYTES + MAX_RECORD_BYTES, settings.stall_seconds + _GRACE_SECONDS)
+    rows = await _read_page(context(request).database, query)
+    await still_admitted(request)  # after the reading, which may have had to wait
+    type_name = resource.type.encode()
+    lines = deque(
+        b'{"type":"%b","id":"%b","version":%d,"data":%b}\n'
+        % (type_name, row["id"].encode(), row["version"], row["doc"])
+        for row in rows
+    )
+    room.keep(sum(map(len, lines)))
+    return lines, (rows[-1]["created_at"], rows[-1]["id"]) if rows else None
 
 
 async def _read_page(database: Database, query: Query) -> list[Row]:
@@ -221,7 +246,8 @@ class StreamedAnswer(Stream):
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
         if not bodiless:
             encoder = codings.ENCODERS[self._coding]()
-            await _send_on(send, await asyncio.to_thread(encoder.compress, self._first))
+            first, self._first = self._first, b""
+            await _send_on(send, await asyncio.to_thread(encoder.compress, first))
             async for chunk in self._chunks:
                 await _send_on(send, await asyncio.to_thread(encoder.compress, chunk))
             await _send_on(send, encoder.flush())
@@ -229,8 +255,9 @@ class StreamedAnswer(Stream):
 
 
 async def _send_on(send: Send, body: bytes) -> None:
-    if body:
-        await send({"type": "http.response.body", "body": body, "more_body": True})
+    for start in range(0, len(body), PIECE_BYTES):
+        piece = body[start : start + PIECE_BYTES]
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
 
 
 def _request_id(scope: AsgiScope) -> dict[str, Any]:

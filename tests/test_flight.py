@@ -1,0 +1,222 @@
+"""Bytes in flight: what clients that do not read make the service hold is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from api.access import keyring
+from api.app import Application, at_edge, create_router
+from api.core import flight
+from api.core.db import Database
+from api.core.flight import InFlight
+from api.core.request import PIECE_BYTES
+from schemas.vocabularies import Scope
+from tests.conftest import KEY, allow, as_service, bearer, patient
+
+MEBIBYTE = 1024**2
+
+
+async def has_room(room: InFlight, share: str, size: int) -> bool:
+    """Tell whether a share would get room at once."""
+    try:
+        await room.take(share, size, 0)
+    except TimeoutError:
+        return False
+    room.add(share, -size)
+    return True
+
+
+async def test_a_share_holds_at_most_its_room() -> None:
+    room = InFlight(10)
+    await room.take("a", 6, 1)
+    assert not await has_room(room, "a", 5)
+    assert await has_room(room, "a", 4)
+    assert await has_room(room, "b", 10)
+    room.add("a", -3)
+    assert await has_room(room, "a", 7)
+    room.add("a", -3)
+    assert await has_room(room, "a", 99)  # more than there is, when nobody else has any
+
+
+async def test_who_waits_is_served_in_order() -> None:
+    room = InFlight(10)
+    await room.take("a", 10, 1)
+    served: list[int] = []
+
+    async def wait(size: int) -> None:
+        await room.take("a", size, 60)
+        served.append(size)
+
+    async with asyncio.TaskGroup() as group:
+        for size in (9, 1, 2):
+            group.create_task(wait(size))
+        await asyncio.sleep(0)
+        room.add("a", -5)
+        await asyncio.sleep(0)
+        assert not served
+        assert not await has_room(room, "a", 1)  # others came before
+        room.add("a", -5)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert served == [9, 1]
+        room.add("a", -9)
+    assert served == [9, 1, 2]
+    assert room.held("a") == 3
+
+
+async def test_no_room_is_lost_however_waits_end() -> None:
+    room = InFlight(10)
+    rng = random.Random(7)  # noqa: S311 - nothing here is secret
+
+    async def ask() -> None:
+        share, size = rng.choice("ab"), rng.randrange(1, 12)
+        await room.take(share, size, rng.choice([0, 0.001, 5]))
+        try:
+            await asyncio.sleep(rng.choice([0, 0.0005]))
+        finally:
+            room.add(share, -size)
+
+    tasks = []
+    for _ in range(1_000):
+        tasks.append(asyncio.create_task(ask()))
+        if rng.random() < 0.3:
+            rng.choice(tasks).cancel()
+        if rng.random() < 0.2:
+            await asyncio.sleep(0)
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert (room.held("a"), room.held("b")) == (0, 0)
+    assert await has_room(room, "a", 10)
+
+
+# --- over HTTP -------------------------------------------------------------------------------
+
+
+class Reader:
+    """A client of the application that reads one message after another, when it is told to."""
+
+    def __init__(self, app: Application, path: str, headers: dict[str, str]) -> None:
+        self.status = 0
+        self.sizes: list[int] = []
+        self.body = b""
+        self._may_read = asyncio.Semaphore(1)  # the head of the answer
+        self._gone = asyncio.Event()
+        path, _, query = path.partition("?")
+        raw = {"host": "127.0.0.1", **headers}
+        scope: Any = {
+            "type": "http", "method": "GET", "path": path, "raw_path": path.encode(),
+            "query_string": query.encode(), "client": ("127.0.0.1", 1), "scheme": "http",
+            "http_version": "1.1", "root_path": "", "server": ("127.0.0.1", 80),
+            "headers": [(name.encode(), value.encode()) for name, value in raw.items()],
+        }  # fmt: skip
+        self.task = asyncio.create_task(app(scope, self._receive, self._send))
+
+    async def _receive(self) -> Any:
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Any) -> None:
+        await self._may_read.acquire()
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        else:
+            self.sizes.append(len(message["body"]))
+            self.body += message["body"]
+
+    async def read(self) -> None:
+        """Read to the end."""
+        for _ in range(10_000):
+            self._may_read.release()
+        await self.task
+
+    async def has_begun(self) -> None:
+        """Wait for the head of the answer."""
+        for _ in range(2_000):
+            if self.status:
+                return
+            await asyncio.sleep(0.005)
+        raise AssertionError("there is no answer")
+
+    async def leave(self) -> None:
+        """Hang up."""
+        self._gone.set()
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+
+@pytest.fixture
+async def app(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Application]:
+    """Serve four articles of 2 MiB, with room for two pages in flight."""
+    monkeypatch.setattr(flight.InFlight.__init__, "__defaults__", (17 * MEBIBYTE,))
+    settings = patient(pool_size=5, open_reads=True, acquire_seconds=1)
+    router, routes = create_router(settings, Database(as_service(empty_url), settings))
+    await allow(empty_url)
+    async with router.lifespan():
+        found = at_edge(settings, router, routes)
+        transport = httpx.ASGITransport(found)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://127.0.0.1", headers=bearer(KEY)
+        ) as client:
+            for number in range(4):
+                article = {"headline": f"{number}", "text": "x" * 2 * MEBIBYTE}
+                assert (await client.post("/v1/articles", json=article)).status_code == 201
+        yield found
+
+
+@pytest.mark.parametrize("path", ["/v1/articles", "/v1/export"])
+async def test_an_answer_is_handed_on_in_pieces(app: Application, path: str) -> None:
+    reader = Reader(app, path, {})
+    await reader.has_begun()
+    await reader.read()
+    assert max(reader.sizes) <= PIECE_BYTES
+    if path == "/v1/export":
+        lines = [json.loads(line) for line in reader.body.splitlines()]
+        assert len(lines) == 6
+        assert lines[-1]["count"] == 4
+    else:
+        assert len(json.loads(reader.body)["items"]) in (3, 4)
+
+
+async def test_what_nobody_reads_is_bounded_for_each_caller(
+    app: Application, empty_url: str
+) -> None:
+    key = bearer(await allow(empty_url, keyring.new_key(), [Scope.READ]))
+    stalled = [Reader(app, "/v1/articles", {}) for _ in range(2)]
+    for reader in stalled:
+        await reader.has_begun()
+        assert reader.status == 200
+    refused = Reader(app, "/v1/articles", {})
+    await refused.has_begun()
+    assert refused.status == 503
+    await refused.read()
+    assert "are not read yet" in json.loads(refused.body)["detail"]
+    other = Reader(app, "/v1/articles", key)
+    await other.has_begun()
+    assert other.status == 200
+    await other.read()
+    await stalled[0].leave()
+    again = Reader(app, "/v1/articles", {})
+    await again.has_begun()
+    assert again.status == 200
+    for reader in (again, stalled[1]):
+        await reader.read()
+
+
+async def test_exports_that_nobody_reads_wait_for_each_other(app: Application) -> None:
+    """Each has read an article of 2 MiB and holds it; one needs room for the largest page."""
+    stalled = [Reader(app, "/v1/export?types=article", {}) for _ in range(20)]
+    await asyncio.sleep(0.5)
+    begun = [reader for reader in stalled if reader.status]
+    assert 0 < len(begun) < 10
+    for reader in begun:
+        await reader.leave()
+    await asyncio.sleep(0.5)
+    assert len([reader for reader in stalled if reader.status]) > len(begun)
+    for reader in stalled:
+        await reader.leave()
