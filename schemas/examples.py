@@ -226,6 +226,7 @@ CHANGED_AT: Final = "2024-12-19T11:30:00.750000Z"
 PARAMETERS: Final[Mapping[str, Any]] = {
     "atomic": True,
     "attributed": False,
+    "text_target": True,
     "count": "exact",
     "country_code": "KR",
     "cursor": PAGE_CURSOR,

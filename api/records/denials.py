@@ -10,7 +10,7 @@ from api.core.relations import attributed, forward, stated
 from api.core.request import Answer, NoContent, Request
 from api.core.resource import Resource, Sort
 from api.core.writing import operations
-from schemas.base import ClaimId, DenialId, SourceId
+from schemas.base import ArticleId, ClaimId, DenialId, SourceId
 from schemas.denials import Denial, DenialCreate, DenialUpdate
 from schemas.vocabularies import (
     FAMILY_OF,
@@ -25,13 +25,21 @@ from schemas.vocabularies import (
 
 _DENIAL = RecordType.DENIAL
 
-# All three conditions are on the same target.
+# All these conditions are on the same target. A target that is a text makes no link.
 _TARGET = """t.id IN (
     SELECT l.owner_id FROM links AS l
     WHERE l.owner_type = 'denial' AND l.link = 'target'
         AND (:claim_id::uuid IS NULL OR l.claim_id = :claim_id)
         AND (:denial_id::uuid IS NULL OR l.denial_id = :denial_id)
-        AND (:coverage::text IS NULL OR l.label = :coverage))"""
+        AND (:target_article_id::uuid IS NULL OR l.article_id = :target_article_id)
+        AND (:coverage::text IS NULL OR l.label = :coverage)
+        AND :text_target::boolean IS NOT TRUE
+    UNION ALL
+    SELECT d.id FROM denials AS d
+    WHERE text_coverages(d.targets) IS NOT NULL AND :sees(denial, d)
+        AND (:coverage::text IS NULL OR text_coverages(d.targets) @> ARRAY[:coverage::text])
+        AND num_nulls(:claim_id::uuid, :denial_id::uuid, :target_article_id::uuid) = 3
+        AND :text_target::boolean IS NOT FALSE)"""
 
 DENIALS = Resource(
     type=_DENIAL,
@@ -43,6 +51,13 @@ DENIALS = Resource(
             (
                 Parameter("claim_id", ClaimId, "The claim that it answers."),
                 Parameter("denial_id", DenialId, "The denial that it answers."),
+                Parameter("target_article_id", ArticleId, "The article that it answers."),
+                Parameter(
+                    "text_target",
+                    bool,
+                    "`true`: it answers something that is only described in words. `false`: it"
+                    " answers a record.",
+                ),
                 Parameter(
                     "coverage",
                     Coverage,
