@@ -352,6 +352,39 @@ async def test_the_end_of_an_articles_embargo_shows_what_appears_in_it(empty_url
         await connection.close()
 
 
+async def test_embargoes_end_however_much_appears_in_their_articles(empty_url: str) -> None:
+    """A statement that takes too long is given more time: it would take as long for ever."""
+    settings = patient(pool_size=2)
+    database = Database(empty_url, settings)
+    connection = await asyncpg.connect(empty_url)
+    try:
+        await database.open()
+        article = await add_article(connection)
+        claim = await connection.fetchval(ADD_CLAIM, printed_in(article))
+        await connection.execute(
+            "UPDATE articles SET embargoed_until = clock_timestamp() + interval '1 d'"
+        )
+        await connection.execute("SET session_replication_role = replica")  # a day later
+        await connection.execute("UPDATE articles SET embargoed_until = now(), lifts_at = now()")
+        milliseconds = int(settings.import_statement_seconds * 1000)
+        await connection.execute(
+            "CREATE FUNCTION take_long() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " IF (SELECT setting FROM pg_settings WHERE name = 'statement_timeout')"
+            f" <> '{milliseconds}' THEN"
+            " RAISE EXCEPTION 'canceling statement' USING ERRCODE = 'query_canceled';"
+            " END IF; RETURN NEW; END $$"
+        )
+        await connection.execute(
+            "CREATE TRIGGER articles_take_long BEFORE UPDATE ON articles"
+            " FOR EACH ROW EXECUTE FUNCTION take_long()"
+        )
+        assert await lift(database, RESOURCES.values()) == 1
+        assert await class_of(connection, claim) == 0
+    finally:
+        await database.close()
+        await connection.close()
+
+
 EDITOR = Caller(key_id=None, scopes=frozenset({Scope.DRAFTS_READ}))
 CLAIM_WRITER = Caller(key_id=None, scopes=frozenset({Scope.READ, Scope.CLAIMS_WRITE}))
 

@@ -15,11 +15,14 @@ from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
+import asyncpg
+
 from api.core import clocks
 from api.core.background import again_and_again, meanwhile
-from api.core.db import Database
+from api.core.connection import GRACE_SECONDS
+from api.core.db import Connection, Database
 from api.core.resource import Resource
-from api.core.sql import compose, render
+from api.core.sql import Query, compose, render
 
 EVERY_SECONDS: Final = 1.0
 log = logging.getLogger("claim_records")
@@ -49,15 +52,32 @@ _LIFT: Final = """
 
 
 async def lift(database: Database, resources: Iterable[Resource]) -> int:
-    """Publish at most 500 records of each type whose embargo has ended; give how many."""
+    """Publish at most 500 records of each type whose embargo has ended; give how many.
+
+    The claims and denials that appear in articles are published with these. If that takes longer
+    than a statement may, it is done again in the time of a statement of an import.
+    """
     tables = [each.table for each in resources if _has_embargoes(each)]
     note = compose(_NOTE, due=" OR ".join(table.compose(_DUE) for table in tables))
     statements = [table.compose(_LIFT) for table in tables]
     now = clocks.utc_now()
     async with database.connection() as connection:
         await connection.execute(*render(note, now=now))
-        lifted = [await connection.fetch(*render(each, actor=None, now=now)) for each in statements]
-    return sum(map(len, lifted))
+        lifted = 0
+        for statement in statements:
+            query = render(statement, actor=None, now=now)
+            try:
+                lifted += len(await connection.fetch(*query))
+            except asyncpg.QueryCanceledError:
+                lifted += await _lift_slowly(database, connection, query)
+    return lifted
+
+
+async def _lift_slowly(database: Database, connection: Connection, query: Query) -> int:
+    seconds = database.settings.import_statement_seconds
+    async with connection.transaction():
+        await connection.execute(f"SET LOCAL statement_timeout = {int(seconds * 1000)}")
+        return len(await connection.fetch(*query, timeout=seconds + GRACE_SECONDS))
 
 
 def _has_embargoes(resource: Resource) -> bool:
