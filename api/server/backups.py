@@ -252,6 +252,14 @@ def _run(
 
 
 _MAX_SAID: Final = 1_000
+_PATIENCE: Final = {
+    "connect_timeout": "10",
+    "keepalives_idle": "5",
+    "keepalives_interval": "1",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "5000",
+}
+"""How long libpq waits for a network that has fallen silent; the last is in milliseconds."""
 
 
 def _connection(url: str) -> tuple[list[str], Mapping[str, str]]:
@@ -266,7 +274,7 @@ def _connection(url: str) -> tuple[list[str], Mapping[str, str]]:
     session = [f"-c {name}={value}" for name, value in given.items() if name not in kept]
     user, at, hosts = parts.netloc.rpartition("@")
     netloc = f"{user.partition(':')[0]}{at}{hosts}"
-    query = urlencode(kept, quote_via=quote)
+    query = urlencode(_PATIENCE | kept, quote_via=quote)
     environment = {"PGPASSWORD": password} if password else {}
     if session:
         environment["PGOPTIONS"] = " ".join(session)
