@@ -35,8 +35,8 @@ else:
 TRIED = ("cursors", "headers", "ids", "instants", "large and wrong", "media types",
          "methods and paths", "numbers")  # fmt: skip
 """The classes of the plain run: the smaller ones."""
-MAX_STEPS = 80_000
-"""How many functions may be called in one turn of the event loop: as many take less than 20 ms."""
+MAX_STEPS = 50_000
+"""How many functions may be called in one turn of the event loop: as many take some 10 ms."""
 Record = Callable[[str, object], None]
 
 

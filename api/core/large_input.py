@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from typing import Final, ParamSpec, TypeVar, cast
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 MAX_INLINE_BYTES: Final = 32_768
-"""Input of this size is read and checked within some milliseconds, also if all of it is wrong."""
+"""Input of this size is read and checked within some milliseconds."""
+MAX_INLINE_FAULTS: Final = 100
+"""As many faults are found within some milliseconds."""
 MAX_THREADS: Final = 2
 """Python runs one thread at a time, so that more threads would only slow the event loop down."""
 _THREADS: Final = ThreadPoolExecutor(MAX_THREADS, "large-input")
@@ -23,10 +26,33 @@ async def work_on(
     *args: Parameters.args,
     **kwargs: Parameters.kwargs,
 ) -> Result:
-    """Call a function whose input has `size` bytes: in a thread if they are many."""
+    """Call a function whose input has `size` bytes: in a thread if they are many.
+
+    A function that has no effect but its result may find out that there is more to do than the
+    event loop should wait for, see :func:`leave_event_loop`. It is called again in a thread then.
+    """
     if size <= MAX_INLINE_BYTES:
-        return function(*args, **kwargs)
+        before = _IN_EVENT_LOOP.set(True)
+        try:
+            return function(*args, **kwargs)
+        except _MoreToDo:
+            pass
+        finally:
+            _IN_EVENT_LOOP.reset(before)
     return await in_thread(function, *args, **kwargs)
+
+
+_IN_EVENT_LOOP: Final = ContextVar("in_event_loop", default=False)
+
+
+class _MoreToDo(Exception):  # noqa: N818 - it is no error
+    """There is more to do than the event loop should wait for."""
+
+
+def leave_event_loop() -> None:
+    """Have the function that :func:`work_on` calls be called again in a thread, unless it is."""
+    if _IN_EVENT_LOOP.get():
+        raise _MoreToDo
 
 
 async def in_thread(

@@ -19,6 +19,7 @@ from msgspec.structs import FieldInfo
 from api.core import reasons
 from api.core.errors import MAX_ERRORS, invalid_record
 from api.core.json_text import read_json
+from api.core.large_input import MAX_INLINE_FAULTS, leave_event_loop
 from schemas.base import (
     Fault,
     Part,
@@ -47,8 +48,15 @@ def check(document: Any, kind: type[Record]) -> tuple[Record | None, list[Fault]
     try:
         record = msgspec.convert(document, kind)
     except msgspec.ValidationError:
-        return None, list(islice(_faults(document, kind), MAX_ERRORS))
-    return record, list(islice(faults(record), MAX_ERRORS))
+        return None, _first(_faults(document, kind))
+    return record, _first(faults(record))
+
+
+def _first(found: Iterator[Fault]) -> list[Fault]:
+    listed = list(islice(found, MAX_INLINE_FAULTS + 1))
+    if len(listed) > MAX_INLINE_FAULTS:
+        leave_event_loop()
+    return [*listed, *islice(found, MAX_ERRORS - len(listed))]
 
 
 def _faults(value: Any, kind: Any, path: Path = ()) -> Iterator[Fault]:  # noqa: ANN401 - JSON, a type
