@@ -40,8 +40,10 @@ from api.server.health import health_handlers
 from api.server.metrics import Metrics, get_metrics
 from api.server.shares import Share
 from api.settings import Settings
+from api.site.docs import docs_handlers
 from api.site.home import home_handlers
 from api.site.pages import site_handlers
+from api.site.texts import text_handlers
 from api.sync.export import export_records
 from api.sync.feed.changes import list_changes
 from api.sync.feed.following import Feed
@@ -166,6 +168,8 @@ def create_router(
             *openapi_handlers,
             *home_handlers,
             *site_handlers,
+            *docs_handlers,
+            *text_handlers,
         ],
         guards=[deprecation.mark, gate.admit],
         lifespan=[connected],

@@ -203,8 +203,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         Meta(
             description="The private or special networks that webhooks may be sent to, also over "
             "plain HTTP, such as `10.1.0.0/16,::1/128`. If it is unset, there are none, or only "
-            "loopback if the service listens on a loopback address and "
-            "`CLAIM_RECORDS_ALLOWED_HOSTS` is unset."
+            "loopback if the service listens on a loopback address and neither "
+            "`CLAIM_RECORDS_ALLOWED_HOSTS` nor `CLAIM_RECORDS_TRUSTED_PROXIES` is set."
         ),
     ] = None
     drain_seconds: Annotated[

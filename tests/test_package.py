@@ -149,7 +149,14 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
         )
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             assert answer.status == 201
-        for path in ("/", "/docs", "/openapi.json", "/health/ready"):
+        for path in (
+            "/",
+            "/docs",
+            "/docs/tour",
+            "/docs/changelog",
+            "/openapi.json",
+            "/health/ready",
+        ):
             with urllib.request.urlopen(base + path, timeout=PATIENCE) as answer:
                 assert answer.status == 200
     _run(command, "openapi", "--check", cwd=tmp_path, env=environment)

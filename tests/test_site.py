@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import itertools
 import json
 import re
@@ -20,7 +21,9 @@ import msgspec
 import pytest
 from litestar import Litestar
 
+from api.site.docs import docs_handlers
 from api.site.pages import ASSETS, PAGES, site_handlers
+from api.site.texts import text_handlers
 from tests.conftest import KEY, PATIENCE, allow, cloned
 from tests.npm import installed
 from tests.test_cli import serving
@@ -33,7 +36,8 @@ TEXTS = {name: asset.content.decode() for name, asset in OWN.items() if not name
 def fetch(path: str, headers: dict[str, str] | None = None) -> httpx.Response:
     async def ask() -> httpx.Response:
         # httpx types ASGI with plain mappings, Litestar with typed ones.
-        app: Any = Litestar(site_handlers, openapi_config=None, logging_config=None)
+        handlers = [*site_handlers, *docs_handlers, *text_handlers]
+        app: Any = Litestar(handlers, openapi_config=None, logging_config=None)
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://test"
         ) as client:
@@ -54,8 +58,66 @@ def test_the_docs_are_html_that_may_load_from_this_host_only() -> None:
     assert "*" not in policy
 
 
+def test_the_docs_can_be_read_before_any_script_has_run() -> None:
+    document = json.loads(files("openapi").joinpath("openapi.json").read_text())
+    page = fetch("/docs").text
+    shown = html.unescape(re.sub(r"<[^>]+>", "", page))
+    introduction = document["info"]["description"]
+    for text in (introduction, *(tag["description"] for tag in document["tags"])):
+        for line in FENCED.sub("", text).split("\n"):
+            assert letters(LINKED.sub(r"\1", NUMBERED.sub("", line))) in letters(shown)
+    operations = {
+        (path, method, operation["operationId"], operation["tags"][0], operation["summary"])
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    }
+    for path, method, name, tag, summary in operations:
+        assert (
+            f'href="#/{tag}/{name}"><span class="opblock-summary-method">{method.upper()}' in page
+        )
+        assert path in shown
+        assert summary in shown
+    assert page.count('<div class="opblock ') == len(operations)
+    places = set(re.findall(r'id="(/introduction/[^"]+)"', page))
+    assert len(places) == introduction.count("\n## ")
+    assert places == set(re.findall(r'class="chapter" href="#([^"]+)"', page))
+    assert "<script" not in page.replace('<script src="/assets/', "")
+
+
+def test_the_tour_is_the_one_of_the_readme_at_the_readers_address() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    tour = readme[readme.index("## A five-minute tour") : readme.index("\n## Keys")]
+    answer = fetch("/docs/tour")
+    assert answer.status_code == 200
+    shown = html.unescape(re.sub(r"<[^>]+>", "", answer.text))
+    assert "<h1>A five-minute tour</h1>" in answer.text
+    for block in re.findall(r"```sh\n(.*?)```", tour, re.DOTALL):
+        assert block.replace("http://127.0.0.1:8000", "http://test") in shown
+    assert "127.0.0.1" not in shown
+    assert "Keys\n" not in shown
+    assert fetch("/docs/tour", {"If-None-Match": answer.headers["etag"]}).status_code == 304
+
+
+def test_the_changelog_is_served() -> None:
+    changelog = (Path(__file__).parent.parent / "CHANGELOG.md").read_text()
+    page = fetch("/docs/changelog").text
+    assert "<h1>Changelog</h1>" in page
+    for version in re.findall(r"^## (.*)$", changelog, re.MULTILINE):
+        assert f"<h2>{version}</h2>" in page
+    assert page.count("<li>") == len(re.findall(r"^- ", changelog, re.MULTILINE))
+
+
+def letters(text: str) -> str:
+    return re.sub(r"\W", "", text)
+
+
+NUMBERED = re.compile(r"^\d+\. ")
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+LINKED = re.compile(r"\[([^]]+)\]\([^)]+\)")
+
+
 def test_every_asset_a_page_names_is_served_with_its_type() -> None:
-    named = set(re.findall(r'(?:href|src)="/assets/([^"]+)"', "".join(TEXTS.values())))
+    named = set(re.findall(r'"/assets/([^"]+)"', "".join(TEXTS.values())))
     assert {"home.css", "docs.css", "docs.js", "search.js", "icon.svg", *VENDORED} <= named
     types = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
     for name in named:
@@ -159,6 +221,7 @@ class Browser:
         wanted = {
             "goog:chromeOptions": {"args": flags},
             "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
+            "timeouts": {"script": PATIENCE * 1000, "pageLoad": PATIENCE * 1000},
         }
         answer = self.post("/session", {"capabilities": {"alwaysMatch": wanted}})
         self.session = f"/session/{answer['sessionId']}"
@@ -322,6 +385,50 @@ def assert_usable(browser: Browser, axe: str) -> None:
         if found["impact"] in {"serious", "critical"}
     ]
     assert grave == []
+
+
+@pytest.mark.outside
+@pytest.mark.parametrize("screen", SCREENS, ids=str)
+def test_the_text_the_list_and_the_search_wait_for_no_large_script(
+    browser: Browser, site: str, axe: str, screen: tuple[int, str]
+) -> None:
+    browser.devtools("Network.enable")
+    browser.devtools("Network.setBlockedURLs", urls=["*/swagger-ui-bundle.js"])
+    try:
+        open_docs(browser, site, screen=screen)
+        assert browser.evaluate("document.querySelectorAll('#list .opblock').length") > 50
+        assert (
+            browser.evaluate("document.getElementById('/introduction/lists').innerText") == "Lists"
+        )
+        browser.write("#search", "createClaim")
+        browser.wait("document.querySelectorAll('#found li').length > 0")
+        assert browser.evaluate(FOUND)[0][:2] == ["POST", "/v1/claims"]
+        assert not browser.evaluate(OVERFLOWS)
+        assert_usable(browser, axe)
+    finally:
+        browser.devtools("Network.setBlockedURLs", urls=[])
+        browser.errors()  # of the script that was blocked
+
+
+@pytest.mark.outside
+def test_swagger_ui_takes_the_place_of_the_list_without_moving_it(
+    browser: Browser, site: str
+) -> None:
+    names = "[...document.querySelectorAll('{} .opblock-summary-path')].map(e => e.innerText)"
+    browser.command("url", url="about:blank")
+    browser.show(f"{site}/docs", *SCREENS[0])
+    # Before the scripts have had their turn, or after: the reader sees the same.
+    place = (
+        "[data-place='operations-claims-getClaim'], #ui:not([hidden]) #operations-claims-getClaim"
+    )
+    top = f'document.querySelector("{place}").getBoundingClientRect().top'
+    browser.evaluate(f"scrollBy({{top: {top} - 100, behavior: 'instant'}})")
+    before = browser.evaluate(top)
+    browser.evaluate("window.docs.then(() => true)")
+    assert browser.evaluate("document.getElementById('list')") is None
+    assert abs(browser.evaluate(top) - before) < 5
+    assert len(browser.evaluate(names.format("#ui"))) > 50
+    assert browser.errors() == []
 
 
 @pytest.mark.outside

@@ -1106,6 +1106,7 @@ async def test_a_refused_target_names_the_setting_that_permits_it(
         ({"host": "0.0.0.0"}, False),  # noqa: S104
         ({"host": "10.0.0.7"}, False),
         ({"allowed_hosts": "records.example"}, False),  # a proxy lets others in
+        ({"trusted_proxies": "127.0.0.1"}, False),
         ({"webhook_networks": "10.0.0.0/8"}, False),
         ({"open_reads": False}, True),
     ],

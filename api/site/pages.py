@@ -1,4 +1,4 @@
-"""Serve `/docs`, `/favicon.ico` and the assets of all pages: from memory, from this host alone."""
+"""Serve the assets of all pages and `/favicon.ico`: from memory, from this host alone."""
 
 import asyncio
 from functools import cache
@@ -84,7 +84,7 @@ def not_changed(
     return Response(None, status_code=HTTP_304_NOT_MODIFIED, headers=headers)
 
 
-async def _serve(asset: Asset, request: Request[Any, Any, Any]) -> Response[bytes | None]:
+async def serve(asset: Asset, request: Request[Any, Any, Any]) -> Response[bytes | None]:
     """Answer with a file in the coding that the client prefers, or with 304."""
     coding = codings.preferred(request.headers.getall("accept-encoding", []))
     headers = page_headers(asset, coding)
@@ -94,16 +94,10 @@ async def _serve(asset: Asset, request: Request[Any, Any, Any]) -> Response[byte
     return Response(content, media_type=asset.media_type, headers=headers)
 
 
-@get("/docs", include_in_schema=False, opt={"scopes": PUBLIC})
-async def show_docs(request: Request[Any, Any, Any]) -> Response[bytes | None]:
-    """Show `/openapi.json` as a page on which every operation can be tried out."""
-    return await _serve(PAGES["docs.html"], request)
-
-
 @get("/favicon.ico", include_in_schema=False, opt={"scopes": PUBLIC})
 async def show_icon(request: Request[Any, Any, Any]) -> Response[bytes | None]:
     """Serve the icon that browsers ask for by themselves, even when they show plain JSON."""
-    return await _serve(ASSETS["icon.svg"], request)
+    return await serve(ASSETS["icon.svg"], request)
 
 
 @get("/assets/{name:str}", include_in_schema=False, opt={"scopes": PUBLIC})
@@ -114,7 +108,7 @@ async def show_asset(
     asset = ASSETS.get(name)
     if asset is None:
         raise NotFoundException(detail="No such asset.")
-    return await _serve(asset, request)
+    return await serve(asset, request)
 
 
-site_handlers: list[HTTPRouteHandler] = [show_docs, show_icon, show_asset]
+site_handlers: list[HTTPRouteHandler] = [show_icon, show_asset]

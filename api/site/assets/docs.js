@@ -1,4 +1,5 @@
-// Start Swagger UI on our OpenAPI document, in the reader's colour scheme, and repair its weak points.
+// Start Swagger UI on our OpenAPI document once the page can be read, in the reader's colour scheme, and
+// repair its weak points.
 "use strict";
 
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
@@ -35,6 +36,49 @@ async function beginning(reader, isStream) {
     text += decoder.decode(value, { stream: true });
   }
   return `${text.slice(0, MAX_BYTES)}\n… This page shows the beginning. The answer itself goes on.\n`;
+}
+
+// --- references -------------------------------------------------------------------------------
+
+// Swagger UI's own resolver reads the whole document each time, which takes seconds.
+
+/** Look up a place in the document, such as `["components", "schemas", "Claim"]`. */
+const lookUp = (root, path) => path.reduce((node, name) => node?.[name], root);
+
+/** Make a function that replaces the references in a part of a document by what they name, and does each once. */
+function resolver(root) {
+  const done = new Map();
+
+  function named(reference, above) {
+    if (!done.has(reference)) {
+      const path = reference.slice(2).split("/").map((name) => name.replaceAll("~1", "/").replaceAll("~0", "~"));
+      done.set(reference, { ...whole(lookUp(root, path), [...above, reference]), $$ref: reference });
+    }
+    return done.get(reference);
+  }
+
+  function whole(node, above) {
+    if (Array.isArray(node)) return node.map((item) => whole(item, above));
+    if (!node || typeof node !== "object") return node;
+    const { $ref: reference, ...own } = node;
+    if (typeof reference === "string") {
+      if (above.includes(reference)) return { type: "object", title: reference.split("/").at(-1), description: "See above." };
+      return { ...named(reference, above), ...own };
+    }
+    const resolved = Object.fromEntries(Object.entries(node).map(([name, value]) => [name, whole(value, above)]));
+    return Array.isArray(resolved.allOf) ? joined(resolved) : resolved;
+  }
+
+  return (path) => whole(lookUp(root, path), []);
+}
+
+/** Make one schema of those that hold together. */
+function joined({ allOf, ...own }) {
+  const parts = [...allOf, own];
+  return Object.assign({}, ...parts, {
+    properties: Object.assign({}, ...parts.map((part) => part.properties)),
+    required: parts.flatMap((part) => part.required ?? []),
+  });
 }
 
 // --- Swagger UI -------------------------------------------------------------------------------
@@ -74,6 +118,9 @@ const components = ({ React }) => {
   return {
     // Plain text: nobody can use a link inside a button.
     DeepLink: () => ({ text }) => h("span", null, text),
+
+    // The page itself has the introduction.
+    InfoContainer: () => () => null,
 
     // The button stands in the side column; Swagger UI would put it below the whole introduction.
     authorizeBtn: () => function Authorize({ onClick, isAuthorized, showPopup, getComponent }) {
@@ -139,10 +186,17 @@ const components = ({ React }) => {
 };
 
 const mended = (system) => ({
+  fn: { resolveSubtree: async (_, path) => ({ spec: (await resolve)(path), errors: [] }) },
   wrapComponents: components(system),
   // Swagger UI asks for this component, warns that it is missing, and takes another one.
   components: { JsonSchema_string_uuid: (props) => system.React.createElement(props.getComponent("JsonSchema_string"), props) },
   statePlugins: {
+    spec: {
+      wrapActions: {
+        // Swagger UI would read the JSON as YAML, which takes a second.
+        parseToJson: (_, { specActions }) => (text) => specActions.updateJsonSpec(JSON.parse(text)),
+      },
+    },
     layout: {
       wrapActions: {
         show: (original) => (key, isShown) => {
@@ -157,10 +211,27 @@ const mended = (system) => ({
   },
 });
 
-window.docs = new Promise((resolve) => {
+window.described = fetch("/openapi.json").then((answer) => answer.json());
+const resolve = window.described.then(resolver);
+
+/** Load a script of this host. */
+function loaded(address) {
+  return new Promise((done, failed) => {
+    const script = Object.assign(document.createElement("script"), { src: address, onload: done, onerror: failed });
+    document.head.append(script);
+  });
+}
+
+/** Wait until the page has been painted and the browser has nothing more urgent to do. */
+const painted = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+
+/** Start Swagger UI out of sight; return it once it has the document. */
+const started = (spec) => new Promise((done) => {
   const ui = window.SwaggerUIBundle({
-    url: "/openapi.json",
-    dom_id: "#docs",
+    spec,
+    dom_id: "#ui",
+    // The schemas are many, and most readers look for an operation.
+    defaultModelsExpandDepth: 0,
     // Swagger UI's own deep links add a step of the history for each section; search.js follows fragments instead.
     deepLinking: false,
     displayRequestDuration: true,
@@ -169,9 +240,31 @@ window.docs = new Promise((resolve) => {
     requestInterceptor: (request) => Object.assign(request, { userFetch: ask }),
     // By default, Swagger UI would send the document to a validator on another host.
     validatorUrl: null,
-    onComplete: () => resolve(ui),
+    onComplete: () => done(ui),
   });
 });
+
+/** Put Swagger UI in the place of the list, without moving what the reader looks at. */
+async function takePlace() {
+  const list = document.getElementById("list");
+  const ui = document.getElementById("ui");
+  while (!ui.querySelector(".opblock-tag-section")) await new Promise(requestAnimationFrame);
+  const top = (element) => element?.getBoundingClientRect().top ?? 0;
+  const seen = [...list.querySelectorAll("[data-place]")].find((element) => top(element) >= 0);
+  const before = top(seen);
+  ui.hidden = false;
+  list.remove();
+  const after = top(document.getElementById(seen?.dataset.place));
+  if (seen && before < innerHeight) scrollBy({ top: after - before, behavior: "instant" });
+}
+
+window.docs = (async () => {
+  await painted();
+  const [spec] = await Promise.all([window.described, loaded("/assets/swagger-ui-bundle.js")]);
+  const ui = await started(spec);
+  await takePlace();
+  return ui;
+})();
 
 // --- accessible names, and use by keyboard -----------------------------------------------------
 

@@ -1,10 +1,9 @@
-// Find chapters, operations, problems and schemas while the reader types, and list the sections. Needs no server.
+// Find chapters, operations, problems and schemas while the reader types, and lead there. Needs no server.
 "use strict";
 
 const input = document.getElementById("search");
 const list = document.getElementById("found");
 const count = document.getElementById("count");
-const sections = document.getElementById("sections");
 const MAX_FOUND = 30;
 const METHODS = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 const CHAPTER = "#/introduction/";
@@ -194,17 +193,17 @@ function choose(position) {
 
 // --- going there --------------------------------------------------------------------------------
 
-function go(ui, { hash }) {
+function go({ hash }) {
   hide();
   input.blur();
   remember(hash);
-  return arrive(ui, hash);
+  return arrive(hash);
 }
 
 /** Open the part that a fragment names, scroll to it, and move the focus there. */
-async function arrive(ui, hash) {
+async function arrive(hash) {
   if (!hash.startsWith("#/")) return;
-  const element = await opened(ui.getSystem().layoutActions, hash);
+  const element = hash.startsWith(CHAPTER) ? document.getElementById(hash.slice(1)) : await opened(hash);
   // The reader has gone to another part meanwhile.
   if (!element || location.hash !== hash) return;
   const control = element.matches("h2") ? element : element.querySelector("button");
@@ -214,8 +213,8 @@ async function arrive(ui, hash) {
 }
 
 /** Open the part that a fragment names, and return its element once the page has it. */
-function opened({ show }, hash) {
-  if (hash.startsWith(CHAPTER)) return appears(() => [...document.querySelectorAll("#docs .info h2")].find((heading) => CHAPTER + slug(heading.textContent) === hash));
+async function opened(hash) {
+  const { show } = (await window.docs).getSystem().layoutActions;
   if (hash === MESSAGES) return appears(() => document.getElementById("webhook-messages"));
   const [tag, id] = hash.slice(2).split("/").map(decodeURIComponent);
   if (hash === SCHEMAS || hash.startsWith(`${SCHEMAS}/`)) {
@@ -245,32 +244,25 @@ async function appears(look) {
   return null;
 }
 
-function listSections(ui) {
-  const links = entries.filter(isPlace).map((entry) => {
-    const link = make("a", entry.kind, entry.title);
-    link.href = entry.hash;
-    return link;
-  });
-  sections.replaceChildren(...links);
-  sections.addEventListener("click", (event) => {
-    const entry = entries.find((each) => each.hash === event.target.getAttribute?.("href"));
-    if (!entry || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    event.preventDefault();
-    go(ui, entry);
-  });
+/** Follow the links of the page to places on it, also to the one where the reader is already. */
+function onLink(event) {
+  const hash = event.target.closest?.("#sections a, #list a")?.getAttribute("href");
+  if (!hash?.startsWith("#/") || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  go({ hash });
 }
 
 // --- the keyboard -------------------------------------------------------------------------------
 
 const MOVES = { ArrowDown: 1, ArrowUp: -1 };
 
-function onKey(ui, event) {
+function onKey(event) {
   if (event.key in MOVES && found.length) {
     event.preventDefault();
     choose((chosen + MOVES[event.key] + found.length) % found.length);
   } else if (event.key === "Enter" && found[chosen]) {
     event.preventDefault();
-    go(ui, found[chosen]);
+    go(found[chosen]);
   } else if (event.key === "Escape") {
     hide();
     input.value = "";
@@ -287,23 +279,22 @@ function onSlash(event) {
 }
 
 async function start() {
-  const ui = await window.docs;
-  entries = index(ui.getSystem().specSelectors.specJson().toJS());
-  listSections(ui);
+  document.addEventListener("click", onLink);
+  document.addEventListener("keydown", onSlash);
+  window.addEventListener("hashchange", () => arrive(location.hash));
+  arrive(location.hash);
+  entries = index(await window.described);
   input.disabled = false;
   input.addEventListener("focus", show);
   input.addEventListener("input", show);
   input.addEventListener("blur", () => hide());
-  input.addEventListener("keydown", (event) => onKey(ui, event));
+  input.addEventListener("keydown", onKey);
   // Before the field loses the focus, which would close the list.
   list.addEventListener("mousedown", (event) => event.preventDefault());
   list.addEventListener("click", (event) => {
     const position = [...list.children].indexOf(event.target.closest("li"));
-    if (found[position]) go(ui, found[position]);
+    if (found[position]) go(found[position]);
   });
-  document.addEventListener("keydown", onSlash);
-  window.addEventListener("hashchange", () => arrive(ui, location.hash));
-  arrive(ui, location.hash);
 }
 
 start();

@@ -122,11 +122,12 @@ def reach(settings: Settings) -> Reach:
     """Read the reach of webhooks from the settings.
 
     A service that only its own machine can call is one that somebody tries out, with receivers
-    beside it. One that answers under other host names has a proxy in front of it, so strangers may
-    call it.
+    beside it. One that answers under other host names, or trusts a proxy, has a proxy in front of
+    it, so strangers may call it.
     """
     listed = networks("webhook_networks", settings.webhook_networks)
-    local = listens_on_loopback(settings) and not comma_separated(settings.allowed_hosts)
+    proxied = comma_separated(settings.allowed_hosts) or comma_separated(settings.trusted_proxies)
+    local = listens_on_loopback(settings) and not proxied
     return Reach(listed, own_machine=local and not listed)
 
 

@@ -1,0 +1,67 @@
+"""Serve the tour of the README and the changelog as pages.
+
+Both files stand at the top of the repository, where people look for them. The links in
+`api/site/texts/` bring them into the package.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from hashlib import sha256
+from html import escape
+from importlib.resources import files
+from string import Template
+from typing import Any, Final
+
+from litestar import Request, get
+from litestar.handlers import HTTPRouteHandler
+from litestar.response import Response
+
+from api.core.caller import PUBLIC
+from api.site.markdown import to_html
+from api.site.pages import PAGES, Asset, serve
+
+_PAGE: Final = Template(PAGES["text.html"].content.decode())
+_TEXTS: Final = files("api.site").joinpath("texts")
+_TOUR: Final = "A five-minute tour"
+_LOCAL: Final = "http://127.0.0.1:8000"
+_MAX_ORIGINS: Final = 8
+"""How many origins the tour is kept for; a service that has many names writes it anew."""
+
+
+@get("/docs/tour", include_in_schema=False, opt={"scopes": PUBLIC})
+async def show_tour(request: Request[Any, Any, Any]) -> Response[bytes | None]:
+    """Show the tour, with commands for the address under which the reader came."""
+    return await serve(_tour(str(request.base_url).rstrip("/")), request)
+
+
+@get("/docs/changelog", include_in_schema=False, opt={"scopes": PUBLIC})
+async def show_changelog(request: Request[Any, Any, Any]) -> Response[bytes | None]:
+    """Show what has changed, by version."""
+    return await serve(_changelog(), request)
+
+
+@lru_cache(_MAX_ORIGINS)
+def _tour(origin: str) -> Asset:
+    readme = _TEXTS.joinpath("readme.md").read_text(encoding="utf-8")
+    _, _, behind = readme.partition(f"\n## {_TOUR}\n")
+    section, _, _ = behind.partition("\n## ")
+    return _written(_TOUR, section.replace(_LOCAL, origin))
+
+
+@lru_cache(1)
+def _changelog() -> Asset:
+    text = _TEXTS.joinpath("changelog.md").read_text(encoding="utf-8")
+    title, _, content = text.removeprefix("# ").partition("\n")
+    return _written(title, content)
+
+
+def _written(title: str, text: str) -> Asset:
+    """Write a page; its code can be scrolled by the keyboard where it is wider than the page."""
+    html = re.sub("<pre>", '<pre tabindex="0">', to_html(text))
+    content = _PAGE.substitute(title=escape(title), content=html).encode()
+    return Asset(content, "text/html", sha256(content).hexdigest()[:32])
+
+
+text_handlers: list[HTTPRouteHandler] = [show_tour, show_changelog]
