@@ -247,13 +247,8 @@ async def refused_without_a_connection(client: httpx.AsyncClient) -> None:
         ("POST", "/v1/claims", json_type, b"{}", 422),
         ("PUT", record, json_type, b"{}", 428),
         ("PUT", record, json_type | {"If-None-Match": "*"}, b"{}", 422),
-        (
-            "PATCH",
-            record,
-            {"Content-Type": "application/merge-patch+json", "If-Match": "*"},
-            b'{"colour": 1}',
-            422,
-        ),
+        # A patch with If-Match needs the record, for its faults as well.
+        ("PATCH", record, {"Content-Type": "application/merge-patch+json"}, b"{}", 428),
         ("DELETE", record, {}, b"", 428),
         ("POST", f"{record}/restore", {}, b"", 428),
         ("POST", "/v1/import", json_type, b"{}", 415),
