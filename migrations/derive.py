@@ -234,12 +234,39 @@ def drop_columns(
     ]
 
 
+def change_items(record_type: RecordType, name: str, function: str) -> list[str]:
+    """Change the items of a list in the column and in every document, those of history too.
+
+    The function takes the list, as json, and gives the new one. It makes no version.
+    """
+    table = record_type.table
+    document = f"""
+        SELECT convert_to('{{' || string_agg(
+            to_json(e.key)::text || ':'
+            || (CASE e.key WHEN '{name}' THEN {function}(e.value) ELSE e.value END)::text,
+            ',' ORDER BY e.place
+        ) || '}}', 'UTF8')
+        FROM json_each(convert_from(d.doc, 'UTF8')::json) WITH ORDINALITY AS e(key, value, place)"""
+    # In a document, a quotation mark inside a string has a backslash before it.
+    has_items = f"""strpos(convert_from(d.doc, 'UTF8'), '"{name}":[{{') > 0"""
+    return [
+        f"ALTER TABLE {table} DISABLE TRIGGER USER",
+        f"UPDATE {table} AS d SET {name} = {function}({name}), doc = ({document}) WHERE {has_items}",
+        f"ALTER TABLE {table} ENABLE TRIGGER USER",
+        f"""
+    UPDATE revisions AS d SET doc = ({document})
+    WHERE d.record_type = '{record_type.type}' AND d.doc IS NOT NULL AND {has_items}
+    """,
+    ]
+
+
 def _difference(one: RecordType, other: RecordType) -> list[str]:
     return [name for name in _published(one) if name not in _published(other)]
 
 
 def _definitions(record_type: RecordType, names: list[str]) -> dict[str, str]:
-    lines = (line.strip(" ,") for line in record_type.columns.splitlines())
+    columns = f"{record_type.columns}\n{record_type.computed}"
+    lines = (line.strip(" ,") for line in columns.splitlines())
     return {line.split()[0]: line for line in lines if line and line.split()[0] in names}
 
 

@@ -20,6 +20,7 @@ from migrations.derive import (
     Follower,
     RecordType,
     link_to,
+    with_columns,
 )
 
 _NO_LINKS: Final = "NULL::uuid, NULL::uuid, NULL::uuid"
@@ -359,3 +360,35 @@ SOURCES_12, ARTICLES_12, CLAIMS_12, DENIALS_12 = RECORD_TYPES_12 = (
     _searched(DENIALS_10, "text || ' ' || coalesce(note, '')"),
 )
 """As migration 0012 made them: search does not depend on the locale."""
+
+SOURCES_15: Final = with_columns(SOURCES_12, "relations json NOT NULL DEFAULT '[]'")._replace(
+    links=(
+        *SOURCES_12.links,
+        f"""
+        SELECT 'relation', NULL::integer, false, r.kind, r.source_id, {_NO_LINKS}
+        FROM json_to_recordset(:relations) AS r(source_id uuid, kind text)""",
+    )
+)
+ARTICLES_15: Final = with_columns(
+    ARTICLES_12, "kind text NOT NULL DEFAULT 'unspecified'", "credits json NOT NULL DEFAULT '[]'"
+)._replace(
+    computed=f"""{ARTICLES_12.computed},
+        headline_derived boolean NOT NULL DEFAULT false""",
+    # A headline that was derived is derived anew, unless the write gives another one.
+    derive=f"""{ARTICLES_12.derive}
+    IF TG_OP = 'UPDATE' AND OLD.headline_derived AND NEW.headline = OLD.headline THEN
+        NEW.headline := NULL;
+    END IF;
+    NEW.headline_derived := NEW.headline IS NULL;
+    IF NEW.headline_derived THEN
+        NEW.headline := derived_headline(NEW.text, NEW.url);
+    END IF;""",
+    links=(
+        *ARTICLES_12.links,
+        f"""
+        SELECT 'credit', NULL::integer, false, c.role, c.source_id, {_NO_LINKS}
+        FROM json_to_recordset(:credits) AS c(source_id uuid, role text)""",
+    ),
+)
+DENIALS_15: Final = with_columns(DENIALS_12, "quantities json NOT NULL DEFAULT '[]'")
+"""As migration 0015 made them."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Self
 
 from msgspec import Meta
 
 from schemas.base import (
+    FILLED,
     ArticleId,
     Bound,
     ClaimId,
@@ -30,10 +31,12 @@ from schemas.base import (
 )
 from schemas.parts import Time
 from schemas.vocabularies import (
+    ArticleKind,
     ArticleRelationKind,
     ArticleStatus,
     CorrectionEffect,
     CorrectionKind,
+    CreditRole,
     ZoneKind,
 )
 
@@ -48,6 +51,14 @@ class Author(Part, kw_only=True):
     role: Annotated[
         Line | None, Meta(description="The printed role, such as “photographs by” or “in Seoul”.")
     ] = None
+
+
+class Credit(Part, kw_only=True):
+    """A source that the article credits for the whole piece. It is no attribution of a claim."""
+
+    source_id: Annotated[SourceId, Meta(description="The source that is credited.")]
+    role: Annotated[CreditRole, Meta(description="What it is credited for.")]
+    printed: Annotated[Line | None, Meta(description="The words of the credit, as printed.")] = None
 
 
 class Zone(Part, kw_only=True):
@@ -94,9 +105,16 @@ class ArticleRelation(Part, kw_only=True):
 class ArticleCreate(Create, kw_only=True):
     """An article: a text in which claims and denials are printed."""
 
+    also_needed: ClassVar[str] = "a `headline`, a `text` or a `url`"
+
     headline: Annotated[
-        str, Meta(min_length=1, max_length=2_000, description="The headline as printed.")
-    ]
+        Annotated[str, Meta(min_length=1, max_length=2_000)] | None,
+        Meta(
+            description="The headline as printed. If left out: the first words of the text, at "
+            "most 100 characters, or the URL; `headline_derived` is true then.",
+            extra=FILLED,
+        ),
+    ] = None
     url: Annotated[
         Url | None,
         Meta(
@@ -146,16 +164,40 @@ class ArticleCreate(Create, kw_only=True):
     embargoed_until: Annotated[
         Instant | None, Meta(description="The public does not see the record before this instant.")
     ] = None
+    kind: Annotated[ArticleKind, Meta(description="What sort of text it is.")] = (
+        ArticleKind.UNSPECIFIED
+    )
+    credits: Annotated[
+        list[Credit],
+        Meta(max_length=100, description="Whom the article credits for the whole piece."),
+    ] = []
 
     def __post_init__(self) -> None:
         """Write the end of the embargo in UTC."""
         self.embargoed_until = in_utc(self.embargoed_until)
 
+    def keep(self, stored: Self, server: Mapping[str, Any]) -> None:
+        """Take over the headline that the database derived; it derives it anew with the text."""
+        if self.headline is None and server["headline_derived"]:
+            self.headline = stored.headline
+
+    def forget(self, claimed: Mapping[str, Any]) -> None:
+        """Drop a headline that another server derived; this one derives its own."""
+        if claimed.get("headline_derived") is True:
+            self.headline = None
+
     def faults(self) -> Iterator[Fault]:
-        """Refuse zones outside of the text, and relations that are given twice."""
+        """Ask for something to name it by; refuse zones outside of the text, and repeated items."""
         yield from Create.faults(self)
+        if self.headline is None and self.url is None and not (self.text or "").strip():
+            yield Fault(
+                ("headline",),
+                "required",
+                "An article needs a `headline`, a `text` with at least one word, or a `url`.",
+            )
         yield from impossible("embargoed_until", self.embargoed_until)
         yield from repeated("relations", [(r.article_id, r.kind) for r in self.relations])
+        yield from repeated("credits", [(c.source_id, c.role) for c in self.credits])
         for index, zone in enumerate(self.zones if self.text is not None else ()):
             if zone.end > len(self.text or ""):
                 yield Fault(
@@ -180,6 +222,16 @@ Article = record(
         (
             "text_length",
             Annotated[Count | None, Meta(description="The text's length in Unicode code points.")],
+        ),
+        (
+            "headline_derived",
+            Annotated[
+                bool,
+                Meta(
+                    description="Whether the server made the headline, from the text or the URL, "
+                    "because none was given."
+                ),
+            ],
         ),
     ],
 )

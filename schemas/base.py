@@ -9,10 +9,21 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, ClassVar, Final, NamedTuple, Union, cast, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Final,
+    NamedTuple,
+    Self,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+)
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -129,6 +140,11 @@ Number = (
 )
 Confidence = Annotated[int, Meta(ge=0, le=1)] | Annotated[float, Meta(ge=0, le=1)]
 """From 0 to 1."""
+Latitude = Annotated[int, Meta(ge=-90, le=90)] | Annotated[float, Meta(ge=-90, le=90)]
+Longitude = Annotated[int, Meta(ge=-180, le=180)] | Annotated[float, Meta(ge=-180, le=180)]
+_HALF_EARTH: Final = 20_040_000
+Metres = Annotated[int, Meta(ge=0, le=_HALF_EARTH)] | Annotated[float, Meta(ge=0, le=_HALF_EARTH)]
+"""A distance on the Earth, at most half of its circumference."""
 Offset = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 """A position in Unicode code points."""
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -204,6 +220,15 @@ class Create(Part, kw_only=True):
     note: Annotated[
         Text | None, Meta(description="An editor's note. Every reader of the record can see it.")
     ] = None
+
+    def keep(self, stored: Self, server: Mapping[str, Any]) -> None:
+        """Take over what the database filled in the stored record, given its server's properties.
+
+        Only where this record, which is to replace it, leaves the choice to the server.
+        """
+
+    def forget(self, claimed: Mapping[str, Any]) -> None:
+        """Drop what another server filled in, given the properties that it had set."""
 
     def faults(self) -> Iterator[Fault]:
         """Refuse an external id or a tag that is given twice."""

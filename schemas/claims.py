@@ -16,7 +16,10 @@ from schemas.base import (
     Fault,
     Instant,
     Language,
+    Latitude,
     Line,
+    Longitude,
+    Metres,
     Number,
     Part,
     SourceId,
@@ -42,6 +45,7 @@ from schemas.vocabularies import (
     ClaimKind,
     Embedding,
     PartyRole,
+    PlacePrecision,
     PlaceRole,
     Polarity,
     RelationBasis,
@@ -74,6 +78,37 @@ class Place(Part, kw_only=True):
     qualifier: Annotated[
         Line | None, Meta(description="A printed word that limits it, such as “largely” or “near”.")
     ] = None
+    latitude: Annotated[
+        Latitude | None, Meta(description="WGS 84, in degrees; north is positive.")
+    ] = None
+    longitude: Annotated[
+        Longitude | None, Meta(description="WGS 84, in degrees; east is positive.")
+    ] = None
+    precision: Annotated[
+        PlacePrecision | None, Meta(description="How exactly the coordinates say where it is.")
+    ] = None
+    uncertainty_m: Annotated[
+        Metres | None,
+        Meta(description="The radius around the coordinates in which it lies, in metres."),
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Write whole numbers without a fraction."""
+        self.latitude, self.longitude = whole(self.latitude), whole(self.longitude)
+        self.uncertainty_m = whole(self.uncertainty_m)
+
+    def faults(self) -> Iterator[Fault]:
+        """Ask for both coordinates or none; refuse what describes coordinates that are missing."""
+        yield from significant(self, "latitude", "longitude", "uncertainty_m")
+        for field, other in (("latitude", "longitude"), ("longitude", "latitude")):
+            if getattr(self, field) is None and getattr(self, other) is not None:
+                yield Fault((field,), "required", f"`{other}` needs `{field}`.")
+        if self.uncertainty_m is not None and self.latitude is None and self.longitude is None:
+            yield Fault(
+                ("uncertainty_m",),
+                "not-allowed",
+                "`uncertainty_m` needs `latitude`.",
+            )
 
 
 class Relation(Part, kw_only=True):
@@ -158,7 +193,7 @@ class ClaimCreate(Create, kw_only=True):
     ] = None
     attributions: Annotated[
         list[Attribution],
-        Meta(max_length=50, description="The chain of sources, from the reader to the origin."),
+        Meta(max_length=500, description="The chain of sources, from the reader to the origin."),
     ] = []
     appearances: Annotated[
         list[Appearance], Meta(max_length=200, description="The articles in which it is printed.")

@@ -26,7 +26,7 @@ from schemas.base import (
     repeated,
     update,
 )
-from schemas.parts import Appearance, Attribution, Extraction, Time
+from schemas.parts import Appearance, Attribution, Extraction, Quantity, Time
 from schemas.vocabularies import (
     FAMILY_OF,
     Coverage,
@@ -98,7 +98,7 @@ class DenialCreate(Create, kw_only=True):
     ]
     attributions: Annotated[
         list[Attribution],
-        Meta(max_length=50, description="The chain of sources, from the reader to the responder."),
+        Meta(max_length=500, description="The chain of sources, from the reader to the responder."),
     ] = []
     appearances: Annotated[
         list[Appearance], Meta(max_length=200, description="The articles in which it is printed.")
@@ -117,6 +117,13 @@ class DenialCreate(Create, kw_only=True):
     superseded_by_id: Annotated[
         DenialId | None, Meta(description="The later response that replaces this one.")
     ] = None
+    quantities: Annotated[
+        list[Quantity],
+        Meta(
+            max_length=50,
+            description="The figures in the response.",
+        ),
+    ] = []
 
     def __post_init__(self) -> None:
         """Write the end of the embargo in UTC, and fill in who observed the response."""

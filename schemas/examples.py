@@ -24,23 +24,26 @@ class Example(NamedTuple):
     computed: Mapping[str, Any] = {}
 
 
-_SOURCE: Final = "43d7a894-4799-5672-9a9e-631b21cdba56"
+SOURCE_ID: Final = "43d7a894-4799-5672-9a9e-631b21cdba56"
 _ARTICLE: Final = "e3e15aa6-e786-59e7-a9dd-7c59879af3d4"
 CLAIM_ID: Final = "147fa90f-1ccf-53d4-af97-3da31ce125f2"
-_DENIAL: Final = "a18130b6-f031-5589-86cb-279049c0d3ef"
+DENIAL_ID: Final = "a18130b6-f031-5589-86cb-279049c0d3ef"
 
 _MP: Final = "786576d0-4709-5055-b301-396388fc9523"
 _BRIEFING: Final = "2a5e622e-ab61-58f4-98e7-1d52fd1f39f0"
-_MINISTRY: Final = "ab9c18ad-d6d3-5246-8a1d-f3c48cf18c9d"
-_STATEMENT: Final = "426aca73-dd61-5a2c-bae8-a0b98af35fdc"
+MINISTRY_ID: Final = "ab9c18ad-d6d3-5246-8a1d-f3c48cf18c9d"
+STATEMENT_ID: Final = "426aca73-dd61-5a2c-bae8-a0b98af35fdc"
 OFFICIAL_ID: Final = "74fcaf67-fe3c-5db9-9044-b30eba886d59"
 PENTAGON_ID: Final = "c88fe624-31af-5101-80ba-04d49a8ffb9c"
 
 OTHERS: Final[Mapping[str, Mapping[str, Any]]] = {
     _MP: {"kind": "person", "name": "Lee Seong-kweun"},
     _BRIEFING: {"kind": "briefing", "description": "briefing in South Korea’s parliament"},
-    _MINISTRY: {"kind": "government_body", "name": "Foreign ministry of North Korea"},
-    _STATEMENT: {"kind": "document", "description": "statement of North Korea’s foreign ministry"},
+    MINISTRY_ID: {"kind": "government_body", "name": "Foreign ministry of North Korea"},
+    STATEMENT_ID: {
+        "kind": "document",
+        "description": "statement of North Korea’s foreign ministry",
+    },
     OFFICIAL_ID: {"kind": "person", "description": "a US official", "identification": "anonymous"},
     PENTAGON_ID: {"kind": "government_body", "name": "the Pentagon"},
 }
@@ -85,7 +88,7 @@ def _named(value: str) -> list[dict[str, str]]:
 
 EXAMPLES: Final[Mapping[RecordType, Example]] = {
     RecordType.SOURCE: Example(
-        _SOURCE,
+        SOURCE_ID,
         minimal={"kind": "person", "name": "Lee Seong-kweun"},
         create={
             "kind": "government_body",
@@ -115,6 +118,7 @@ EXAMPLES: Final[Mapping[RecordType, Example]] = {
         computed={
             "text_sha256": sha256(_TEXT.encode()).hexdigest(),
             "text_length": len(_TEXT),
+            "headline_derived": False,
         },
     ),
     RecordType.CLAIM: Example(
@@ -134,7 +138,7 @@ EXAMPLES: Final[Mapping[RecordType, Example]] = {
                 },
                 {
                     "position": 1,
-                    "source_id": _SOURCE,
+                    "source_id": SOURCE_ID,
                     "via_id": _BRIEFING,
                     "role": "cited",
                     "printed": "the National Intelligence Service",
@@ -174,7 +178,7 @@ EXAMPLES: Final[Mapping[RecordType, Example]] = {
         update={"review_status": "published", "note": "Second source wanted."},
     ),
     RecordType.DENIAL: Example(
-        _DENIAL,
+        DENIAL_ID,
         minimal={
             "text": "North Korea and Russia neither confirm nor deny the deliveries",
             "kind": "neither_confirms_nor_denies",
@@ -184,12 +188,12 @@ EXAMPLES: Final[Mapping[RecordType, Example]] = {
             "text": "North Korea’s statement does not mention the losses",
             "language": "en",
             "kind": "omission",
-            "scope_source_id": _STATEMENT,
+            "scope_source_id": STATEMENT_ID,
             "targets": [{"claim_id": CLAIM_ID, "coverage": "inferred"}],
             "attributions": [
                 {
-                    "source_id": _MINISTRY,
-                    "via_id": _STATEMENT,
+                    "source_id": MINISTRY_ID,
+                    "via_id": STATEMENT_ID,
                     "printed": "Pyongyang’s own statement",
                 }
             ],
@@ -227,6 +231,7 @@ PARAMETERS: Final[Mapping[str, Any]] = {
     "atomic": True,
     "attributed": False,
     "text_target": True,
+    "responded": True,
     "count": "exact",
     "country_code": "KR",
     "cursor": PAGE_CURSOR,
@@ -243,8 +248,8 @@ PARAMETERS: Final[Mapping[str, Any]] = {
     "parent_id": "7137827d-b092-505b-b84e-46df689f123b",
     "publisher_id": "162343fa-59e3-5fbc-8c1f-1a7cf809eb84",
     "claimant_id": _MP,
-    "responder_id": _MINISTRY,
-    "scope_source_id": _STATEMENT,
+    "responder_id": MINISTRY_ID,
+    "scope_source_id": STATEMENT_ID,
     "via_id": _BRIEFING,
     "q": '"North Korea" -missiles',
     "quantity_from": 50,

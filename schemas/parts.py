@@ -76,7 +76,7 @@ class Attribution(Part, kw_only=True):
         int,
         Meta(
             ge=0,
-            le=100,
+            le=499,
             description="0 is nearest to the reader; higher numbers are nearer to the origin.",
         ),
     ] = 0
@@ -241,7 +241,13 @@ NUMBERS_OF: Final = {
     Qualifier.BETWEEN: {"lower", "upper"},
     Qualifier.VAGUE: {"term"},
 }
-"""What each qualifier needs; the others of `value`, `lower`, `upper` and `term` must be null."""
+"""What each qualifier needs; the others of `value`, `lower`, `upper` and `term` must be null.
+
+`between` may have a `value` as well.
+"""
+
+
+_BEST_ESTIMATE: Final = (Qualifier.BETWEEN, "value")
 
 
 class Quantity(Part, kw_only=True):
@@ -269,7 +275,11 @@ class Quantity(Part, kw_only=True):
     ]
     qualifier: Annotated[Qualifier, Meta(description="How the printed words limit the number.")]
     value: Annotated[
-        Number | None, Meta(description="The number, for `exact` and `approximately`.")
+        Number | None,
+        Meta(
+            description="The number, for `exact` and `approximately`; for `between`, the best "
+            "estimate, if there is one."
+        ),
     ] = None
     lower: Annotated[
         Number | None,
@@ -312,11 +322,18 @@ class Quantity(Part, kw_only=True):
             given = getattr(self, field) is not None
             if field in needed and not given:
                 yield Fault((field,), "required", f"`{self.qualifier}` needs `{field}`.")
-            if given and field not in needed:
+            if given and field not in needed and (self.qualifier, field) != _BEST_ESTIMATE:
                 yield Fault((field,), "not-allowed", f"`{self.qualifier}` does not take `{field}`.")
         yield from significant(self, "value", "lower", "upper")
         yield from out_of_order("upper", self.lower, self.upper)
+        if self._estimates_outside():
+            yield Fault(("value",), "out-of-order", "`value` must lie between `lower` and `upper`.")
         yield from impossible("as_of", self.as_of)
+
+    def _estimates_outside(self) -> bool:
+        if self.value is None or self.lower is None or self.upper is None:
+            return False
+        return self.lower <= self.upper and not self.lower <= self.value <= self.upper
 
 
 class Extraction(Part, kw_only=True):

@@ -29,7 +29,10 @@ from schemas.vocabularies import (
     Identification,
     MemberRole,
     NameKind,
+    RelationBasis,
+    RelationState,
     SourceKind,
+    SourceRelationKind,
 )
 
 PartialDate = Annotated[
@@ -86,6 +89,20 @@ class Member(Part, kw_only=True):
     )
 
 
+class SourceRelation(Part, kw_only=True):
+    """How this source is related to another one."""
+
+    source_id: Annotated[SourceId, Meta(description="The other source.")]
+    kind: Annotated[SourceRelationKind, Meta(description="What this source is to the other one.")]
+    basis: Annotated[RelationBasis, Meta(description="Who or what says that they are related.")] = (
+        RelationBasis.EDITOR
+    )
+    state: Annotated[RelationState, Meta(description="Whether the relation has been accepted.")] = (
+        RelationState.CONFIRMED
+    )
+    note: Annotated[Text | None, Meta(description="An editor's note.")] = None
+
+
 class SourceCreate(Create, kw_only=True):
     """A source: a person, body, group, document or platform that statements come from."""
 
@@ -129,6 +146,9 @@ class SourceCreate(Create, kw_only=True):
     confidentiality: Annotated[Confidentiality, Meta(description="Who may see the source.")] = (
         Confidentiality.PUBLIC
     )
+    relations: Annotated[
+        list[SourceRelation], Meta(max_length=500, description="Relations to other sources.")
+    ] = []
 
     def __post_init__(self) -> None:
         """Fill in how well the source is identified."""
@@ -147,6 +167,7 @@ class SourceCreate(Create, kw_only=True):
                 if getattr(self, given):
                     yield Fault((given,), "not-allowed", "An `anonymous` source can't have a name.")
         yield from repeated("members", [(m.source_id, m.role) for m in self.members])
+        yield from repeated("relations", [(r.source_id, r.kind) for r in self.relations])
 
 
 Source = record(

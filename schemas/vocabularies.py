@@ -23,6 +23,30 @@ class Vocabulary(StrEnum):
 # Articles
 
 
+class ArticleKind(Vocabulary):
+    """What sort of text is this? A post or a broadcast has no headline of its own."""
+
+    ARTICLE = "article", "A report, comment or other piece of a publication."
+    POST = "post", "A message on a social network or in a forum."
+    BROADCAST = "broadcast", "What was said in a programme of radio, television or a podcast."
+    TRANSCRIPT = "transcript", "The words of a speech, interview or hearing, written down."
+    PRESS_RELEASE = "press_release", "A statement that its sender issued to the press."
+    DOCUMENT = "document", "A report, filing, letter or other document that was made public."
+    PICTURE = "picture", "A photograph, video or graphic; its text is the words in or beside it."
+    UNSPECIFIED = "unspecified", "Not said."
+
+
+class CreditRole(Vocabulary):
+    """What does the article credit this source for? A credit is for the article as a whole."""
+
+    WIRE = "wire", "An agency whose text the article prints or builds on."
+    VIA = "via", "The publication through which the text came."
+    HAT_TIP = "hat_tip", "The publication or the person that found the story first."
+    PHOTO = "photo", "Who made or supplied the pictures."
+    TRANSLATION = "translation", "Who translated the text."
+    OTHER = "other", "Another contribution, as printed."
+
+
 class ArticleStatus(Vocabulary):
     """May this article be used? This says how far its publisher or the desk stands behind it."""
 
@@ -83,6 +107,9 @@ class ArticleRelationKind(Vocabulary):
         "replaces",
         "Was published in place of the other, such as a newer version of agency copy.",
     )
+    REPLY_TO = "reply_to", "Is a post that answers the other."
+    QUOTES = "quotes", "Is a post that shows the other within it, with words of its own."
+    REPOSTS = "reposts", "Is a post that passes the other on, without words of its own."
 
 
 # Sources
@@ -140,6 +167,16 @@ class MemberRole(Vocabulary):
     SIGNATORY = "signatory", "Signed the statement or document."
     AUTHOR = "author", "Wrote or made it."
     PART_OF = "part_of", "Is a component of it, such as a chapter of a report."
+
+
+class SourceRelationKind(Vocabulary):
+    """How does this source relate to the other? Read "this source … the other source"."""
+
+    POSSIBLY_SAME_AS = "possibly_same_as", "May be the same person, body or thing; symmetric."
+    DISTINCT_FROM = "distinct_from", "Is certainly not the same, alike as they look; symmetric."
+    SUCCESSOR_OF = "successor_of", "Took over from the other, such as a renamed ministry."
+    ACCOUNT_OF = "account_of", "Is an account on a platform that belongs to the other."
+    UNIT_OF = "unit_of", "Is a unit of the other, such as a brigade of an army."
 
 
 class Confidentiality(Vocabulary):
@@ -361,6 +398,27 @@ class PlaceRole(Vocabulary):
     SCOPE = "scope", "The area for which the claim is meant to hold, or which it concerns."
 
 
+class PlacePrecision(Vocabulary):
+    """How exactly do the coordinates say where it is? Many reports name only a district."""
+
+    EXACT = "exact", "The place itself."
+    NEAR = "near", "Near the place, or in its surroundings."
+    DISTRICT = (
+        "district",
+        "Somewhere in the district; the point stands for all of it.",
+    )
+    PROVINCE = (
+        "province",
+        "Somewhere in the province; the point stands for all of it.",
+    )
+    COUNTRY = "country", "Somewhere in the country; the point stands for all of it."
+    REGION = (
+        "region",
+        "Somewhere in a region that is no administrative unit, such as a sea.",
+    )
+    UNKNOWN = "unknown", "Not known."
+
+
 class RelationKind(Vocabulary):
     """How does this claim relate to the other? Read "this claim … the other claim"."""
 
@@ -383,7 +441,7 @@ class RelationKind(Vocabulary):
 
 
 class RelationBasis(Vocabulary):
-    """Who says that the claims are related? Some relations are reported, others inferred."""
+    """Who says that the two are related? Some relations are reported, others inferred."""
 
     STATED_IN_TEXT = "stated_in_text", "The article or the claimant says so."
     EDITOR = "editor", "An editor judged so."
@@ -502,8 +560,16 @@ class DenialKind(Vocabulary):
         "Could not be contacted for comment, and so had no chance to answer.",
     )
     OMISSION = "omission", "Made a statement, the scope, which does not mention the claim."
-    AFFIRMATION = "affirmation", "Confirms or admits what was claimed."
+    AFFIRMATION = "affirmation", "Confirms or admits what was claimed, by whom it concerns."
     APOLOGY = "apology", "Expresses regret and takes responsibility for what was claimed."
+    THIRD_PARTY_SUPPORT = (
+        "third_party_support",
+        "Somebody whom it does not concern takes the side of the claim or of another response.",
+    )
+    THIRD_PARTY_CONFIRMATION = (
+        "third_party_confirmation",
+        "Somebody whom it does not concern says from own knowledge that it is so.",
+    )
     UNSPECIFIED = "unspecified", "A response is reported, but not how it answers the claim."
 
 
@@ -515,7 +581,28 @@ class DenialFamily(Vocabulary):
     DECLINES = "declines", "No: responds, but does not say whether it is true."
     SILENT = "silent", "No: the claim got no answer, which is neither a denial nor an admission."
     CONCEDES = "concedes", "No: admits it."
+    SUPPORTS = "supports", "No: somebody whom it does not concern supports or confirms it."
     UNSPECIFIED = "unspecified", "Not known: the response is not described well enough to tell."
+
+
+class Rollup(Vocabulary):
+    """At which level are origins counted? Without the parameter, each source is one."""
+
+    PARENT = "parent", "At the top: a source counts as the one that it is part of, and so on."
+
+
+class Doubt(Vocabulary):
+    """Why may two origins not be independent? Doubts are listed, and change no count."""
+
+    SHARED_MEMBER = (
+        "shared_member",
+        "One is a member of the other, or both have a member in common.",
+    )
+    POSSIBLY_SAME = (
+        "possibly_same",
+        "They may be the same source: one is `possibly_same_as` the other.",
+    )
+    PARENT = "parent", "One is a part of the other."
 
 
 class ObservedBy(Vocabulary):
@@ -602,13 +689,14 @@ class Link(Vocabulary):
     AUDIENCE = "audience", "The audience of a hop."
     APPEARANCE = "appearance", "The article in which it is printed."
     PARTY = "party", "A person, body or thing that a claim is about."
-    RELATION = "relation", "The claim or the article that it is related to."
+    RELATION = "relation", "The claim, the article or the source that it is related to."
     PARENT = "parent", "The claim that holds it, or the source that it is part of."
     TARGET = "target", "The claim, denial or article that a denial answers."
     SCOPE = "scope", "The statement that was silent."
     SUPERSEDED_BY = "superseded_by", "The denial that replaced it."
     AUTHOR = "author", "The author of an article."
     PUBLISHER = "publisher", "The publisher of an article."
+    CREDIT = "credit", "Whom an article credits for the whole piece."
     CORRECTION = "correction", "A claim that a correction names."
     MEMBER = "member", "A member of a group."
     ORGANISATION = "organisation", "The organisation in which a source holds a role."
@@ -722,6 +810,8 @@ FAMILY_OF: Final[Mapping[DenialKind, DenialFamily]] = MappingProxyType(
         DenialKind.OMISSION: DenialFamily.SILENT,
         DenialKind.AFFIRMATION: DenialFamily.CONCEDES,
         DenialKind.APOLOGY: DenialFamily.CONCEDES,
+        DenialKind.THIRD_PARTY_SUPPORT: DenialFamily.SUPPORTS,
+        DenialKind.THIRD_PARTY_CONFIRMATION: DenialFamily.SUPPORTS,
         DenialKind.UNSPECIFIED: DenialFamily.UNSPECIFIED,
     }
 )
@@ -729,6 +819,9 @@ FAMILY_OF: Final[Mapping[DenialKind, DenialFamily]] = MappingProxyType(
 # These are stored once, where they were written, and found from both ends.
 SYMMETRIC_RELATIONS: Final = frozenset(
     {RelationKind.CONFLICTS_WITH, RelationKind.SAME_ORIGIN_AS, RelationKind.OVERLAPS}
+)
+SYMMETRIC_SOURCE_RELATIONS: Final = frozenset(
+    {SourceRelationKind.POSSIBLY_SAME_AS, SourceRelationKind.DISTINCT_FROM}
 )
 
 # Subclasses come in the order of their definition, which is the reading order.

@@ -144,6 +144,20 @@ def _figure(qualifier: str, **more: Any) -> Body:
     }
 
 
+def _figures() -> list[Body]:
+    return [
+        _figure("at_least", lower=100),
+        _figure("exact", value=12.5, metric="share_percent", unit="percent"),
+        _figure("at_most", upper=10_000),
+        _figure("between", lower=10, upper=20, value=12),
+        _figure(
+            "vague",
+            term="several hundreds",
+            reading={"lower": 200, "upper": 999, "rule": "style guide, several"},
+        ),
+    ]
+
+
 def _full_source(ids: Ids) -> Body:
     other = ids[RecordType.SOURCE]
     return {
@@ -168,6 +182,15 @@ def _full_source(ids: Ids) -> Body:
         "country_code": "KR",
         "url": "https://example.org/the-ten",
         "confidentiality": "internal",
+        "relations": [
+            {
+                "source_id": other,
+                "kind": "possibly_same_as",
+                "basis": "computed",
+                "state": "suggested",
+                "note": "Both signed.",
+            }
+        ],
     }
 
 
@@ -197,6 +220,10 @@ def _full_article(ids: Ids) -> Body:
         "relations": [{"article_id": ids[RecordType.ARTICLE], "kind": "rewrite_of"}],
         "archived_url": "https://archive.example.org/1",
         "embargoed_until": "2024-12-16T06:00:00Z",
+        "kind": "post",
+        "credits": [
+            {"source_id": ids[RecordType.SOURCE], "role": "wire", "printed": "With agencies"}
+        ],
     }
 
 
@@ -211,16 +238,7 @@ def _full_claim(ids: Ids) -> Body:
         "polarity": "negative",
         "embedding": "embedded",
         "parent_claim_id": ids[RecordType.CLAIM],
-        "quantities": [
-            _figure("at_least", lower=100),
-            _figure("exact", value=12.5, metric="share_percent", unit="percent"),
-            _figure("at_most", upper=10_000),
-            _figure(
-                "vague",
-                term="several hundreds",
-                reading={"lower": 200, "upper": 999, "rule": "style guide, several"},
-            ),
-        ],
+        "quantities": _figures(),
         "parties": [
             {"source_id": ids[RecordType.SOURCE], "role": "victim", "printed": "the troops"}
         ],
@@ -230,6 +248,10 @@ def _full_claim(ids: Ids) -> Body:
                 "name": "Kursk",
                 "country_code": "RU",
                 "qualifier": "mostly in",
+                "latitude": 51.73,
+                "longitude": 36,
+                "precision": "province",
+                "uncertainty_m": 100_000,
             }
         ],
         "occurred": _time(),
@@ -284,6 +306,7 @@ def _full_denial(ids: Ids) -> Body:
         ],
         "validity": "softened",
         "superseded_by_id": ids[RecordType.DENIAL],
+        "quantities": _figures(),
     }
 
 

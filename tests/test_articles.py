@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 from uuid import uuid4
 
@@ -20,7 +21,7 @@ def world(client: httpx.AsyncClient) -> World:
 # --- defaults and computed fields ------------------------------------------------------------
 
 
-async def test_an_article_needs_only_its_headline(world: World) -> None:
+async def test_an_article_may_have_its_headline_alone(world: World) -> None:
     article = await world.add("articles", "a")
     assert content(article) == {
         "headline": "A headline",
@@ -38,16 +39,124 @@ async def test_an_article_needs_only_its_headline(world: World) -> None:
         "relations": [],
         "archived_url": None,
         "embargoed_until": None,
+        "kind": "unspecified",
+        "credits": [],
         "text_sha256": None,
         "text_length": None,
+        "headline_derived": False,
         "external_ids": [],
         "tags": [world.tag],
         "note": None,
     }
 
 
-async def test_an_article_without_a_headline_is_refused(client: httpx.AsyncClient) -> None:
-    assert faults(await client.post("/v1/articles", json={})) == {"/headline": "required"}
+@pytest.mark.parametrize("body", [{}, {"text": " \n\u00a0"}, {"publisher_id": None}])
+async def test_an_article_that_nothing_names_is_refused(
+    client: httpx.AsyncClient, body: dict[str, Any]
+) -> None:
+    assert faults(await client.post("/v1/articles", json=body)) == {"/headline": "required"}
+
+
+# --- a headline from the text ------------------------------------------------------------------
+
+LONG = "word " * 19 + "endsright here"
+URL = "https://social.example/posts/1"
+
+
+@pytest.mark.parametrize(
+    ("text", "headline"),
+    [
+        ("A post.", "A post."),
+        ("  Two\n\tlines,\u00a0so 😀 ", "Two lines, so 😀"),
+        ("x" * 100, "x" * 100),
+        ("x" * 101, "x" * 100),
+        ("😀" * 300, "😀" * 100),
+        (LONG, ("word " * 19).strip()),
+        ("word " * 19 + "ends here", "word " * 19 + "ends"),
+        ("\n" * 5_000 + "late", "late"),
+    ],
+)
+async def test_an_article_without_a_headline_takes_the_first_words(
+    world: World, text: str, headline: str
+) -> None:
+    response = await world.client.post("/v1/articles", json={"text": text, "kind": "post"})
+    assert response.status_code == 201, response.text
+    article = response.json()
+    assert (article["headline"], article["headline_derived"]) == (headline, True)
+    assert article["text"] == text
+
+
+async def test_an_article_without_words_takes_its_url(world: World) -> None:
+    url = f"{URL}?{world.tag}"
+    response = await world.client.post("/v1/articles", json={"url": url, "text": " "})
+    assert (response.json()["headline"], response.json()["headline_derived"]) == (url, True)
+
+
+async def test_a_derived_headline_follows_the_text(world: World) -> None:
+    article = await world.add("articles", "a", headline=None, text="First words")
+    assert (article["headline"], article["headline_derived"]) == ("First words", True)
+    article = await world.patch("a", text="Other words")
+    assert (article["headline"], article["headline_derived"]) == ("Other words", True)
+    edited = {**article, "text": "Third words"}
+    assert (await world.put("a", edited)).json()["headline"] == "Third words"
+    given = await world.patch("a", headline="As printed")
+    assert (given["headline"], given["headline_derived"]) == ("As printed", False)
+    given = await world.patch("a", text="Fourth words")
+    assert (given["headline"], given["headline_derived"]) == ("As printed", False)
+    removed = await world.patch("a", headline=None)
+    assert (removed["headline"], removed["headline_derived"]) == ("Fourth words", True)
+
+
+async def test_a_copy_of_an_article_derives_its_headline_as_well(world: World) -> None:
+    original = await world.add("articles", "a", headline=None, text="First words")
+    server = ("id", "version", "created_at", "updated_at", "text_sha256", "text_length")
+    copy = {name: value for name, value in original.items() if name not in server}
+    created = (await world.client.post("/v1/articles", json=copy)).json()
+    assert (created["headline"], created["headline_derived"]) == ("First words", True)
+    given = {**copy, "headline": "As printed", "headline_derived": False}
+    created = (await world.client.post("/v1/articles", json=given)).json()
+    assert (created["headline"], created["headline_derived"]) == ("As printed", False)
+
+
+async def test_an_article_written_again_without_its_headline_is_unchanged(world: World) -> None:
+    await world.add("articles", "a", headline=None, text="First words")
+    first = await world.get("a")
+    again = await world.put("a", {"text": "First words", "tags": [world.tag]})
+    assert again.json() == first
+
+
+async def test_a_derived_headline_is_derived_again_where_it_is_imported(world: World) -> None:
+    await world.add("articles", "a", headline=None, text="First words")
+    exported = await world.get("a")
+    other = {"type": "article", "id": str(uuid4()), "version": 3}
+    data = {**exported, "id": other["id"], "external_ids": [], "text": "Edited words"}
+    response = await world.client.post(
+        "/v1/import",
+        content=json.dumps({**other, "data": data}),
+        headers={"content-type": "application/x-ndjson"},
+    )
+    assert response.status_code == 200, response.text
+    copy = (await world.client.get(f"/v1/articles/{other['id']}")).json()
+    assert (copy["headline"], copy["headline_derived"]) == ("Edited words", True)
+
+
+# --- credits -----------------------------------------------------------------------------------
+
+
+async def test_an_article_credits_sources(world: World) -> None:
+    await world.add("sources", "agency", kind="publication", name="Agency")
+    credit = {"source_id": "@agency", "role": "wire", "printed": "Agency"}
+    article = await world.add("articles", "a", credits=[credit])
+    assert article["credits"] == [{**credit, "source_id": world.id("agency")}]
+    assert (await world.delete("agency")).json()["referrers"] == [
+        {"type": "article", "id": world.id("a"), "link": "credit"}
+    ]
+    assert await world.ask("articles", "credit_id=@agency") == {"a"}
+    assert await world.ask("articles", "credit_id=@agency&credit_role=wire") == {"a"}
+    assert await world.ask("articles", "credit_id=@agency&credit_role=photo") == set()
+    assert await world.refused("articles", credits=[credit, credit]) == {
+        "/credits/1": "duplicate-item"
+    }
 
 
 async def test_the_parts_of_an_article_have_their_defaults(world: World) -> None:

@@ -359,8 +359,15 @@ NEVER_TAKEN = {
 }
 
 
+# A chain of sources may be longer than it promised: joint statements have hundreds of signatories.
+LONGER = {
+    "Attribution.position: maximum is 499, was 100",
+    *(f"{name}.attributions: maxItems is 500, was 50" for name in ("Claim", "Denial")),
+}
+
+
 def test_no_client_of_the_released_document_breaks() -> None:
-    assert {*breaks(RELEASED, CURRENT)} <= NEVER_SENT | NEVER_TAKEN
+    assert {*breaks(RELEASED, CURRENT)} <= NEVER_SENT | NEVER_TAKEN | LONGER
 
 
 @pytest.mark.parametrize("what", BREAKING)

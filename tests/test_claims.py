@@ -108,7 +108,12 @@ async def test_the_parts_of_a_claim_have_their_defaults(world: World) -> None:
     assert claim["quantities"] == [figure() | unknown | {"reading": None}]
     assert claim["parties"] == [{"source_id": world.id("s"), "role": "victim", "printed": None}]
     assert claim["places"] == [
-        {"role": "event", "name": "Kursk", "country_code": None, "qualifier": None}
+        {
+            "role": "event",
+            "name": "Kursk",
+            **dict.fromkeys(("country_code", "qualifier", "precision", "uncertainty_m")),
+            **dict.fromkeys(("latitude", "longitude")),
+        }
     ]
     assert claim["stated"] == {
         "expression": None,
@@ -156,10 +161,56 @@ async def test_a_source_may_be_given_and_in_doubt(world: World) -> None:
         assert claim["attributions"][0]["resolution"] == resolution
 
 
-async def test_a_position_lies_between_0_and_100(world: World) -> None:
-    for position in (-1, 101, 0.5):
+async def test_a_position_lies_between_0_and_499(world: World) -> None:
+    for position in (-1, 500, 0.5):
         refused = await world.refused("claims", attributions=[{"position": position}])
         assert set(refused) == {"/attributions/0/position"}
+
+
+async def test_a_chain_has_at_most_500_hops(world: World) -> None:
+    hops = [{"position": position} for position in range(500)]
+    claim = await world.add("claims", "c", attributions=hops)
+    assert [hop["position"] for hop in claim["attributions"]] == list(range(500))
+    assert await world.refused("claims", attributions=[*hops, {}]) == {
+        "/attributions": "invalid-value"
+    }
+
+
+# --- places ------------------------------------------------------------------------------------
+
+
+def place(**fields: Any) -> dict[str, Any]:
+    return {"role": "event", "name": "Kursk", **fields}
+
+
+async def test_a_place_has_coordinates(world: World) -> None:
+    found = {
+        "latitude": 51.73, "longitude": -36, "precision": "province", "uncertainty_m": 100_000.5,
+    }  # fmt: skip
+    claim = await world.add("claims", "c", places=[place(**found), place(precision="country")])
+    assert [{name: each[name] for name in found} for each in claim["places"]] == [
+        found,
+        {**dict.fromkeys(found), "precision": "country"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        ({"latitude": 1}, {"longitude": "required"}),
+        ({"longitude": 1}, {"latitude": "required"}),
+        ({"uncertainty_m": 5}, {"uncertainty_m": "not-allowed"}),
+        ({"latitude": 90.1, "longitude": 0}, {"latitude": "invalid-value"}),
+        ({"latitude": 0, "longitude": -180.5}, {"longitude": "invalid-value"}),
+        ({"latitude": 0, "longitude": 0, "uncertainty_m": -1}, {"uncertainty_m": "invalid-value"}),
+        ({"latitude": 0.1234567890123456, "longitude": 0}, {"latitude": "too-precise"}),
+    ],
+)
+async def test_coordinates_that_say_nothing_are_refused(
+    world: World, fields: dict[str, Any], fault: dict[str, str]
+) -> None:
+    refused = await world.refused("claims", places=[place(**fields)])
+    assert refused == {f"/places/0/{name}": code for name, code in fault.items()}
 
 
 # --- figures ---------------------------------------------------------------------------------
@@ -174,7 +225,10 @@ async def test_a_figure_has_what_its_qualifier_needs(world: World, qualifier: st
     }
 
 
-@pytest.mark.parametrize(("qualifier", "field"), list(itertools.product(NEEDED_BY, SAMPLES)))
+OTHERS = [pair for pair in itertools.product(NEEDED_BY, SAMPLES) if pair != ("between", "value")]
+
+
+@pytest.mark.parametrize(("qualifier", "field"), OTHERS)
 async def test_a_figure_has_nothing_else(world: World, qualifier: str, field: str) -> None:
     if field in NEEDED_BY[qualifier]:
         wrong, code = figure(qualifier, **{field: None}), "required"
@@ -182,6 +236,14 @@ async def test_a_figure_has_nothing_else(world: World, qualifier: str, field: st
         wrong, code = figure(qualifier, **{field: SAMPLES[field]}), "not-allowed"
     refused = await world.refused("claims", quantities=[figure(), wrong])
     assert refused == {f"/quantities/1/{field}": code}
+
+
+async def test_a_range_has_a_best_estimate_inside_it(world: World) -> None:
+    claim = await world.add("claims", "c", quantities=[figure("between", value=3)])
+    assert claim["quantities"][0]["value"] == 3
+    for value in (2, 7.5):
+        refused = await world.refused("claims", quantities=[figure("between", value=value)])
+        assert refused == {"/quantities/0/value": "out-of-order"}
 
 
 async def test_a_range_of_figures_is_in_order(world: World) -> None:
@@ -823,6 +885,13 @@ RESPONSES: list[tuple[str, set[str]]] = [
     ("without_response_family=denies", EVERY - DENIED),
     ("without_response_family=concedes", EVERY),
     ("response_family=declines&without_response_family=denies", {"declined"}),
+    ("response_family__in=declines&response_family__in=silent", {"declined", "both", "silent"}),
+    (
+        "without_response_family__in=declines&without_response_family__in=denies",
+        EVERY - DENIED - {"declined"},
+    ),
+    ("responded=true", DENIED | {"declined"}),
+    ("responded=false", EVERY - DENIED - {"declined"}),
 ]
 
 

@@ -30,6 +30,7 @@ FAMILIES = {
     "declines": ["neither_confirms_nor_denies", "declined_to_comment"],
     "silent": ["did_not_respond", "could_not_be_reached", "omission"],
     "concedes": ["affirmation", "apology"],
+    "supports": ["third_party_support", "third_party_confirmation"],
     "unspecified": ["unspecified"],
 }
 FAMILY_OF = [(kind, family) for family, kinds in FAMILIES.items() for kind in kinds]
@@ -69,6 +70,7 @@ async def test_a_denial_needs_only_its_text_kind_and_a_target(world: World) -> N
         "extraction": None,
         "validity": "standing",
         "superseded_by_id": None,
+        "quantities": [],
         "family": "denies",
         "external_ids": [],
         "tags": [world.tag],
@@ -91,6 +93,15 @@ async def test_a_kind_has_its_family_and_its_observer(world: World, kind: str, f
     for observer in ("article_observation", "responder_statement"):
         told = {"kind": kind, "observed_by": observer, "scope_source_id": "@statement"}
         assert (await world.add("denials", observer, **told))["observed_by"] == observer
+
+
+async def test_a_denial_disputes_a_figure_with_its_own(world: World) -> None:
+    figure = {"metric": "killed", "unit": "person", "qualifier": "fewer_than", "upper": 50}
+    figure["printed"] = "fewer than 50"
+    denial = await world.add("denials", "d", kind="disputes_figures", quantities=[figure])
+    assert denial["quantities"][0].items() >= figure.items()
+    refused = await world.refused("denials", quantities=[figure | {"value": 3}])
+    assert refused == {"/quantities/0/value": "not-allowed"}
 
 
 async def test_a_family_follows_the_kind(world: World) -> None:
@@ -269,6 +280,13 @@ ASKED: list[tuple[str, set[str]]] = [
     ("claim_id=@c1", {"both", "taken_back"}),
     ("claim_id=@c2", {"both", "silence"}),
     ("claim_id=@c3", set()),
+    ("target_article_id=@meant", {"of_article"}),
+    ("target_article_id=@told", set()),
+    ("response_family=deflects", {"taken_back"}),
+    ("response_family=denies", set()),
+    ("without_response_family=deflects", ALL - {"taken_back"}),
+    ("responded=true", {"taken_back"}),
+    ("responded=false", ALL - {"taken_back"}),
     # The claim and the coverage are one target's.
     ("claim_id=@c1&coverage=explicit", {"both", "taken_back"}),
     ("claim_id=@c2&coverage=explicit", set()),

@@ -57,6 +57,9 @@ def properties(resource: Resource) -> dict[str, Shape]:
     return {own.get(f.name, f.encode_name): shape(f.type) for f in fields(resource.record)}
 
 
+_SIMPLE = {int: "integer", bool: "boolean"}
+
+
 def column_type(name: str, found: Shape) -> str:
     """Say in which column type a property is kept."""
     if found.many:
@@ -65,8 +68,8 @@ def column_type(name: str, found: Shape) -> str:
         return "uuid"
     if found.instant:
         return "timestamp with time zone"
-    if found.kind is int:
-        return "integer"
+    if found.kind in _SIMPLE:
+        return _SIMPLE[found.kind]
     if found.kind is str or is_vocabulary(found.kind):
         return "text"
     assert issubclass(found.kind, Part)

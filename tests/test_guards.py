@@ -331,6 +331,7 @@ _INLINED: Final = {
     "time_bound",
     "fold",
     "denial_family",
+    "derived_headline",
     "has_source",
     *(f"{each.type}_{what}" for each in RECORD_TYPES for what in ("visibility", "links")),
 }

@@ -488,7 +488,7 @@ def test_a_filter_says_may_be_and_known_only_where_that_is_so(of: Resource) -> N
             )
 
 
-def test_only_claims_have_relations_that_may_be_there_already() -> None:
+def test_claims_and_sources_have_relations_that_may_be_there_already() -> None:
     told = {
         name
         for name, operation in OPERATIONS.items()
@@ -496,9 +496,8 @@ def test_only_claims_have_relations_that_may_be_there_already() -> None:
         for media in resolved(answer).get("content", {}).values()
         if "relation-exists" in media.get("examples", {})
     }
-    assert told == {
-        "createClaim", "replaceClaim", "updateClaim", "restoreClaim", "upsertClaimByExternalId",
-    }  # fmt: skip
+    names = ("create{}", "replace{}", "update{}", "restore{}", "upsert{}ByExternalId")
+    assert told == {name.format(noun) for name in names for noun in ("Claim", "Source")}
 
 
 def test_what_refers_to_nothing_has_no_unknown_references() -> None:

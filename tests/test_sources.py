@@ -35,6 +35,7 @@ async def test_a_source_needs_only_its_kind_and_a_name(world: World) -> None:
         "country_code": None,
         "url": None,
         "confidentiality": "public",
+        "relations": [],
         "merged_into_id": None,
         "external_ids": [],
         "tags": [world.tag],
@@ -159,6 +160,33 @@ async def test_a_member_twice_is_refused(world: World) -> None:
         "sources", members=[member, member | {"role": "author"}, member | {"role": "member"}]
     )
     assert refused == {"/members/2": "duplicate-item"}
+
+
+@pytest.mark.parametrize("kind", ["possibly_same_as", "distinct_from"])
+async def test_a_symmetric_relation_of_sources_is_stored_once(world: World, kind: str) -> None:
+    await world.add("sources", "a")
+    relation = {"source_id": "@a", "kind": kind}
+    source = await world.add("sources", "b", relations=[relation])
+    assert source["relations"] == [
+        {"source_id": world.id("a"), "kind": kind, "basis": "editor", "state": "confirmed",
+         "note": None}
+    ]  # fmt: skip
+    there = {"relations": [{"source_id": "@b", "kind": kind}]}
+    response = await world.put("a", {"kind": "person", "name": "A"} | there)
+    assert (response.status_code, response.json()["code"]) == (409, "relation-exists")
+    assert await world.ask("sources", f"related_to=@b&relation_kind={kind}") == {"a"}
+    assert await world.ask("sources", f"related_to=@a&relation_kind={kind}") == {"b"}
+    assert await world.ask("sources", "related_to=@a&relation_kind=unit_of") == set()
+    await world.patch("b", relations=[])
+    await world.patch("a", **there)
+
+
+async def test_a_directed_relation_of_sources_may_run_both_ways(world: World) -> None:
+    await world.add("sources", "a")
+    await world.add("sources", "b", relations=[{"source_id": "@a", "kind": "account_of"}])
+    await world.patch("a", relations=[{"source_id": "@b", "kind": "account_of"}])
+    twice = [{"source_id": "@a", "kind": "unit_of"}] * 2
+    assert await world.refused("sources", relations=twice) == {"/relations/1": "duplicate-item"}
 
 
 async def test_a_source_does_not_refer_to_itself(world: World) -> None:

@@ -436,7 +436,9 @@ def from_database(error: BaseException) -> Problem | None:  # noqa: PLR0911 - on
     only the database can tell them, at the moment of writing.
     """
     match error:
-        case asyncpg.UniqueViolationError(constraint_name="links_symmetric_key"):
+        case asyncpg.UniqueViolationError(
+            constraint_name="links_symmetric_key" | "links_symmetric_sources_key"
+        ):
             return Problem(RELATION_EXISTS)
         case asyncpg.IntegrityConstraintViolationError(constraint_name=str(name)) if (
             name in _CIRCLES

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -42,6 +42,7 @@ class Parameter(Struct, frozen=True):
     terms: tuple[str, ...] = ()  # if it takes several, see `read_terms`; its key can be repeated
     default: Any = None
     example: Any = None  # if neither its name nor its type implies one
+    required: bool = False
 
 
 class Filter(Struct, frozen=True):
@@ -277,6 +278,8 @@ def _reason(parameter: Parameter, message: str) -> str:
     expected = shape(parameter.type)
     if is_vocabulary(expected.kind):
         return f"It takes one of {', '.join(term.value for term in expected.kind)}."
+    if get_origin(expected.kind) is Literal:
+        return f"It takes one of {', '.join(get_args(expected.kind))}."
     if parameter.type is Number and not message.startswith("Expected `"):
         return "It takes a number."
     return reasons.in_words(message, expected.form)

@@ -43,7 +43,7 @@ JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 NDJSON: Final = "application/x-ndjson"
 
-DOCUMENT_FORMAT: Final = 1
+DOCUMENT_FORMAT: Final = 2
 """A part of every ETag. Raise it in a migration that changes documents without new versions."""
 
 

@@ -57,6 +57,20 @@ class Expansion(Struct, frozen=True):
     description: str
 
 
+class Grouping(Struct, frozen=True):
+    """Values by which records can be grouped and counted, and the SQL that gives them.
+
+    `pairs` selects `id` and `value` of the records `{matched} AS m`, each pair once, and no null.
+    """
+
+    name: str
+    description: str  # if its name does not say what it is
+    pairs: str
+    columns: tuple[str, ...] = ()  # of the list's table, that `pairs` reads of `m` beside the id
+    single: bool = False  # whether a record has at most one value
+    names: RecordType | None = None  # the type of the records whose ids the values are
+
+
 class Consequence(NamedTuple):
     """What else is written, in the same transaction, when a record is replaced."""
 
@@ -84,6 +98,7 @@ class Resource:
     sorts: tuple[Sort, ...]
     expansions: tuple[Expansion, ...]
     searched: str  # the fields that `q` searches, in words
+    groupings: tuple[Grouping, ...] = ()  # beside those of its columns
     large: bool = False  # whether its bodies may be as large as an article
     circular: bool = False  # whether a circle of references between its records is refused
     consequence: Consequence | None = None

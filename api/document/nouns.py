@@ -20,7 +20,7 @@ from schemas.base import Version, fields, shape
 from schemas.changes import Change
 from schemas.exports import ExportLine
 from schemas.imports import ImportLine
-from schemas.vocabularies import RelationKind, RevisionOp
+from schemas.vocabularies import RelationKind, RevisionOp, SourceRelationKind
 
 _DEFAULTS: Final = Settings()
 
@@ -59,7 +59,7 @@ class Noun:
         """Whether its records have relations that are stored once and found from both ends."""
         inside = (shape(field.type).kind for field in fields(self.resource.create))
         return any(
-            shape(field.type).kind is RelationKind
+            shape(field.type).kind in (RelationKind, SourceRelationKind)
             for part in inside
             if isinstance(part, type) and issubclass(part, Struct)
             for field in fields(part)
@@ -112,7 +112,9 @@ class Noun:
     def _needed(self) -> str:
         """Name the properties that a new record must have, in a sentence without its end."""
         create = self.resource.create
-        names = [f"`{name}`" for name in self._components.schemas[create.__name__]["required"]]
+        names = [
+            f"`{name}`" for name in self._components.schemas[create.__name__].get("required", ())
+        ]
         *most, last = [*names, *filter(None, [create.also_needed])]
         if not most:
             return f"Only {last} is required"

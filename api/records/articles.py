@@ -9,14 +9,20 @@ from litestar import Controller, delete, get, patch, post, put
 
 from api.core import history, listing, querying, reading
 from api.core.filters import Filter, Parameter, condition, language, reference, term, times
-from api.core.relations import backward, forward, related
+from api.core.relations import backward, forward, grouped_by_link, linked, related
 from api.core.request import Answer, NoContent, Request
 from api.core.resource import Resource, Sort
 from api.core.writing import operations
 from api.records.reanchoring import REANCHORING
 from schemas.articles import Article, ArticleCreate, ArticleUpdate
 from schemas.base import ArticleId, SourceId, Url
-from schemas.vocabularies import ArticleRelationKind, ArticleStatus, RecordType
+from schemas.vocabularies import (
+    ArticleKind,
+    ArticleRelationKind,
+    ArticleStatus,
+    CreditRole,
+    RecordType,
+)
 
 _ARTICLE = RecordType.ARTICLE
 
@@ -36,10 +42,12 @@ _SAID_IN_IT = """t.id IN (
 
 
 def _measures(article: ArticleCreate) -> dict[str, Any]:
+    derived = article.headline is None
     if article.text is None:
-        return {"text_sha256": None, "text_length": None}
+        return {"text_sha256": None, "text_length": None, "headline_derived": derived}
     digest = hashlib.sha256(article.text.encode()).hexdigest()
-    return {"text_sha256": digest, "text_length": len(article.text)}
+    length = len(article.text)
+    return {"text_sha256": digest, "text_length": length, "headline_derived": derived}
 
 
 ARTICLES = Resource(
@@ -50,6 +58,7 @@ ARTICLES = Resource(
     filters=(
         *reference("publisher_id", SourceId, "The publisher."),
         condition("url", Url, "t.url = :url::text", "The URL of the article."),
+        *term("kind", ArticleKind, "The kind"),
         *term("status", ArticleStatus, "The status"),
         *language(),
         *times("published", "The publication", "t.published_from", "t.published_until"),
@@ -65,6 +74,20 @@ ARTICLES = Resource(
             related(_ARTICLE),
             needs="related_to",
         ),
+        Filter(
+            (
+                Parameter("credit_id", SourceId, "A source that it credits for the whole piece."),
+                Parameter("credit_role", CreditRole, "What that source is credited for."),
+            ),
+            linked(
+                _ARTICLE,
+                "credit",
+                RecordType.SOURCE,
+                "credit_id",
+                " AND (:credit_role::text IS NULL OR l.label = :credit_role)",
+            ),
+            needs="credit_id",
+        ),
         condition(
             "source_id",
             SourceId,
@@ -74,10 +97,19 @@ ARTICLES = Resource(
     ),
     sorts=(Sort("published", "t.published_from", nullable=True),),
     expansions=(
-        forward("sources", RecordType.SOURCE, "its publisher and authors"),
+        forward("sources", RecordType.SOURCE, "its publisher, authors and credits"),
         forward("articles", _ARTICLE, "the articles that it relates to"),
         backward("claims", RecordType.CLAIM, "appearance", _ARTICLE, "the claims printed in it"),
         backward("denials", RecordType.DENIAL, "appearance", _ARTICLE, "the denials printed in it"),
+    ),
+    groupings=(
+        grouped_by_link(
+            "publisher_id",
+            _ARTICLE,
+            RecordType.SOURCE,
+            "l.link = 'publisher'",
+            "the publisher",
+        ),
     ),
     searched="`headline`, `dateline`, `section` and the first 100,000 characters of `text`",
     large=True,

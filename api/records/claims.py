@@ -9,9 +9,19 @@ from msgspec import Meta
 
 from api.core import history, listing, querying, reading
 from api.core.filters import Filter, Parameter, condition, language, reference, term, times
-from api.core.relations import attributed, backward, forward, linked, related, stated
+from api.core.relations import (
+    answered,
+    attributed,
+    backward,
+    forward,
+    grouped_by_chain,
+    grouped_by_response,
+    linked,
+    related,
+    stated,
+)
 from api.core.request import Answer, NoContent, Request
-from api.core.resource import Resource, Sort
+from api.core.resource import Grouping, Resource, Sort
 from api.core.writing import operations
 from schemas.base import ClaimId, Number, SourceId
 from schemas.claims import Claim, ClaimCreate, ClaimUpdate
@@ -19,9 +29,6 @@ from schemas.vocabularies import (
     Anchor,
     Certainty,
     ClaimKind,
-    Coverage,
-    DenialFamily,
-    DenialKind,
     Embedding,
     PartyRole,
     Polarity,
@@ -45,20 +52,6 @@ _FIGURE = """t.id IN (
              OR (f.lower = :quantity_to AND NOT f.lower_open))
         AND (:quantity_from::float8 IS NULL OR f.upper > :quantity_from
              OR (f.upper = :quantity_from AND NOT f.upper_open)))"""
-
-_RESPONSE = """t.id IN (
-    SELECT l.claim_id FROM links AS l
-    JOIN denials AS d ON d.id = l.owner_id AND :sees(denial, d)
-    WHERE l.owner_type = 'denial' AND l.link = 'target' AND d.validity = 'standing'
-        AND (:response_family::text IS NULL OR d.family = :response_family)
-        AND (:response_kind::text IS NULL OR d.kind = :response_kind)
-        AND (:response_coverage::text IS NULL OR l.label = :response_coverage))"""
-
-_NO_RESPONSE = """NOT EXISTS (
-    SELECT FROM links AS l
-    JOIN denials AS d ON d.id = l.owner_id AND :sees(denial, d)
-    WHERE l.claim_id = t.id AND l.owner_type = 'denial' AND l.link = 'target'
-        AND d.validity = 'standing' AND d.family = :without_response_family::text)"""
 
 CLAIMS = Resource(
     type=_CLAIM,
@@ -130,30 +123,7 @@ CLAIMS = Resource(
             needs="metric",
             range=("quantity_from", "quantity_to"),
         ),
-        Filter(
-            (
-                Parameter(
-                    "response_family",
-                    DenialFamily,
-                    "The claim has a standing response of this family.",
-                ),
-                Parameter(
-                    "response_kind", DenialKind, "The claim has a standing response of this kind."
-                ),
-                Parameter(
-                    "response_coverage",
-                    Coverage,
-                    "How clear it is that this response is aimed at the claim.",
-                ),
-            ),
-            _RESPONSE,
-        ),
-        condition(
-            "without_response_family",
-            DenialFamily,
-            _NO_RESPONSE,
-            "The claim has no standing response of this family.",
-        ),
+        *answered(_CLAIM),
         condition(
             "anchor",
             Anchor,
@@ -178,6 +148,24 @@ CLAIMS = Resource(
         forward("articles", RecordType.ARTICLE, "the articles in which it is printed"),
         forward("claims", _CLAIM, "the claims that it relates to, and its parent"),
         backward("denials", RecordType.DENIAL, "target", _CLAIM, "the responses to it"),
+    ),
+    groupings=(
+        *grouped_by_chain(_CLAIM, "claimant"),
+        Grouping(
+            "metric",
+            "the metric of a figure",
+            "SELECT DISTINCT m.id, f.metric AS value"
+            " FROM {matched} AS m JOIN figures AS f ON f.claim_id = m.id",
+        ),
+        grouped_by_response(_CLAIM),
+        Grouping(
+            "place_country_code",
+            "the country of a place",
+            "SELECT DISTINCT m.id, p.country_code AS value FROM {matched} AS m"
+            " CROSS JOIN LATERAL json_to_recordset(m.places) AS p(country_code text)"
+            " WHERE p.country_code IS NOT NULL",
+            columns=("places",),
+        ),
     ),
     searched="`text` and `note`",
     circular=True,

@@ -6,7 +6,14 @@ from litestar import Controller, delete, get, patch, post, put
 
 from api.core import history, listing, querying, reading
 from api.core.filters import Filter, Parameter, language, reference, term
-from api.core.relations import attributed, forward, stated
+from api.core.relations import (
+    answered,
+    attributed,
+    forward,
+    grouped_by_chain,
+    grouped_by_response,
+    stated,
+)
 from api.core.request import Answer, NoContent, Request
 from api.core.resource import Resource, Sort
 from api.core.writing import operations
@@ -67,6 +74,7 @@ DENIALS = Resource(
             _TARGET,
         ),
         *attributed(_DENIAL, "responder"),
+        *answered(_DENIAL),
         *reference("scope_source_id", SourceId, "The statement that does not mention the claim."),
         *term("kind", DenialKind, "The kind"),
         *term("family", DenialFamily, "The family"),
@@ -83,6 +91,7 @@ DENIALS = Resource(
         forward("claims", RecordType.CLAIM, "the claims that it answers"),
         forward("denials", _DENIAL, "the denials that it answers, or that replace it"),
     ),
+    groupings=(*grouped_by_chain(_DENIAL, "responder"), grouped_by_response(_DENIAL)),
     searched="`text` and `note`",
     derive=lambda denial: {"family": FAMILY_OF[denial.kind]},
     circular=True,

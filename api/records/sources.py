@@ -5,14 +5,20 @@ from __future__ import annotations
 from litestar import Controller, delete, get, patch, post, put
 
 from api.core import history, listing, querying, reading
-from api.core.filters import Words, condition, reference, term
-from api.core.relations import forward, linked
+from api.core.filters import Filter, Parameter, Words, condition, reference, term
+from api.core.relations import forward, linked, related
 from api.core.request import Answer, NoContent, Request
 from api.core.resource import Resource, Sort
 from api.core.writing import operations
 from schemas.base import Country, SourceId
 from schemas.sources import Source, SourceCreate, SourceUpdate
-from schemas.vocabularies import Confidentiality, Identification, RecordType, SourceKind
+from schemas.vocabularies import (
+    Confidentiality,
+    Identification,
+    RecordType,
+    SourceKind,
+    SourceRelationKind,
+)
 
 _SOURCE = RecordType.SOURCE
 
@@ -43,6 +49,18 @@ SOURCES = Resource(
             SourceId,
             linked(_SOURCE, "member", _SOURCE, "member_id"),
             "A direct member.",
+        ),
+        Filter(
+            (
+                Parameter(
+                    "related_to",
+                    SourceId,
+                    "A source that it is related to, whichever of the two says so.",
+                ),
+                Parameter("relation_kind", SourceRelationKind, "The kind of relation."),
+            ),
+            related(_SOURCE),
+            needs="related_to",
         ),
         condition(
             "name",

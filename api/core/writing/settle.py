@@ -83,6 +83,7 @@ def from_elsewhere(wanted: Draft) -> Draft:
         msgspec.structs.replace(each, article_version=None) for each in appearances_of(record)
     ]:
         record = msgspec.structs.replace(record, appearances=appearances)
+    record.forget(wanted.claimed)
     return Draft(record, {}, from_elsewhere=True)
 
 
@@ -139,7 +140,9 @@ def settle(
     if current is not None:
         server, content = stored(resource, current.doc)
         before = msgspec.convert(content, resource.create)
+        wanted.record.keep(before, server)
     elif wanted.claimed:
+        wanted.record.forget(wanted.claimed)
         server = {"id": identity, "version": 1, **resource.derive(wanted.record)}
     faults = [
         Fault((name,), "read-only", f"The server sets `{name}`; leave it out or as it is.")
