@@ -33,6 +33,9 @@ from api.core.services import Services, service, services_of
 from api.document.problems import problem_handlers
 from api.document.published import openapi_handlers
 from api.document.vocabularies import list_vocabularies
+from api.questions.groups import group_handlers
+from api.questions.origins import origin_handlers
+from api.questions.responses import response_handlers
 from api.records.nouns import CONTROLLERS, RESOURCES
 from api.server.draining import Draining
 from api.server.edge import Edge, Routes, no_such_path, not_allowed, problem_answer
@@ -153,6 +156,9 @@ def create_router(
     router = Litestar(
         route_handlers=[  # in the order of the OpenAPI document
             *CONTROLLERS,
+            *group_handlers,
+            *origin_handlers,
+            *response_handlers,
             list_changes,
             stream_changes,
             export_records,

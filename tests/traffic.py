@@ -287,6 +287,8 @@ class Traffic:
                 await delete(self.own, record)
         if operation.takes("query", "namespace"):
             sent = sent.asking(**name)
+        if operation.takes("query", "by"):
+            sent = sent.asking(by="created_at:year")
         if 428 in operation.statuses:
             sent = sent.but(if_none_match="*") if fresh else sent.but(if_match="*")
         path = operation.path.replace("{id}", identity).replace("{version}", "1")

@@ -41,6 +41,11 @@ class World:
         self.tag = uuid4().hex
         self._places: dict[str, tuple[str, str]] = {}
 
+    @property
+    def names(self) -> list[str]:
+        """Give the names of all records."""
+        return list(self._places)
+
     def id(self, name: str) -> str:
         """Give a record's id."""
         return self._places[name][1]

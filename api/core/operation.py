@@ -10,6 +10,7 @@ from msgspec import Struct
 from api.core.errors import Kind
 from api.core.filters import Parameter
 from api.core.request import JSON
+from api.core.resource import Resource
 
 
 class Link(NamedTuple):
@@ -36,6 +37,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     headers: tuple[str, ...] = ()
     media_type: str = JSON
     path_parameters: tuple[Parameter, ...] = ()
+    filters_of: Resource | None = None  # the resource whose filters it takes
     parameters: tuple[Parameter, ...] = ()
     header_parameters: tuple[str, ...] = ()  # by the names of the document's components
     body: type[Struct] | None = None

@@ -11,7 +11,7 @@ import inspect
 import json
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -139,11 +139,8 @@ class Components:
             schema = self._referred(kind, face)
         for inner in ("items", "additionalProperties"):
             if isinstance(schema.get(inner), dict) and schema[inner]:
-                schema[inner] = self._schema(schema[inner], kind, face)
-        if schema.get("type") == "integer":
-            schema |= whole(schema["minimum"], schema["maximum"])
-        if "pattern" in schema:
-            schema["pattern"] = schema["pattern"].replace(r"\Z", "$")
+                schema[inner] = self._schema(schema[inner], _value_of(kind), face)
+        _refine(schema)
         if "description" in schema and "description" in about:
             about["description"] += "\n\n" + schema["description"]
         return schema | about
@@ -168,6 +165,21 @@ def _if_absent(default: Any) -> str:  # noqa: ANN401 - JSON
         return "If you leave it out, it is empty."
     value = default if isinstance(default, str) else json.dumps(default)
     return f"If you leave it out, it is `{value}`."
+
+
+def _refine(schema: Json) -> None:
+    """Say what msgspec leaves out of the schema of a plain value, or says in its own way."""
+    if "enum" in schema:
+        schema["type"] = "string"
+    if schema.get("type") == "integer":
+        schema |= whole(schema["minimum"], schema["maximum"])
+    if "pattern" in schema:
+        schema["pattern"] = schema["pattern"].replace(r"\Z", "$")
+
+
+def _value_of(kind: Any) -> Any:  # noqa: ANN401 - type forms
+    """Give the type of the values of an object; other types are their own."""
+    return shape(get_args(kind)[1]).kind if get_origin(kind) is dict else kind
 
 
 def reference(name: str) -> Json:

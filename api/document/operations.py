@@ -134,6 +134,7 @@ def _declared(
     operation: Json = {"description": declared.description}
     if given := [
         *(parameters.described(p, components, where="path") for p in declared.path_parameters),
+        *(parameters.of_filters(declared.filters_of, components) if declared.filters_of else ()),
         *(parameters.described(p, components) for p in declared.parameters),
         *({"$ref": f"#/components/parameters/{name}"} for name in declared.header_parameters),
     ]:

@@ -30,6 +30,7 @@ def described(
     out send it from there. An optional one has it in the schema, so that such a page does not send
     sixty filters at once.
     """
+    required = required or parameter.required
     schema = components.value(parameter.type)
     if parameter.many:
         schema = {"type": "array", "items": schema, "minItems": 1, "maxItems": MAX_VALUES}
@@ -81,22 +82,34 @@ def of_noun(resource: Resource, components: Components) -> dict[str, Json | list
 
 def _of_list(resource: Resource, components: Components) -> Iterable[Json]:
     """Describe the parameters of a list, as the service itself reads them."""
-    filters = {p.name: f for f in resource.all_filters for p in f.parameters}
+    filters = list(of_filters(resource, components))
+    yield from filters
+    named = {about["name"] for about in filters}
     for name, parameter in resource.list_parameters.items():
+        if name in named:
+            continue
         about = described(parameter, components, record_type=resource.type)
-        about["description"] += _together_with(filters.get(name), name)
-        if name == "q":
-            about["description"] += f" The search covers {resource.searched}."
-        elif name == "sort":
+        if name == "sort":
             kept = {key: about["schema"][key] for key in ("default", "examples")}
             about["schema"] = {"type": "string", "enum": list(resource.all_sorts)} | kept
         yield about
 
 
-def _together_with(declared: Filter | None, name: str) -> str:
+def of_filters(resource: Resource, components: Components) -> Iterable[Json]:
+    """Describe the filters of a resource's list, which other operations take as well."""
+    for declared in resource.all_filters:
+        for parameter in declared.parameters:
+            about = described(parameter, components, record_type=resource.type)
+            about["description"] += _together_with(declared, parameter.name)
+            if parameter.name == "q":
+                about["description"] += f" The search covers {resource.searched}."
+            yield about
+
+
+def _together_with(declared: Filter, name: str) -> str:
     """Say with which other parameters of its filter a parameter can be used."""
-    others = [p.name for p in declared.parameters if p.name != name] if declared else []
-    if declared is None or not others or declared.needs == name:
+    others = [p.name for p in declared.parameters if p.name != name]
+    if not others or declared.needs == name:
         return ""
     if declared.needs is not None:
         return f" It requires `{declared.needs}`."

@@ -1,0 +1,289 @@
+"""Origins: how many independent sources stand behind a claim, or behind a set of claims."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from litestar import get
+
+from api.core.caller import Caller
+from api.core.db import Connection
+from api.core.errors import NOT_FOUND, Problem
+from api.core.filters import Parameter, conditions, read_query
+from api.core.operation import Operation
+from api.core.request import Answer, Request, caller, context, encoded, record_id
+from api.core.sql import compose, render
+from api.questions.independence import Hop, Known, Printing, count_origins
+from api.records.claims import CLAIMS
+from schemas.base import Id
+from schemas.examples import CLAIM_ID, SOURCE_ID
+from schemas.questions import MAX_CLAIMS, Origin, Origins
+from schemas.vocabularies import RecordType, Rollup
+
+_MAX_FACTS: Final = 10_000
+"""No more hops, printings, or facts about sources and articles are read than this."""
+
+# The claim, and all that `restates` and `same_origin_as` lead to, in both directions. A claim that
+# the caller can't see leads nowhere.
+_SAME: Final = """
+    WITH RECURSIVE same(id) AS (
+        SELECT t.id FROM claims AS t
+        WHERE t.id = :id::uuid AND t.deleted_at IS NULL AND :sees(claim, t)
+        UNION
+        SELECT n.id
+        FROM same
+        CROSS JOIN LATERAL (
+            SELECT l.claim_id AS id, l.owner_id, l.claim_id, l.label FROM links AS l
+            WHERE l.owner_id = same.id AND l.owner_type = 'claim' AND l.link = 'relation'
+                AND l.label IN ('restates', 'same_origin_as')
+            UNION ALL
+            SELECT l.owner_id, l.owner_id, l.claim_id, l.label FROM links AS l
+            WHERE l.claim_id = same.id AND l.owner_type = 'claim' AND l.link = 'relation'
+                AND l.label IN ('restates', 'same_origin_as')
+        ) AS n
+        JOIN claims AS t ON t.id = n.id AND t.deleted_at IS NULL AND :sees(claim, t)
+        JOIN claims AS o ON o.id = n.owner_id
+        WHERE EXISTS (
+            SELECT FROM json_to_recordset(o.relations) AS r(claim_id uuid, kind text, state text)
+            WHERE r.claim_id = n.claim_id AND r.kind = n.label AND r.state = 'confirmed'
+        )
+    )
+    SELECT same.id::text FROM same LIMIT {limit}"""
+_MATCHING: Final = """
+    SELECT t.id::text FROM claims AS t
+    WHERE {conditions} AND t.deleted_at IS NULL AND :sees(claim, t)
+    ORDER BY t.created_at DESC, t.id DESC
+    LIMIT {limit}"""
+_HOPS: Final = """
+    SELECT t.id::text AS claim_id, h.source_id::text, h.via_id::text, h.role, h.resolution
+    FROM unnest(:ids::uuid[]) WITH ORDINALITY AS asked(id, place)
+    JOIN claims AS t ON t.id = asked.id AND :sees(claim, t)
+    CROSS JOIN LATERAL (
+        SELECT a.*, max(a.position) OVER () AS top
+        FROM json_to_recordset(t.attributions) AS a(
+            position integer, role text, source_id uuid, via_id uuid, resolution text
+        )
+    ) AS h
+    WHERE h.position = h.top
+    ORDER BY asked.place
+    LIMIT {limit}"""
+_PRINTINGS: Final = """
+    SELECT l.owner_id::text AS claim_id, l.article_id::text
+    FROM links AS l
+    JOIN articles AS a ON a.id = l.article_id AND :sees(article, a)
+    WHERE l.owner_id = ANY(:ids::uuid[]) AND l.owner_type = 'claim' AND l.link = 'appearance'
+    ORDER BY a.created_at, a.id
+    LIMIT {limit}"""
+# Each fact is a kind and two ids.
+_ABOUT_SOURCES: Final = """
+    WITH RECURSIVE asked(id) AS (
+        SELECT s.id FROM sources AS s
+        WHERE s.id = ANY(:ids::uuid[]) AND s.deleted_at IS NULL AND :sees(source, s)
+    ), above(id, parent_id) AS (
+        SELECT s.id, s.parent_id FROM asked JOIN sources AS s ON s.id = asked.id
+        UNION
+        SELECT s.id, s.parent_id FROM above
+        JOIN sources AS s ON s.id = above.parent_id AND :sees(source, s)
+    ), inside(id) AS (
+        SELECT asked.id FROM asked
+        UNION
+        SELECT s.id FROM inside
+        JOIN links AS l ON l.owner_id = inside.id AND l.owner_type = 'source' AND l.link = 'member'
+        JOIN sources AS s ON s.id = l.source_id AND :sees(source, s)
+    )
+    (
+        SELECT 'parent' AS kind, above.id::text AS one, s.id::text AS other
+        FROM above JOIN sources AS s ON s.id = above.parent_id AND :sees(source, s)
+        LIMIT {limit}
+    )
+    UNION ALL
+    (
+        SELECT 'member', inside.id::text, s.id::text
+        FROM inside
+        JOIN links AS l ON l.owner_id = inside.id AND l.owner_type = 'source' AND l.link = 'member'
+        JOIN sources AS s ON s.id = l.source_id AND :sees(source, s)
+        LIMIT {limit}
+    )
+    UNION ALL
+    (
+        SELECT 'same', o.id::text, s.id::text
+        FROM asked
+        JOIN links AS l ON l.owner_id = asked.id AND l.owner_type = 'source'
+            AND l.link = 'relation' AND l.label = 'possibly_same_as'
+        JOIN sources AS o ON o.id = l.owner_id
+        JOIN sources AS s ON s.id = l.source_id AND :sees(source, s)
+        WHERE NOT EXISTS (
+            SELECT FROM json_to_recordset(o.relations) AS r(source_id uuid, kind text, state text)
+            WHERE r.source_id = l.source_id AND r.kind = l.label AND r.state = 'rejected'
+        )
+        LIMIT {limit}
+    )
+    UNION ALL
+    (
+        SELECT 'merged', o.id::text, s.id::text
+        FROM asked
+        JOIN sources AS o ON o.id = asked.id
+        JOIN sources AS s ON s.id = o.merged_into_id AND :sees(source, s)
+        LIMIT {limit}
+    )"""
+_ABOUT_ARTICLES: Final = """
+    WITH RECURSIVE copied(id) AS (
+        SELECT a.id FROM articles AS a
+        WHERE a.id = ANY(:ids::uuid[]) AND a.deleted_at IS NULL AND :sees(article, a)
+        UNION
+        SELECT a.id FROM copied
+        JOIN links AS l ON l.owner_id = copied.id AND l.owner_type = 'article'
+            AND l.link = 'relation' AND l.label = 'syndicated_copy_of'
+        JOIN articles AS a ON a.id = l.article_id AND :sees(article, a)
+    )
+    SELECT f.kind, f.one::text, f.other::text
+    FROM copied
+    CROSS JOIN LATERAL (
+        SELECT 'publisher' AS kind, a.id AS one, a.publisher_id AS other
+        FROM articles AS a WHERE a.id = copied.id AND a.publisher_id IS NOT NULL
+        UNION ALL
+        SELECT 'wire', l.owner_id, l.source_id FROM links AS l
+        WHERE l.owner_id = copied.id AND l.owner_type = 'article'
+            AND l.link = 'credit' AND l.label = 'wire'
+        UNION ALL
+        SELECT 'copy', l.owner_id, l.article_id FROM links AS l
+        JOIN articles AS a ON a.id = l.article_id AND :sees(article, a)
+        WHERE l.owner_id = copied.id AND l.owner_type = 'article'
+            AND l.link = 'relation' AND l.label = 'syndicated_copy_of'
+    ) AS f
+    LIMIT {limit}"""
+
+_ROLLUP: Final = Parameter(
+    "rollup",
+    Rollup,
+    "`parent` counts each source as the one at the top that it is part of, such as a ministry as "
+    "its state.",
+)
+_FILTERS: Final = {p.name: p for each in CLAIMS.all_filters for p in each.parameters}
+_COUNTED: Final = (
+    "The origin of a claim is the source at the highest position of its chain. Hops without a "
+    "source and the voice of an article add no origin, and neither does a copy of an article: a "
+    "paper that prints an agency's text counts as the agency. Sources that may not be independent "
+    f"are in `uncertain`, and change no count. At most {MAX_CLAIMS:,} claims are looked at."
+)
+_EXAMPLE: Final = Origins(
+    claims=[CLAIM_ID],
+    origins=[Origin(source_id=SOURCE_ID, claim_ids=[CLAIM_ID], via_ids=[], via_articles=[])],
+    count=1,
+    at_least=1,
+    uncertain=[],
+    unresolved=[],
+    author_voice=[],
+    truncated=False,
+)
+CLAIM_ORIGINS: Final = Operation(
+    tag="questions",
+    description="Counts the independent origins of a claim, together with all claims that restate "
+    "it or have the same origin (`restates` and `same_origin_as`, if confirmed), in both "
+    f"directions. {_COUNTED}",
+    path_parameters=(Parameter("id", Id, "The claim's id.", example=CLAIM_ID),),
+    parameters=(_ROLLUP,),
+    success="The origins of the claim.",
+    answer=(Origins,),
+    example=_EXAMPLE,
+)
+ORIGINS: Final = Operation(
+    tag="questions",
+    description="Counts the independent origins of the claims that the filters find; the filters "
+    f"are those of `listClaims`. {_COUNTED}",
+    filters_of=CLAIMS,
+    parameters=(_ROLLUP,),
+    success="The origins of these claims.",
+    answer=(Origins,),
+    example=_EXAMPLE,
+)
+
+
+@get(
+    "/v1/claims/{id:str}/origins",
+    operation_id="getClaimOrigins",
+    opt={"operation": CLAIM_ORIGINS, "reads": (RecordType.CLAIM,)},
+)
+async def get_claim_origins(request: Request) -> Answer:
+    """Count the origins of a claim."""
+    identity = record_id(request)
+    given = read_query(request.scope["query_string"], {_ROLLUP.name: _ROLLUP})
+    asker = caller(request)
+    async with context(request).database.connection() as connection:
+        statement = compose(_SAME, limit=f"{MAX_CLAIMS + 1}")
+        rows = await connection.fetch(*render(statement, asker, id=identity))
+        if not rows:
+            raise Problem(NOT_FOUND, "No record has this id.")
+        found = await _count(connection, asker, [row["id"] for row in rows], given)
+    return Answer(encoded(found))
+
+
+@get(
+    "/v1/origins",
+    operation_id="getOrigins",
+    opt={"operation": ORIGINS, "reads": (RecordType.CLAIM,)},
+)
+async def get_origins(request: Request) -> Answer:
+    """Count the origins of the claims that filters find."""
+    given = read_query(request.scope["query_string"], {**_FILTERS, _ROLLUP.name: _ROLLUP})
+    where, values = conditions(CLAIMS.all_filters, given)
+    asker = caller(request)
+    async with context(request).database.connection() as connection:
+        statement = compose(
+            _MATCHING, conditions=" AND ".join(where) or "true", limit=f"{MAX_CLAIMS + 1}"
+        )
+        rows = await connection.fetch(*render(statement, asker, **values))
+        found = await _count(connection, asker, [row["id"] for row in rows], given)
+    return Answer(encoded(found))
+
+
+async def _count(
+    connection: Connection, asker: Caller, claims: Sequence[str], given: Mapping[str, Any]
+) -> Origins:
+    """Read what is known of some claims' chains, and count their origins."""
+
+    async def facts(statement: str, ids: Sequence[str]) -> Sequence[Any]:
+        text = compose(statement, limit=f"{_MAX_FACTS + 1}")
+        return await connection.fetch(*render(text, asker, ids=ids)) if ids else ()
+
+    truncated = len(claims) > MAX_CLAIMS
+    claims = claims[:MAX_CLAIMS]
+    hops = [Hop(*row) for row in await facts(_HOPS, claims)]
+    printed = [Printing(*row) for row in await facts(_PRINTINGS, claims)]
+    about_articles = await facts(_ABOUT_ARTICLES, list({each.article_id for each in printed}))
+    agencies = [row["other"] for row in about_articles if row["kind"] != "copy"]
+    sources = list({each.source_id for each in hops if each.source_id} | set(agencies))
+    about_sources = await facts(_ABOUT_SOURCES, sources)
+    truncated |= any(
+        len(each) > _MAX_FACTS for each in (hops, printed, about_articles, about_sources)
+    )
+    return count_origins(
+        claims,
+        hops,
+        _known(printed, [*about_articles, *about_sources]),
+        rolled_up="rollup" in given,
+        truncated=truncated,
+    )
+
+
+def _known(printed: Sequence[Printing], facts: Sequence[Any]) -> Known:
+    by_kind: dict[str, list[tuple[str, str]]] = {}
+    for kind, one, other in facts:
+        by_kind.setdefault(kind, []).append((one, other))
+    members: dict[str, list[str]] = {}
+    for group, member in by_kind.get("member", ()):
+        members.setdefault(group, []).append(member)
+    return Known(
+        survivors=dict(by_kind.get("merged", ())),
+        parents=dict(by_kind.get("parent", ())),
+        members=members,
+        possibly_same=by_kind.get("same", ()),
+        printed=printed,
+        originals=dict(by_kind.get("copy", ())),
+        publishers=dict(by_kind.get("publisher", ())),
+        wires=dict(by_kind.get("wire", ())),
+    )
+
+
+origin_handlers = [get_claim_origins, get_origins]

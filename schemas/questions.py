@@ -1,0 +1,197 @@
+"""The answers to an editor's questions: origins, and the responses to a statement."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from msgspec import Meta, Struct
+
+from schemas.base import Count, Id, Text
+from schemas.pages import Truncated
+from schemas.vocabularies import Doubt
+
+MAX_CLAIMS: Final = 1_000
+"""Origins are counted for no more claims than this."""
+MAX_THREAD: Final = 1_000
+"""A thread has no more responses than this."""
+MAX_DEPTH: Final = 50
+"""A thread follows responses to responses no further than this."""
+
+_Ids = Annotated[list[Id], Meta(max_length=MAX_CLAIMS)]
+
+
+class Group(Struct, kw_only=True):
+    """A value, and how many records have it."""
+
+    value: Annotated[str, Meta(max_length=500, description="The value, or the id of a record.")]
+    name: Annotated[
+        Text | None,
+        Meta(
+            description="The name of that source, or the headline of that article; null if the "
+            "value is no id.",
+        ),
+    ]
+    count: Annotated[Count, Meta(description="The number of records that have the value.")]
+
+
+class Groups(Struct, kw_only=True):
+    """The records that filters find, by properties; these are the keys of each object."""
+
+    total: Annotated[Count, Meta(description="The number of records that the filters find.")]
+    groups: Annotated[
+        dict[str, Annotated[list[Group], Meta(max_length=200)]],
+        Meta(max_length=5, description="The values of most records, those of most first."),
+    ]
+    others: Annotated[
+        dict[str, Count],
+        Meta(max_length=5, description="The number of records that only have values not listed."),
+    ]
+    none: Annotated[
+        dict[str, Count],
+        Meta(max_length=5, description="The number of records that have no value."),
+    ]
+    exact: Annotated[
+        dict[str, bool],
+        Meta(
+            max_length=5,
+            description="Whether every record was counted. If not, the counts are of some of them, "
+            "and their order means nothing.",
+        ),
+    ]
+
+
+class Origin(Struct, kw_only=True):
+    """A source from which claims come: the one at the highest position of their chains."""
+
+    source_id: Annotated[Id, Meta(description="The source.")]
+    claim_ids: Annotated[_Ids, Meta(description="The claims that come from it.")]
+    via_ids: Annotated[
+        list[Id],
+        Meta(
+            max_length=10_000, description="The vehicles by which it said so, such as a briefing."
+        ),
+    ]
+    via_articles: Annotated[
+        list[Id],
+        Meta(
+            max_length=10_000,
+            description="The articles that print these claims. A copy of another article is not "
+            "listed; the article that it was copied from is.",
+        ),
+    ]
+
+
+class DoubtfulOrigins(Struct, kw_only=True):
+    """Origins that may not be independent of each other."""
+
+    source_ids: Annotated[
+        list[Id], Meta(min_length=2, max_length=MAX_CLAIMS, description="The origins.")
+    ]
+    why: Annotated[Doubt, Meta(description="Why they may not be independent.")]
+
+
+class Origins(Struct, kw_only=True):
+    """How many independent origins stand behind claims."""
+
+    claims: Annotated[_Ids, Meta(description="The claims that were looked at.")]
+    origins: Annotated[
+        list[Origin],
+        Meta(max_length=10_000, description="The origins; those of most claims come first."),
+    ]
+    count: Annotated[Count, Meta(description="The number of origins.")]
+    at_least: Annotated[
+        Count,
+        Meta(
+            description="The number of origins that remain if every doubt in `uncertain` is true."
+        ),
+    ]
+    uncertain: Annotated[
+        list[DoubtfulOrigins],
+        Meta(
+            max_length=10_000,
+            description="Origins that may not be independent. This does not change `count`.",
+        ),
+    ]
+    unresolved: Annotated[
+        _Ids, Meta(description="Claims whose origin is not known. They add no origin.")
+    ]
+    author_voice: Annotated[
+        _Ids, Meta(description="Claims that the article makes itself. They add no origin.")
+    ]
+    truncated: Annotated[
+        bool, Meta(description=f"Whether there are more claims than the first {MAX_CLAIMS:,}.")
+    ]
+
+
+class Responder(Struct, kw_only=True):
+    """A source that responded, with all that it responded."""
+
+    source_id: Annotated[Id, Meta(description="The responder: the source at position 0.")]
+    latest: Annotated[Id, Meta(description="Its latest response, which is a denial.")]
+    history: Annotated[
+        list[Id],
+        Meta(min_length=1, max_length=MAX_THREAD, description="All its responses, oldest first."),
+    ]
+
+
+class Response(Struct, kw_only=True):
+    """One response in a thread."""
+
+    denial_id: Annotated[Id, Meta(description="The denial that records the response.")]
+    answers: Annotated[
+        list[Id],
+        Meta(
+            min_length=1,
+            max_length=MAX_THREAD,
+            description="What it answers: the record that was asked about, or other responses.",
+        ),
+    ]
+    depth: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=MAX_DEPTH,
+            description="1 if it answers the record that was asked about, 2 if it answers such a "
+            "response, and so on.",
+        ),
+    ]
+    standing: Annotated[bool, Meta(description="Whether the responder still maintains it.")]
+
+
+class Responses(Struct, kw_only=True):
+    """The whole exchange about a claim or a denial."""
+
+    responders: Annotated[
+        list[Responder],
+        Meta(max_length=10_000, description="Who responded, in the order of their first response."),
+    ]
+    thread: Annotated[
+        list[Response], Meta(max_length=MAX_THREAD, description="The responses, oldest first.")
+    ]
+    asked_without_answer: Annotated[
+        list[Id],
+        Meta(
+            max_length=MAX_THREAD,
+            description="The denials of the family `silent`: somebody was asked in vain.",
+        ),
+    ]
+    circular: Annotated[
+        list[Id],
+        Meta(
+            max_length=MAX_THREAD,
+            description="Responses that answer each other in a circle. No new ones can be written.",
+        ),
+    ]
+    included: Annotated[
+        dict[str, Any],
+        Meta(max_length=10, description="Related records, by relation and id, as `expand` asks."),
+    ]
+    truncated: Annotated[
+        list[Truncated],
+        Meta(
+            max_length=10,
+            description="Relations of which not everything is included, with the first response "
+            f"whose related records are left out. The relation is `responses` if the thread has "
+            f"more than {MAX_THREAD:,} responses, or goes deeper than {MAX_DEPTH}.",
+        ),
+    ]
