@@ -685,11 +685,7 @@ async def test_a_copy_is_not_continued_under_a_key_that_sees_less(
     assert await refused(narrow, since=since) == (410, "resync-required")
 
 
-async def test_it_takes_a_key_that_reads_something(
-    empty: httpx.AsyncClient, empty_url: str
-) -> None:
-    useless = await reader(empty, empty_url, Scope.KEYS)
-    assert await refused(useless) == (403, "forbidden")
+async def test_it_takes_a_key_where_reading_does(empty_url: str) -> None:
     async with serving(empty_url, patient(open_reads=False)) as closed:
         assert await refused(asking(closed, None)) == (401, "unauthorized")
 

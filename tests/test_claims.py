@@ -624,10 +624,10 @@ async def chains(client: httpx.AsyncClient) -> World:
         await world.add("sources", name, name=name)
     await world.add("sources", "inner", kind="group", members=[{"source_id": "@ally"}])
     await world.add("sources", "outer", kind="group", members=[{"source_id": "@inner"}])
-    # A ring: each group is a member of the next.
+    # The loner is a member of the last group in two ways.
     await world.add("sources", "ring1", kind="group", members=[{"source_id": "@loner"}])
-    await world.add("sources", "ring2", kind="group", members=[{"source_id": "@ring1"}])
-    await world.patch("ring1", members=[{"source_id": "@loner"}, {"source_id": "@ring2"}])
+    ways = [{"source_id": "@ring1"}, {"source_id": "@loner"}]
+    await world.add("sources", "ring2", kind="group", members=ways)
     await world.add("articles", "stored", text="Nothing much was said.")
     await world.add("articles", "unstored")
     lee = {"source_id": "@lee"}

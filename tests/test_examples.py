@@ -92,7 +92,7 @@ async def prepare(client: httpx.AsyncClient, name: str) -> dict[str, str]:
             break  # whatever comes later refers to this one
         await put(client, f"{of.path}/{story(of).id}", example(f"{of.record.__name__}Create"))
     path = OPERATIONS[name]["path"]
-    known = {p["name"]: str(p["example"]) for p in parameters(name) if "example" in p}
+    known = {p["name"]: _sent(p["example"]) for p in parameters(name) if "example" in p}
     if path.endswith("/{identity_id}"):
         created = await client.post(f"/v1/sources/{known['id']}/identities", json=IDENTITY)
         assert created.status_code == 201, created.text
@@ -100,6 +100,11 @@ async def prepare(client: httpx.AsyncClient, name: str) -> dict[str, str]:
         if path.startswith(f"/v1/{noun}s/"):
             known["id"] = await made(client, f"create{noun.title()}")
     return known
+
+
+def _sent(value: Any) -> str:
+    """Give the first value of a parameter that can be repeated, and the only one of another."""
+    return str(value[0] if isinstance(value, list) else value)
 
 
 async def preconditions(client: httpx.AsyncClient, name: str, path: str) -> dict[str, str]:

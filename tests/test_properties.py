@@ -340,6 +340,8 @@ def expected(noun: Noun, body: dict[str, Any]) -> dict[str, Any]:
     record: dict[str, Any] = msgspec.to_builtins(msgspec.convert(body, noun.resource.create))
     for appearance in record.get("appearances", ()):
         appearance |= {"article_version": 1, "anchor": "exact"}
+    if record.get("headline", "") is None:
+        del record["headline"]  # it is derived; tests/test_articles.py looks at that
     return record
 
 
