@@ -227,7 +227,7 @@ async def test_a_busy_pool_shows(empty_url: str) -> None:
                 while database.use().waiting < 2:  # noqa: ASYNC110 - the pool tells nobody
                     await asyncio.sleep(0.02)
             # A key has half of the pool. Two of these requests have a connection, and the others
-            # wait for as long as they are let. The service itself still has connections for its own work.
+            # wait for as long as they are let. The service itself still has connections.
             database.settings = patient(pool_size=4, acquire_seconds=0.1)
             found = await until(client, lambda found: _connections(found)["in_use"] >= 2)
             database.settings = settings
