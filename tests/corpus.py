@@ -830,8 +830,10 @@ def sufficient() -> dict[str, tuple[str, ...]]:
 
 def admitted(method: str, path: str) -> tuple[int, str | None]:
     """Say what an empty request gets that may do what it asks, but names nothing."""
-    if "by-external-id" in path:
+    if "by-external-id" in path or path.endswith("/groups"):
         return 400, "invalid-parameter"
+    if path.endswith("/resume"):
+        return 200, None
     if method == "get":
         return (404, "not-found") if "{" in path else (200, None)
     if "{id}" not in path or path.endswith(("identities", "rotate", "replay")):
