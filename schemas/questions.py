@@ -34,7 +34,7 @@ class Group(Struct, kw_only=True):
     count: Annotated[Count, Meta(description="The number of records that have the value.")]
 
 
-class Groups(Struct, kw_only=True):
+class GroupCounts(Struct, kw_only=True):
     """The records that filters find, by properties; these are the keys of each object."""
 
     total: Annotated[Count, Meta(description="The number of records that the filters find.")]
@@ -90,7 +90,7 @@ class DoubtfulOrigins(Struct, kw_only=True):
     why: Annotated[Doubt, Meta(description="Why they may not be independent.")]
 
 
-class Origins(Struct, kw_only=True):
+class OriginCounts(Struct, kw_only=True):
     """How many independent origins stand behind claims."""
 
     claims: Annotated[_Ids, Meta(description="The claims that were looked at.")]

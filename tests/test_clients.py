@@ -57,7 +57,7 @@ class Served(NamedTuple):
             f"denials/{denial}",
         ):
             assert self.get(f"/v1/{path}")
-        assert said["pointers"] == ["/text"]
+        assert said["pointers"] == ["/text", "/attributions/0/source_id"]
         page = self.get("/v1/claims?limit=200")
         assert said["claims"] == [item["id"] for item in page["items"]]
         assert len(said["claims"]) > 3

@@ -269,6 +269,8 @@ class Traffic:
             sent = await self._of_noun(operation, operation.noun, sent, deleted, fresh)
         else:
             sent = await self._of_others(operation, sent)
+        if operation.takes("query", "by"):
+            sent = sent.asking(by="created_at:year")
         return await self._with_body(operation, sent)
 
     async def _of_noun(
@@ -287,8 +289,6 @@ class Traffic:
                 await delete(self.own, record)
         if operation.takes("query", "namespace"):
             sent = sent.asking(**name)
-        if operation.takes("query", "by"):
-            sent = sent.asking(by="created_at:year")
         if 428 in operation.statuses:
             sent = sent.but(if_none_match="*") if fresh else sent.but(if_match="*")
         path = operation.path.replace("{id}", identity).replace("{version}", "1")
@@ -378,8 +378,15 @@ class Traffic:
 
 
 async def _source(traffic: Traffic, *_: object) -> str:
-    noun = next(noun for noun in EVERY.values() if noun.path == "/v1/sources")
-    return (await create(traffic.own, noun)).id
+    return (await create(traffic.own, EVERY[RecordType.SOURCE])).id
+
+
+async def _claim(traffic: Traffic, *_: object) -> str:
+    return (await create(traffic.own, EVERY[RecordType.CLAIM])).id
+
+
+async def _denial(traffic: Traffic, *_: object) -> str:
+    return (await create(traffic.own, EVERY[RecordType.DENIAL])).id
 
 
 async def _webhook(traffic: Traffic, operation: Operation, path: str = "/v1/webhooks") -> str:
@@ -411,6 +418,8 @@ async def _made(traffic: Traffic, operation: Operation, path: str, body: Body) -
 
 _MAKERS: Final[Mapping[str, Callable[[Traffic, Operation, str], Awaitable[str]]]] = {
     "/v1/sources/{id}": _source,
+    "/v1/claims/{id}": _claim,
+    "/v1/denials/{id}": _denial,
     "/v1/sources/{id}/identities/{identity_id}": _identity,
     "/v1/webhooks/{id}": _webhook,
     "/v1/keys/{id}": _key,

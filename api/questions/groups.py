@@ -20,7 +20,7 @@ from api.core.sql import compose, render
 from api.records.nouns import RESOURCES
 from schemas.base import fields, is_vocabulary, shape
 from schemas.parts import Time
-from schemas.questions import Group, Groups
+from schemas.questions import Group, GroupCounts
 from schemas.vocabularies import RecordType
 
 MAX_BY: Final = 5
@@ -195,7 +195,7 @@ async def _group(resource: Resource, by: Parameter, request: Request) -> Answer:
     return Answer(encoded(_groups(chosen, row)))
 
 
-def _groups(chosen: Sequence[Grouping], row: Any) -> Groups:  # noqa: ANN401 - a row
+def _groups(chosen: Sequence[Grouping], row: Any) -> GroupCounts:  # noqa: ANN401 - a row
     total = min(row["total"], MAX_GROUPED)
     groups: dict[str, list[Group]] = {}
     others: dict[str, int] = {}
@@ -208,7 +208,7 @@ def _groups(chosen: Sequence[Grouping], row: Any) -> Groups:  # noqa: ANN401 - a
         others[by.name] = row[f"{name}_valued"] - row[f"{name}_listed"]
         none[by.name] = min(total, most) - row[f"{name}_valued"]
         exact[by.name] = row["total"] <= most
-    return Groups(total=total, groups=groups, others=others, none=none, exact=exact)
+    return GroupCounts(total=total, groups=groups, others=others, none=none, exact=exact)
 
 
 # --- one handler for each record type ----------------------------------------------------------
@@ -236,7 +236,7 @@ def _handler(resource: Resource) -> HTTPRouteHandler:
         filters_of=resource,
         parameters=(by, _LIMIT),
         success=f"The number of {resource.plural} for each value.",
-        answer=(Groups,),
+        answer=(GroupCounts,),
         example=_example(next(iter(known))),
     )
 
@@ -252,8 +252,8 @@ def _handler(resource: Resource) -> HTTPRouteHandler:
     return group_records
 
 
-def _example(name: str) -> Groups:
-    return Groups(
+def _example(name: str) -> GroupCounts:
+    return GroupCounts(
         total=40,
         groups={name: [Group(value="person", name=None, count=25)]},
         others={name: 10},

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 from typing import Final, NamedTuple
 
-from schemas.questions import DoubtfulOrigins, Origin, Origins
+from schemas.questions import DoubtfulOrigins, Origin, OriginCounts
 from schemas.vocabularies import AttributionRole, Doubt, Resolution
 
 MAX_STEPS: Final = 100_000
@@ -48,7 +48,7 @@ class Known(NamedTuple):
 
 def count_origins(
     claims: Sequence[str], hops: Iterable[Hop], known: Known, *, rolled_up: bool, truncated: bool
-) -> Origins:
+) -> OriginCounts:
     """Group claims by their origins, and say which origins may not be independent."""
     found: dict[str, _Gathered] = {}
     voiced: set[str] = set()
@@ -68,7 +68,7 @@ def count_origins(
             )
     resolved = {claim for gathered in found.values() for claim in gathered.claims}
     doubts = _doubts(list(found), known)
-    return Origins(
+    return OriginCounts(
         claims=list(claims),
         origins=sorted(
             (

@@ -18,7 +18,7 @@ from api.questions.independence import Hop, Known, Printing, count_origins
 from api.records.claims import CLAIMS
 from schemas.base import Id
 from schemas.examples import CLAIM_ID, SOURCE_ID
-from schemas.questions import MAX_CLAIMS, Origin, Origins
+from schemas.questions import MAX_CLAIMS, Origin, OriginCounts
 from schemas.vocabularies import RecordType, Rollup
 
 _MAX_FACTS: Final = 10_000
@@ -167,7 +167,7 @@ _COUNTED: Final = (
     "paper that prints an agency's text counts as the agency. Sources that may not be independent "
     f"are in `uncertain`, and change no count. At most {MAX_CLAIMS:,} claims are looked at."
 )
-_EXAMPLE: Final = Origins(
+_EXAMPLE: Final = OriginCounts(
     claims=[CLAIM_ID],
     origins=[Origin(source_id=SOURCE_ID, claim_ids=[CLAIM_ID], via_ids=[], via_articles=[])],
     count=1,
@@ -185,7 +185,7 @@ CLAIM_ORIGINS: Final = Operation(
     path_parameters=(Parameter("id", Id, "The claim's id.", example=CLAIM_ID),),
     parameters=(_ROLLUP,),
     success="The origins of the claim.",
-    answer=(Origins,),
+    answer=(OriginCounts,),
     example=_EXAMPLE,
 )
 ORIGINS: Final = Operation(
@@ -195,7 +195,7 @@ ORIGINS: Final = Operation(
     filters_of=CLAIMS,
     parameters=(_ROLLUP,),
     success="The origins of these claims.",
-    answer=(Origins,),
+    answer=(OriginCounts,),
     example=_EXAMPLE,
 )
 
@@ -240,7 +240,7 @@ async def get_origins(request: Request) -> Answer:
 
 async def _count(
     connection: Connection, asker: Caller, claims: Sequence[str], given: Mapping[str, Any]
-) -> Origins:
+) -> OriginCounts:
     """Read what is known of some claims' chains, and count their origins."""
 
     async def facts(statement: str, ids: Sequence[str]) -> Sequence[Any]:
