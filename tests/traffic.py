@@ -271,6 +271,8 @@ class Traffic:
             sent = await self._of_others(operation, sent)
         if operation.takes("query", "by"):
             sent = sent.asking(by="created_at:year")
+        if operation.name == "resumeWebhooks":
+            await _paused_webhook(self, operation)
         return await self._with_body(operation, sent)
 
     async def _of_noun(
@@ -314,6 +316,8 @@ class Traffic:
         sent = sent.but(content_type=media_type)
         if operation.name in _BODIES:
             body = await _BODIES[operation.name](self, operation)
+        elif operation.suffix == "/query":
+            body = {}
         elif operation.noun is None or "example" in media:
             body = media["example"]
         elif media_type == _MERGE:
@@ -392,6 +396,21 @@ async def _denial(traffic: Traffic, *_: object) -> str:
 async def _webhook(traffic: Traffic, operation: Operation, path: str = "/v1/webhooks") -> str:
     """Make a webhook, of the operation's own key."""
     return await _made(traffic, operation, path, {"url": NOWHERE})
+
+
+async def _paused_webhook(traffic: Traffic, operation: Operation) -> str:
+    """Make a webhook of the operation's own key that a new feed has paused."""
+    identity = await _webhook(traffic, operation)
+    owner = await asyncpg.connect(traffic.database)
+    try:
+        await owner.execute(
+            "UPDATE webhooks SET status = 'paused', paused_reason = 'resync_required'"
+            " WHERE id = $1",
+            identity,
+        )
+    finally:
+        await owner.close()
+    return identity
 
 
 async def _key(traffic: Traffic, operation: Operation, path: str) -> str:
@@ -632,7 +651,7 @@ async def _conflict_of_others(
         while answer.status_code == 201:
             answer = await traffic.own.post(sent.path, content=sent.body, headers=sent.headers)
         await traffic.send(operation, status, sent)
-    elif operation.path.startswith("/v1/webhooks/{id}/"):
+    elif operation.path.startswith(("/v1/webhooks/{id}/", "/v1/webhooks/resume")):
         await _in_progress(traffic, operation, status, sent.but(idempotency_key=unique()))
     else:
         raise LookupError(f"{operation.name}: nothing is known of its conflicts")
@@ -640,9 +659,12 @@ async def _conflict_of_others(
 
 async def _in_progress(traffic: Traffic, operation: Operation, status: int, sent: Sent) -> None:
     """Send a request while the same one waits for a webhook that somebody holds."""
-    identity = sent.path.split("/")[3]
     owner = await asyncpg.connect(traffic.database)
     try:
+        if operation.name == "resumeWebhooks":
+            identity = await _paused_webhook(traffic, operation)
+        else:
+            identity = sent.path.split("/")[3]
         for _ in range(TRIES):
             async with owner.transaction():
                 await owner.execute("SELECT FROM webhooks WHERE id = $1 FOR UPDATE", identity)
@@ -718,6 +740,11 @@ async def _wrong_content(traffic: Traffic, operation: Operation, status: int) ->
         await traffic.send(operation, status, sent._replace(body=b'{"colour": "red"}'))
         return
     sent = sent.but(idempotency_key=unique())
+    if operation.name == "resumeWebhooks":
+        other_path = f"/v1/webhooks/{await _webhook(traffic, operation)}/test"
+        await traffic.own.post(other_path, headers=sent.headers)
+        await traffic.send(operation, status, sent)
+        return
     await traffic.own.post(sent.path, headers=sent.headers)
     other = await traffic.valid(operation)
     await traffic.send(operation, status, sent._replace(path=other.path))
