@@ -195,9 +195,10 @@ def planted() -> list[str]:
     log = logging.getLogger("planted")
     log.setLevel(logging.DEBUG)
     plants: dict[str, Callable[[str], None]] = {
-        "message": lambda key: log.debug("%s", key),
-        "extra": lambda key: log.debug("planted", extra={"authorization": key}),
-        "failure": _fail,
+        # The log masks whole keys; a secret by itself has nothing by which it could be known.
+        "message": lambda key: log.debug("%s", key[-36:]),
+        "extra": lambda key: log.debug("planted", extra={"authorization": key[-36:]}),
+        "failure": lambda key: _fail(key[-36:]),
         "body": lambda key: _get(json={"a": key}),
         "head": lambda key: _get(headers={"a": key}),
         "row": lambda key: canary.search("audit", f"(1,{key})"),

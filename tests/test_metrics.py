@@ -465,7 +465,7 @@ async def test_clocks_that_differ_show_in_the_metrics_and_once_in_the_log(
     assert round(ahead or 0, -1) == 86_400
     told = [record.message for record in caplog.records if "Postgres' clock" in record.message]
     assert "86400 s ahead of" in told[0]
-    assert told[1:] == []
+    assert [each for each in told[1:] if "agree again" not in each] == []
 
 
 def test_a_pipe_among_abandoned_directories_holds_up_no_start(

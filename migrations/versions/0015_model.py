@@ -30,7 +30,9 @@ depends_on = None
 _CHANGED = ((SOURCES_12, SOURCES_15), (ARTICLES_12, ARTICLES_15), (DENIALS_12, DENIALS_15))
 
 # The first words of the text, at most 100 characters, or the URL.
-_DERIVED_HEADLINE = r"""
+# Spaces in any locale: without it, Postgres knows those of ASCII alone.
+_SPACES = r"\s\u0085\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000"
+_DERIVED_HEADLINE = rf"""
     CREATE FUNCTION derived_headline(text text, url text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
         SELECT coalesce(
             CASE
@@ -41,7 +43,7 @@ _DERIVED_HEADLINE = r"""
         )
         FROM (
             SELECT btrim(regexp_replace(
-                substr(text, regexp_instr(text, '\S'), 1000), '\s+', ' ', 'g'
+                substr(text, regexp_instr(text, '[^{_SPACES}]'), 1000), '[{_SPACES}]+', ' ', 'g'
             ))
         ) AS first(words)
     $$
