@@ -200,7 +200,7 @@ def test_every_command_in_the_readme_works(tmp_path: Path) -> None:
                 )
                 assert key is not None
                 commands = "\n".join(tour).replace("key=clk_…", f"key={key[1]}")
-                said = _run("bash", "-euo", "pipefail", "-c", commands, env=environment)
+                said = _run("bash", "-euo", "pipefail", "-c", commands, cwd=clone, env=environment)
                 assert '"family":"denies"' in said
                 assert "stands at 27 to 33" in said
                 assert '"changed":["certainty"]' in said
