@@ -185,6 +185,17 @@ def create_target(record_type: RecordType) -> list[str]:
     ]
 
 
+def create_concurrently(name: str, on: str) -> list[str]:
+    """Create an index while others write; to be executed in an autocommit block.
+
+    A creation that was cut off leaves an index that is not valid, so that one is dropped first.
+    """
+    return [
+        f"DROP INDEX CONCURRENTLY IF EXISTS {name}",
+        f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {on}",
+    ]
+
+
 # --- replace -------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,8 @@ lower case with a hyphen at its end, so that the tags below `en` are those betwe
 
 from alembic import op
 
+from migrations import derive
+
 revision = "0008"
 down_revision = "0007"
 branch_labels = None
@@ -48,9 +50,8 @@ def upgrade() -> None:
     with op.get_context().autocommit_block():
         op.execute("SET lock_timeout = '5s'")
         for name, definition in INDEXES.items():
-            # One that was cut off leaves an index that is not valid.
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-            op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {definition}")
+            for statement in derive.create_concurrently(name, definition):
+                op.execute(statement)
         for table in ("articles", "claims", "denials"):
             op.execute(f"ANALYZE {table}")
 

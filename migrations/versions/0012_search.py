@@ -13,8 +13,7 @@ meanwhile. 10,000 articles of 5,000 characters take about a minute.
 
 from alembic import op
 
-from migrations import search
-from migrations.derive import RecordType
+from migrations import derive, search
 from migrations.record_types import RECORD_TYPES_9, RECORD_TYPES_12
 
 revision = "0012"
@@ -23,7 +22,7 @@ branch_labels = None
 depends_on = None
 
 
-def _refill(record_type: RecordType) -> None:
+def _refill(record_type: derive.RecordType) -> None:
     """Replace the column `search`, which removes its index."""
     op.get_bind().exec_driver_sql(f"""
     ALTER TABLE {record_type.table}
@@ -40,11 +39,8 @@ def _index() -> None:
         op.execute("SET lock_timeout = '5s'")
         for each in RECORD_TYPES_12:
             name = f"{each.table}_search_idx"
-            # One that was cut off leaves an index that is not valid.
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-            op.execute(
-                f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {each.table} USING gin (search)"
-            )
+            for statement in derive.create_concurrently(name, f"{each.table} USING gin (search)"):
+                op.execute(statement)
 
 
 def upgrade() -> None:

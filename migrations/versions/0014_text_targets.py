@@ -9,7 +9,7 @@ which denials have such targets, and how clear it is that each denial is aimed a
 
 from alembic import op
 
-from migrations.derive import PATH_7
+from migrations import derive
 
 revision = "0014"
 down_revision = "0013"
@@ -18,7 +18,7 @@ depends_on = None
 
 _TEXT_COVERAGES = f"""
     CREATE OR REPLACE FUNCTION text_coverages(targets json) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE{PATH_7} AS $$
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE{derive.PATH_7} AS $$
         SELECT array_agg(t.coverage)
         FROM json_to_recordset(targets) AS t(text text, coverage text)
         WHERE t.text IS NOT NULL
@@ -38,9 +38,8 @@ def upgrade() -> None:
     with op.get_context().autocommit_block():
         op.execute("SET lock_timeout = '5s'")
         for name, definition in INDEXES.items():
-            # One that was cut off leaves an index that is not valid.
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-            op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {definition}")
+            for statement in derive.create_concurrently(name, definition):
+                op.execute(statement)
 
 
 def downgrade() -> None:
