@@ -13,7 +13,6 @@ import msgspec
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Response
-from msgspec.structs import replace
 
 from api.core.caller import PUBLIC, READER
 from api.core.errors import Problem
@@ -38,9 +37,6 @@ _PRINTED: Final = """
     LEFT JOIN sources AS p
         ON p.id = t.publisher_id AND p.deleted_at IS NULL AND :sees(source, p)
     WHERE t.id = :id::text::uuid AND t.deleted_at IS NULL AND :sees(article, t)"""
-_NAMED: Final = """
-    SELECT t.id::text AS id, t.name, t.description FROM sources AS t
-    WHERE t.id = ANY(:ids::text[]::uuid[]) AND t.deleted_at IS NULL AND :sees(source, t)"""
 
 _REFUSED: Final = re.compile(r'(<a) href="/v1/(?!vocabularies|problems)[^"]*"')
 
@@ -110,29 +106,13 @@ async def _shown(request: Request) -> Parts | None:
     claims = page_of(await _read_newest(request))
     if not claims:
         return None
-    sources = await _read_responders(request, claims)
-    claims = [replace(each, sources={**each.sources, **sources}) for each in claims]
     first = max(claims, key=lambda each: each.richness)
     example = in_full(first, await _read_article(request, first))
     return Parts("One claim kept here", example, in_short(claims[:_LATEST]))
 
 
-async def _read_responders(request: Request, claims: list[Shown]) -> dict[str, Any]:
-    """Read the sources of the denials, which a page of claims does not include."""
-    ids = {
-        each[part]
-        for shown in claims
-        for denial in shown.denials
-        for each in denial["attributions"]
-        for part in ("source_id", "via_id")
-    }
-    query = render(_NAMED, READER, ids=list(ids - {None}))
-    rows = await context(request).database.fetch(*query)
-    return {row["id"]: dict(row) for row in rows}
-
-
 async def _read_newest(request: Request) -> dict[str, Any]:
-    """Read the newest claims, with their sources and denials, as a caller without a key."""
+    """Read the newest claims, with denials and the sources of both, for a caller without a key."""
     asked = {"limit": _LOOKED_AT, "expand": "sources,denials"}
     answer = await read_page(CLAIMS, context(request).database, READER, asked)
     page: dict[str, Any] = msgspec.json.decode(answer.body)
