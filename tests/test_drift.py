@@ -17,6 +17,7 @@ from schemas.base import Part, Shape, fields, is_vocabulary, shape
 from schemas.vocabularies import (
     FAMILY_OF,
     SYMMETRIC_RELATIONS,
+    SYMMETRIC_SOURCE_RELATIONS,
     VOCABULARIES,
     Audited,
     AuditOp,
@@ -24,6 +25,7 @@ from schemas.vocabularies import (
     Link,
     RecordType,
     RelationKind,
+    SourceRelationKind,
 )
 from tests.factories import EVERY, Ids, Noun, complete, content, count_rows, create, unique
 
@@ -184,6 +186,12 @@ async def test_sql_knows_the_symmetric_relations(connection: Connection) -> None
     )
     named = {kind for kind in RelationKind if f"'{kind}'::text" in index}
     assert named == SYMMETRIC_RELATIONS
+    index = await connection.fetchval(
+        "SELECT pg_get_expr(indpred, indrelid) FROM pg_index"
+        " WHERE indexrelid = 'links_symmetric_sources_key'::regclass"
+    )
+    of_sources = {kind for kind in SourceRelationKind if f"'{kind}'::text" in index}
+    assert of_sources == SYMMETRIC_SOURCE_RELATIONS
 
 
 async def test_sql_links_records_by_published_terms_only(

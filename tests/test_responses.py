@@ -28,16 +28,7 @@ async def thread(world: World, path: str, **headers: str) -> dict[str, Any]:
     """Ask for responses; give the answer with the world's names in the place of ids."""
     response = await world.client.get(path, headers=headers)
     assert response.status_code == 200, response.text
-    names = {world.id(name): name for name in world.names}
-
-    def named(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {names.get(key, key): named(each) for key, each in value.items()}
-        if isinstance(value, list):
-            return [named(each) for each in value]
-        return names.get(value, value) if isinstance(value, str) else value
-
-    found: dict[str, Any] = named(response.json())
+    found: dict[str, Any] = world.named(response.json())
     return found
 
 

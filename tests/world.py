@@ -41,11 +41,6 @@ class World:
         self.tag = uuid4().hex
         self._places: dict[str, tuple[str, str]] = {}
 
-    @property
-    def names(self) -> list[str]:
-        """Give the names of all records."""
-        return list(self._places)
-
     def id(self, name: str) -> str:
         """Give a record's id."""
         return self._places[name][1]
@@ -69,6 +64,19 @@ class World:
         if isinstance(value, Sequence) and not isinstance(value, str):
             return [self.resolved(item) for item in value]
         return value
+
+    def named(self, value: Any) -> Any:
+        """Put names in the place of ids, in the keys of objects as well."""
+        names = {identity: name for name, (_, identity) in self._places.items()}
+
+        def replaced(found: Any) -> Any:
+            if isinstance(found, dict):
+                return {names.get(key, key): replaced(each) for key, each in found.items()}
+            if isinstance(found, list):
+                return [replaced(each) for each in found]
+            return names.get(found, found) if isinstance(found, str) else found
+
+        return replaced(value)
 
     async def add(self, plural: str, name: str, /, **fields: Any) -> Record:
         """Create a record and name it."""
