@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from api.core.filters import Filter, Parameter, condition, times
+from api.core.filters import Filter, condition, times
 from api.core.resource import Expansion, Grouping
 from api.core.sql import plural
 from schemas.base import ArticleId, SourceId
-from schemas.vocabularies import Coverage, DenialFamily, DenialKind, RecordType
+from schemas.vocabularies import RecordType
 
 _HOPS = "('attribution', 'via', 'audience')"
 
@@ -96,99 +96,6 @@ def grouped_by_chain(owner: RecordType, first: str) -> list[Grouping]:
             names=source,
         ),
     ]
-
-
-# A standing response that the caller sees. Silence is none.
-_STANDING = """
-    JOIN denials AS d ON d.id = l.owner_id AND d.validity = 'standing' AND :sees(denial, d)"""
-_RESPONDED = "d.family <> 'silent'"
-
-
-def answered(record_type: RecordType) -> list[Filter]:
-    """Declare the filters on the standing responses to records of a type."""
-    noun = record_type.value
-    return [
-        Filter(
-            (
-                Parameter(
-                    "response_family",
-                    DenialFamily,
-                    f"The {noun} has a standing response of this family.",
-                ),
-                Parameter(
-                    "response_kind",
-                    DenialKind,
-                    f"The {noun} has a standing response of this kind.",
-                ),
-                Parameter(
-                    "response_coverage",
-                    Coverage,
-                    f"How clear it is that this response is aimed at the {noun}.",
-                ),
-            ),
-            _with_response(
-                record_type,
-                "(:response_family::text IS NULL OR d.family = :response_family)"
-                " AND (:response_kind::text IS NULL OR d.kind = :response_kind)"
-                " AND (:response_coverage::text IS NULL OR l.label = :response_coverage)",
-            ),
-        ),
-        condition(
-            "response_family__in",
-            DenialFamily,
-            _with_response(record_type, "d.family = ANY(:response_family__in::text[])"),
-            f"The {noun} has a standing response of one of these families.",
-            many=True,
-        ),
-        condition(
-            "without_response_family",
-            DenialFamily,
-            _without_response(record_type, "d.family = :without_response_family::text"),
-            f"The {noun} has no standing response of this family.",
-        ),
-        condition(
-            "without_response_family__in",
-            DenialFamily,
-            _without_response(record_type, "d.family = ANY(:without_response_family__in::text[])"),
-            f"The {noun} has no standing response of any of these families.",
-            many=True,
-        ),
-        condition(
-            "responded",
-            bool,
-            f"CASE WHEN :responded::boolean THEN {_with_response(record_type, _RESPONDED)}"
-            f" ELSE {_without_response(record_type, _RESPONDED)} END",
-            f"`true`: the {noun} has a standing response that is not of the family `silent`."
-            " `false`: it has none.",
-        ),
-    ]
-
-
-def _with_response(record_type: RecordType, which: str) -> str:
-    return f"""t.id IN (
-    SELECT l.{record_type}_id FROM links AS l{_STANDING}
-    WHERE l.owner_type = 'denial' AND l.link = 'target' AND l.{record_type}_id IS NOT NULL
-        AND {which})"""
-
-
-def _without_response(record_type: RecordType, which: str) -> str:
-    return f"""NOT EXISTS (
-    SELECT FROM links AS l{_STANDING}
-    WHERE l.{record_type}_id = t.id AND l.owner_type = 'denial' AND l.link = 'target'
-        AND {which})"""
-
-
-def grouped_by_response(record_type: RecordType) -> Grouping:
-    """Declare the grouping by the families of the standing responses to a record."""
-    return Grouping(
-        "response_family",
-        "the family of a standing response",
-        f"""
-        SELECT DISTINCT m.id, d.family AS value
-        FROM {{matched}} AS m
-        JOIN links AS l ON l.{record_type}_id = m.id AND l.owner_type = 'denial'
-            AND l.link = 'target'{_STANDING}""",
-    )
 
 
 def related(record_type: RecordType) -> str:

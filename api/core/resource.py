@@ -126,6 +126,11 @@ class Resource:
         return (*self.filters, *everywhere(self.type))
 
     @cached_property
+    def filter_parameters(self) -> dict[str, Parameter]:
+        """Give the query parameters of all filters, by name."""
+        return {p.name: p for each in self.all_filters for p in each.parameters}
+
+    @cached_property
     def all_sorts(self) -> dict[str, Sort]:
         """Give the keys that the list can be sorted by, as written in the query."""
         own = (*_SORTS, *self.sorts, _RELEVANCE)
@@ -134,8 +139,7 @@ class Resource:
     @cached_property
     def list_parameters(self) -> dict[str, Parameter]:
         """Give every query parameter of the list, by name."""
-        declared = [p for declared in self.all_filters for p in declared.parameters]
-        return {p.name: p for p in [*declared, *self._page_parameters()]}
+        return {**self.filter_parameters, **{p.name: p for p in self._page_parameters()}}
 
     def _page_parameters(self) -> list[Parameter]:
         sorts = ", ".join(f"`{name}`" for name in self.all_sorts)

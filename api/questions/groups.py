@@ -179,9 +179,9 @@ def _answered(name: str, by: Grouping) -> str:
 
 
 async def _group(resource: Resource, by: Parameter, request: Request) -> Answer:
-    filters = {p.name: p for each in resource.all_filters for p in each.parameters}
     known = groupings(resource)
-    given = read_query(request.scope["query_string"], {**filters, by.name: by, _LIMIT.name: _LIMIT})
+    parameters = {**resource.filter_parameters, by.name: by, _LIMIT.name: _LIMIT}
+    given = read_query(request.scope["query_string"], parameters)
     names = given.pop(by.name, [])
     if not 1 <= len(names) <= MAX_BY or len(set(names)) < len(names):
         raise invalid_parameter("by", f"It takes 1 to {MAX_BY} different properties.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from litestar import get
@@ -11,6 +12,7 @@ from api.core.caller import Caller
 from api.core.db import Connection
 from api.core.errors import NOT_FOUND, Problem
 from api.core.filters import Parameter, conditions, read_query
+from api.core.large_input import in_thread
 from api.core.operation import Operation
 from api.core.request import Answer, Request, caller, context, encoded, record_id
 from api.core.sql import compose, render
@@ -160,7 +162,6 @@ _ROLLUP: Final = Parameter(
     "`parent` counts each source as the one at the top that it is part of, such as a ministry as "
     "its state.",
 )
-_FILTERS: Final = {p.name: p for each in CLAIMS.all_filters for p in each.parameters}
 _COUNTED: Final = (
     "The origin of a claim is the source at the highest position of its chain. Hops without a "
     "source and the voice of an article add no origin, and neither does a copy of an article: a "
@@ -215,8 +216,8 @@ async def get_claim_origins(request: Request) -> Answer:
         rows = await connection.fetch(*render(statement, asker, id=identity))
         if not rows:
             raise Problem(NOT_FOUND, "No record has this id.")
-        found = await _count(connection, asker, [row["id"] for row in rows], given)
-    return Answer(encoded(found))
+        count = await _read(connection, asker, [row["id"] for row in rows], given)
+    return Answer(encoded(await in_thread(count)))
 
 
 @get(
@@ -226,7 +227,9 @@ async def get_claim_origins(request: Request) -> Answer:
 )
 async def get_origins(request: Request) -> Answer:
     """Count the origins of the claims that filters find."""
-    given = read_query(request.scope["query_string"], {**_FILTERS, _ROLLUP.name: _ROLLUP})
+    given = read_query(
+        request.scope["query_string"], {**CLAIMS.filter_parameters, _ROLLUP.name: _ROLLUP}
+    )
     where, values = conditions(CLAIMS.all_filters, given)
     asker = caller(request)
     async with context(request).database.connection() as connection:
@@ -234,14 +237,17 @@ async def get_origins(request: Request) -> Answer:
             _MATCHING, conditions=" AND ".join(where) or "true", limit=f"{MAX_CLAIMS + 1}"
         )
         rows = await connection.fetch(*render(statement, asker, **values))
-        found = await _count(connection, asker, [row["id"] for row in rows], given)
-    return Answer(encoded(found))
+        count = await _read(connection, asker, [row["id"] for row in rows], given)
+    return Answer(encoded(await in_thread(count)))
 
 
-async def _count(
+async def _read(
     connection: Connection, asker: Caller, claims: Sequence[str], given: Mapping[str, Any]
-) -> OriginCounts:
-    """Read what is known of some claims' chains, and count their origins."""
+) -> Callable[[], OriginCounts]:
+    """Read what is known of some claims' chains; give what counts their origins.
+
+    To count takes long where thousands of hops meet thousands of articles.
+    """
 
     async def facts(statement: str, ids: Sequence[str]) -> Sequence[Any]:
         text = compose(statement, limit=f"{_MAX_FACTS + 1}")
@@ -258,7 +264,8 @@ async def _count(
     truncated |= any(
         len(each) > _MAX_FACTS for each in (hops, printed, about_articles, about_sources)
     )
-    return count_origins(
+    return partial(
+        count_origins,
         claims,
         hops,
         _known(printed, [*about_articles, *about_sources]),

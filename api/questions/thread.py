@@ -59,7 +59,7 @@ def responses_of(root: UUID, thread: Sequence[Entry], depths: Mapping[UUID, int]
             )
             for row in spoken
         ],
-        asked_without_answer=[str(row.id) for row in thread if row not in spoken],
+        asked_without_answer=[str(row.id) for row in thread if row.family == DenialFamily.SILENT],
         circular=_circular(root, thread),
         included={},
         truncated=[],

@@ -10,18 +10,17 @@ from msgspec import Meta
 from api.core import history, listing, querying, reading
 from api.core.filters import Filter, Parameter, condition, language, reference, term, times
 from api.core.relations import (
-    answered,
     attributed,
     backward,
     forward,
     grouped_by_chain,
-    grouped_by_response,
     linked,
     related,
     stated,
 )
 from api.core.request import Answer, NoContent, Request
 from api.core.resource import Grouping, Resource, Sort
+from api.core.responded import answered, grouped_by_response
 from api.core.writing import operations
 from schemas.base import ClaimId, Number, SourceId
 from schemas.claims import Claim, ClaimCreate, ClaimUpdate

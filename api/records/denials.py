@@ -6,16 +6,10 @@ from litestar import Controller, delete, get, patch, post, put
 
 from api.core import history, listing, querying, reading
 from api.core.filters import Filter, Parameter, language, reference, term
-from api.core.relations import (
-    answered,
-    attributed,
-    forward,
-    grouped_by_chain,
-    grouped_by_response,
-    stated,
-)
+from api.core.relations import attributed, forward, grouped_by_chain, stated
 from api.core.request import Answer, NoContent, Request
 from api.core.resource import Resource, Sort
+from api.core.responded import answered, grouped_by_response
 from api.core.writing import operations
 from schemas.base import ArticleId, ClaimId, DenialId, SourceId
 from schemas.denials import Denial, DenialCreate, DenialUpdate
