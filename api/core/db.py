@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import asyncpg
 
 from api.core.connection import GRACE_SECONDS, LimitedConnection
-from api.core.errors import from_database, unavailable
+from api.core.database_errors import from_database
+from api.core.errors import unavailable
 from api.core.hosts import Hosts
 from api.core.turns import KEYLESS, Turns, charged
 from api.settings import Settings

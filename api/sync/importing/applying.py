@@ -7,7 +7,8 @@ from typing import Final
 
 import asyncpg
 
-from api.core.errors import Problem, contended, from_database, unavailable
+from api.core.database_errors import from_database
+from api.core.errors import Problem, contended, unavailable
 from api.core.large_input import each_in_thread, in_thread
 from api.core.resource import Resource
 from api.core.sql import render
