@@ -374,14 +374,15 @@ ARTICLES_15: Final = with_columns(
 )._replace(
     computed=f"""{ARTICLES_12.computed},
         headline_derived boolean NOT NULL DEFAULT false""",
-    # A headline that was derived is derived anew, unless the write gives another one.
+    # A headline that was derived is derived anew, unless the write gives another one. It stays where
+    # there is nothing left to derive one from.
     derive=f"""{ARTICLES_12.derive}
     IF TG_OP = 'UPDATE' AND OLD.headline_derived AND NEW.headline = OLD.headline THEN
         NEW.headline := NULL;
     END IF;
     NEW.headline_derived := NEW.headline IS NULL;
     IF NEW.headline_derived THEN
-        NEW.headline := derived_headline(NEW.text, NEW.url);
+        NEW.headline := coalesce(derived_headline(NEW.text, NEW.url), OLD.headline);
     END IF;""",
     links=(
         *ARTICLES_12.links,

@@ -107,6 +107,16 @@ async def test_a_derived_headline_follows_the_text(world: World) -> None:
     assert (removed["headline"], removed["headline_derived"]) == ("Fourth words", True)
 
 
+async def test_a_derived_headline_stays_where_nothing_is_left_to_derive_it_from(
+    world: World,
+) -> None:
+    await world.add("articles", "a", headline=None, text="First words")
+    for fields in ({"text": " "}, {"text": None}):
+        article = await world.patch("a", **fields)
+        assert (article["headline"], article["headline_derived"]) == ("First words", True)
+    assert faults(await world.put("a", {"note": "no headline"})) == {"/headline": "required"}
+
+
 async def test_a_copy_of_an_article_derives_its_headline_as_well(world: World) -> None:
     original = await world.add("articles", "a", headline=None, text="First words")
     server = ("id", "version", "created_at", "updated_at", "text_sha256", "text_length")
