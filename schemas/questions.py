@@ -40,7 +40,7 @@ class GroupCounts(Struct, kw_only=True):
     total: Annotated[Count, Meta(description="The number of records that the filters find.")]
     groups: Annotated[
         dict[str, Annotated[list[Group], Meta(max_length=200)]],
-        Meta(max_length=5, description="The values of most records, those of most first."),
+        Meta(max_length=5, description="The most frequent values, in this order."),
     ]
     others: Annotated[
         dict[str, Count],
@@ -119,7 +119,11 @@ class OriginCounts(Struct, kw_only=True):
         _Ids, Meta(description="Claims that the article makes itself. They add no origin.")
     ]
     truncated: Annotated[
-        bool, Meta(description=f"Whether there are more claims than the first {MAX_CLAIMS:,}.")
+        bool,
+        Meta(
+            description=f"Whether something is left out: there are over {MAX_CLAIMS:,} claims, "
+            "or they have more hops, articles, sources or doubts than an answer takes."
+        ),
     ]
 
 
@@ -127,7 +131,9 @@ class Responder(Struct, kw_only=True):
     """A source that responded, with all that it responded."""
 
     source_id: Annotated[Id, Meta(description="The responder: the source at position 0.")]
-    latest: Annotated[Id, Meta(description="Its latest response, which is a denial.")]
+    latest: Annotated[
+        Id, Meta(description="Its latest response, a denial. Those without a date come last.")
+    ]
     history: Annotated[
         list[Id],
         Meta(min_length=1, max_length=MAX_THREAD, description="All its responses, oldest first."),
@@ -179,7 +185,7 @@ class Responses(Struct, kw_only=True):
         list[Id],
         Meta(
             max_length=MAX_THREAD,
-            description="Responses that answer each other in a circle. No new ones can be written.",
+            description="Older responses that answer each other in a circle.",
         ),
     ]
     included: Annotated[
@@ -191,7 +197,8 @@ class Responses(Struct, kw_only=True):
         Meta(
             max_length=10,
             description="Relations of which not everything is included, with the first response "
-            f"whose related records are left out. The relation is `responses` if the thread has "
-            f"more than {MAX_THREAD:,} responses, or goes deeper than {MAX_DEPTH}.",
+            "whose related records are left out. The relation is `responses`, and the id is that "
+            "of the record that was asked about, if the thread has more than "
+            f"{MAX_THREAD:,} responses, or goes deeper than {MAX_DEPTH}.",
         ),
     ]

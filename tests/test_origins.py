@@ -217,3 +217,32 @@ def test_doubts_are_looked_for_within_a_bound(monkeypatch: pytest.MonkeyPatch) -
     assert at_least() == 1
     monkeypatch.setattr(independence, "MAX_STEPS", 150)
     assert at_least() == 99
+
+
+def test_an_answer_lists_no_more_than_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(independence, "MAX_LISTED", 5)
+    claimed = [Hop("1", f"s{number}", None, "claimant", "certain") for number in range(4)]
+    known = NOTHING._replace(
+        printed=[Printing("1", f"a{number}") for number in range(3)],
+        parents={f"s{number}": f"s{number + 1}" for number in range(3)},
+    )
+    found = count_origins(["1"], claimed, known, rolled_up=False, truncated=False)
+    assert sum(len(each.via_articles) for each in found.origins) == 5
+    assert (len(found.uncertain), found.count, found.truncated) == (5, 4, True)
+
+
+def test_a_chain_is_followed_once_for_all_that_ask() -> None:
+    class Counted(dict[str, str]):
+        asked = 0
+
+        def get(self, key: str, default: Any = None) -> Any:
+            self.asked += 1
+            return super().get(key, default)
+
+    chain = Counted({f"a{number}": f"a{number + 1}" for number in range(1_000)})
+    claimed = [Hop("1", f"s{number}", None, "claimant", "certain") for number in range(500)]
+    printed = [Printing("1", f"a{number}") for number in range(200)]
+    known = NOTHING._replace(printed=printed, originals=chain)
+    found = count_origins(["1"], claimed, known, rolled_up=False, truncated=False)
+    assert found.origins[0].via_articles == ["a1000"]
+    assert chain.asked < 2_000

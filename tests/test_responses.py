@@ -142,6 +142,20 @@ async def test_a_thread_that_is_too_long_says_so(
     assert found["truncated"] == [{"id": "c", "relation": "responses"}]
 
 
+async def test_what_lies_nearest_is_kept_however_late_it_was(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.add("claims", "c")
+    await world.add("denials", "undated", targets=[{"claim_id": "@c"}])
+    dated = {"targets": [{"denial_id": "@undated"}], "stated": {"earliest": "2024-12-10"}}
+    for number in range(3):
+        await world.add("denials", f"reply {number}", **dated)
+    monkeypatch.setattr(responses, "MAX_THREAD", 2)
+    found = await thread(world, f"{world.at('c')}/responses")
+    assert [each["depth"] for each in found["thread"]] == [2, 1]
+    assert found["truncated"] == [{"id": "c", "relation": "responses"}]
+
+
 async def test_what_is_not_there_has_no_responses(world: World) -> None:
     await world.add("denials", "d")
     path = f"{world.at('d')}/responses"

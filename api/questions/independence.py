@@ -14,6 +14,8 @@ from schemas.vocabularies import AttributionRole, Doubt, Resolution
 
 MAX_STEPS: Final = 100_000
 """Memberships and parents are followed no further than this, for all origins together."""
+MAX_LISTED: Final = 10_000
+"""An answer lists no more doubts than this, and no more articles for all origins together."""
 
 
 class Hop(NamedTuple):
@@ -52,22 +54,29 @@ def count_origins(
     """Group claims by their origins, and say which origins may not be independent."""
     found: dict[str, _Gathered] = {}
     voiced: set[str] = set()
-    articles: dict[str, list[str]] = {}
-    for printing in known.printed:
-        articles.setdefault(printing.claim_id, []).append(printing.article_id)
+    articles = _Articles(known)
+    top = _Ends(known.parents)
+    room = MAX_LISTED
     for hop in hops:
         if hop.role == AttributionRole.AUTHOR_VOICE:
             voiced.add(hop.claim_id)
         elif hop.source_id is not None and hop.resolution != Resolution.UNRESOLVED:
-            printed = articles.get(hop.claim_id, [])
-            source = _agency_behind(_survivor(hop.source_id, known), printed, known)
+            source = articles.agency_behind(_survivor(hop.source_id, known), hop.claim_id)
             if rolled_up:
-                source = _top(source, known)
-            found.setdefault(source, _Gathered({}, {}, {})).add(
-                hop, (_original(article, known) for article in printed)
-            )
+                source = top.of(source)
+            gathered = found.setdefault(source, _Gathered({}, {}, {}))
+            if hop.claim_id not in gathered.claims:
+                printed = articles.originals_of(hop.claim_id)
+                gathered.articles.update(dict.fromkeys(printed[:room]))
+                truncated |= len(printed) > room
+                room = max(0, room - len(printed))
+            gathered.claims[hop.claim_id] = None
+            if hop.via_id is not None:
+                gathered.vias[hop.via_id] = None
     resolved = {claim for gathered in found.values() for claim in gathered.claims}
-    doubts = _doubts(list(found), known)
+    doubts = list(islice(_doubts(list(found), known), MAX_LISTED + 1))
+    truncated |= len(doubts) > MAX_LISTED
+    doubts = doubts[:MAX_LISTED]
     return OriginCounts(
         claims=list(claims),
         origins=sorted(
@@ -98,61 +107,74 @@ class _Gathered(NamedTuple):
     vias: dict[str, None]
     articles: dict[str, None]
 
-    def add(self, hop: Hop, articles: Iterable[str]) -> None:
-        self.claims[hop.claim_id] = None
-        if hop.via_id is not None:
-            self.vias[hop.via_id] = None
-        self.articles.update(dict.fromkeys(articles))
+
+class _Ends:
+    """Where steps from one thing to the next end; a circle ends where it closes."""
+
+    def __init__(self, steps: Mapping[str, str]) -> None:
+        self._steps = steps
+        self._ends: dict[str, str] = {}
+
+    def of(self, start: str) -> str:
+        """Follow the steps to their end, each step once however often it is asked for."""
+        path = {start: None}
+        here = start
+        while here not in self._ends and (following := self._steps.get(here)) is not None:
+            if following in path:
+                break
+            path[following] = None
+            here = following
+        end = self._ends.get(here, here)
+        self._ends.update(dict.fromkeys(path, end))
+        return end
+
+
+class _Articles:
+    """The articles that print each claim, and from where they have it."""
+
+    def __init__(self, known: Known) -> None:
+        self._known = known
+        self._original = _Ends(known.originals)
+        self._originals: dict[str, dict[str, None]] = {}
+        self._of_publisher: dict[tuple[str, str | None], list[str]] = {}
+        for claim, article in known.printed:
+            self._originals.setdefault(claim, {})[self._original.of(article)] = None
+            publisher = known.publishers.get(article)
+            self._of_publisher.setdefault((claim, publisher), []).append(article)
+
+    def originals_of(self, claim: str) -> list[str]:
+        """List the articles that print a claim, each copy as the one that it was copied from."""
+        return list(self._originals.get(claim, ()))
+
+    def agency_behind(self, source: str, claim: str) -> str:
+        """Give the agency in the place of a paper that only prints the agency's text.
+
+        A paper that is itself the origin has it from the agency if every article of this paper that
+        prints the claim is a copy, or credits the agency's wire.
+        """
+        own = self._of_publisher.get((claim, source), ())
+        agencies = {self._wire_of(article) for article in own}
+        if len(agencies) != 1:
+            return source
+        return agencies.pop() or source
+
+    def _wire_of(self, article: str) -> str | None:
+        known = self._known
+        wire = known.wires.get(article)
+        if wire is None and (original := self._original.of(article)) != article:
+            wire = known.wires.get(original) or known.publishers.get(original)
+        return _survivor(wire, known) if wire else None
 
 
 def _survivor(source: str, known: Known) -> str:
     return known.survivors.get(source, source)
 
 
-def _agency_behind(source: str, articles: Sequence[str], known: Known) -> str:
-    """Give the agency in the place of a paper that only prints the agency's text.
-
-    A paper that is itself the origin has it from the agency if every article of this paper that
-    prints the claim is a copy, or credits the agency's wire.
-    """
-    own = [article for article in articles if known.publishers.get(article) == source]
-    agencies = {_wire_of(article, known) for article in own}
-    if len(agencies) != 1:
-        return source
-    return agencies.pop() or source
-
-
-def _wire_of(article: str, known: Known) -> str | None:
-    wire = known.wires.get(article)
-    if wire is None and (original := _original(article, known)) != article:
-        wire = known.wires.get(original) or known.publishers.get(original)
-    return _survivor(wire, known) if wire else None
-
-
-def _original(article: str, known: Known) -> str:
-    """Follow an article to the one that it was copied from, as far as that is known."""
-    return _last(article, known.originals)
-
-
-def _top(source: str, known: Known) -> str:
-    """Follow a source to the one at the top that it is part of."""
-    return _last(source, known.parents)
-
-
-def _last(start: str, steps: Mapping[str, str]) -> str:
-    """Follow steps to their end; a circle ends where it closes."""
-    seen = {start}
-    while (following := steps.get(start)) is not None and following not in seen:
-        seen.add(following)
-        start = following
-    return start
-
-
 # --- doubts ------------------------------------------------------------------------------------
 
 
-def _doubts(origins: Sequence[str], known: Known) -> list[DoubtfulOrigins]:
-    """List the origins that may not be independent, in the order of the origins."""
+def _doubts(origins: Sequence[str], known: Known) -> Iterator[DoubtfulOrigins]:
+    """Give the origins that may not be independent, in the order of the origins."""
     place = {source: number for number, source in enumerate(origins)}
     pairs: dict[tuple[Doubt, tuple[str, ...]], None] = {}
 
@@ -173,7 +195,7 @@ def _doubts(origins: Sequence[str], known: Known) -> list[DoubtfulOrigins]:
     steps = ((o, above) for o in origins for above in _reach(o, parents))
     for origin, above in islice(steps, MAX_STEPS):
         doubt(Doubt.PARENT, (origin, above))
-    return [DoubtfulOrigins(source_ids=list(sources), why=why) for why, sources in pairs]
+    yield from (DoubtfulOrigins(source_ids=list(sources), why=why) for why, sources in pairs)
 
 
 def _reach(start: str, steps: Mapping[str, Collection[str]]) -> Iterator[str]:

@@ -154,6 +154,7 @@ _ABOUT_ARTICLES: Final = """
         WHERE l.owner_id = copied.id AND l.owner_type = 'article'
             AND l.link = 'relation' AND l.label = 'syndicated_copy_of'
     ) AS f
+    ORDER BY f.kind, f.one, f.other
     LIMIT {limit}"""
 
 _ROLLUP: Final = Parameter(
@@ -256,14 +257,18 @@ async def _read(
     truncated = len(claims) > MAX_CLAIMS
     claims = claims[:MAX_CLAIMS]
     hops = [Hop(*row) for row in await facts(_HOPS, claims)]
+    if len(hops) > _MAX_FACTS:
+        truncated = True
+        # The claim whose hops were cut off, and those behind it, are not looked at.
+        claims = claims[: max(1, claims.index(hops[_MAX_FACTS].claim_id))]
+        looked_at = set(claims)
+        hops = [hop for hop in hops[:_MAX_FACTS] if hop.claim_id in looked_at]
     printed = [Printing(*row) for row in await facts(_PRINTINGS, claims)]
     about_articles = await facts(_ABOUT_ARTICLES, list({each.article_id for each in printed}))
     agencies = [row["other"] for row in about_articles if row["kind"] != "copy"]
     sources = list({each.source_id for each in hops if each.source_id} | set(agencies))
     about_sources = await facts(_ABOUT_SOURCES, sources)
-    truncated |= any(
-        len(each) > _MAX_FACTS for each in (hops, printed, about_articles, about_sources)
-    )
+    truncated |= any(len(each) > _MAX_FACTS for each in (printed, about_articles, about_sources))
     return partial(
         count_origins,
         claims,

@@ -30,7 +30,8 @@ _DENIAL: Final = RecordType.DENIAL
 _EXISTS: Final = """
     SELECT t.id FROM {table} AS t
     WHERE t.id = :id::uuid AND t.deleted_at IS NULL AND :sees({type}, t)"""
-# Oldest first. `answers` are the claims and denials of each response's targets.
+# Oldest first. `place` counts from the root: what lies farther away is found later, and left out
+# first. `targets` are the claims and denials that a response answers.
 _THREAD: Final = """
     WITH RECURSIVE thread(id) AS (
         SELECT d.id FROM links AS l
@@ -41,7 +42,7 @@ _THREAD: Final = """
         JOIN links AS l ON l.denial_id = thread.id AND l.owner_type = 'denial' AND l.link = 'target'
         JOIN denials AS d ON d.id = l.owner_id AND :sees(denial, d)
     )
-    SELECT d.id, d.family, d.validity,
+    SELECT found.place, d.id, d.family, d.validity,
            ARRAY(
                SELECT coalesce(l.denial_id, l.claim_id) FROM links AS l
                WHERE l.owner_id = d.id AND l.owner_type = 'denial' AND l.link = 'target'
@@ -52,7 +53,7 @@ _THREAD: Final = """
                WHERE l.owner_id = d.id AND l.owner_type = 'denial' AND l.link = 'attribution'
                    AND l.hop = 0
            ) AS responders
-    FROM (SELECT thread.id FROM thread LIMIT {limit}) AS found
+    FROM (SELECT thread.id, row_number() OVER () AS place FROM thread LIMIT {limit}) AS found
     JOIN denials AS d ON d.id = found.id
     ORDER BY d.stated_from NULLS LAST, d.created_at, d.id"""
 
@@ -132,12 +133,11 @@ async def _get_responses(request: Request, record_type: RecordType) -> Answer:
         if await connection.fetchrow(*exists) is None:
             raise Problem(NOT_FOUND, "No record has this id.")
         statement = compose(_THREAD, limit=f"{MAX_THREAD + 1}", **pieces)
-        rows = [
-            Entry(*row) for row in await connection.fetch(*render(statement, asker, id=identity))
-        ]
+        rows = await connection.fetch(*render(statement, asker, id=identity))
         root = UUID(identity)
-        depths = depths_of(root, rows[:MAX_THREAD])
-        thread = [row for row in rows if row.id in depths]
+        near = [Entry(*tuple(row)[1:]) for row in rows if row["place"] <= MAX_THREAD]
+        depths = depths_of(root, near)
+        thread = [entry for entry in near if entry.id in depths]
         brought = await _bring(connection, asker, thread, names)
     found = responses_of(root, thread, depths)
     found.included = {name: msgspec.Raw(b"{%b}" % docs) for name, docs in brought.included}
