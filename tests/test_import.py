@@ -340,6 +340,30 @@ async def test_atomic_keeps_nothing_when_one_line_is_refused(
     assert await status(client, f"/v1/claims/{two}") == 404
 
 
+async def test_atomic_tells_a_refused_line_which_references_no_line_brings(
+    client: httpx.AsyncClient,
+) -> None:
+    brought, missing = new(), new()
+    lines = [
+        claim(kind="gossip", attributions=[{"source_id": missing}, {"source_id": brought}]),
+        claim(kind="gossip", attributions=[{"source_id": brought}]),
+        claim(version=2, attributions=[{"source_id": missing}, {"source_id": brought}]),
+        source(brought),
+    ]
+    results, totals = await send(client, lines, atomic="true")
+    assert [result["status"] for result in results] == [422, 422, 422, 424]
+    told = [
+        [(error["pointer"], error["code"]) for error in result["problem"]["errors"]]
+        for result in results[:3]
+    ]
+    term = ("/data/kind", "unknown-term")
+    unknown = ("/data/attributions/0/source_id", "unknown-reference")
+    assert told == [[term, unknown], [term], [("/data/version", "read-only"), unknown]]
+    codes = [result["problem"]["code"] for result in results[:3]]
+    assert codes == ["invalid-record", "invalid-record", "unknown-reference"]
+    assert totals["totals"]["refused"] == 3
+
+
 async def test_atomic_deletes_what_refers_and_what_is_referred_to(
     client: httpx.AsyncClient,
 ) -> None:

@@ -924,7 +924,7 @@ WRONG: Any = {
 
 
 @pytest.mark.usefixtures("untouched")
-@pytest.mark.parametrize("way", [*WAYS, "import"])
+@pytest.mark.parametrize("way", [*WAYS, "import", "import?atomic=true"])
 async def test_unknown_references_are_told_with_the_faults_of_the_form(
     client: Client, ids: Ids, way: str
 ) -> None:
@@ -942,10 +942,10 @@ async def test_unknown_references_are_told_with_the_faults_of_the_form(
         ("/relations/2", "wrong-type"),
         ("/stated/earliest", "impossible-date"),
     ]
-    if way == "import":
+    if way.startswith("import"):
         line = b'{"type":"claim","data":%b}' % body
         headers = {"content-type": "application/x-ndjson"}
-        response = await client.post("/v1/import", content=line, headers=headers)
+        response = await client.post(f"/v1/{way}", content=line, headers=headers)
         told = json.loads(response.text.splitlines()[0])["problem"]["errors"]
         assert sorted((error["pointer"], error["code"]) for error in told) == [
             (f"/data{pointer}", code) for pointer, code in expected

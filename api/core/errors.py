@@ -367,7 +367,14 @@ def invalid_record(faults: Iterable[Fault], *, ill_formed: bool = False) -> Prob
     The type is that of unknown references if there are any, unless the record is `ill_formed`.
     """
     listed = islice(faults, MAX_ERRORS)
-    errors = [{"pointer": pointer(f.path), "code": f.code, "detail": f.detail} for f in listed]
+    return record_problem(
+        [{"pointer": pointer(f.path), "code": f.code, "detail": f.detail} for f in listed],
+        ill_formed=ill_formed,
+    )
+
+
+def record_problem(errors: list[dict[str, str]], *, ill_formed: bool) -> Problem:
+    """Report the faults of a record as :func:`invalid_record` does, given the `errors` to list."""
     unknown = [error for error in errors if error["code"] == "unknown-reference"]
     if not unknown or ill_formed:
         return Problem(INVALID_RECORD, summary(errors), errors=errors)

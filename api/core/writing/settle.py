@@ -57,9 +57,13 @@ class InvalidRecord(Problem):
 
     def completed(self, resource: Resource, current: Current | None, found: Found) -> Problem:
         """Add the references that name no record that was found."""
-        before = None if current is None else _content(resource, current)
-        missing = _missing(self.references, before, current, found)
+        missing = self.missing(resource, current, found)
         return invalid_record([*self.faults, *map(unknown, missing)], ill_formed=True)
+
+    def missing(self, resource: Resource, current: Current | None, found: Found) -> list[Reference]:
+        """List the references that name no record that was found."""
+        before = None if current is None else _content(resource, current)
+        return _missing(self.references, before, current, found)
 
 
 def draft(resource: Resource, document: dict[str, Any]) -> Draft:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from api.core.errors import Problem, invalid_record
+from api.core.errors import MAX_ERRORS, Problem, invalid_record, record_problem
 from api.core.sql import render
 from api.core.writing.settle import unknown
 from api.core.writing.store import LIVE, still_referenced
@@ -23,9 +23,13 @@ async def check_put_off(run: ImportRun) -> bool:
     A line that is refused here gets a second result, which replaces its first one.
     """
     last = 0
-    for result, forward, deleted in run.put_off:
+    for result, forward, ill_formed, deleted in run.put_off:
         number, record_type = result["line"], RecordType[result["type"].upper()]
-        problem = await _find_problem(run, record_type, forward, deleted)
+        if deleted:
+            resource = RESOURCES[record_type]
+            problem = await still_referenced(run.connection, run.author, resource, deleted)
+        else:
+            problem = await _find_unknown(run, forward, result["problem"], ill_formed=ill_formed)
         if problem is not None:
             if number < last or not run.late_results:
                 run.late_results.append(Spool())
@@ -37,21 +41,22 @@ async def check_put_off(run: ImportRun) -> bool:
     return bool(run.late_results or run.refusals)
 
 
-async def _find_problem(
-    run: ImportRun, record_type: RecordType, forward: Sequence[Any], deleted: str | None
+async def _find_unknown(
+    run: ImportRun, forward: Sequence[Any], told: dict[str, Any] | None, *, ill_formed: bool
 ) -> Problem | None:
-    """Find what is wrong with a line now that all lines are applied; null if nothing is."""
-    if forward:
-        references = [
-            Reference(tuple(path), RecordType[to.upper()], identity)
-            for path, to, identity in forward
-        ]
-        if missing := await _missing(run, references):
-            return invalid_record(unknown(reference) for reference in missing).under("/data")
-    elif deleted:
-        resource = RESOURCES[record_type]
-        return await still_referenced(run.connection, run.author, resource, deleted)
-    return None
+    """Find the references of a line that name no record, now that all lines are applied.
+
+    Gives a problem that has them and the errors `told` about the line before; null if all name one.
+    """
+    references = [
+        Reference(tuple(path), RecordType[to.upper()], identity) for path, to, identity in forward
+    ]
+    missing = await _missing(run, references)
+    if not missing:
+        return None
+    found = invalid_record(unknown(reference) for reference in missing).under("/data")
+    errors = [*(told["errors"] if told is not None else ()), *found.errors]
+    return record_problem(errors[:MAX_ERRORS], ill_formed=ill_formed)
 
 
 async def _missing(run: ImportRun, references: Sequence[Reference]) -> list[Reference]:

@@ -19,14 +19,15 @@ from schemas.vocabularies import RecordType
 class Done(NamedTuple):
     """The result of a line, and the field of the totals that counts it.
 
-    The other two fields are for an atomic run, which checks them at its end: references to records
-    that were not known when the line was applied, and the id of the record that the line deleted,
-    to which others may still refer.
+    The other fields are for an atomic run, which checks them at its end: references to records that
+    were not known when the line was applied or refused, and the id of the record that the line
+    deleted, to which others may still refer.
     """
 
     counted_as: str
     result: ImportResult
     forward: Sequence[Reference] = ()
+    ill_formed: bool = False  # whether the line is refused for the form of its record
     deleted: str | None = None
 
 
@@ -89,7 +90,7 @@ def keep(run: ImportRun, done: Iterable[Done]) -> None:
         run.refusals += each.counted_as == "refused"
         if run.atomic and (each.forward or each.deleted):
             references = [(r.path, r.to, r.id) for r in each.forward]
-            run.put_off.add((each.result, references, each.deleted))
+            run.put_off.add((each.result, references, each.ill_formed, each.deleted))
     kept(run)
 
 

@@ -11,7 +11,7 @@ from api.core.errors import NOT_FOUND, PRECONDITION_FAILED, Problem, unavailable
 from api.core.request import etag, new_id, version_tag
 from api.core.resource import Resource
 from api.core.writing.look_up import Current, Found, look_up
-from api.core.writing.settle import name_taken, settle
+from api.core.writing.settle import InvalidRecord, name_taken, settle
 from api.core.writing.store import has_consequence
 from api.records.nouns import RESOURCES
 from api.sync.importing.lines import Entry
@@ -95,14 +95,31 @@ def _settle_line(run: ImportRun, entry: Entry, found_by_type: dict[RecordType, F
     try:
         current = find_current(entry.line, found)
         if entry.invalid is not None:
-            # An atomic run may bring the records that are missing on later lines.
-            problem = None if run.atomic else entry.invalid.completed(resource, current, found)
-            return refusal(entry, (problem or entry.invalid).under("/data"))
+            return _refuse_ill_formed(run, resource, entry, entry.invalid, current, found)
         if entry.draft is not None:
             return _settle_write(run, resource, entry, current, found)
         return _settle_deletion(entry, current)
     except Problem as problem:
         return refusal(entry, problem)
+
+
+def _refuse_ill_formed(
+    run: ImportRun,
+    resource: Resource,
+    entry: Entry,
+    invalid: InvalidRecord,
+    current: Current | None,
+    found: Found,
+) -> Done:
+    """Refuse a line whose record is not valid, also for the references that name no record.
+
+    An atomic run may bring the missing records on later lines, and so checks them at its end.
+    """
+    if run.atomic:
+        missing = invalid.missing(resource, current, found)
+        done = refusal(entry, invalid.under("/data"))
+        return done._replace(forward=missing, ill_formed=True)
+    return refusal(entry, invalid.completed(resource, current, found).under("/data"))
 
 
 def find_current(line: ImportLine, found: Found) -> Current | None:
@@ -152,7 +169,7 @@ def _settle_write(
             forward=forward if run.atomic else None,
         )
     except Problem as problem:
-        raise problem.under("/data") from None
+        return refusal(entry, problem.under("/data"))._replace(forward=forward)
     if current is not None and is_unchanged:
         return unchanged(entry, identity, current.version)
     version = current.version + 1 if current is not None else 1
