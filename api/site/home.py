@@ -45,7 +45,7 @@ _EMPTY: Final = """\
 <pre tabindex="0"><code>curl -H "Authorization: Bearer $$key" -H "Content-Type: application/json" \\
   -d '{"text": "At least 40 containers were lost in the storm"}' $origin/v1/claims</code></pre>
 <p>The first start of the service printed a key; \
-<code>claim-records serve --demo</code> loads a short report coded in full.</p>"""
+<code>claim-records serve --demo</code> loads two short reports coded in full.</p>"""
 _CLOSED: Final = """\
 <p>Reading requires a key here. The operator of this service makes one with \
 <code>claim-records keys create NAME --scope read</code>.</p>
