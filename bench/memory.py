@@ -1,10 +1,11 @@
 """Measure the memory that clients take which ask for much and read nothing.
 
-    python bench/memory.py [--exports 60] [--lists 4] [--seconds 20]
+    python bench/memory.py [--exports 60] [--lists 4] [--streams 20] [--pages 20] [--seconds 20]
 
 Starts an embedded Postgres with articles of 4 MiB and the service on loopback, and removes
-everything. Without a key, clients ask for exports, and for lists of 200 articles, all at once; none
-reads its answer. What counts is by how much the peak memory of the service grows.
+everything. Without a key, clients ask for exports, for lists of 200 articles, and for streams and
+pages of the change feed, all at once; none reads its answer. What counts is by how much the peak
+memory of the service grows.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--exports", type=int, default=60, help="how many at once")
     parser.add_argument("--lists", type=int, default=4, help="how many at once")
+    parser.add_argument("--streams", type=int, default=20, help="of the feed, how many at once")
+    parser.add_argument("--pages", type=int, default=20, help="of the feed, how many at once")
     parser.add_argument("--seconds", type=float, default=20, help="how long nobody reads")
     options = parser.parse_args()
     with ExitStack() as stack:
@@ -63,6 +66,7 @@ def main() -> None:
                 answer.read()
         before = _memory(service.pid, "VmRSS")
         paths = ["/v1/export"] * options.exports + ["/v1/articles?limit=200"] * options.lists
+        paths += ["/v1/changes/stream"] * options.streams + ["/v1/changes"] * options.pages
         sockets = [stack.enter_context(_ask(service.address, path)) for path in paths]
         until = time.monotonic() + options.seconds
         now = before

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -17,6 +17,9 @@ from api.core import flight
 from api.core.db import Database
 from api.core.flight import InFlight
 from api.core.request import PIECE_BYTES
+from api.core.turns import KEYLESS
+from api.sync.feed import stream
+from api.sync.feed.stream import EventStream
 from schemas.vocabularies import Scope
 from tests.conftest import KEY, allow, as_service, bearer, patient
 
@@ -107,6 +110,7 @@ class Reader:
         self.body = b""
         self._may_read = asyncio.Semaphore(1)  # the head of the answer
         self._gone = asyncio.Event()
+        self._broken = False
         path, _, query = path.partition("?")
         raw = {"host": "127.0.0.1", **headers}
         scope: Any = {
@@ -123,17 +127,32 @@ class Reader:
 
     async def _send(self, message: Any) -> None:
         await self._may_read.acquire()
+        if self._broken:
+            raise ConnectionError
         if message["type"] == "http.response.start":
             self.status = message["status"]
         else:
             self.sizes.append(len(message["body"]))
             self.body += message["body"]
 
-    async def read(self) -> None:
-        """Read to the end."""
+    def read_one(self) -> None:
+        """Read the next message."""
+        self._may_read.release()
+
+    def read_on(self) -> None:
+        """Read whatever comes."""
         for _ in range(10_000):
             self._may_read.release()
+
+    async def read(self) -> None:
+        """Read to the end."""
+        self.read_on()
         await self.task
+
+    def fail(self) -> None:
+        """Let the sending of what comes next raise an error."""
+        self._broken = True
+        self.read_one()
 
     async def has_begun(self) -> None:
         """Wait for the head of the answer."""
@@ -220,3 +239,115 @@ async def test_exports_that_nobody_reads_wait_for_each_other(app: Application) -
     assert len([reader for reader in stalled if reader.status]) > len(begun)
     for reader in stalled:
         await reader.leave()
+
+
+def held(app: Application) -> int:
+    """Tell how many bytes the callers without a key hold."""
+    return app._in_flight.held(KEYLESS)  # noqa: SLF001 - nobody else asks
+
+
+async def until(true: Callable[..., bool]) -> None:
+    """Wait until something is so."""
+    for _ in range(2_000):
+        if true():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it never is so")
+
+
+ARTICLE = "9b2f4f5e-3f6c-4c1e-8a57-1d1f0a3a7c11"
+REVISIONS = f"/v1/articles/{ARTICLE}/revisions"
+BY_NAME = "/v1/articles/by-external-id?namespace=test&value=large"
+
+
+@pytest.fixture
+async def named(app: Application) -> None:
+    """Add an article with a known id and an external id."""
+    transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://127.0.0.1", headers=bearer(KEY)
+    ) as client:
+        article = {
+            "headline": "x",
+            "text": "x" * 2 * MEBIBYTE,
+            "external_ids": [{"namespace": "test", "value": "large"}],
+        }
+        path, new = f"/v1/articles/{ARTICLE}", {"if-none-match": "*"}
+        answer = await client.put(path, json=article, headers=new)
+        assert answer.status_code == 201
+
+
+@pytest.mark.usefixtures("named")
+@pytest.mark.parametrize(
+    "path", [REVISIONS, f"{REVISIONS}/1", BY_NAME, "/v1/changes", "/v1/changes/stream"]
+)
+@pytest.mark.parametrize("end", ["leave", "fail", "read"])
+async def test_each_large_answer_is_counted_until_it_ends(
+    app: Application, path: str, end: str
+) -> None:
+    reader = Reader(app, path, {})
+    await until(lambda: held(app) > 0 and reader.status == 200)
+    await until(lambda: 2 * MEBIBYTE < held(app) < 5 * MEBIBYTE)
+    if end == "leave":
+        await reader.leave()
+    elif end == "fail":
+        reader.fail()
+        await asyncio.wait([reader.task])
+    else:
+        reader.read_on()
+        await until(lambda: held(app) == 0)
+        await reader.leave()
+    assert held(app) == 0
+
+
+async def test_a_stream_counts_what_it_has_not_sent_yet(app: Application) -> None:
+    reader = Reader(app, "/v1/changes/stream", {})
+    await until(lambda: held(app) > 0)
+    seen = [held(app)]
+    for number in range(1, 100):
+        reader.read_one()
+        await until(lambda number=number: len(reader.sizes) == number)
+        seen.append(held(app))
+    assert max(reader.sizes) <= stream.PIECE_BYTES
+    assert max(seen) < 3 * MEBIBYTE  # one article at a time, of the four
+    reader.read_on()
+    await until(lambda: held(app) == 0)
+    await reader.leave()
+
+
+async def test_streams_wait_for_room_and_stay_alive_meanwhile(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "RECHECK_SECONDS", 0.02)
+    monkeypatch.setattr(EventStream.__init__, "__defaults__", (0.05,))
+    stalled = [Reader(app, "/v1/changes/stream", {}) for _ in range(30)]
+    await until(lambda: held(app) > 10 * MEBIBYTE)
+    others = [Reader(app, "/v1/changes/stream", {}) for _ in range(3)]
+    for reader in others:
+        reader.read_on()
+    await until(lambda: all(reader.body.count(b":\n\n") > 1 for reader in others))
+    assert not any(b"event" in reader.body for reader in others)
+    assert held(app) <= 17 * MEBIBYTE
+    for reader in stalled:
+        await reader.leave()
+    await until(lambda: all(b"up-to-date" in reader.body for reader in others))
+    for reader in others:
+        assert reader.body.count(b"event: change") == 4
+        await reader.leave()
+    assert held(app) == 0
+
+
+async def test_a_page_of_the_feed_waits_for_room_too(app: Application) -> None:
+    stalled = [Reader(app, "/v1/changes", {}) for _ in range(4)]
+    await until(lambda: held(app) > 10 * MEBIBYTE)
+    refused = Reader(app, "/v1/changes", {})
+    await refused.has_begun()
+    assert refused.status == 503
+    await refused.read()
+    assert held(app) <= 17 * MEBIBYTE
+    for reader in stalled:
+        await reader.leave()
+    again = Reader(app, "/v1/changes?limit=1", {})
+    await again.read()
+    assert again.status == 200
+    assert held(app) == 0

@@ -24,6 +24,7 @@ from api.core.admission import Admission
 from api.core.caller import EVERYTHING
 from api.core.db import Database
 from api.core.errors import Problem
+from api.core.flight import InFlight, hold_room
 from api.core.services import services_of
 from api.settings import Settings
 from api.sync.feed.following import Feed
@@ -491,6 +492,7 @@ async def test_a_silent_stream_has_a_heartbeat(empty_url: str) -> None:
         feed = services_of(router).get(Feed)
         listener = Listener()
         listener.scope |= {"litestar_app": router, "app": router, "state": {"caller": EVERYTHING}}
+        hold_room(listener.scope, InFlight())
         services_of(router).put(Admission, Everybody())
         request: Any = litestar.Request(listener.scope)
         await feed.catch_up()

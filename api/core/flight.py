@@ -12,7 +12,7 @@ import asyncio
 from collections import OrderedDict, deque
 from typing import Any, Final, NamedTuple
 
-from api.core.errors import unavailable
+from api.core.errors import Problem, unavailable
 from api.core.turns import charged
 
 MAX_BYTES: Final = 32 * 1024**2
@@ -40,15 +40,19 @@ class InFlight:
         """Tell how many bytes a share holds."""
         return self._held.get(share, 0)
 
+    def take_at_once(self, share: str, size: int) -> bool:
+        """Take room if there is enough and nobody waits for some; tell whether it was taken."""
+        if share in self._lines or not self._fits(share, size):
+            return False
+        self.add(share, size)
+        return True
+
     async def take(self, share: str, size: int, timeout_seconds: float) -> None:
         """Wait for room; raise TimeoutError where none comes free."""
-        line = self._lines.get(share)
-        if line is None and self._fits(share, size):
-            self.add(share, size)
+        if self.take_at_once(share, size):
             return
-        if line is None:
-            line = self._lines[share] = deque()
-        elif len(line) >= MAX_WAITING:
+        line = self._lines.setdefault(share, deque())
+        if len(line) >= MAX_WAITING:
             raise TimeoutError
         wait = _Wait(size, asyncio.get_running_loop().create_future())
         line.append(wait)
@@ -106,16 +110,32 @@ class Room:
         try:
             await self._in_flight.take(account.share, size, timeout_seconds)
         except TimeoutError:
-            raise unavailable(
-                "Too many large answers to you are not read yet. Read them, or ask for fewer."
-            ) from None
+            raise no_room() from None
         self._share, self._size = account.share, size
+
+    def hold(self, size: int) -> bool:
+        """Hold so many bytes, in place of those that were held before, if there is room at once."""
+        self.keep(0)
+        account = charged()
+        if account is None or size == 0:
+            return True
+        if not self._in_flight.take_at_once(account.share, size):
+            return False
+        self._share, self._size = account.share, size
+        return True
 
     def keep(self, size: int) -> None:
         """Hold fewer bytes than were reserved, or more, if they turned out to be so many."""
         if self._size:
             self._in_flight.add(self._share, size - self._size)
             self._size = size
+
+
+def no_room() -> Problem:
+    """Make the problem of a caller who has too much in flight."""
+    return unavailable(
+        "Too many large answers to you are not read yet. Read them, or ask for fewer."
+    )
 
 
 def hold_room(scope: Any, in_flight: InFlight) -> Room:  # noqa: ANN401 - one of Litestar's unions

@@ -10,7 +10,16 @@ from api.core.db import Row
 from api.core.errors import NOT_FOUND, Problem
 from api.core.filters import read_query
 from api.core.listing import link_next, page_body
-from api.core.request import Answer, Request, caller, context, encoded, record_id
+from api.core.reading import MAX_RECORD_BYTES
+from api.core.request import (
+    Answer,
+    Request,
+    caller,
+    context,
+    encoded,
+    record_id,
+    reserve_room,
+)
 from api.core.resource import CURSOR, DEFAULT_LIMIT, LIMIT, MAX_PAGE_BYTES, Resource
 from api.core.sql import render
 from schemas.base import Version
@@ -72,6 +81,7 @@ async def list_revisions(resource: Resource, request: Request) -> Answer:
     below = _NEWEST
     if "cursor" in given:
         (below,) = cursor.read(given["cursor"], of_list, tuple[Version])
+    room = await reserve_room(request, MAX_PAGE_BYTES)
     rows = await _revisions(request, resource, identity, below, limit + 1)
     if not rows and "cursor" not in given:
         raise Problem(NOT_FOUND, "No record has this id.")
@@ -80,6 +90,7 @@ async def list_revisions(resource: Resource, request: Request) -> Answer:
     if len(rows) > len(items):
         next_cursor = cursor.write(of_list, [items[-1]["version"]])
     body = page_body([_revision(row) for row in items], next_cursor)
+    room.keep(len(body))
     return Answer(body, headers=link_next(request, next_cursor))
 
 
@@ -91,10 +102,14 @@ async def get_revision(resource: Resource, request: Request) -> Answer:
     if not (number.isascii() and number.isdigit() and 0 < len(number) < 10) or number[0] == "0":  # noqa: PLR2004
         raise Problem(NOT_FOUND, "A version is a whole number from 1.")
     version = int(number)
+    room = await reserve_room(request, MAX_RECORD_BYTES) if resource.large else None
     rows = await _revisions(request, resource, identity, version + 1, 1)
     if not rows or rows[0]["version"] != version:
         raise Problem(NOT_FOUND, "The record has no such version.")
-    return Answer(_revision(rows[0]))
+    body = _revision(rows[0])
+    if room is not None:
+        room.keep(len(body))
+    return Answer(body)
 
 
 async def _revisions(

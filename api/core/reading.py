@@ -77,9 +77,13 @@ async def get_by_external_id(resource: Resource, request: Request) -> Answer:
     namespace, value = external_id(request)
     statement = resource.table.compose(_GET_BY_EXTERNAL_ID)
     query = render(statement, caller(request), namespace=namespace, value=value)
+    room = await reserve_room(request, MAX_RECORD_BYTES) if resource.large else None
     row = await context(request).database.fetchrow(*query)
     location = f"{resource.path}/{row['id']}" if row else ""
-    return _answer(request, str(row["id"]) if row else "", row, location)
+    answer = _answer(request, str(row["id"]) if row else "", row, location)
+    if room is not None:
+        room.keep(len(answer.body))
+    return answer
 
 
 def external_id(request: Request) -> tuple[str, str]:

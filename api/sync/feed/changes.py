@@ -9,14 +9,16 @@ from litestar import get
 from msgspec import Meta
 
 from api.core.admission import Admission
-from api.core.caller import ANYTHING, Caller
+from api.core.caller import ANYTHING
 from api.core.errors import RESYNC_REQUIRED
 from api.core.filters import Parameter, read_query
+from api.core.flight import no_room
 from api.core.operation import Operation, example_of
-from api.core.request import Answer, Request, caller, encoded
+from api.core.request import Answer, Request, caller, context, encoded
 from api.core.services import service
 from api.sync.feed import positions
-from api.sync.feed.following import Feed, feed_of
+from api.sync.feed.counted import CountedReader
+from api.sync.feed.following import feed_of
 from api.sync.feed.positions import SINCE, START, TYPES
 from api.sync.feed.stretches import Position
 from api.sync.feed.visible import VisibleChange, visible_change
@@ -89,32 +91,51 @@ async def list_changes(request: Request) -> Answer:
     position = await positions.since(feed, given.get("since", START), asker, types)
     limit = given.get("limit", DEFAULT_CHANGES)
     until = time.monotonic() + given.get("wait", 0)
-    items, position, up_to_date = await _visible_changes(feed, position, asker, types, limit)
-    over = not given.get("wait")
-    while not items and up_to_date and not over:
-        over = not await feed.moved(position, until - time.monotonic())
-        if feed.stopping.is_set():
-            break
-        if over:  # no change came in time, which may be because numbering hangs
-            await feed.catch_up()
-        await service(request, Admission).admit_again(request)  # the key may be revoked by now
-        items, position, up_to_date = await _visible_changes(feed, position, asker, types, limit)
+    reader = CountedReader(request)
+    try:
+        items, position, up_to_date = await _visible_changes(
+            request, reader, position, types, limit
+        )
+        over = not given.get("wait")
+        while not items and up_to_date and not over:
+            over = not await feed.moved(position, until - time.monotonic())
+            if feed.stopping.is_set():
+                break
+            if over:  # no change came in time, which may be because numbering hangs
+                await feed.catch_up()
+            await service(request, Admission).admit_again(request)  # the key may be revoked by now
+            items, position, up_to_date = await _visible_changes(
+                request, reader, position, types, limit
+            )
+    finally:
+        reader.close()
     next_cursor = positions.written(position, asker, types)
-    return Answer(_page(items, next_cursor, up_to_date=up_to_date and feed.certain))
+    body = _page(items, next_cursor, up_to_date=up_to_date and feed.certain)
+    reader.keep(len(body))
+    return Answer(body)
 
 
 async def _visible_changes(
-    feed: Feed, position: Position, asker: Caller, types: tuple[RecordType, ...], limit: int
+    request: Request,
+    reader: CountedReader,
+    position: Position,
+    types: tuple[RecordType, ...],
+    limit: int,
 ) -> tuple[list[VisibleChange], Position, bool]:
-    """Read on until the reader may see a change, the feed ends, or it has taken too long.
+    """Read on until the caller may see a change, the feed ends, or it has taken too long.
 
-    Gives the visible changes, the position behind them, and whether the feed ends there.
+    Gives the visible changes, the position behind them, and whether the feed ends there. Room is
+    held for them alone.
     """
-    until = time.monotonic() + MAX_READING_SECONDS
+    feed, asker, until = feed_of(request), caller(request), time.monotonic() + MAX_READING_SECONDS
+    patience = context(request).settings.acquire_seconds
     while True:
-        stretch = await feed.behind(position, limit, positions.filtered(types))
+        stretch = await reader.read(position, limit, positions.filtered(types), patience)
+        if stretch is None:
+            raise no_room()
         items = [item for change in stretch.changes if (item := visible_change(change, asker))]
         if items or stretch.up_to_date or feed.stopping.is_set() or time.monotonic() > until:
+            reader.keep(stretch.size if items else 0)
             return items, stretch.to, stretch.up_to_date
         position = stretch.to
 

@@ -22,6 +22,7 @@ from api.core.sql import render
 from api.core.turns import Account, charged, charging
 from api.sync.feed.numbering import Head, Numberer, read_head
 from api.sync.feed.stretches import (
+    MAX_BYTES,
     Position,
     Stretch,
     read_position,
@@ -133,7 +134,11 @@ class Feed:
     # --- reading -----------------------------------------------------------------------------
 
     async def behind(
-        self, position: Position, limit: int, types: Collection[RecordType] = ()
+        self,
+        position: Position,
+        limit: int,
+        types: Collection[RecordType] = (),
+        most_bytes: int = MAX_BYTES,
     ) -> Stretch:
         """Read the changes behind a position, up to the end of the feed that is known now.
 
@@ -152,14 +157,14 @@ class Feed:
                 "This cursor belongs to an earlier feed: the database was restored from a copy. "
                 "Export again, and go on from that export's cursor."
             )
-        key = (position, limit, frozenset(types), head)
+        key = (position, limit, frozenset(types), most_bytes, head)
         now = asyncio.get_running_loop().time()
         reading = self._readings.pop(key, None)
         if reading is None or not reading.may_be_shared(now):
-            reading_changes = read_stretch(self._database, head, position, limit, types)
+            reading_changes = read_stretch(self._database, head, position, limit, types, most_bytes)
             with charging(_account()):
                 task = asyncio.create_task(reading_changes)
-            task.add_done_callback(lambda done: self._forget_failed(key, done))
+            task.add_done_callback(lambda done: self._note_done(key, done))
             reading = _Reading(now, task)
         self._readings[key] = reading
         if len(self._readings) > MAX_READINGS:
@@ -176,11 +181,17 @@ class Feed:
         row = await self._database.fetchrow(*render(_IS_STANDBY))
         return row is not None and row["is_standby"]
 
-    def _forget_failed(self, key: Any, task: asyncio.Task[Stretch]) -> None:  # noqa: ANN401
+    def _note_done(self, key: Any, task: asyncio.Task[Stretch]) -> None:  # noqa: ANN401
+        """Forget a reading that failed, and one with changes when it can't be shared any more."""
         if task.cancelled() or task.exception():
-            reading = self._readings.get(key)
-            if reading is not None and reading.task is task:
-                del self._readings[key]
+            self._forget(key, task)
+        elif task.result().changes:
+            asyncio.get_running_loop().call_later(SHARED_SECONDS, self._forget, key, task)
+
+    def _forget(self, key: Any, task: asyncio.Task[Stretch]) -> None:  # noqa: ANN401
+        reading = self._readings.get(key)
+        if reading is not None and reading.task is task:
+            del self._readings[key]
 
     # --- in the background -------------------------------------------------------------------
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections import deque
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from itertools import chain
 from typing import Final
 
 from litestar import get
@@ -28,6 +28,7 @@ from api.core.request import (
 )
 from api.sync.feed import positions
 from api.sync.feed.changes import CREATED, DEFAULT_CHANGES, DELETED
+from api.sync.feed.counted import CountedReader
 from api.sync.feed.following import feed_of
 from api.sync.feed.positions import SINCE, START, TYPES
 from api.sync.feed.stretches import Position, Stretch
@@ -40,6 +41,8 @@ HEARTBEAT_SECONDS: Final = 14.0
 """How long a stream may be silent: less than the 15 s that the contract allows."""
 PIECE_BYTES: Final = 65_536
 """How much of a stream is written at once; the next piece is written when the client took this."""
+STRETCH_BYTES: Final = 262_144
+"""About how many bytes of records a stream reads at once; it always reads at least one change."""
 RECHECK_SECONDS: Final = 1.0
 """A stream ends at most this long after its key was revoked."""
 EVENT_STREAM: Final = "text/event-stream"
@@ -119,8 +122,9 @@ async def stream_changes(request: Request) -> Answer:
 class EventStream(Stream):
     """An answer without an end: the feed as Server-Sent Events (WHATWG HTML, section 9.2).
 
-    Nothing is stored for a client that reads slowly. It is sent the next stretch when it has taken
-    the one before, and is disconnected if it takes nothing for too long.
+    Nothing is stored for a client that reads slowly. The next stretch is read when it has taken the
+    one before, and it is disconnected if it takes nothing for too long. What it has not taken yet
+    of a stretch counts as its bytes in flight.
     """
 
     __slots__ = ("_heartbeat", "_position", "_request", "_types")
@@ -144,18 +148,23 @@ class EventStream(Stream):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
         leaving = asyncio.create_task(wait_for_disconnect(receive))
-        feed = feed_of(self._request)
+        feed, reader = feed_of(self._request), CountedReader(self._request, STRETCH_BYTES)
         feed.streams += 1
         try:
-            async with aclosing(self._pieces(leaving)) as pieces:
+            async with aclosing(self._pieces(reader, leaving)) as pieces:
                 async for piece in pieces:
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    for start in range(0, len(piece), PIECE_BYTES):
+                        body = piece[start : start + PIECE_BYTES]
+                        await send({"type": "http.response.body", "body": body, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             feed.streams -= 1
+            reader.close()
             leaving.cancel()
 
-    async def _pieces(self, leaving: asyncio.Task[None]) -> AsyncGenerator[bytes, None]:
+    async def _pieces(
+        self, reader: CountedReader, leaving: asyncio.Task[None]
+    ) -> AsyncGenerator[bytes, None]:
         """Write the events of one stretch after another, and a comment where there are none."""
         feed, position = feed_of(self._request), self._position
         announced: Position | None = None  # where the client was last told that it is up to date
@@ -163,45 +172,66 @@ class EventStream(Stream):
         last = time.monotonic()
         while not (feed.stopping.is_set() or leaving.done()) and await self._admitted():
             stretch: Stretch | None = None
-            changes: list[tuple[Position, VisibleChange]] = []
+            changes: deque[tuple[Position, VisibleChange]] = deque()
             try:
-                stretch = await feed.behind(position, DEFAULT_CHANGES)
+                patience = max(0, min(RECHECK_SECONDS, last + self._heartbeat - time.monotonic()))
+                stretch = await reader.read(position, DEFAULT_CHANGES, (), patience)
             except Problem as problem:
                 if problem.kind is RESYNC_REQUIRED:
                     yield event("resync-required", "", encoded(problem.document(_PATH)))
                     return
                 # Any other problem is that the database is away: the stream waits for it.
-            late, at_end = time.monotonic() - last >= self._heartbeat, False
+            late, at_end, known = time.monotonic() - last >= self._heartbeat, False, False
             if stretch is not None:
                 changes, position = self._visible_changes(stretch), stretch.to
-                owed = owed or bool(changes)
+                owed, known = owed or bool(changes), True
                 at_end = stretch.up_to_date and feed.certain
                 at_end = at_end and position != announced and (owed or late)
-            events = chain(
-                (self._change(place, change) for place, change in changes),
-                [self._up_to_date(position)] if at_end else [],
-                [_COMMENT] if late and not (changes or at_end) else [],
-            )
-            for piece in join_events(events):
+            goes_on = stretch is not None and not stretch.up_to_date
+            stretch = None  # what is hidden from the reader need not stay in memory
+            end = self._up_to_date(position) if at_end else b""
+            if late and not (changes or at_end):
+                end = _COMMENT
+            while changes or end:
+                piece, end = self._take_piece(changes, end)
+                reader.keep(len(piece) + sum(change.size for _, change in changes))
                 if feed.stopping.is_set() or leaving.done():
                     return
                 yield piece
                 last = time.monotonic()
+            reader.keep(0)
             if at_end:
                 announced, owed = position, False
-            if stretch is None or stretch.up_to_date:
-                behind = position if stretch else position._replace(seq=_NEVER)
+            if not (goes_on or reader.waits):
+                behind = position if known else position._replace(seq=_NEVER)
                 left = last + self._heartbeat - time.monotonic()
                 await feed.moved(behind, min(RECHECK_SECONDS, left))
 
-    def _visible_changes(self, stretch: Stretch) -> list[tuple[Position, VisibleChange]]:
+    def _visible_changes(self, stretch: Stretch) -> deque[tuple[Position, VisibleChange]]:
         """Give the changes that this reader asked for and may see, each with its position."""
         asker, epoch = caller(self._request), stretch.to.epoch
-        return [
+        return deque(
             (Position(epoch, change.seq, change.tag), visible)
             for change in stretch.changes
             if change.type in self._types and (visible := visible_change(change, asker))
-        ]
+        )
+
+    def _take_piece(
+        self, changes: deque[tuple[Position, VisibleChange]], end: bytes
+    ) -> tuple[bytes, bytes]:
+        """Take the next changes, and write their events, up to the size of a piece.
+
+        `end` follows the event of the last change. Gives the piece, and what is left of `end`.
+        """
+        events: list[bytes] = []
+        size = 0
+        while changes and (not events or size + changes[0][1].size <= PIECE_BYTES):
+            events.append(self._change(*changes.popleft()))
+            size += len(events[-1])
+        if not changes:
+            events.append(end)
+            end = b""
+        return b"".join(events), end
 
     def _change(self, place: Position, change: VisibleChange) -> bytes:
         return event("change", self._cursor(place), change.encoded())
@@ -220,20 +250,6 @@ class EventStream(Stream):
         except Problem:
             return False
         return True
-
-
-def join_events(events: Iterable[bytes]) -> Iterator[bytes]:
-    """Join events into pieces of about `PIECE_BYTES`, each made only when it is asked for."""
-    joined: list[bytes] = []
-    size = 0
-    for each in events:
-        joined.append(each)
-        size += len(each)
-        if size >= PIECE_BYTES:
-            yield b"".join(joined)
-            joined, size = [], 0
-    if joined:
-        yield b"".join(joined)
 
 
 def event(name: str, identity: str, data: bytes) -> bytes:

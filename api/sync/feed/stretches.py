@@ -18,6 +18,9 @@ from schemas.vocabularies import ChangeOp, RecordType
 MAX_SCANNED: Final = 10_000
 """One reading passes over at most this many changes to find those of the types asked for."""
 MAX_BYTES: Final = 4_194_304
+"""About how many bytes of records a reading has; it always has at least one change."""
+CHANGE_BYTES: Final = 500
+"""About how many bytes a change has in memory beside its record."""
 _TAG_BYTES: Final = 6
 
 
@@ -51,6 +54,11 @@ class LoggedChange(NamedTuple):
     nothing about its change.
     """
 
+    @property
+    def size(self) -> int:
+        """About how many bytes it has in memory."""
+        return len(self.doc or b"") + CHANGE_BYTES
+
 
 class Stretch(NamedTuple):
     """Successive changes, the position behind them, and whether the feed ends there."""
@@ -59,9 +67,19 @@ class Stretch(NamedTuple):
     to: Position
     up_to_date: bool
 
+    @property
+    def size(self) -> int:
+        """About how many bytes it has in memory."""
+        return sum(change.size for change in self.changes)
+
 
 async def read_stretch(
-    database: Database, head: Head, position: Position, limit: int, types: Collection[RecordType]
+    database: Database,
+    head: Head,
+    position: Position,
+    limit: int,
+    types: Collection[RecordType],
+    most_bytes: int = MAX_BYTES,
 ) -> Stretch:
     """Read at most `limit` changes of some types behind a position; no types mean all types.
 
@@ -69,7 +87,13 @@ async def read_stretch(
     """
     end = min(head.seq, position.seq + MAX_SCANNED)
     at_start = position.seq == 0
-    changes = await _read(database, head, position.seq, end, limit + (not at_start), types)
+    bounds = {
+        "first": position.seq,
+        "last": end,
+        "limit": limit + (not at_start),
+        "bytes": most_bytes,
+    }
+    changes = await _read(database, head, bounds, types)
     if not at_start:
         first = changes.pop(0) if changes else None
         if first is None or (first.seq, first.tag) != (position.seq, position.tag):
@@ -90,7 +114,8 @@ async def read_position(database: Database, head: Head, seq: int) -> Position:
     """Read the position behind the change with a number; 0 is the start of the feed."""
     if seq == 0:
         return Position(head.epoch, 0, "")
-    changes = await _read(database, head, seq, seq, 1, ())
+    bounds = {"first": seq, "last": seq, "limit": 1, "bytes": MAX_BYTES}
+    changes = await _read(database, head, bounds, ())
     if not changes:
         raise unavailable("The change feed is being restored.")
     return Position(head.epoch, seq, changes[0].tag)
@@ -102,17 +127,12 @@ def resync_required(detail: str) -> Problem:
 
 
 async def _read(
-    database: Database,
-    head: Head,
-    first: int,
-    last: int,
-    limit: int,
-    types: Collection[RecordType],
+    database: Database, head: Head, bounds: dict[str, int], types: Collection[RecordType]
 ) -> list[LoggedChange]:
-    bounds: dict[str, Any] = {"first": first, "last": last, "limit": limit, "bytes": MAX_BYTES}
+    values: dict[str, Any] = dict(bounds)
     if types:
-        bounds["types"] = [record_type.value for record_type in types]
-    rows = await database.fetch(*render(_statement(of_types=bool(types)), **bounds))
+        values["types"] = [record_type.value for record_type in types]
+    rows = await database.fetch(*render(_statement(of_types=bool(types)), **values))
     return [_logged_change(row, head.secret) for row in rows]
 
 

@@ -6,7 +6,7 @@ import datetime as dt
 from typing import NamedTuple
 
 from api.core.caller import Caller
-from api.sync.feed.stretches import LoggedChange
+from api.sync.feed.stretches import CHANGE_BYTES, LoggedChange
 from schemas.vocabularies import ChangeOp, RecordType
 
 
@@ -20,6 +20,11 @@ class VisibleChange(NamedTuple):
     version: int
     at: dt.datetime
     record: bytes | None
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it has in memory."""
+        return len(self.record or b"") + CHANGE_BYTES
 
     def encoded(self) -> bytes:
         """Write the change as JSON, with the record's bytes as they are stored."""
