@@ -393,3 +393,98 @@ ARTICLES_15: Final = with_columns(
 )
 DENIALS_15: Final = with_columns(DENIALS_12, "quantities json NOT NULL DEFAULT '[]'")
 """As migration 0015 made them."""
+
+# The numbers of a figure. What `approaching` limits is not excluded, and a figure of vague words has
+# no bounds.
+_BOUNDS_16: Final = """
+                   CASE q.qualifier
+                       WHEN 'exact' THEN q.value WHEN 'approximately' THEN q.value
+                       WHEN 'at_most' THEN '-infinity' WHEN 'fewer_than' THEN '-infinity'
+                       WHEN 'approaching' THEN '-infinity' WHEN 'vague' THEN NULL
+                       ELSE q.lower
+                   END,
+                   CASE q.qualifier
+                       WHEN 'exact' THEN q.value WHEN 'approximately' THEN q.value
+                       WHEN 'at_least' THEN 'infinity' WHEN 'more_than' THEN 'infinity'
+                       WHEN 'vague' THEN NULL
+                       ELSE q.upper
+                   END,
+                   q.qualifier = 'more_than', q.qualifier = 'fewer_than'"""
+
+
+def _figures(
+    record_type: RecordType, during: str, places: str, also: tuple[str, ...] = ()
+) -> Follower:
+    """Keep the figures of a record, and for each the topics that it can be compared about.
+
+    `during` gives the time that a figure without `as_of` is about, `places` selects the names and
+    countries of the places at which it happened, and `also` names the columns of both.
+    """
+    return Follower(
+        table="figures",
+        owner=f"owner_type = '{record_type.type}' AND owner_id",
+        columns=("quantities", *also),
+        fill=f"""
+        WITH filled AS (
+            INSERT INTO figures (
+                owner_type, owner_id, index, metric, unit, population, lower, upper, lower_open,
+                upper_open, during, topics
+            )
+            SELECT '{record_type.type}', n.id, q.number - 1, q.metric, folded.unit,
+                   folded.population,{_BOUNDS_16}, about.during,
+                   ARRAY(
+                       SELECT DISTINCT md5(
+                           ROW(q.metric, folded.unit, folded.population, fold(p.name), p.country_code)
+                               ::text
+                       )::uuid
+                       FROM ({places}) AS p(name, country_code)
+                       WHERE about.during IS NOT NULL
+                   )
+            FROM new_rows AS n
+            CROSS JOIN LATERAL ROWS FROM (json_to_recordset(n.quantities) AS (
+                metric text, unit text, population text, qualifier text, value float8, lower float8,
+                upper float8, as_of text
+            )) WITH ORDINALITY AS q(
+                metric, unit, population, qualifier, value, lower, upper, as_of, number
+            )
+            CROSS JOIN LATERAL (
+                SELECT fold(q.unit), fold(q.population) OFFSET 0 -- or else each use folds anew
+            ) AS folded(unit, population)
+            CROSS JOIN LATERAL (
+                SELECT CASE
+                    WHEN q.as_of IS NOT NULL
+                    THEN tstzrange(time_bound(q.as_of, false), time_bound(q.as_of, true)){during}
+                END
+            ) AS about(during)
+            RETURNING owner_type, owner_id, index, during, topics
+        )
+        INSERT INTO figure_topics (owner_type, owner_id, index, topic, during)
+        SELECT f.owner_type, f.owner_id, f.index, each.topic, f.during
+        FROM filled AS f CROSS JOIN LATERAL unnest(f.topics) AS each(topic)""",
+    )
+
+
+CLAIMS_16: Final = CLAIMS_12._replace(
+    follower=_figures(
+        CLAIMS_12,
+        # The bounds of a time are in order as they are written, and may not be as instants.
+        during="""
+                    WHEN n.occurred_from IS NOT NULL
+                    THEN tstzrange(
+                        least(n.occurred_from, n.occurred_until),
+                        greatest(n.occurred_from, n.occurred_until)
+                    )""",
+        places="""
+                           SELECT r.name, r.country_code
+                           FROM json_to_recordset(n.places) AS r(
+                               role text, name text, country_code text
+                           )
+                           WHERE r.role = 'event'
+                       """,
+        also=("occurred", "places"),
+    )
+)
+DENIALS_16: Final = DENIALS_15._replace(
+    follower=_figures(DENIALS_15, during="", places="SELECT NULL::text, NULL::text WHERE false")
+)
+"""As migration 0016 made them: the figures of denials are kept as well, with all that is asked of them."""

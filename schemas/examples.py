@@ -242,6 +242,8 @@ PARAMETERS: Final[Mapping[str, Any]] = {
     "language": "en",
     "limit": 20,
     "metric": "killed",
+    "unit": "person",
+    "population": "north korean soldiers",
     "name": "lee",
     "name__startswith": "le",
     "parent_claim_id": "ff9367ea-6233-5588-9691-72eec37532bc",

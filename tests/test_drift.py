@@ -271,8 +271,10 @@ async def derived(connection: Connection, identity: str) -> dict[str, list[tuple
         "links": "SELECT owner_type, link, hop, is_origin, label, source_id, article_id, claim_id,"
         " denial_id FROM links WHERE owner_id = $1",
         "external_ids": "SELECT record_type, namespace FROM external_ids WHERE record_id = $1",
-        "figures": "SELECT metric, lower, upper, lower_open, upper_open FROM figures"
-        " WHERE claim_id = $1",
+        "figures": "SELECT owner_type, index, metric, unit, population, lower, upper, lower_open,"
+        " upper_open, during, topics FROM figures WHERE owner_id = $1",
+        "figure_topics": "SELECT owner_type, index, topic, during FROM figure_topics"
+        " WHERE owner_id = $1",
         "source_names": "SELECT name FROM source_names WHERE source_id = $1",
         "revisions": "SELECT record_type, version, op FROM revisions WHERE record_id = $1",
         "outbox": "SELECT record_type, version, op FROM outbox WHERE record_id = $1",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -362,6 +363,83 @@ async def test_the_model_does_not_go_back_while_a_record_needs_it(bare: str, ins
             await schema.migrate(bare, "0014")
     finally:
         await connection.close()
+
+
+_KEPT_FIGURES = """
+    SELECT f.owner_type, f.index, f.metric, f.unit, f.population, f.lower, f.upper, f.lower_open,
+           f.upper_open, lower(f.during)::text, cardinality(f.topics),
+           (SELECT count(*) FROM figure_topics AS k
+            WHERE (k.owner_type, k.owner_id, k.index) = (f.owner_type, f.owner_id, f.index))
+    FROM figures AS f ORDER BY f.owner_type, f.owner_id, f.index"""
+
+
+async def test_the_figures_of_records_that_are_there_are_kept_as_those_of_new_ones(
+    bare: str,
+) -> None:
+    await schema.migrate(bare, "0015")
+    connection = await asyncpg.connect(bare)
+    try:
+        former = "SELECT claim_id, metric, lower, upper, lower_open, upper_open FROM figures"
+        await _add_figures(connection)
+        before = await connection.fetch(former)
+        assert len(before) == 3
+
+        await schema.migrate(bare, "0016")
+        kept = await connection.fetch(_KEPT_FIGURES)
+        assert [tuple(row) for row in kept] == [
+            ("claim", 0, "killed", "person", "soldats francais", 100, math.inf, False, False,
+             "2024-12-17 00:00:00+00", 1, 1),
+            ("claim", 1, "injured", "person", None, 5, 7, False, False,
+             "2024-12-19 00:00:00+00", 1, 1),
+            ("claim", 2, "killed", "person", None, None, None, False, False,
+             "2024-12-17 00:00:00+00", 1, 1),
+            ("denial", 0, "killed", "person", None, -math.inf, 30, False, True, None, 0, 0),
+        ]  # fmt: skip
+        for table in ("claims", "denials"):
+            await connection.execute(f"UPDATE {table} SET deleted_at = now()")
+        assert await connection.fetch(_KEPT_FIGURES) == []
+        assert await connection.fetchval("SELECT count(*) FROM figure_topics") == 0
+        for table in ("claims", "denials"):
+            await connection.execute(
+                f"UPDATE {table} SET deleted_at = NULL WHERE text <> 'deleted before'"
+            )
+        assert await connection.fetch(_KEPT_FIGURES) == kept
+
+        await schema.migrate(bare, "0015")
+        assert await connection.fetch(former) == before
+        await schema.migrate(bare, "0016")
+        assert await connection.fetch(_KEPT_FIGURES) == kept
+    finally:
+        await connection.close()
+
+
+async def _add_figures(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    """Insert a claim with three figures, one that was deleted, and a denial with a figure."""
+    killed = {"metric": "killed", "unit": "Person"}
+    figures = [
+        killed | {"population": "Soldats FRANÇAIS", "qualifier": "at_least", "lower": 100},
+        {"metric": "injured", "unit": "person", "qualifier": "between", "lower": 5, "upper": 7}
+        | {"as_of": "2024-12-19"},
+        killed | {"qualifier": "vague", "term": "heavy"},
+    ]
+    places = [
+        {"role": "event", "name": "Kursk", "country_code": "RU"},
+        {"role": "event", "name": "KURSK", "country_code": "RU"},
+        {"role": "statement", "name": "Seoul", "country_code": "KR"},
+    ]
+    occurred = {"expression": None, "earliest": "2024-12-17", "latest": None, "precision": "day"}
+    add = (
+        "INSERT INTO claims (id, text, quantities, places, occurred)"
+        " VALUES (gen_random_uuid(), $1, $2, $3, $4)"
+    )
+    for text in ("there", "deleted before"):
+        await connection.execute(add, text, *map(json.dumps, (figures, places, occurred)))
+    await connection.execute("UPDATE claims SET deleted_at = now() WHERE text = 'deleted before'")
+    await connection.execute(
+        "INSERT INTO denials (id, text, kind, observed_by, targets, quantities) VALUES"
+        " (gen_random_uuid(), 't', 'disputes_figures', 'responder_statement', '[]', $1)",
+        json.dumps([killed | {"qualifier": "fewer_than", "upper": 30}]),
+    )
 
 
 async def _documents(connection: asyncpg.Connection[asyncpg.Record]) -> list[dict[str, Any]]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from litestar import Controller, delete, get, patch, post, put
-from msgspec import Meta
 
 from api.core import history, listing, querying, reading
+from api.core.figures import grouped_by_metric, quantified
 from api.core.filters import Filter, Parameter, condition, language, reference, term, times
 from api.core.relations import (
     attributed,
@@ -22,7 +20,7 @@ from api.core.request import Answer, NoContent, Request
 from api.core.resource import Grouping, Resource, Sort
 from api.core.responded import answered, grouped_by_response
 from api.core.writing import operations
-from schemas.base import ClaimId, Number, SourceId
+from schemas.base import ClaimId, SourceId
 from schemas.claims import Claim, ClaimCreate, ClaimUpdate
 from schemas.vocabularies import (
     Anchor,
@@ -39,19 +37,6 @@ from schemas.vocabularies import (
 )
 
 _CLAIM = RecordType.CLAIM
-_METRIC = Annotated[
-    str, Meta(min_length=1, max_length=500, extra_json_schema={"x-vocabulary": "metric"})
-]
-
-# A figure of the metric whose range overlaps the given one; vague figures have no range.
-_FIGURE = """t.id IN (
-    SELECT f.claim_id FROM figures AS f
-    WHERE f.metric = :metric::text
-        AND (:quantity_to::float8 IS NULL OR f.lower < :quantity_to
-             OR (f.lower = :quantity_to AND NOT f.lower_open))
-        AND (:quantity_from::float8 IS NULL OR f.upper > :quantity_from
-             OR (f.upper = :quantity_from AND NOT f.upper_open)))"""
-
 CLAIMS = Resource(
     type=_CLAIM,
     create=ClaimCreate,
@@ -104,24 +89,7 @@ CLAIMS = Resource(
             "has_source(t.attributions) = :attributed::boolean",
             "`true`: the chain has a source. `false`: it has none.",
         ),
-        Filter(
-            (
-                Parameter("metric", _METRIC, "The claim has a figure of this metric."),
-                Parameter(
-                    "quantity_from",
-                    Number,
-                    "The figure may be this number or more.",
-                ),
-                Parameter(
-                    "quantity_to",
-                    Number,
-                    "The figure may be this number or less.",
-                ),
-            ),
-            _FIGURE,
-            needs="metric",
-            range=("quantity_from", "quantity_to"),
-        ),
+        quantified(_CLAIM),
         *answered(_CLAIM),
         condition(
             "anchor",
@@ -150,12 +118,7 @@ CLAIMS = Resource(
     ),
     groupings=(
         *grouped_by_chain(_CLAIM, "claimant"),
-        Grouping(
-            "metric",
-            "the metric of a figure",
-            "SELECT DISTINCT m.id, f.metric AS value"
-            " FROM {matched} AS m JOIN figures AS f ON f.claim_id = m.id",
-        ),
+        grouped_by_metric(_CLAIM),
         grouped_by_response(_CLAIM),
         Grouping(
             "place_country_code",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from litestar import Controller, delete, get, patch, post, put
 
 from api.core import history, listing, querying, reading
+from api.core.figures import grouped_by_metric, quantified
 from api.core.filters import Filter, Parameter, language, reference, term
 from api.core.relations import attributed, forward, grouped_by_chain, stated
 from api.core.request import Answer, NoContent, Request
@@ -68,6 +69,7 @@ DENIALS = Resource(
             _TARGET,
         ),
         *attributed(_DENIAL, "responder"),
+        quantified(_DENIAL),
         *answered(_DENIAL),
         *reference("scope_source_id", SourceId, "The statement that does not mention the claim."),
         *term("kind", DenialKind, "The kind"),
@@ -85,7 +87,11 @@ DENIALS = Resource(
         forward("claims", RecordType.CLAIM, "the claims that it answers"),
         forward("denials", _DENIAL, "the denials that it answers, or that replace it"),
     ),
-    groupings=(*grouped_by_chain(_DENIAL, "responder"), grouped_by_response(_DENIAL)),
+    groupings=(
+        *grouped_by_chain(_DENIAL, "responder"),
+        grouped_by_metric(_DENIAL),
+        grouped_by_response(_DENIAL),
+    ),
     searched="`text` and `note`",
     derive=lambda denial: {"family": FAMILY_OF[denial.kind]},
     circular=True,
