@@ -100,7 +100,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     import_statement_seconds: Annotated[
         float,
         Meta(
-            gt=0, le=86_400, description="How many seconds one SQL statement of an import may take."
+            gt=0,
+            le=86_400,
+            description="How many seconds one SQL statement of an import may take, as long as "
+            "Postgres is seen to work on it.",
         ),
     ] = 600.0
     body_bytes: Annotated[

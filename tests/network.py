@@ -25,6 +25,7 @@ class Network:
         self._flows.set()
         self._pumps: set[asyncio.Task[None]] = set()
         self._ends: list[asyncio.StreamWriter] = []
+        self._last_word = (b"", 0)
         self.connections = 0
         """How many connections were made over it, also while it was silent."""
 
@@ -46,6 +47,10 @@ class Network:
     def fall_silent(self) -> None:
         """Forward nothing from now on."""
         self._flows.clear()
+
+    def fall_silent_at(self, word: bytes, *, times: int = 1) -> None:
+        """Forward what has a word in it to Postgres, for so many times, and nothing afterwards."""
+        self._last_word = (word, times)
 
     def heal(self, *, forget: bool = False) -> None:
         """Forward again; with `forget`, the connections that exist stay silent for good."""
@@ -71,11 +76,19 @@ class Network:
             return await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
         return await asyncio.open_connection(host, int(port))
 
+    def _listen_for_word(self, data: bytes) -> None:
+        word, times = self._last_word
+        if times and word in data:
+            self._last_word = (word, times - 1)
+            if times == 1:
+                self.fall_silent()
+
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         try:
             while data := await source.read(65_536):
                 await self._flows.wait()
                 sink.write(data)
+                self._listen_for_word(data)
                 await sink.drain()
         except asyncio.CancelledError:
             return  # neither closed nor forwarded

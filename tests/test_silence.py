@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator
 
 import asyncpg
 import httpx
+import msgspec
 import pytest
 
+from api.core import silence
 from api.core.db import Database
+from api.sync.importing import batches
 from api.sync.mirror import copies
 from api.sync.mirror.errors import NO_DATABASE, MirrorError
 from schemas.vocabularies import RecordType
@@ -123,6 +127,66 @@ async def test_the_service_stops_while_the_network_is_silent(
         await database.open()
         assert await database.fetch("SELECT 1")
         network.fall_silent()
+        await database.close()
+
+
+IMPORTS = [
+    ("", b"the second", 1, "The lines up to 1 were applied, and none behind it."),
+    ("", b"COMMIT;", 2, "The lines up to 1 were applied. It is unknown whether the lines up to 2"),
+    ("?atomic=true", b"the second", 0, "No line was applied."),
+    ("?atomic=true", b"COMMIT;", 3, "It is unknown whether the lines were applied: all were, or"),
+]
+
+
+@pytest.mark.parametrize(("query", "word", "applied", "told"), IMPORTS, ids=range(len(IMPORTS)))
+async def test_an_import_ends_soon_after_the_network_fell_silent(
+    empty_url: str,
+    network: Network,
+    monkeypatch: pytest.MonkeyPatch,
+    query: str,
+    word: bytes,
+    applied: int,
+    told: str,
+) -> None:
+    monkeypatch.setattr(batches, "MAX_LINES", 1)
+    monkeypatch.setattr(silence, "_TRIES", 1)
+    names = ["the first", "the second", "the third"]
+    lines = "\n".join(
+        json.dumps({"type": "source", "data": SOURCE.minimal(name=name)}) for name in names
+    )
+    # Postgres may take ten minutes for a statement of an import; the test may not.
+    settings = msgspec.structs.replace(HASTY, acquire_seconds=1)
+    async with serving(over(empty_url, [network]), settings) as client, asyncio.timeout(60):
+        network.fall_silent_at(word, times=applied if word == b"COMMIT;" and not query else 1)
+        answer = await client.post(
+            f"/v1/import{query}", content=lines, headers={"content-type": "application/x-ndjson"}
+        )
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert told in answer.json()["detail"]
+        assert answer.headers["retry-after"]
+        network.heal(forget=True)
+    connection = await asyncpg.connect(empty_url)
+    try:
+        found = await connection.fetch("SELECT name FROM sources")
+    finally:
+        await connection.close()
+    assert sorted(row["name"] for row in found) == names[:applied]
+
+
+async def test_a_statement_that_may_take_long_ends_where_its_connection_alone_is_silent(
+    empty_url: str, network: Network
+) -> None:
+    database = Database(over(empty_url, [network]), HASTY)
+    await database.open()
+    try:
+        async with asyncio.timeout(PATIENCE / 2), database.connection(PATIENCE) as connection:
+            await connection.execute("SET statement_timeout = 0")
+            assert await connection.fetchval("SELECT 1 FROM pg_sleep(0.5)") == 1
+            network.fall_silent()
+            network.heal(forget=True)
+            with pytest.raises(asyncpg.ConnectionDoesNotExistError):
+                await connection.fetchval("SELECT 1")
+    finally:
         await database.close()
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import asyncpg
 
@@ -22,11 +23,19 @@ _SILENT_SECONDS: Final = 5
 _Result = TypeVar("_Result")
 
 
+class Check(NamedTuple):
+    """How to find out whether Postgres still works on a statement that takes long."""
+
+    seconds: float  # after which, and again after which, it is asked
+    still_works: Callable[[int], Awaitable[bool]]  # takes the id of the session
+
+
 class LimitedConnection(_Base):
     """A connection on which each statement has a time limit of ours, and that ends with it.
 
     Postgres ends late statements itself. If it did not do so in time, then it, or the network to
-    it, has fallen silent: whatever is sent over this connection would wait as well.
+    it, has fallen silent: whatever is sent over this connection would wait as well. Where Postgres
+    allows a statement much time, it is asked now and then whether it still works on it.
     """
 
     def __init__(self, protocol: Any, transport: Any, *more: Any) -> None:  # noqa: ANN401
@@ -34,14 +43,19 @@ class LimitedConnection(_Base):
         super().__init__(protocol, transport, *more)
         _watch(transport.get_extra_info("socket"))
         self._seconds: float | None = None
+        self._check: Check | None = None
         self.on_answer: Callable[[], None] | None = None
         """Called after each statement that succeeded."""
         self.on_silence: Callable[[], Awaitable[None]] | None = None
         """Called after a statement was late, or the connection was cut."""
 
-    def limit(self, seconds: float | None) -> None:
-        """Set how long each of the next statements may take; null means the connection's limit."""
+    def limit(self, seconds: float | None, check: Check | None = None) -> None:
+        """Set how long each of the next statements may take, and how to check the long ones.
+
+        Null means the connection's own limit, and no check.
+        """
         self._seconds = seconds
+        self._check = check
 
     def get_reset_query(self) -> str:
         """Ask for no reset, to be released without a round trip.
@@ -77,6 +91,7 @@ class LimitedConnection(_Base):
         seconds: float | None,
         **more: Any,  # noqa: ANN401
     ) -> _Result:
+        watch = None if self._check is None else asyncio.create_task(self._watch(self._check))
         try:
             result = await method(*arguments, timeout=seconds or self._seconds, **more)
         except TimeoutError:
@@ -87,9 +102,20 @@ class LimitedConnection(_Base):
         except asyncpg.ConnectionDoesNotExistError:  # the kernel, or the server, cut it
             await self._tell()
             raise
+        finally:
+            if watch is not None:
+                watch.cancel()
         if self.on_answer is not None:
             self.on_answer()
         return result
+
+    async def _watch(self, check: Check) -> None:
+        """Cut the connection when Postgres does not work on the statement any more: it fails."""
+        while True:
+            await asyncio.sleep(check.seconds)
+            if not await check.still_works(self.get_server_pid()):
+                self.terminate()
+                return
 
     async def _tell(self) -> None:
         if self.on_silence is not None:

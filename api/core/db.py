@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import asyncpg
 
-from api.core.connection import GRACE_SECONDS, LimitedConnection
+from api.core.connection import GRACE_SECONDS, Check, LimitedConnection
 from api.core.database_errors import from_database
 from api.core.errors import unavailable
 from api.core.hosts import Hosts
+from api.core.silence import works_on
 from api.core.turns import KEYLESS, Turns, charged
 from api.settings import Settings
 
@@ -127,15 +128,14 @@ class Database:
         """Lend a connection; errors of Postgres become problems.
 
         `seconds` is the time limit of its statements, where Postgres was told another limit than
-        the one of the settings.
+        the one of the settings. Then Postgres is asked now and then whether it still works on them.
         """
         if self._pool is None:
             raise unavailable("The service is starting.")
         try:
             async with AsyncExitStack() as held:
                 connection = await self._acquire(self._pool, held)
-                # The proxy passes this on to the LimitedConnection behind it.
-                connection.limit(seconds and seconds + GRACE_SECONDS)  # type: ignore[attr-defined]
+                self._limit(connection, seconds)
                 try:
                     yield connection
                 finally:
@@ -147,6 +147,13 @@ class Database:
             if problem is None:
                 raise
             raise problem from error
+
+    def _limit(self, connection: Connection, seconds: float | None) -> None:
+        every = self.settings.statement_seconds
+        check = Check(every, lambda pid: works_on(self.connect, pid, every))
+        # The proxy passes this on to the LimitedConnection behind it.
+        limit = connection.limit  # type: ignore[attr-defined]
+        limit(None) if seconds is None else limit(seconds + GRACE_SECONDS, check)
 
     async def _acquire(self, pool: Pool, held: AsyncExitStack) -> Connection:
         """Take a connection when it is the caller's turn; `held` gives the turn back."""

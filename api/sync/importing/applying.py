@@ -67,9 +67,8 @@ async def _apply(run: ImportRun, batch: Sequence[Entry]) -> None:
         before = kept(run)
         try:
             # The results are kept before the commit: what they tell must not get lost.
-            async with run.batch_transaction(deletes=_deletes(batch)):
+            async with run.batch_transaction(batch[-1].number, deletes=_deletes(batch)):
                 keep(run, await _write(run, batch))
-            run.applied = batch[-1].number
             return  # noqa: TRY300 - only errors of the block are handled
         except _RETRIED as error:
             forget(run, before)

@@ -14,7 +14,7 @@ from typing import Final
 import asyncpg
 
 from api.core.db import Database
-from api.core.errors import STORAGE_FULL, Problem
+from api.core.errors import Problem
 from api.core.large_input import each_in_thread
 from api.core.request import SERVICE, Author
 from api.sync.importing.applying import apply_lines
@@ -23,6 +23,7 @@ from api.sync.importing.late_checks import check_put_off
 from api.sync.importing.results import Answer
 from api.sync.importing.spool import Spool, numbered_lines
 from api.sync.importing.state import ImportRun, Sender
+from api.sync.importing.stopping import stopped
 from schemas.imports import ImportTotals
 
 _NOBODY: Final = Sender()
@@ -47,31 +48,22 @@ async def run_import(
     sender: Sender = _NOBODY,
 ) -> Answer:
     """Apply a file of lines, and give the answer."""
-    limit = database.settings.article_body_bytes
-    async with database.connection(database.settings.import_statement_seconds) as connection:
-        run = ImportRun(connection, author, database.settings, atomic, dry_run, sender)
-        try:
-            lines = numbered_lines(body, limit)
-            if atomic or dry_run:
+    lines = numbered_lines(body, database.settings.article_body_bytes)
+    run = ImportRun(database, author, atomic, dry_run, sender)
+    try:
+        async with run.connected():
+            if run.in_one_transaction:
                 committed = await _run_in_one_transaction(run, lines)
             else:
                 await apply_lines(run, lines)
                 committed = True
-        except BaseException as error:
-            run.close()
-            alone = not (atomic or dry_run)
-            if alone and isinstance(error, Problem) and error.kind is STORAGE_FULL:
-                raise _stopped(error, run.applied) from None
-            raise
+    except Problem as problem:
+        run.close()
+        raise stopped(run, problem) from problem.__cause__
+    except BaseException:
+        run.close()
+        raise
     return Answer(run, committed=committed)
-
-
-def _stopped(problem: Problem, line: int) -> Problem:
-    """Say how far a run came for which there was no space any more."""
-    applied = "No line was applied."
-    if line:
-        applied = f"The lines up to {line} were applied, and none behind it."
-    return Problem(problem.kind, f"{problem.detail} {applied}")
 
 
 async def _run_in_one_transaction(run: ImportRun, lines: Iterable[NumberedLine]) -> bool:
@@ -89,6 +81,7 @@ async def _run_in_one_transaction(run: ImportRun, lines: Iterable[NumberedLine])
         else:
             await apply_lines(run, lines)
         if committed:
+            run.committing = True
             await transaction.commit()
     finally:
         if not committed:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from api.core.db import Connection
+from api.core.db import Connection, Database
 from api.core.errors import Problem
 from api.core.request import Author
 from api.settings import Settings
@@ -31,19 +31,48 @@ class Sender(NamedTuple):
 class ImportRun:
     """One import."""
 
-    connection: Connection
+    database: Database
     author: Author
-    settings: Settings
     atomic: bool
     dry_run: bool
     sender: Sender
     revoked: Problem | None = None  # the problem with which the rest of the lines is refused
     refusals: int = 0  # how many lines were refused so far
-    applied: int = 0  # the last line that was applied
+    reached: int = 0  # the last line that was written, maybe without being committed
+    applied: int = 0  # the last line that was committed, unless all are committed together
+    committing: bool = False  # whether a commit has begun of which the outcome is not known yet
     refused: bool = False  # whether an atomic run refused a line, and so is refused as a whole
     results: list[Spool] = field(default_factory=list)  # each in the order of the lines
     late_results: list[Spool] = field(default_factory=list)  # as `results`, which they replace
     put_off: Spool = field(default_factory=Spool)  # to be checked at the end of an atomic run
+    _connection: Connection | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the service."""
+        return self.database.settings
+
+    @property
+    def in_one_transaction(self) -> bool:
+        """Tell whether all lines are written in one transaction, or each batch in its own."""
+        return self.atomic or self.dry_run
+
+    @property
+    def connection(self) -> Connection:
+        """The connection that the run holds now."""
+        assert self._connection is not None  # noqa: S101 - for the type checker
+        return self._connection
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[None]:
+        """Hold a connection until the end of the block."""
+        seconds = self.settings.import_statement_seconds
+        async with self.database.connection(seconds) as connection:
+            self._connection = connection
+            try:
+                yield
+            finally:
+                self._connection = None
 
     def close(self) -> None:
         """Remove the run's files."""
@@ -58,13 +87,16 @@ class ImportRun:
         )
 
     @asynccontextmanager
-    async def batch_transaction(self, *, deletes: bool) -> AsyncIterator[None]:
+    async def batch_transaction(self, last: int, *, deletes: bool) -> AsyncIterator[None]:
         """Hold a batch together: in a transaction, or in a savepoint of the run's own transaction.
+
+        `last` is the number of its last line.
 
         Link keys are deferred, because lines of a batch refer to each other. For deletions they are
         not, so that the error comes from the very line that is refused.
         """
-        alone = not (self.atomic or self.dry_run)
+        alone = not self.in_one_transaction
+        self.committing = False
         async with self.connection.transaction():
             if alone:
                 await self.prepare()
@@ -75,6 +107,9 @@ class ImportRun:
                 await self.connection.execute(
                     "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED"
                 )
+            self.reached, self.committing = last, alone
+        if alone:
+            self.applied, self.committing = last, False
 
     async def find_revocation(self) -> Problem | None:
         """Give the problem because of which no more lines are written; null if there is none.
