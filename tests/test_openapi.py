@@ -216,7 +216,7 @@ def test_only_pages_for_people_and_the_document_as_yaml_are_left_out() -> None:
         for handler in getattr(route, "route_handlers", ())
         if handler.include_in_schema is False and handler.http_methods != {"OPTIONS"}
     }
-    pages = {"/", "/docs", "/docs/tour", "/docs/changelog"}
+    pages = {"/", "/docs", "/docs/tour", "/docs/questions", "/docs/changelog"}
     assert left_out == pages | {"/favicon.ico", "/assets/{name:str}", "/openapi.yaml"}
 
 
