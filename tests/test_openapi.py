@@ -216,8 +216,24 @@ def test_only_pages_for_people_and_the_document_as_yaml_are_left_out() -> None:
         for handler in getattr(route, "route_handlers", ())
         if handler.include_in_schema is False and handler.http_methods != {"OPTIONS"}
     }
-    pages = {"/", "/docs", "/docs/tour", "/docs/changelog"}
+    pages = {"/", "/docs", "/docs/tour", "/docs/questions", "/docs/changelog"}
     assert left_out == pages | {"/favicon.ico", "/assets/{name:str}", "/openapi.yaml"}
+
+
+def test_records_link_to_what_can_be_asked_about_them() -> None:
+    asked = {
+        "getClaim": {"getClaimOrigins", "getClaimResponses"},
+        "getDenial": {"getDenialResponses"},
+    }
+    for name, links in asked.items():
+        found = OPERATIONS[name]["responses"]["200"]["links"]
+        assert {each for each in found if not each.endswith(name.removeprefix("get"))} == links
+        for link in links:
+            linked = resolved(found[link])
+            operation = OPERATIONS[linked["operationId"]]
+            known = {resolved(each)["name"] for each in operation["parameters"]}
+            assert linked["parameters"].keys() <= known
+            assert set(linked["parameters"].values()) == {"$response.body#/id"}
 
 
 def test_an_operation_that_nothing_is_known_of_is_an_error() -> None:

@@ -153,6 +153,7 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
             "/",
             "/docs",
             "/docs/tour",
+            "/docs/questions",
             "/docs/changelog",
             "/openapi.json",
             "/health/ready",

@@ -98,6 +98,26 @@ def test_the_tour_is_the_one_of_the_readme_at_the_readers_address() -> None:
     assert fetch("/docs/tour", {"If-None-Match": answer.headers["etag"]}).status_code == 304
 
 
+def test_the_questions_are_asked_at_the_readers_address() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "questions.md").read_text()
+    answer = fetch("/docs/questions")
+    shown = html.unescape(re.sub(r"<[^>]+>", "", answer.text))
+    assert "<h1>The questions of a newsroom</h1>" in answer.text
+    for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL):
+        assert block.replace("http://127.0.0.1:8000", "http://test") in shown
+    assert "127.0.0.1" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/docs/tour", "/docs/questions", "/docs/changelog"])
+def test_the_links_of_a_text_lead_to_pages(path: str) -> None:
+    links = re.findall(r'<a [^>]*href="([^"#]+)', fetch(path).text)
+    assert "/docs/questions" in links  # else none are looked at
+    for link in links:
+        here = link.removeprefix("http://test")
+        if here != "/" and not re.match(r"https?:", here):
+            assert fetch(here).status_code == 200, link
+
+
 def test_the_changelog_is_served() -> None:
     changelog = (Path(__file__).parent.parent / "CHANGELOG.md").read_text()
     page = fetch("/docs/changelog").text

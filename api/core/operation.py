@@ -11,6 +11,7 @@ from api.core.errors import Kind
 from api.core.filters import Parameter
 from api.core.request import JSON
 from api.core.resource import Resource
+from schemas.vocabularies import RecordType
 
 
 class Link(NamedTuple):
@@ -44,6 +45,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     body_type: str = JSON
     body_example: Any = None
     links: tuple[Link, ...] = ()
+    # The record types whose records link to it, each with the parameter that takes a record's id.
+    linked_from: Mapping[RecordType, str] = {}
     callbacks: tuple[str, ...] = ()  # webhooks of the document, sent to the `url` of the body
     refusals: tuple[Kind, ...] = ()  # except those that follow from parameters, body and scopes
 

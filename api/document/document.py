@@ -36,7 +36,10 @@ def describe(router: Litestar) -> Json:
     routes = in_reading_order(router)
     components = Components()
     resources = dict.fromkeys(route.resource for route in routes if route.resource)
-    nouns = {resource: Noun(resource, components) for resource in resources}
+    nouns = {
+        resource: Noun(resource, components, operations.links_from(resource.type, routes))
+        for resource in resources
+    }
     add_unions(nouns.values(), components)
     examples = {name: each for noun in nouns.values() for name, each in noun.examples.items()}
     paths: dict[str, Json] = {}

@@ -31,16 +31,17 @@ class Noun:
     Its `paths` are its operations, by the path below the noun's own path, and by method.
     """
 
-    def __init__(self, resource: Resource, components: Components) -> None:
-        """Name the noun's schemas among a document's components."""
+    def __init__(self, resource: Resource, components: Components, links: Json) -> None:
+        """Name the noun's schemas among a document's components; `links` are those to questions."""
         self.resource = resource
+        self._links = links
         self._components = components
         components.add_record(resource.create, resource.update, resource.record)
         components.request(body_of(resource))
         filled: Json = fill(read("noun"), self._values())
         components.schemas |= filled["schemas"]
         self.examples: Json = filled["examples"]
-        self.links: Json = filled["links"]
+        self.links: Json = filled["links"] | links
         self.paths: Json = filled["paths"]
 
     @property
@@ -69,6 +70,7 @@ class Noun:
         """Give the values that go into the template."""
         resource, components = self.resource, self._components
         links = [name.replace("<Name>", self.name) for name in read("noun")["links"]]
+        links += self._links
         return {
             **story(resource)._asdict(),
             "precondition_failed": refusals.precondition_failed(resource),

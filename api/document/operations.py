@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +22,7 @@ from api.document.refusals import Refusal
 from api.document.route import Route
 from api.document.templates import Json
 from api.settings import Settings
+from schemas.vocabularies import RecordType
 
 OF_DEPRECATED: Final = ("Deprecation", "Sunset")
 """The headers of an operation that will be removed."""
@@ -53,10 +54,9 @@ def describe(
         str(refusal.status): {"$ref": f"#/components/responses/{refusal.name}"}
         for refusal in refused
     }
-    summary, _, _ = inspect.cleandoc(handler.fn.__doc__ or "").partition("\n")
     return {
         "operationId": handler.operation_id,
-        "summary": summary.rstrip("."),
+        "summary": _summary(route),
         "tags": [route.tag],
         **operation,
         "security": [] if route.path.startswith(KEYLESS) else _security(need),
@@ -87,6 +87,27 @@ def _deprecate(operation: Json, deprecated: Deprecated) -> None:
 
 _Described = tuple[Json, Sequence[Kind]]
 """An operation without its refusals, and the types of problem that were declared for it."""
+
+
+def links_from(record_type: RecordType, routes: Iterable[Route]) -> Json:
+    """Give the links from a record of a type to the operations that ask about it."""
+    found: Json = {}
+    for route in routes:
+        declared = route.handler.opt.get("operation")
+        if declared and (parameter := declared.linked_from.get(record_type)):
+            name = str(route.handler.operation_id)
+            found[name] = {
+                "operationId": name,
+                "parameters": {parameter: "$response.body#/id"},
+                "description": f"{_summary(route)}, by its id.",
+            }
+    return found
+
+
+def _summary(route: Route) -> str:
+    """Give the first line of a handler's docstring."""
+    summary, _, _ = inspect.cleandoc(route.handler.fn.__doc__ or "").partition("\n")
+    return summary.rstrip(".")
 
 
 # --- a noun's operations, by the template ------------------------------------------------------

@@ -189,6 +189,7 @@ CLAIM_ORIGINS: Final = Operation(
     success="The origins of the claim.",
     answer=(OriginCounts,),
     example=_EXAMPLE,
+    linked_from={RecordType.CLAIM: "id"},
 )
 ORIGINS: Final = Operation(
     tag="questions",

@@ -82,7 +82,8 @@ _EXAMPLE: Final = Responses(
 )
 
 
-def _operation(noun: str, example: str, answer: Responses) -> Operation:
+def _operation(asked: RecordType, example: str, answer: Responses) -> Operation:
+    noun = asked.value
     return Operation(
         tag="questions",
         description=f"Gives all responses to a {noun}, the responses to these, and so on, oldest "
@@ -93,12 +94,13 @@ def _operation(noun: str, example: str, answer: Responses) -> Operation:
         success=f"The responses to the {noun}.",
         answer=(Responses,),
         example=answer,
+        linked_from={asked: "id"},
     )
 
 
-CLAIM_RESPONSES: Final = _operation("claim", CLAIM_ID, _EXAMPLE)
+CLAIM_RESPONSES: Final = _operation(RecordType.CLAIM, CLAIM_ID, _EXAMPLE)
 DENIAL_RESPONSES: Final = _operation(
-    "denial", DENIAL_ID, msgspec.structs.replace(_EXAMPLE, responders=[], thread=[])
+    _DENIAL, DENIAL_ID, msgspec.structs.replace(_EXAMPLE, responders=[], thread=[])
 )
 
 

@@ -25,15 +25,24 @@ from api.site.pages import PAGES, Asset, serve
 _PAGE: Final = Template(PAGES["text.html"].content.decode())
 _TEXTS: Final = files("api.site").joinpath("texts")
 _TOUR: Final = "A five-minute tour"
+_SERVED: Final = {"docs/questions.md": "/docs/questions"}
+"""The addresses of the files that are served, by their paths in the repository."""
+_LINK: Final = re.compile(r"\[([^]]+)\]\((docs/[^)]+)\)")
 _LOCAL: Final = "http://127.0.0.1:8000"
 _MAX_ORIGINS: Final = 8
-"""How many origins the tour is kept for; a service that has many names writes it anew."""
+"""How many origins a page is kept for; a service that has many names writes it anew."""
 
 
 @get("/docs/tour", include_in_schema=False, opt={"scopes": PUBLIC})
 async def show_tour(request: Request[Any, Any, Any]) -> Response[bytes | None]:
     """Show the tour, with commands for the address under which the reader came."""
     return await serve(_tour(str(request.base_url).rstrip("/")), request)
+
+
+@get("/docs/questions", include_in_schema=False, opt={"scopes": PUBLIC})
+async def show_questions(request: Request[Any, Any, Any]) -> Response[bytes | None]:
+    """Show the questions of a newsroom, asked at the address under which the reader came."""
+    return await serve(_questions(str(request.base_url).rstrip("/")), request)
 
 
 @get("/docs/changelog", include_in_schema=False, opt={"scopes": PUBLIC})
@@ -50,18 +59,34 @@ def _tour(origin: str) -> Asset:
     return _written(_TOUR, section.replace(_LOCAL, origin))
 
 
+@lru_cache(_MAX_ORIGINS)
+def _questions(origin: str) -> Asset:
+    return _whole("questions.md", origin)
+
+
 @lru_cache(1)
 def _changelog() -> Asset:
-    text = _TEXTS.joinpath("changelog.md").read_text(encoding="utf-8")
+    return _whole("changelog.md", _LOCAL)
+
+
+def _whole(name: str, origin: str) -> Asset:
+    """Write a whole text as a page, whose title is its first line."""
+    text = _TEXTS.joinpath(name).read_text(encoding="utf-8")
     title, _, content = text.removeprefix("# ").partition("\n")
-    return _written(title, content)
+    return _written(title, content.replace(_LOCAL, origin))
 
 
 def _written(title: str, text: str) -> Asset:
     """Write a page; its code can be scrolled by the keyboard where it is wider than the page."""
-    html = re.sub("<pre>", '<pre tabindex="0">', to_html(text))
+    html = re.sub("<pre>", '<pre tabindex="0">', to_html(_LINK.sub(_linked, text)))
     content = _PAGE.substitute(title=escape(title), content=html).encode()
     return Asset(content, "text/html", sha256(content).hexdigest()[:32])
 
 
-text_handlers: list[HTTPRouteHandler] = [show_tour, show_changelog]
+def _linked(link: re.Match[str]) -> str:
+    """Write a link to a file of the repository; only its words if the file is not served."""
+    words, path = link.groups()
+    return f"[{words}]({_SERVED[path]})" if path in _SERVED else words
+
+
+text_handlers: list[HTTPRouteHandler] = [show_tour, show_questions, show_changelog]
