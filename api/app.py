@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
+from traceback import format_exc
 from typing import Any
 
 from litestar import Litestar
-from litestar.datastructures import State
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.types import Receive
 
 from api.access.audit import Refusals, list_audit, pruning
-from api.access.authentication import Gate, Verifier
+from api.access.authentication import Gate, Verifier, admit
 from api.access.embargoes import lifting
 from api.access.guards import Guards
 from api.access.identities import identity_handlers
@@ -29,7 +30,7 @@ from api.core.flight import InFlight, hold_room
 from api.core.idempotency import sweeping
 from api.core.joined import JoinedReads
 from api.core.request import CLIENT_LEFT, Answer, ClientLeftError, Context, Request
-from api.core.services import Services, service, services_of
+from api.core.services import Services, service
 from api.document.problems import problem_handlers
 from api.document.published import openapi_handlers
 from api.document.vocabularies import list_vocabularies
@@ -62,9 +63,12 @@ log = logging.getLogger("claim_records")
 class Application(Edge):
     """The service as a server runs it: an ASGI application that can be told to stop."""
 
-    def __init__(self, settings: Settings, router: Litestar, routes: Routes) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, share: Share | None, router: Litestar
+    ) -> None:
         """Put the rules for every request in front of a router."""
-        services = services_of(router)
+        self.services = services = _create_services(settings, database, share)
+        services.put(Routes, routes := _routes_of(router))
         super().__init__(
             router,
             routes,
@@ -73,12 +77,17 @@ class Application(Edge):
             services.get(Metrics),
             services.get(Draining),
         )
+        self._database = database
         self._feed = services.get(Feed)
         self._proxies = Proxies(settings)
         self._in_flight = InFlight()
 
     async def __call__(self, scope: Any, receive: Receive, send: Any) -> None:  # noqa: ANN401 - ASGI
         """Answer a request in the name of its client, whatever proxies have passed it on."""
+        if scope["type"] == "lifespan":
+            await self._run_lifespan(receive, send)
+            return
+        self.services.attach(scope)
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
@@ -88,6 +97,41 @@ class Application(Edge):
             await super().__call__(scope, receive, send)
         finally:
             room.keep(0)
+
+    async def _run_lifespan(self, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
+        """Start when the server says so, and end when it says so."""
+        await receive()
+        stage = "startup"
+        try:
+            async with self.lifespan():
+                await send({"type": "lifespan.startup.complete"})
+                stage = "shutdown"
+                await receive()
+        except BaseException:
+            await send({"type": f"lifespan.{stage}.failed", "message": format_exc()})
+            raise
+        await send({"type": "lifespan.shutdown.complete"})
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        """Connect to the database, and work in the background until the end of the block."""
+        services, database = self.services, self._database
+        await database.open()
+        try:
+            async with (
+                self._feed.following(),
+                services.get(StallWatch).watching(),
+                services.get(Metrics).sampling(),
+                lifting(database, RESOURCES.values()),
+                sweeping(database),
+                pruning(database),
+                ClockWatch(database).watching(),
+                services.get(Deliverer).running(),
+            ):
+                yield
+        finally:
+            await services.get(Refusals).close()
+            await database.close()
 
     def drain(self) -> None:
         """Go on answering, but ask balancers and clients for no more requests."""
@@ -103,57 +147,41 @@ def create_app_on_url(settings: Settings, url: str, share: Share | None = None) 
     return create_app(settings, Database(url, settings), share)
 
 
-def create_app(settings: Settings, database: Database, share: Share | None = None) -> Application:
+def create_app(
+    settings: Settings,
+    database: Database,
+    share: Share | None = None,
+    router: Litestar | None = None,
+) -> Application:
     """Put the application together; its lifespan opens and closes the database."""
-    return at_edge(settings, *create_router(settings, database, share))
+    return Application(settings, database, share, router or shared_router())
 
 
-def at_edge(settings: Settings, router: Litestar, routes: Routes) -> Application:
-    """Put the rules for every request (:class:`Edge`) in front of a router."""
-    return Application(settings, router, routes)
-
-
-def create_router(
-    settings: Settings, database: Database, share: Share | None = None
-) -> tuple[Litestar, Routes]:
-    """Make the Litestar application and the table of its routes."""
+def _create_services(settings: Settings, database: Database, share: Share | None) -> Services:
+    """Make the objects that the handlers use."""
     refusals, verifier, limits = Refusals(database), Verifier(database), Limits(settings)
     gate = Gate(settings, verifier, refusals, limits)
     feed = Feed(database)
     stalls = StallWatch(database, feed)
-    metrics = Metrics(database, feed, stalls, share)
 
     services = Services()
     services.put(Context, Context(database, settings, JoinedReads(database)))
     services.put(Admission, gate)
+    services.put(Gate, gate)
+    services.put(Refusals, refusals)
     services.put(Verifier, verifier)
     services.put(Limits, limits)
     services.put(Feed, feed)
     services.put(StallWatch, stalls)
-    services.put(Metrics, metrics)
+    services.put(Metrics, Metrics(database, feed, stalls, share))
     services.put(Draining, Draining())
     services.put(Deliverer, Deliverer(database, feed))
+    return services
 
-    @asynccontextmanager
-    async def connected(_: Litestar) -> AsyncIterator[None]:
-        await database.open()
-        try:
-            async with (
-                feed.following(),
-                stalls.watching(),
-                metrics.sampling(),
-                lifting(database, RESOURCES.values()),
-                sweeping(database),
-                pruning(database),
-                ClockWatch(database).watching(),
-                services.get(Deliverer).running(),
-            ):
-                yield
-        finally:
-            await refusals.close()
-            await database.close()
 
-    router = Litestar(
+def create_router() -> Litestar:
+    """Register the routes. Nothing here depends on the settings or on a database."""
+    return Litestar(
         route_handlers=[  # in the order of the OpenAPI document
             *CONTROLLERS,
             *group_handlers,
@@ -177,9 +205,7 @@ def create_router(
             *docs_handlers,
             *text_handlers,
         ],
-        guards=[deprecation.mark, gate.admit],
-        lifespan=[connected],
-        state=State(services.state()),
+        guards=[deprecation.mark, admit],
         exception_handlers={
             Problem: _answer_problem,
             HTTPException: _answer_http,
@@ -190,9 +216,15 @@ def create_router(
         logging_config=None,
         request_max_body_size=None,
     )
-    routes = Routes((route.path, _methods(route)) for route in router.routes)
-    services.put(Routes, routes)
-    return router, routes
+
+
+shared_router = cache(create_router)
+"""Gives the router of all applications of this process: to register the routes takes 60 ms."""
+
+
+@cache
+def _routes_of(router: Litestar) -> Routes:
+    return Routes((route.path, _methods(route)) for route in router.routes)
 
 
 def _methods(route: Any) -> set[str]:  # noqa: ANN401 - Litestar's kinds of routes

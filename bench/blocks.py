@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import asyncpg
 import uvloop
 
-from api.app import at_edge, create_router
+from api.app import create_app
 from api.core.db import Database
 from api.embedded import EmbeddedPostgres
 from api.server import schema
@@ -36,11 +36,10 @@ async def measure(url: str, only: str | None, slow: float) -> None:
     """Send each class."""
     await schema.migrate(url)
     settings = Settings(pool_size=5, rate_per_minute=0, **PATIENT)
-    router, routes = create_router(settings, Database(url, settings))
-    app: Any = at_edge(settings, router, routes)
+    app: Any = create_app(settings, Database(url, settings))
     connection = await asyncpg.connect(url)
     try:
-        async with router.lifespan():
+        async with app.lifespan():
             shorten_blocks()
             send = in_process(app)
             world = await prepare(send, connection)

@@ -22,7 +22,7 @@ import httpx
 import pytest
 
 from api.access import keyring
-from api.app import at_edge, create_router
+from api.app import create_app
 from api.core.db import Database
 from api.embedded import EmbeddedPostgres
 from api.server import schema
@@ -285,9 +285,9 @@ async def serving_as_it_is(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Do the same on a database that may be read-only: insert no key."""
     settings = settings or patient(pool_size=5, rate_per_minute=10_000_000)
-    router, routes = create_router(settings, Database(as_service(url), settings))
-    async with router.lifespan():
-        transport = httpx.ASGITransport(at_edge(settings, router, routes))  # type: ignore[arg-type]
+    app = create_app(settings, Database(as_service(url), settings))
+    async with app.lifespan():
+        transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(
             transport=transport, base_url="http://127.0.0.1", headers=bearer(KEY)
         ) as client:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import asyncpg
 import pytest
 
-from api.app import at_edge, create_router
+from api.app import create_app
 from api.core.db import Database
 from api.core.large_input import MAX_INLINE_BYTES
 from api.embedded import running_url
@@ -53,11 +53,10 @@ async def service(template: str) -> AsyncIterator[Service]:
     """Serve a database of the corpus' own."""
     settings = patient(pool_size=5, rate_per_minute=0)
     async with cloned(template) as url:
-        router, routes = create_router(settings, Database(as_service(url), settings))
-        app: Any = at_edge(settings, router, routes)
+        app: Any = create_app(settings, Database(as_service(url), settings))
         connection = await asyncpg.connect(url)
         try:
-            async with router.lifespan():
+            async with app.lifespan():
                 send = in_process(app)
                 yield Service(send, connection, await prepare(send, connection))
         finally:

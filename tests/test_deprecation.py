@@ -11,7 +11,7 @@ import pytest
 from litestar import get
 
 from api import document as openapi
-from api.app import at_edge, create_router
+from api.app import create_app, create_router
 from api.core.caller import PUBLIC
 from api.core.db import Database
 from api.core.deprecation import Deprecated
@@ -44,9 +44,10 @@ async def get_made_up(request: Request) -> Answer:  # noqa: ARG001 - as all hand
 def client() -> httpx.AsyncClient:
     """Ask a service that has an operation more; none of these asks the database."""
     settings = Settings()
-    router, routes = create_router(settings, Database("", settings))
+    router = create_router()
     router.register(get_made_up)
-    transport = httpx.ASGITransport(at_edge(settings, router, routes))  # type: ignore[arg-type]
+    app = create_app(settings, Database("", settings), router=router)
+    transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
 
 
@@ -72,8 +73,7 @@ async def test_other_answers_do_not(client: httpx.AsyncClient) -> None:
 
 
 def test_the_document_marks_the_operation() -> None:
-    settings = Settings()
-    router, _ = create_router(settings, Database("", settings))
+    router = create_router()
     before = json.loads(openapi.build(router))
     router.register(get_made_up)
     after = json.loads(openapi.build(router))

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from api.access import keyring
-from api.app import Application, at_edge, create_router
+from api.app import Application, create_app
 from api.core import flight
 from api.core.db import Database
 from api.core.flight import InFlight
@@ -174,10 +174,9 @@ async def app(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     """Serve four articles of 2 MiB, with room for two pages in flight."""
     monkeypatch.setattr(flight.InFlight.__init__, "__defaults__", (17 * MEBIBYTE,))
     settings = patient(pool_size=5, open_reads=True, acquire_seconds=1)
-    router, routes = create_router(settings, Database(as_service(empty_url), settings))
+    found = create_app(settings, Database(as_service(empty_url), settings))
     await allow(empty_url)
-    async with router.lifespan():
-        found = at_edge(settings, router, routes)
+    async with found.lifespan():
         transport = httpx.ASGITransport(found)  # type: ignore[arg-type]
         async with httpx.AsyncClient(
             transport=transport, base_url="http://127.0.0.1", headers=bearer(KEY)

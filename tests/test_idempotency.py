@@ -15,12 +15,11 @@ import httpx
 import pytest
 
 from api.access import keyring
-from api.app import create_router
+from api.app import shared_router
 from api.core import clocks, idempotency
 from api.core.db import Database
 from api.core.idempotency import derived_id
 from api.document.document import describe
-from api.settings import Settings
 from schemas.base import UUID_PATTERN
 from schemas.examples import KEY_ID
 from schemas.vocabularies import RecordType, Scope
@@ -530,9 +529,7 @@ QUERIES = {"queryArticles", "queryClaims", "queryDenials", "querySources"}
 
 POSTS = {
     item["post"]["operationId"]: (path, item["post"])
-    for path, item in describe(create_router(Settings(), Database("", Settings()))[0])[
-        "paths"
-    ].items()
+    for path, item in describe(shared_router())["paths"].items()
     if "post" in item
 }
 

@@ -20,10 +20,9 @@ from api.access.audit import Refusals
 from api.access.authentication import FRESH_SECONDS, Gate, Verifier
 from api.access.guards import Guards
 from api.access.limits import Limits
-from api.app import at_edge, create_router
+from api.app import create_app, shared_router
 from api.core.caller import needed
 from api.core.db import Database
-from api.core.services import services_of
 from api.document import routes
 from api.server.draining import Draining
 from api.server.edge import Edge, Routes
@@ -85,7 +84,7 @@ def test_what_has_another_form_is_no_key(text: str) -> None:
 
 # --- refusals --------------------------------------------------------------------------------
 
-ROUTER, _ = create_router(Settings(), Database("", Settings()))
+ROUTER = shared_router()
 
 
 class Route(NamedTuple):
@@ -156,7 +155,7 @@ async def test_a_handler_that_says_nothing_is_closed(empty_url: str) -> None:
         logging_config=None,
     )
     routes = Routes([("/v1/forgotten", {"GET"})])
-    metrics = services_of(ROUTER).get(Metrics)
+    metrics = create_app(settings, database).services.get(Metrics)
     edge: Any = Edge(app, routes, Guards(settings), limits, metrics, Draining())
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(edge), base_url="http://127.0.0.1"
@@ -507,9 +506,9 @@ async def test_the_last_use_is_kept_to_the_hour(client: httpx.AsyncClient) -> No
 async def test_without_a_database_malformed_keys_are_401_and_the_rest_answers() -> None:
     settings = Settings(acquire_seconds=0.2)
     nowhere = "postgresql://nobody@127.0.0.1:1/none"
-    router, routes_ = create_router(settings, Database(nowhere, settings))
-    async with router.lifespan():
-        transport = httpx.ASGITransport(at_edge(settings, router, routes_))  # type: ignore[arg-type]
+    app = create_app(settings, Database(nowhere, settings))
+    async with app.lifespan():
+        transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             assert (await client.post("/v1/claims", json={})).status_code == 401
             assert (await client.get("/v1/claims", headers=bearer("clk_x"))).status_code == 401

@@ -20,7 +20,7 @@ import pytest
 
 from api.access import authentication, keyring, limits
 from api.access.limits import Limits
-from api.app import create_app, create_router
+from api.app import create_app, shared_router
 from api.core.db import Database
 from api.core.errors import Problem
 from api.core.filters import Parameter, read_query
@@ -574,8 +574,7 @@ async def test_a_body_that_pauses_is_408_and_closed(empty_url: str) -> None:
 
 def test_no_route_is_exempt_but_health() -> None:
     """Every path of the router is counted, those that come later too."""
-    router, _ = create_router(Settings(), Database("", Settings()))
     found = Limits(Settings())
-    for route in router.routes:
+    for route in shared_router().routes:
         scope = {"state": {}, "path": route.path, "headers": [], "client": ("192.0.2.1", 1)}
         assert bool(found.headers(scope)) != route.path.startswith("/health/")

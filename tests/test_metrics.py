@@ -18,7 +18,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.app import at_edge, create_router
+from api.app import create_app
 from api.core import clocks
 from api.core.db import Database
 from api.server.shares import shared_directory
@@ -197,10 +197,10 @@ async def test_it_takes_no_key_on_loopback(empty: httpx.AsyncClient) -> None:
 @asynccontextmanager
 async def serving_on(database: Database) -> AsyncIterator[httpx.AsyncClient]:
     """Run the application on a database whose pool the test knows too."""
-    router, routes = create_router(database.settings, database)
-    transport = httpx.ASGITransport(at_edge(database.settings, router, routes))  # type: ignore[arg-type]
+    app = create_app(database.settings, database)
+    transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
     async with (
-        router.lifespan(),
+        app.lifespan(),
         httpx.AsyncClient(
             transport=transport, base_url="http://127.0.0.1", headers=bearer(KEY)
         ) as client,

@@ -18,8 +18,7 @@ from litestar import Litestar, get
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from api.app import create_router
-from api.core.db import Database
+from api.app import create_router, shared_router
 from api.core.errors import GONE, KINDS, RESYNC_REQUIRED
 from api.core.operation import Operation
 from api.core.resource import Resource
@@ -27,12 +26,11 @@ from api.document import build
 from api.document.examples import story
 from api.document.templates import read
 from api.records.nouns import RESOURCES
-from api.settings import Settings
 from schemas.base import fields, shape
 from schemas.examples import EXAMPLES, OTHERS
 from schemas.vocabularies import VOCABULARIES, Metric, RecordType, Scope
 
-ROUTER = create_router(Settings(), Database("", Settings()))[0]
+ROUTER = shared_router()
 BUILT = build(ROUTER)
 DOCUMENT: dict[str, Any] = json.loads(BUILT)
 COMPONENTS: dict[str, dict[str, Any]] = DOCUMENT["components"]
@@ -177,8 +175,7 @@ async def test_the_document_comes_as_json_and_as_yaml_compressed_if_asked(
 
 
 def test_the_same_code_gives_the_same_bytes() -> None:
-    again = create_router(Settings(), Database("", Settings()))[0]
-    assert build(again) == BUILT
+    assert build(create_router()) == BUILT
 
 
 def test_it_is_valid_openapi() -> None:

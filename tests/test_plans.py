@@ -10,7 +10,7 @@ import asyncpg
 import httpx
 import pytest
 
-from api.app import at_edge, create_router
+from api.app import create_app
 from api.core.db import Database
 from tests.conftest import KEY, allow, bearer, cloned, patient
 
@@ -81,11 +81,11 @@ async def watched(template: str) -> AsyncIterator[Watched]:
     async with cloned(template) as url:
         settings = patient(pool_size=1)
         database = Database(url, settings)
-        router, routes = create_router(settings, database)
+        app = create_app(settings, database)
         await allow(url)
-        transport = httpx.ASGITransport(at_edge(settings, router, routes))  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
         async with (
-            router.lifespan(),
+            app.lifespan(),
             httpx.AsyncClient(
                 transport=transport, base_url="http://127.0.0.1", headers=bearer(KEY)
             ) as client,

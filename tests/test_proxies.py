@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from api.access.proxies import Proxies
-from api.app import at_edge, create_router
+from api.app import create_app
 from api.core.db import Database
 from api.settings import Settings, SettingsError, read
 from tests.conftest import allow, as_service, patient
@@ -80,10 +80,10 @@ async def test_each_client_behind_a_proxy_has_its_own_limit_and_is_named(
 ) -> None:
     caplog.set_level("INFO")
     settings = patient(trusted_proxies="127.0.0.1", rate_per_minute=2, open_reads=True)
-    router, routes = create_router(settings, Database(as_service(empty_url), settings))
+    app = create_app(settings, Database(as_service(empty_url), settings))
     await allow(empty_url)
-    async with router.lifespan():
-        transport = httpx.ASGITransport(at_edge(settings, router, routes))  # type: ignore[arg-type]
+    async with app.lifespan():
+        transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             for address in ("192.0.2.1", "192.0.2.2"):
                 headers = {XFF: address}

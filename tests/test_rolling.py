@@ -15,7 +15,6 @@ from typing import Final
 import httpx
 import pytest
 
-from api.core.services import services_of
 from api.server.draining import Draining
 from tests.conftest import KEY, PATIENCE, allow, bearer, serving
 from tests.test_cli import Service, url  # noqa: F401 - a fixture
@@ -202,7 +201,7 @@ async def test_a_service_that_drains_is_not_ready_and_asks_clients_to_leave(
 ) -> None:
     async with serving(empty_url) as client:
         assert "connection" not in (await client.get("/v1/claims")).headers
-        services_of(client._transport.app._app).get(Draining).begin()  # type: ignore[attr-defined] # noqa: SLF001 - the application behind the client
+        client._transport.app.services.get(Draining).begin()  # type: ignore[attr-defined] # noqa: SLF001 - the application behind the client
         ready = await client.get("/health/ready")
         assert (ready.status_code, ready.json()["code"]) == (503, "unavailable")
         assert "about to stop" in ready.json()["detail"]

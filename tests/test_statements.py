@@ -9,7 +9,7 @@ import asyncpg
 import httpx
 import pytest
 
-from api.app import at_edge, create_app, create_router
+from api.app import create_app
 from api.core.db import Database
 from schemas.vocabularies import RecordType
 from tests.conftest import KEY, allow, bearer, patient
@@ -224,11 +224,11 @@ async def test_what_is_refused_unread_costs_nothing(counted: Counted, noun: Noun
 async def test_a_page_of_changes_costs_one_statement_on_the_pool(empty_url: str) -> None:
     """Numbering has a connection of its own; that it goes on, is looked at now and then."""
     settings = patient(pool_size=1, feed_stall_seconds=86_400)  # not in this test
-    router, routes = create_router(settings, database := Database(empty_url, settings))
-    transport = httpx.ASGITransport(at_edge(settings, router, routes))  # type: ignore[arg-type]
+    app = create_app(settings, database := Database(empty_url, settings))
+    transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
     await allow(empty_url)
     async with (
-        router.lifespan(),
+        app.lifespan(),
         httpx.AsyncClient(
             transport=transport, base_url="http://127.0.0.1", headers=bearer(KEY)
         ) as client,

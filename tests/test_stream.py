@@ -19,13 +19,12 @@ import litestar
 import pytest
 
 from api.access import keyring
-from api.app import at_edge, create_router
+from api.app import create_app
 from api.core.admission import Admission
 from api.core.caller import EVERYTHING
 from api.core.db import Database
 from api.core.errors import Problem
 from api.core.flight import InFlight, hold_room
-from api.core.services import services_of
 from api.settings import Settings
 from api.sync.feed.following import Feed
 from api.sync.feed.stream import HEARTBEAT_SECONDS, PIECE_BYTES, EventStream
@@ -453,17 +452,16 @@ async def test_more_streams_take_no_more_statements(
     )  # however slow the machine
     settings = patient(pool_size=1, rate_per_minute=0)
     database = Database(as_service(empty_url), settings)
-    router, routes = create_router(settings, database)
+    edge = create_app(settings, database)
     statements: list[str] = []
 
     def note(query: asyncpg.connection.LoggedQuery) -> None:
         if "feed AS f" in query.query:
             statements.append(query.query)
 
-    async with router.lifespan(), serving(empty_url) as writer:
+    async with edge.lifespan(), serving(empty_url) as writer:
         async with database.connection() as connection:
             connection.add_query_logger(note)
-        edge = at_edge(settings, router, routes)
         taken = {}
         for number in (1, 60):
             listeners = [Listener(bearer(KEY), "since=now") for _ in range(number)]
@@ -487,13 +485,14 @@ async def test_more_streams_take_no_more_statements(
 
 async def test_a_silent_stream_has_a_heartbeat(empty_url: str) -> None:
     settings = patient(pool_size=2)
-    router, _ = create_router(settings, Database(as_service(empty_url), settings))
-    async with router.lifespan():
-        feed = services_of(router).get(Feed)
+    app = create_app(settings, Database(as_service(empty_url), settings))
+    async with app.lifespan():
+        feed = app.services.get(Feed)
         listener = Listener()
-        listener.scope |= {"litestar_app": router, "app": router, "state": {"caller": EVERYTHING}}
+        listener.scope |= {"state": {"caller": EVERYTHING}}
+        app.services.attach(listener.scope)
+        app.services.put(Admission, Everybody())
         hold_room(listener.scope, InFlight())
-        services_of(router).put(Admission, Everybody())
         request: Any = litestar.Request(listener.scope)
         await feed.catch_up()
         stream = EventStream(request, await feed.position(0), tuple(RecordType), heartbeat=0.1)
@@ -522,10 +521,9 @@ async def test_a_change_is_sent_because_somebody_listens(
     monkeypatch.setattr("api.sync.feed.following.LIVELY_SECONDS", 0)
     monkeypatch.setattr("api.sync.feed.stream.RECHECK_SECONDS", 10 * PATIENCE)
     settings = patient(pool_size=2, rate_per_minute=0)
-    router, routes = create_router(settings, Database(as_service(empty_url), settings))
-    async with router.lifespan(), serving(empty_url) as writer:
+    edge = create_app(settings, Database(as_service(empty_url), settings))
+    async with edge.lifespan(), serving(empty_url) as writer:
         listener = Listener(bearer(KEY))
-        edge = at_edge(settings, router, routes)
         task = asyncio.create_task(edge(listener.scope, listener.receive, listener.send))
         events = events_of(listener.chunks())
         async with asyncio.timeout(PATIENCE):
@@ -534,7 +532,7 @@ async def test_a_change_is_sent_because_somebody_listens(
                 made = await create(writer, CLAIM)
                 assert told(await changes(events, 1)) == [("created", made.id, 1)]
         listener.gone.set()
-        services_of(router).get(Feed).stop()
+        edge.services.get(Feed).stop()
         await task
 
 
@@ -553,10 +551,9 @@ async def test_a_stream_outlasts_a_database_that_has_no_time(
 
     settings = patient(pool_size=1, rate_per_minute=0)
     database = Database(as_service(empty_url), settings)
-    router, routes = create_router(settings, database)
-    async with serving(empty_url) as writer, router.lifespan():
+    edge = create_app(settings, database)
+    async with serving(empty_url) as writer, edge.lifespan():
         listener = Listener(bearer(KEY))
-        edge = at_edge(settings, router, routes)
         task = asyncio.create_task(edge(listener.scope, listener.receive, listener.send))
         events = events_of(listener.chunks())
         await until_up_to_date(events)
@@ -577,30 +574,28 @@ async def test_a_stream_outlasts_a_database_that_has_no_time(
 @asynccontextmanager
 async def listening(url: str, settings: Settings, query: str = "") -> AsyncIterator[Listener]:
     """Listen to a service in this process."""
-    router, routes = create_router(settings, Database(as_service(url), settings))
-    async with router.lifespan():
+    edge = create_app(settings, Database(as_service(url), settings))
+    async with edge.lifespan():
         listener = Listener(bearer(KEY), query)
-        edge = at_edge(settings, router, routes)
         task = asyncio.create_task(edge(listener.scope, listener.receive, listener.send))
         try:
             async with asyncio.timeout(PATIENCE):
                 yield listener
         finally:
-            services_of(router).get(Feed).stop()
+            edge.services.get(Feed).stop()
             listener.gone.set()
             await task
 
 
 async def test_the_end_is_told_when_it_is_known_again_though_nobody_asks(empty_url: str) -> None:
     settings = impatient()
-    router, routes = create_router(settings, Database(as_service(empty_url), settings))
-    async with serving(empty_url) as writer, router.lifespan(), asyncio.timeout(PATIENCE):
+    edge = create_app(settings, Database(as_service(empty_url), settings))
+    async with serving(empty_url) as writer, edge.lifespan(), asyncio.timeout(PATIENCE):
         listener = Listener(bearer(KEY))
-        edge = at_edge(settings, router, routes)
         task = asyncio.create_task(edge(listener.scope, listener.receive, listener.send))
         events = events_of(listener.chunks())
         await until_up_to_date(events)
-        feed = services_of(router).get(Feed)
+        feed = edge.services.get(Feed)
         async with standing_still(empty_url):
             made = await create(writer, CLAIM)
             await feed.catch_up()

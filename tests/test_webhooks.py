@@ -26,9 +26,8 @@ from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
 from api.access import keyring
-from api.app import at_edge, create_router
+from api.app import create_app
 from api.core.db import Database
-from api.core.services import services_of
 from api.settings import Settings, SettingsError, networks, read
 from api.sync.feed.following import Feed
 from api.sync.feed.numbering import Head
@@ -156,13 +155,12 @@ async def delivering(
     """Run the application on a database, with a deliverer in a hurry, and give a client."""
     settings = patient(pool_size=5, rate_per_minute=10_000_000, webhook_networks=listed, host=host)
     database = Database(as_service(url), settings)
-    router, routes = create_router(settings, database)
-    services = services_of(router)
-    deliverer = Deliverer(database, services.get(Feed), **{**HURRIED, **hurry})
-    services.put(Deliverer, deliverer)
-    async with router.lifespan():
+    app = create_app(settings, database)
+    deliverer = Deliverer(database, app.services.get(Feed), **{**HURRIED, **hurry})
+    app.services.put(Deliverer, deliverer)
+    async with app.lifespan():
         await allow(url)
-        transport: Any = httpx.ASGITransport(at_edge(settings, router, routes))  # type: ignore[arg-type]
+        transport: Any = httpx.ASGITransport(app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(
             transport=transport, base_url="http://127.0.0.1", headers=bearer(KEY)
         ) as client:

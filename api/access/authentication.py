@@ -27,6 +27,7 @@ from api.core.admission import Admission
 from api.core.caller import KEYLESS, NOBODY, PUBLIC, READER, Actor, Caller, Need, needed
 from api.core.db import Connection, Database
 from api.core.errors import FORBIDDEN, UNAUTHORIZED, UNAVAILABLE, Problem
+from api.core.services import service
 from api.core.sql import render
 from api.core.turns import KEYLESS as KEYLESS_SHARE
 from api.core.turns import Account, charge, charging
@@ -252,6 +253,11 @@ class Gate(Admission):
         if caller is not None:
             take_back()
         return caller
+
+
+async def admit(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Have the gate of the application admit a request, before any handler."""
+    await service(connection, Gate).admit(connection, handler)
 
 
 def _check(caller: Caller, need: Need | None) -> None:

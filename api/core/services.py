@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any, Final, TypeVar
 
-from litestar import Litestar
 from litestar.connection import ASGIConnection
 
 Service = TypeVar("Service")
@@ -33,17 +32,12 @@ class Services:
         assert isinstance(service, kind)  # noqa: S101 - `put` has seen to it; this tells mypy
         return service
 
-    def state(self) -> dict[str, Services]:
-        """Give the state of a Litestar application that has these objects."""
-        return {_KEY: self}
-
-
-def services_of(app: Litestar) -> Services:
-    """Give the objects of an application."""
-    services: Services = app.state[_KEY]
-    return services
+    def attach(self, scope: Any) -> None:  # noqa: ANN401 - one of Litestar's unions
+        """Let the handler of a request find these objects."""
+        scope.setdefault("state", {})[_KEY] = self
 
 
 def service(connection: ASGIConnection[Any, Any, Any, Any], kind: type[Service]) -> Service:
     """Give the object of a class to the handler of a request."""
-    return services_of(connection.app).get(kind)
+    services: Services = connection.scope["state"][_KEY]
+    return services.get(kind)
