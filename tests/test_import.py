@@ -9,7 +9,9 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, BinaryIO
 from uuid import uuid4
 
@@ -18,9 +20,14 @@ import httpx
 import pytest
 
 from api.access import authentication, keyring
+from api.core import large_input
+from api.core.db import Database
 from api.core.writing import settle
-from api.sync.importing import batches
-from tests.conftest import PATIENCE, allow, bearer, patient, serving
+from api.sync.importing import applying, batches
+from api.sync.importing.batches import LinesByType, NumberedLine
+from api.sync.importing.lines import Entry
+from api.sync.importing.state import ImportRun
+from tests.conftest import PATIENCE, allow, as_service, bearer, patient, serving
 from tests.test_concurrency import blocked
 
 NDJSON = {"content-type": "application/x-ndjson"}
@@ -516,6 +523,67 @@ async def test_a_record_is_read_once_for_the_line_that_names_it(
     _, totals = await send(client, lines)
     assert totals["totals"]["unchanged"] == count
     assert documents == 2 * count  # what was sent, and what is stored
+
+
+@contextmanager
+def busy_threads() -> Iterator[None]:
+    """Occupy the threads that work on large input, until the end of the block."""
+    free = threading.Event()
+    for _ in range(large_input.MAX_THREADS):
+        large_input._THREADS.submit(free.wait, PATIENCE)  # noqa: SLF001
+    try:
+        yield
+    finally:
+        free.set()
+
+
+async def test_an_import_holds_no_connection_while_its_lines_wait_to_be_read(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "MAX_LINES", 1)
+    gather, sort, connected = batches.gather_batches, LinesByType.sort, ImportRun.connected
+    events: list[str] = []
+
+    def gathered(run: ImportRun, lines: Iterable[NumberedLine]) -> Iterator[list[Entry]]:
+        for batch in gather(run, lines):
+            events.append("read" if run._connection is None else "read, connected")  # noqa: SLF001
+            yield batch
+
+    def sorted_by_type(files: LinesByType, lines: Iterable[NumberedLine]) -> Iterator[None]:
+        events.append("sort")
+        yield from sort(files, lines)
+
+    @asynccontextmanager
+    async def noted(run: ImportRun) -> AsyncIterator[None]:
+        async with connected(run):
+            events.append("connected")
+            yield
+
+    monkeypatch.setattr(applying, "gather_batches", gathered)
+    monkeypatch.setattr(LinesByType, "sort", sorted_by_type)
+    monkeypatch.setattr(ImportRun, "connected", noted)
+    await send(client, [source() for _ in range(3)])
+    assert events == ["read", "connected"] * 3
+    events.clear()
+    await send(client, [source() for _ in range(3)], atomic="true")
+    assert events[:2] == ["sort", "connected"]
+
+
+async def test_work_that_holds_a_connection_does_not_wait_for_work_that_does_not(
+    empty_url: str,
+) -> None:
+    database = Database(as_service(empty_url), patient(pool_size=2))
+    await database.open()
+    try:
+        async with asyncio.timeout(PATIENCE):
+            with busy_threads():
+                async with database.connection():
+                    assert await large_input.in_thread(lambda: 1) == 1
+                waiting = asyncio.create_task(large_input.in_thread(lambda: 2))
+                assert not (await asyncio.wait([waiting], timeout=0.1))[0]
+            assert await waiting == 2
+    finally:
+        await database.close()
 
 
 async def test_refusals_of_the_request_as_a_whole(client: httpx.AsyncClient) -> None:

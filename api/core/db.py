@@ -13,6 +13,7 @@ from api.core.connection import GRACE_SECONDS, Check, LimitedConnection
 from api.core.database_errors import from_database
 from api.core.errors import unavailable
 from api.core.hosts import Hosts
+from api.core.large_input import holding_connection
 from api.core.silence import works_on
 from api.core.turns import KEYLESS, Turns, charged
 from api.settings import Settings
@@ -124,20 +125,25 @@ class Database:
                     await self._pool.close()
 
     @asynccontextmanager
-    async def connection(self, seconds: float | None = None) -> AsyncIterator[Connection]:
+    async def connection(
+        self, seconds: float | None = None, turn_seconds: float | None = None
+    ) -> AsyncIterator[Connection]:
         """Lend a connection; errors of Postgres become problems.
 
         `seconds` is the time limit of its statements, where Postgres was told another limit than
         the one of the settings. Then Postgres is asked now and then whether it still works on them.
+        `turn_seconds` is how long the caller may have to wait for its turn, where that is not the
+        time of the settings either.
         """
         if self._pool is None:
             raise unavailable("The service is starting.")
         try:
             async with AsyncExitStack() as held:
-                connection = await self._acquire(self._pool, held)
+                connection = await self._acquire(self._pool, held, turn_seconds)
                 self._limit(connection, seconds)
                 try:
-                    yield connection
+                    with holding_connection():
+                        yield connection
                 finally:
                     await self._pool.release(connection)
         except DATABASE_ERRORS as error:
@@ -155,11 +161,13 @@ class Database:
         limit = connection.limit  # type: ignore[attr-defined]
         limit(None) if seconds is None else limit(seconds + GRACE_SECONDS, check)
 
-    async def _acquire(self, pool: Pool, held: AsyncExitStack) -> Connection:
+    async def _acquire(
+        self, pool: Pool, held: AsyncExitStack, turn_seconds: float | None
+    ) -> Connection:
         """Take a connection when it is the caller's turn; `held` gives the turn back."""
         self._waiting += 1
         try:
-            await self._wait_for_turn(held)
+            await self._wait_for_turn(held, turn_seconds or self.settings.acquire_seconds)
             connection = await pool.acquire(timeout=self.settings.acquire_seconds)
             if not await self._answers(pool, connection):
                 connection = await pool.acquire(timeout=self.settings.acquire_seconds)
@@ -167,13 +175,13 @@ class Database:
         finally:
             self._waiting -= 1
 
-    async def _wait_for_turn(self, held: AsyncExitStack) -> None:
+    async def _wait_for_turn(self, held: AsyncExitStack, seconds: float) -> None:
         """Wait until the caller may take a connection; the service itself always may."""
         account = charged()
         if account is None:
             return
         try:
-            place = self._turns.place(account, self.settings.acquire_seconds)
+            place = self._turns.place(account, seconds)
             await held.enter_async_context(place)
         except TimeoutError:
             raise unavailable(

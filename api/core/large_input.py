@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final, ParamSpec, TypeVar, cast
 
@@ -18,6 +19,19 @@ MAX_INLINE_FAULTS: Final = 100
 MAX_THREADS: Final = 2
 """Python runs one thread at a time, so that more threads would only slow the event loop down."""
 _THREADS: Final = ThreadPoolExecutor(MAX_THREADS, "large-input")
+_CONNECTED_THREAD: Final = ThreadPoolExecutor(1, "large-input-connected")
+"""For work that keeps a connection to Postgres from others: it waits for no other work."""
+_holds_connection: Final = ContextVar("holds_connection", default=False)
+
+
+@contextmanager
+def holding_connection() -> Iterator[None]:
+    """Tell that work in this block keeps a connection to Postgres from others."""
+    token = _holds_connection.set(True)
+    try:
+        yield
+    finally:
+        _holds_connection.reset(token)
 
 
 async def work_on(
@@ -60,7 +74,8 @@ async def in_thread(
 ) -> Result:
     """Call a function in a thread, when one is free."""
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_THREADS, lambda: function(*args, **kwargs))
+    threads = _CONNECTED_THREAD if _holds_connection.get() else _THREADS
+    return await loop.run_in_executor(threads, lambda: function(*args, **kwargs))
 
 
 async def each_in_thread(items: Iterator[Result]) -> AsyncIterator[Result]:

@@ -55,7 +55,11 @@ async def apply_lines(run: ImportRun, lines: Iterable[NumberedLine]) -> None:
     """Read lines, apply them in batches, and keep their results."""
     run.results.append(Spool())
     async for batch in each_in_thread(gather_batches(run, lines)):
-        await _apply(run, batch)
+        if run.in_one_transaction:
+            await _apply(run, batch)
+            continue
+        async with run.connected():
+            await _apply(run, batch)
 
 
 async def _apply(run: ImportRun, batch: Sequence[Entry]) -> None:

@@ -51,12 +51,13 @@ async def run_import(
     lines = numbered_lines(body, database.settings.article_body_bytes)
     run = ImportRun(database, author, atomic, dry_run, sender)
     try:
-        async with run.connected():
-            if run.in_one_transaction:
-                committed = await _run_in_one_transaction(run, lines)
-            else:
-                await apply_lines(run, lines)
-                committed = True
+        if atomic:
+            committed = await _run_by_type(run, lines)
+        elif dry_run:
+            committed = await _run_in_one_transaction(run, [lines])
+        else:
+            await apply_lines(run, lines)
+            committed = True
     except Problem as problem:
         run.close()
         raise stopped(run, problem) from problem.__cause__
@@ -66,34 +67,33 @@ async def run_import(
     return Answer(run, committed=committed)
 
 
-async def _run_in_one_transaction(run: ImportRun, lines: Iterable[NumberedLine]) -> bool:
-    """Apply lines, and commit them all or none; tell which."""
-    transaction = run.connection.transaction()
-    await transaction.start()
-    committed = False
-    try:
-        await run.prepare()
-        if run.atomic:
-            await _apply_by_type(run, lines)
-            run.refused = await check_put_off(run)
-            await run.find_revocation()
-            committed = not run.refused and not run.dry_run
-        else:
-            await apply_lines(run, lines)
-        if committed:
-            run.committing = True
-            await transaction.commit()
-    finally:
-        if not committed:
-            with suppress(asyncpg.InterfaceError):  # the commit itself failed
-                await transaction.rollback()
-    return committed
-
-
-async def _apply_by_type(run: ImportRun, lines: Iterable[NumberedLine]) -> None:
+async def _run_by_type(run: ImportRun, lines: Iterable[NumberedLine]) -> bool:
     """Apply the lines of one record type after another, so that lines may refer to later lines."""
     with closing(LinesByType()) as by_type:
         async for _ in each_in_thread(by_type.sort(lines)):
             pass
-        for lines_of_type in by_type:
-            await apply_lines(run, lines_of_type)
+        return await _run_in_one_transaction(run, by_type)
+
+
+async def _run_in_one_transaction(run: ImportRun, parts: Iterable[Iterable[NumberedLine]]) -> bool:
+    """Apply one part of the lines after another, and commit them all or none; tell which."""
+    async with run.connected():
+        transaction = run.connection.transaction()
+        await transaction.start()
+        committed = False
+        try:
+            await run.prepare()
+            for lines in parts:
+                await apply_lines(run, lines)
+            if run.atomic:
+                run.refused = await check_put_off(run)
+                await run.find_revocation()
+                committed = not run.refused and not run.dry_run
+            if committed:
+                run.committing = True
+                await transaction.commit()
+        finally:
+            if not committed:
+                with suppress(asyncpg.InterfaceError):  # the commit itself failed
+                    await transaction.rollback()
+        return committed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from api.core.db import Connection, Database
 from api.core.errors import Problem
@@ -13,6 +13,8 @@ from api.core.request import Author
 from api.settings import Settings
 from api.sync.importing.spool import Spool
 
+MAX_TURN_SECONDS: Final = 60.0
+"""How long a run that has applied lines may wait for its next turn at the database."""
 LineIds = Callable[[int], str]
 """Gives the id for the record of a line that names none, by the line's number."""
 AdmissionCheck = Callable[[Connection], Awaitable[None]]
@@ -65,9 +67,13 @@ class ImportRun:
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
-        """Hold a connection until the end of the block."""
+        """Hold a connection until the end of the block.
+
+        A run that has applied lines waits longer for it than others: it can't start over.
+        """
         seconds = self.settings.import_statement_seconds
-        async with self.database.connection(seconds) as connection:
+        turn_seconds = MAX_TURN_SECONDS if self.applied else None
+        async with self.database.connection(seconds, turn_seconds) as connection:
             self._connection = connection
             try:
                 yield
