@@ -70,6 +70,7 @@ class RecordType(NamedTuple):
     printed: bool = False  # whether it has appearances, and is hidden with their articles
     prints: tuple[str, ...] = ()  # the tables of types that are hidden with records of this one
     circles: str = ""  # which rows `n` have a link that must not lead back to them, since 0010
+    by_both_clocks: bool = False  # whether its embargoes end by the service's clock too, since 0017
 
 
 # --- pieces for the definition of a record type ------------------------------------------------
@@ -203,6 +204,11 @@ def replace_functions(record_type: RecordType, actor: tuple[str, ...] = ACTOR) -
     """Replace all trigger functions of a record type."""
     before = _replacing(_before_function(record_type))
     return [before, *replace_after_functions(record_type, actor)]
+
+
+def replace_before_function(record_type: RecordType) -> list[str]:
+    """Replace the function that derives version, times, class and document before a write."""
+    return [_replacing(_before_function(record_type))]
 
 
 def replace_after_functions(record_type: RecordType, actor: tuple[str, ...] = ACTOR) -> list[str]:
@@ -415,17 +421,27 @@ def _visibility_function(record_type: RecordType) -> str:
 def _derive_visibility(record_type: RecordType) -> str:
     """Write the lines of the trigger that set the class, and when an embargo lifts."""
     found = f"{record_type.type}_visibility({_signature(record_type)})"
+    unembargoed = found.replace(f"NEW.{EMBARGO}", "NULL")
     lifts_at = ""
     if EMBARGO in record_type.decides:
-        unembargoed = found.replace(f"NEW.{EMBARGO}", "NULL")
         lifts_at = f"""
         NEW.lifts_at := CASE
             WHEN NEW.deleted_at IS NULL AND NEW.visibility > 0 AND {unembargoed} = 0
             THEN NEW.{EMBARGO}
         END;"""
     was = f"OLD.visibility & {HIDDEN - 1}" if record_type.printed else "OLD.visibility"
+    clocks = ""
+    if record_type.by_both_clocks:
+        clocks = f"""
+        IF TG_OP = 'UPDATE' AND ({was}) = 0 AND NEW.{EMBARGO} = OLD.{EMBARGO} THEN
+            NEW.visibility := {unembargoed}; -- no clock makes it begin again
+        ELSIF NEW.visibility = 0 AND NEW.{EMBARGO} IS NOT NULL THEN
+            IF NEW.{EMBARGO} > (SELECT c.at FROM embargo_clock AS c) THEN
+                NEW.visibility := 1;
+            END IF;
+        END IF;"""
     return f"""
-        NEW.visibility := {found};
+        NEW.visibility := {found};{clocks}
         IF TG_OP = 'UPDATE' AND NEW.deleted_at IS NOT NULL THEN
             NEW.visibility := greatest(NEW.visibility, {was}); -- no embargo ends any more
         END IF;{lifts_at}{_ADD_HIDDEN if record_type.printed else ""}"""

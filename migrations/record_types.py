@@ -337,6 +337,7 @@ RECORD_TYPES_9: Final = (SOURCES_9, ARTICLES_9, CLAIMS_9, DENIALS_9)
 SOURCES_10 = SOURCES_9._replace(circles="n.parent_id IS NOT NULL OR n.members::text <> '[]'")
 CLAIMS_10 = CLAIMS_9._replace(circles="n.parent_claim_id IS NOT NULL")
 DENIALS_10 = DENIALS_9._replace(circles="n.superseded_by_id IS NOT NULL OR n.targets::text <> '[]'")
+CIRCULAR_10: Final = (SOURCES_10, CLAIMS_10, DENIALS_10)
 """As migration 0010 made them: no chain of their links leads back to where it begins."""
 
 
@@ -488,3 +489,8 @@ DENIALS_16: Final = DENIALS_15._replace(
     follower=_figures(DENIALS_15, during="", places="SELECT NULL::text, NULL::text WHERE false")
 )
 """As migration 0016 made them: the figures of denials are kept as well, with all that is asked of them."""
+
+ARTICLES_17, CLAIMS_17, DENIALS_17 = EMBARGOED_17 = tuple(
+    each._replace(by_both_clocks=True) for each in (ARTICLES_15, CLAIMS_16, DENIALS_16)
+)
+"""As migration 0017 made them: their class follows from both clocks."""

@@ -20,6 +20,7 @@ from tests.test_changes import cursor_of, refused
 PAGE = REPOSITORY / "docs/adding-a-record-type.md"
 SUITES = (
     "contract",
+    "every_type",
     "drift",
     "changes",
     "lists",
