@@ -44,7 +44,8 @@ CAPS: Final = {
     "litestar": Cap(
         "2.26",
         "api/app.py (routes and http_methods, the OPTIONS of litestar#4169), api/core/request.py "
-        "(to_asgi_response), api/server/metrics.py and api/access/authentication.py "
+        "(to_asgi_response), api/server/dispatch.py (what routes and handlers tell of themselves, "
+        "what the scope has), api/server/metrics.py and api/access/authentication.py "
         "(route_handler and path_template in the scope)",
     ),
     "asyncpg": Cap(
