@@ -52,7 +52,7 @@ CAPS: Final = {
         "0.33",
         "api/core/connection.py (methods of Connection that are overridden, and its arguments), "
         "api/core/hosts.py (connect_utils._parse_connect_dsn_and_args), "
-        "api/core/db.py (InternalClientError for a server that ends), "
+        "api/core/db.py (InternalClientError for a server that ends; Pool.release and its holder), "
         "api/server/logs.py (what an error holds of the values that were refused)",
     ),
     "prometheus-client": Cap(
