@@ -38,6 +38,7 @@ from api.questions.groups import group_handlers
 from api.questions.origins import origin_handlers
 from api.questions.responses import response_handlers
 from api.records.nouns import CONTROLLERS, RESOURCES
+from api.server.dispatch import Dispatcher
 from api.server.draining import Draining
 from api.server.edge import Edge, Routes, no_such_path, not_allowed, problem_answer
 from api.server.health import health_handlers
@@ -70,7 +71,7 @@ class Application(Edge):
         self.services = services = _create_services(settings, database, share)
         services.put(Routes, routes := _routes_of(router))
         super().__init__(
-            router,
+            Dispatcher(router),
             routes,
             Guards(settings),
             services.get(Limits),

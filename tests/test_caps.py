@@ -44,14 +44,15 @@ CAPS: Final = {
     "litestar": Cap(
         "2.26",
         "api/app.py (routes and http_methods, the OPTIONS of litestar#4169), api/core/request.py "
-        "(to_asgi_response), api/server/metrics.py and api/access/authentication.py "
+        "(to_asgi_response), api/server/dispatch.py (what routes and handlers tell of themselves, "
+        "what the scope has), api/server/metrics.py and api/access/authentication.py "
         "(route_handler and path_template in the scope)",
     ),
     "asyncpg": Cap(
         "0.33",
         "api/core/connection.py (methods of Connection that are overridden, and its arguments), "
         "api/core/hosts.py (connect_utils._parse_connect_dsn_and_args), "
-        "api/core/db.py (InternalClientError for a server that ends), "
+        "api/core/db.py (InternalClientError for a server that ends; Pool.release and its holder), "
         "api/server/logs.py (what an error holds of the values that were refused)",
     ),
     "prometheus-client": Cap(

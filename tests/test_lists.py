@@ -653,3 +653,16 @@ async def test_all_that_is_wrong_with_the_parameters_is_told_at_once(client: Cli
 async def test_many_unknown_parameters_make_no_long_answer(client: Client) -> None:
     response = await client.get(f"{CLAIM.path}?{'&'.join(['x'] * 4_000)}")
     assert (response.status_code, len(response.content) < 16_384) == (400, True)
+
+
+async def test_a_statement_of_a_list_is_put_together_once(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, noun: Noun
+) -> None:
+    asked = {"tag": unique(), "count": "exact"}
+    await client.get(noun.path, params=asked)
+    composed: list[str] = []
+    monkeypatch.setattr("api.core.listing.compose", lambda text, **_: composed.append(text))
+    for tag in (asked["tag"], unique()):
+        answer = await client.get(noun.path, params={**asked, "tag": tag})
+        assert answer.json()["items"] == []
+    assert composed == []

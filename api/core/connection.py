@@ -64,6 +64,16 @@ class LimitedConnection(_Base):
         """
         return ""
 
+    async def reset(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Forget listeners, and roll back a transaction that was left open.
+
+        asyncpg sets a timer for this, although only a transaction makes it wait for Postgres.
+        """
+        if self.is_in_transaction():
+            await super().reset(timeout=timeout)
+        else:
+            await super()._reset()
+
     async def execute(self, *arguments: Any, timeout: float | None = None) -> str:  # noqa: ANN401, ASYNC109
         """Execute a statement in time."""
         return await self._in_time(super().execute, arguments, timeout)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import asyncpg
@@ -15,7 +15,7 @@ from api.core.errors import unavailable
 from api.core.hosts import Hosts
 from api.core.large_input import holding_connection
 from api.core.silence import works_on
-from api.core.turns import KEYLESS, Turns, charged
+from api.core.turns import KEYLESS, Account, Turns, charged
 from api.settings import Settings
 
 Row = asyncpg.Record
@@ -138,14 +138,20 @@ class Database:
         if self._pool is None:
             raise unavailable("The service is starting.")
         try:
-            async with AsyncExitStack() as held:
-                connection = await self._acquire(self._pool, held, turn_seconds)
+            account = await self._wait_for_turn(turn_seconds or self.settings.acquire_seconds)
+            try:
+                connection = await self._acquire(self._pool)
                 self._limit(connection, seconds)
                 try:
                     with holding_connection():
                         yield connection
-                finally:
+                except BaseException:
                     await self._pool.release(connection)
+                    raise
+                await _release(self._pool, connection)
+            finally:
+                if account is not None:
+                    self._turns.give_back(account)
         except DATABASE_ERRORS as error:
             if isinstance(error, _SERVER_WENT_READ_ONLY):
                 await self._pool.expire_connections()
@@ -155,34 +161,25 @@ class Database:
             raise problem from error
 
     def _limit(self, connection: Connection, seconds: float | None) -> None:
-        every = self.settings.statement_seconds
-        check = Check(every, lambda pid: works_on(self.connect, pid, every))
         # The proxy passes this on to the LimitedConnection behind it.
         limit = connection.limit  # type: ignore[attr-defined]
-        limit(None) if seconds is None else limit(seconds + GRACE_SECONDS, check)
+        if seconds is None:
+            limit(None)
+            return
+        every = self.settings.statement_seconds
+        limit(seconds + GRACE_SECONDS, Check(every, lambda pid: works_on(self.connect, pid, every)))
 
-    async def _acquire(
-        self, pool: Pool, held: AsyncExitStack, turn_seconds: float | None
-    ) -> Connection:
-        """Take a connection when it is the caller's turn; `held` gives the turn back."""
-        self._waiting += 1
-        try:
-            await self._wait_for_turn(held, turn_seconds or self.settings.acquire_seconds)
-            connection = await pool.acquire(timeout=self.settings.acquire_seconds)
-            if not await self._answers(pool, connection):
-                connection = await pool.acquire(timeout=self.settings.acquire_seconds)
-            return connection
-        finally:
-            self._waiting -= 1
+    async def _wait_for_turn(self, seconds: float) -> Account | None:
+        """Wait until the caller may take a connection; the service itself always may.
 
-    async def _wait_for_turn(self, held: AsyncExitStack, seconds: float) -> None:
-        """Wait until the caller may take a connection; the service itself always may."""
+        Give the account whose turn has to be given back.
+        """
         account = charged()
         if account is None:
-            return
+            return None
+        self._waiting += 1
         try:
-            place = self._turns.place(account, seconds)
-            await held.enter_async_context(place)
+            await self._turns.take(account, seconds)
         except TimeoutError:
             raise unavailable(
                 "Too many requests without a key wait for the database. Send fewer at once, or "
@@ -190,6 +187,20 @@ class Database:
                 if account.share == KEYLESS
                 else "Too many of your requests wait for the database. Send fewer at once."
             ) from None
+        finally:
+            self._waiting -= 1
+        return account
+
+    async def _acquire(self, pool: Pool) -> Connection:
+        """Take a connection of the pool."""
+        self._waiting += 1
+        try:
+            connection = await pool.acquire(timeout=self.settings.acquire_seconds)
+            if not await self._answers(pool, connection):
+                connection = await pool.acquire(timeout=self.settings.acquire_seconds)
+            return connection
+        finally:
+            self._waiting -= 1
 
     async def _answers(self, pool: Pool, connection: Connection) -> bool:
         """Try a connection if Postgres has been quiet; give it back if it is of no use."""
@@ -220,6 +231,21 @@ class Database:
         """Run a statement, and give its rows."""
         async with self.connection() as connection:
             return await connection.fetch(query, *arguments)
+
+
+async def _release(pool: Pool, connection: Connection) -> None:
+    """Give a connection whose work has succeeded back to its pool.
+
+    asyncpg 0.32 does so in a task of its own, so that a request that is cancelled meanwhile does
+    not lose the connection. Without a transaction there is nothing to wait for
+    (:meth:`LimitedConnection.reset`), so no task is needed.
+    """
+    held: Any = connection
+    if held._con is None or held.is_closed() or held.is_in_transaction():  # noqa: SLF001
+        await pool.release(connection)
+        return
+    held._con._on_release()  # noqa: SLF001 - as `pool.release` does
+    await held._holder.release(None)  # noqa: SLF001
 
 
 def turns_of(settings: Settings) -> Turns:

@@ -295,7 +295,7 @@ def conditions(
     texts: list[str] = []
     values: dict[str, Any] = {}
     problems: list[Problem] = []
-    for each in filters:
+    for each in filters if given else ():
         names = [p.name for p in each.parameters if p.name in given]
         if not names:
             continue

@@ -6,15 +6,15 @@ Records leave as Postgres holds them: the bytes of their `doc`, joined, and neve
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlencode
 from uuid import UUID
 
 from api.core import cursor
 from api.core.caller import Caller
 from api.core.db import Database
 from api.core.errors import invalid_parameter
-from api.core.expanding import Item, bring
+from api.core.expanding import Brought, Item, bring
 from api.core.filters import Parameter, conditions, read_query, read_terms
 from api.core.request import Answer, Request, caller, context, encoded, reserve_room
 from api.core.resource import (
@@ -32,6 +32,8 @@ from api.core.sql import compose, render
 from schemas.base import Id
 
 _NULL: Final = b"null"
+MAX_STATEMENTS: Final = 1_024
+"""How many statements of lists are kept; the one unused for longest is dropped first."""
 
 # --- a resource's records --------------------------------------------------------------------
 
@@ -79,16 +81,21 @@ class Order(NamedTuple):
 
 
 class _List(NamedTuple):
-    """The records of a list: the conditions on them, and the values of their parameters."""
+    """The records of a list: the conditions on them.
+
+    Its statements are kept, because to put one together takes longer than to look it up, and all
+    that it depends on is in its key.
+    """
 
     resource: Resource
-    where: Sequence[str]
-    values: Mapping[str, Any]
+    where: tuple[str, ...]
 
+    @lru_cache(maxsize=MAX_STATEMENTS)  # noqa: B019 - a tuple of what lives as long as the code
     def count_statement(self) -> str:
         """Write the statement that counts the records, up to one more than the most counted."""
         return self._compose(_COUNT, self.where, limit=f"{MAX_COUNTED + 1}")
 
+    @lru_cache(maxsize=MAX_STATEMENTS)  # noqa: B019 - as above
     def page_statement(self, order: Order, limit: int, behind: str | None, *, counted: bool) -> str:
         """Write the statement that reads a page, and one row more if another page follows."""
         rows = self.resource.plural
@@ -148,8 +155,9 @@ async def read_page(
     of_list = cursor.fingerprint(resource.plural, given)
     order = _order(resource, given.pop("sort", "-created_at"), given)
 
-    records = _List(resource, *conditions(resource.all_filters, given))
-    values, behind = dict(records.values), None
+    where, filtered = conditions(resource.all_filters, given)
+    records = _List(resource, tuple(where))
+    values, behind = dict(filtered), None
     if cursor_text is not None:
         key, identity = cursor.read(cursor_text, of_list, _position(order.sort))
         behind = order.behind(key)
@@ -162,12 +170,15 @@ async def read_page(
         if counted and not rows and cursor_text is None:
             total = 0
         elif counted and not rows:
-            total = await connection.fetchval(
-                *render(records.count_statement(), asker, **records.values)
-            )
-        there = [Item(row["id"], row["size"]) for row in rows[:limit] if row["doc"] is not None]
-        brought = await bring(connection, asker, resource.type, there, expansions)
-    items = rows[: brought.kept]
+            total = await connection.fetchval(*render(records.count_statement(), asker, **filtered))
+        items = rows[:limit]
+        while items and items[-1]["doc"] is None:  # the page has no room for it
+            items.pop()
+        brought = Brought(len(items), [], [])
+        if expansions:
+            there = [Item(row["id"], row["size"]) for row in items]
+            brought = await bring(connection, asker, resource.type, there, expansions)
+    items = items[: brought.kept]
     next_cursor = None
     if len(rows) > len(items):
         last = items[-1]
@@ -290,5 +301,5 @@ def link_next(request: Request, next_cursor: str | None) -> dict[str, str]:
         return {}
     query = request.scope["query_string"].decode("latin-1")
     kept = [pair for pair in query.split("&") if pair and not pair.startswith("cursor=")]
-    kept.append(urlencode({"cursor": next_cursor}))
+    kept.append(f"cursor={next_cursor}")  # its characters need no escape
     return {"link": f'<{request.scope["path"]}?{"&".join(kept)}>; rel="next"'}

@@ -94,13 +94,14 @@ class Turns:
     @asynccontextmanager
     async def place(self, account: Account, timeout_seconds: float) -> AsyncIterator[None]:
         """Have a place for as long as the block lasts; raise TimeoutError where none comes free."""
-        await self._take(account, timeout_seconds)
+        await self.take(account, timeout_seconds)
         try:
             yield
         finally:
-            self._give_back(account)
+            self.give_back(account)
 
-    async def _take(self, account: Account, timeout_seconds: float) -> None:
+    async def take(self, account: Account, timeout_seconds: float) -> None:
+        """Wait for a place; raise TimeoutError where none comes free."""
         group = self._groups.get((account.share, account.writes))
         if group is None and self._may_have(account.share, writes=account.writes):
             self._hand_out(account.share, writes=account.writes)
@@ -111,7 +112,7 @@ class Turns:
                 await turn
         except BaseException:
             if turn.done() and not turn.cancelled():
-                self._give_back(account)  # the turn came at the moment when the wait ended
+                self.give_back(account)  # the turn came at the moment when the wait ended
             else:
                 self._leave(account, turn)
             raise
@@ -128,7 +129,8 @@ class Turns:
         self._reading += not writes
         self._held[share] = self._held.get(share, 0) + 1
 
-    def _give_back(self, account: Account) -> None:
+    def give_back(self, account: Account) -> None:
+        """Give a place back, to the next who waits."""
         self._writing -= account.writes
         self._reading -= not account.writes
         self._held[account.share] -= 1

@@ -1,0 +1,215 @@
+"""The short way to a handler and Litestar's own: each gives the same answers, byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+from litestar import Litestar, get
+
+from api.access.limits import Limits
+from api.app import Application, at_edge, create_router
+from api.core.db import Database
+from api.core.errors import NOT_FOUND, Problem
+from api.core.request import Answer, Request
+from api.core.services import services_of
+from api.server.dispatch import Dispatcher
+from schemas.vocabularies import RecordType
+from tests.conftest import KEY, allow, as_service, bearer, patient
+from tests.factories import EVERY, create
+
+_NOBODY = "01938f7a-4c00-7000-8000-0000000000ff"
+_PAGES = {"/", "/favicon.ico", "/assets/{name}", "/docs", "/docs/tour", "/docs/changelog"}
+"""The paths for browsers, whose handlers return a response of Litestar's."""
+_NEVER_THE_SAME = {"/v1/audit", "/v1/changes/stream", "/v1/export", "/metrics"}
+"""The time, or what was asked before, is in the answer, or the answer has no end."""
+_LIKE_CLAIMS = ("/v1/articles", "/v1/denials", "/v1/sources")
+
+
+class Asked(NamedTuple):
+    """A request."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes = b""
+
+
+def _paths(routes: Any) -> Iterator[tuple[str, list[str]]]:
+    for route in routes:
+        methods = {m for h in route.route_handlers for m in h.http_methods} - {"OPTIONS"}
+        if route.path not in _NEVER_THE_SAME and not route.path.startswith(_LIKE_CLAIMS):
+            yield route.path_format, sorted(methods)
+
+
+def _read(path: str, key: dict[str, str]) -> Iterator[Asked]:
+    yield Asked("GET", path, key)
+    yield Asked("HEAD", path, key)
+    yield Asked("GET", f"{path}?nothing=1&limit=x", key)
+    yield Asked("GET", path, {})
+    yield Asked("GET", path, bearer("clk_wrong"))
+    yield Asked("GET", path, {**key, "if-none-match": "*"})
+    yield Asked("GET", path, {**key, "host": "elsewhere.example"})
+
+
+def _write(method: str, path: str, key: dict[str, str]) -> Iterator[Asked]:
+    """Give requests that are refused, or change nothing."""
+    kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+    typed = {**key, "content-type": kind}
+    yield Asked(method, path, {"content-type": kind}, b"{}")
+    yield Asked(method, path, key, b"{}")
+    yield Asked(method, path, {**typed, "idempotency-key": " "}, b"{}")
+    if method != "DELETE":
+        yield Asked(method, path, typed, b'{"nothing":1}')
+        yield Asked(method, path, {**typed, "if-match": "odd"}, b"{")
+
+
+def _requests(routes: Any, record: str) -> Iterator[Asked]:
+    """Give requests to every path, with methods that it has and one that it does not have."""
+    key = bearer(KEY)
+    for path, methods in _paths(routes):
+        for identity in (record, "%2F") if "{" in path else ("",):
+            filled = path
+            for name in ("id", "version", "identity_id", "name"):
+                filled = filled.replace(f"{{{name}}}", identity)
+            for method in methods:
+                yield from _read(filled, key) if method == "GET" else _write(method, filled, key)
+            yield Asked("DELETE" if "DELETE" not in methods else "PUT", filled, key)
+            yield Asked("OPTIONS", filled, key)
+            yield Asked("GET", f"{filled}/", key)
+    for odd in ("/v1/nothing", "/v1/claims/by-external-id/revisions", "/v1", "//v1/claims"):
+        yield Asked("GET", odd, key)
+
+
+@asynccontextmanager
+async def _both_ways(
+    url: str, monkeypatch: pytest.MonkeyPatch, **settings: Any
+) -> AsyncIterator[tuple[Litestar, httpx.AsyncClient, httpx.AsyncClient]]:
+    """Serve a database by the short way and by Litestar's own."""
+    told = patient(pool_size=5, **settings)
+    router, routes = create_router(told, Database(as_service(url), told))
+    await allow(url)
+    short = at_edge(told, router, routes)
+    with monkeypatch.context() as patch:
+        patch.setattr("api.app.Dispatcher", lambda router: router)
+        long = at_edge(told, router, routes)
+    async with router.lifespan(), _client(short) as first, _client(long) as second:
+        yield router, first, second
+
+
+def _client(app: Application) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
+
+
+async def _answer(client: httpx.AsyncClient, asked: Asked) -> tuple[int, list[Any], bytes]:
+    headers = {"x-request-id": "both-ways", **asked.headers}
+    answer = await client.request(asked.method, asked.path, headers=headers, content=asked.body)
+    return answer.status_code, answer.headers.raw, answer.content
+
+
+async def test_both_ways_give_the_same_bytes_and_log_lines(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "claim_records.access")
+    seen = set()
+    async with _both_ways(empty_url, monkeypatch, rate_per_minute=0) as (router, short, long):
+        short.headers.update(bearer(KEY))
+        record = await create(short, EVERY[RecordType.CLAIM])
+        short.headers.pop("authorization")
+        for asked in _requests(router.routes, record.path.rpartition("/")[2]):
+            caplog.clear()
+            given = await _answer(short, asked)
+            logged = _logged(caplog)
+            caplog.clear()
+            assert given == await _answer(long, asked), asked
+            assert logged == _logged(caplog), asked
+            seen.add(given[0])
+    assert seen >= {200, 204, 304, 400, 401, 404, 405, 415, 421, 422, 428}
+
+
+def _logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, Any]]:
+    """Give what the access log says of a request, but for its time."""
+    lines = [r for r in caplog.records if r.name == "claim_records.access"]
+    assert all(vars(line)["milliseconds"] >= 0 for line in lines)
+    return [(line.getMessage(), vars(line).get("key_id")) for line in lines]
+
+
+async def test_both_ways_count_the_same(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with _both_ways(empty_url, monkeypatch, rate_per_minute=0) as (_, short, long):
+        counted = []
+        for client in (short, long):
+            for path in ("/v1/claims", f"/v1/claims/{_NOBODY}", "/v1/claims/query", "/v1/odd"):
+                await client.get(path, headers=bearer(KEY))
+            metrics = (await client.get("/metrics", headers=bearer(KEY))).text
+            counted.append([line for line in metrics.splitlines() if "requests_total{" in line])
+    for line in counted[0]:
+        name, _, number = line.rpartition(" ")
+        assert f"{name} {2 * float(number)}" in counted[1]
+
+
+async def test_both_ways_refuse_above_the_limit(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with _both_ways(empty_url, monkeypatch, rate_per_minute=3) as (router, short, long):
+        monkeypatch.setattr(services_of(router).get(Limits), "_clock", lambda: 0.0)
+        statuses = [
+            (await client.get("/v1/claims", headers=bearer(KEY))).status_code
+            for client in (short, long, short, short, long)
+        ]
+    assert statuses == [200, 200, 200, 429, 429]
+
+
+def test_every_handler_but_those_of_pages_is_called_directly() -> None:
+    router, _ = create_router(patient(), Database("", patient()))
+    dispatcher = Dispatcher(router)
+    for path, methods in _paths(router.routes):
+        for method in methods:
+            target, values = dispatcher.find(method, path)
+            assert (target is None) == (path in _PAGES), path
+            assert target is None or len(values) == path.count("{")
+
+
+class _Cut(Answer):
+    """An answer that fails while it is sent."""
+
+    def __init__(self, *, begun: bool) -> None:
+        super().__init__()
+        self.begun = begun
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if self.begun:
+            await super().__call__(scope, receive, send)
+        raise Problem(NOT_FOUND)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_an_answer_that_fails_is_a_problem_unless_it_has_begun(*, begun: bool) -> None:
+    @get("/", opt={"scopes": ()})
+    async def fail(request: Request) -> Answer:  # noqa: ARG001 - a handler takes it
+        return _Cut(begun=begun)
+
+    def answer(request: Request, problem: Problem) -> Answer:  # noqa: ARG001 - as above
+        return Answer(status=int(problem.kind.status))
+
+    handlers: Any = {Problem: answer}
+    router = Litestar([fail], exception_handlers=handlers, openapi_config=None, logging_config=None)
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "state": {}}
+    if begun:
+        with pytest.raises(Problem):
+            await Dispatcher(router)(scope, _nothing, send)
+    else:
+        await Dispatcher(router)(scope, _nothing, send)
+    assert [m["status"] for m in sent if "status" in m] == [200 if begun else 404]
+
+
+async def _nothing() -> Any:
+    raise AssertionError("nobody reads the body")
