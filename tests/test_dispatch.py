@@ -11,18 +11,25 @@ import pytest
 from litestar import Litestar, get
 
 from api.access.limits import Limits
-from api.app import Application, at_edge, create_router
+from api.app import Application, create_app, shared_router
 from api.core.db import Database
 from api.core.errors import NOT_FOUND, Problem
 from api.core.request import Answer, Request
-from api.core.services import services_of
 from api.server.dispatch import Dispatcher
 from schemas.vocabularies import RecordType
 from tests.conftest import KEY, allow, as_service, bearer, patient
 from tests.factories import EVERY, create
 
 _NOBODY = "01938f7a-4c00-7000-8000-0000000000ff"
-_PAGES = {"/", "/favicon.ico", "/assets/{name}", "/docs", "/docs/tour", "/docs/changelog"}
+_PAGES = {
+    "/",
+    "/favicon.ico",
+    "/assets/{name}",
+    "/docs",
+    "/docs/tour",
+    "/docs/questions",
+    "/docs/changelog",
+}
 """The paths for browsers, whose handlers return a response of Litestar's."""
 _NEVER_THE_SAME = {"/v1/audit", "/v1/changes/stream", "/v1/export", "/metrics"}
 """The time, or what was asked before, is in the answer, or the answer has no end."""
@@ -87,17 +94,18 @@ def _requests(routes: Any, record: str) -> Iterator[Asked]:
 @asynccontextmanager
 async def _both_ways(
     url: str, monkeypatch: pytest.MonkeyPatch, **settings: Any
-) -> AsyncIterator[tuple[Litestar, httpx.AsyncClient, httpx.AsyncClient]]:
+) -> AsyncIterator[tuple[httpx.AsyncClient, httpx.AsyncClient]]:
     """Serve a database by the short way and by Litestar's own."""
     told = patient(pool_size=5, **settings)
-    router, routes = create_router(told, Database(as_service(url), told))
     await allow(url)
-    short = at_edge(told, router, routes)
+    short = create_app(told, Database(as_service(url), told))
     with monkeypatch.context() as patch:
         patch.setattr("api.app.Dispatcher", lambda router: router)
-        long = at_edge(told, router, routes)
-    async with router.lifespan(), _client(short) as first, _client(long) as second:
-        yield router, first, second
+        long = create_app(told, Database(as_service(url), told))
+    for app in (short, long):
+        monkeypatch.setattr(app.services.get(Limits), "_clock", lambda: 0.0)
+    async with short.lifespan(), long.lifespan(), _client(short) as first, _client(long) as second:
+        yield first, second
 
 
 def _client(app: Application) -> httpx.AsyncClient:
@@ -116,11 +124,11 @@ async def test_both_ways_give_the_same_bytes_and_log_lines(
 ) -> None:
     caplog.set_level("INFO", "claim_records.access")
     seen = set()
-    async with _both_ways(empty_url, monkeypatch, rate_per_minute=0) as (router, short, long):
+    async with _both_ways(empty_url, monkeypatch, rate_per_minute=0) as (short, long):
         short.headers.update(bearer(KEY))
         record = await create(short, EVERY[RecordType.CLAIM])
         short.headers.pop("authorization")
-        for asked in _requests(router.routes, record.path.rpartition("/")[2]):
+        for asked in _requests(shared_router().routes, record.path.rpartition("/")[2]):
             caplog.clear()
             given = await _answer(short, asked)
             logged = _logged(caplog)
@@ -139,32 +147,29 @@ def _logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, Any]]:
 
 
 async def test_both_ways_count_the_same(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with _both_ways(empty_url, monkeypatch, rate_per_minute=0) as (_, short, long):
+    async with _both_ways(empty_url, monkeypatch, rate_per_minute=0) as (short, long):
         counted = []
         for client in (short, long):
             for path in ("/v1/claims", f"/v1/claims/{_NOBODY}", "/v1/claims/query", "/v1/odd"):
                 await client.get(path, headers=bearer(KEY))
             metrics = (await client.get("/metrics", headers=bearer(KEY))).text
             counted.append([line for line in metrics.splitlines() if "requests_total{" in line])
-    for line in counted[0]:
-        name, _, number = line.rpartition(" ")
-        assert f"{name} {2 * float(number)}" in counted[1]
+    assert counted[0] == counted[1] != []
 
 
 async def test_both_ways_refuse_above_the_limit(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with _both_ways(empty_url, monkeypatch, rate_per_minute=3) as (router, short, long):
-        monkeypatch.setattr(services_of(router).get(Limits), "_clock", lambda: 0.0)
+    async with _both_ways(empty_url, monkeypatch, rate_per_minute=3) as clients:
         statuses = [
-            (await client.get("/v1/claims", headers=bearer(KEY))).status_code
-            for client in (short, long, short, short, long)
+            [(await client.get("/v1/claims", headers=bearer(KEY))).status_code for _ in range(5)]
+            for client in clients
         ]
-    assert statuses == [200, 200, 200, 429, 429]
+    assert statuses == [[200, 200, 200, 429, 429]] * 2
 
 
 def test_every_handler_but_those_of_pages_is_called_directly() -> None:
-    router, _ = create_router(patient(), Database("", patient()))
+    router = shared_router()
     dispatcher = Dispatcher(router)
     for path, methods in _paths(router.routes):
         for method in methods:
