@@ -57,6 +57,27 @@ async def test_readers_leave_places_to_writers() -> None:
             assert not await has_place(turns, Account("c", "c", writes=True))
 
 
+async def test_searches_have_fewer_places_and_hold_up_only_searches() -> None:
+    turns = Turns(8, 8, 4, 2)
+    search, other = (Account(name, name, searches=True) for name in "ab")
+    async with turns.place(search, 1), turns.place(search, 1):
+        assert not await has_place(turns, search)
+        assert await has_place(turns, other)
+        served: list[str] = []
+
+        async def wait() -> None:
+            async with turns.place(search, 60):
+                served.append("search")
+
+        waiting = asyncio.create_task(wait())
+        await until_waiting(turns, 1)
+        async with turns.place(A, 1), turns.place(A, 1):  # behind the search, and served at once
+            assert not await has_place(turns, A)
+        assert not served
+    await waiting
+    assert served == ["search"]
+
+
 async def test_the_shares_and_their_lines_are_served_in_turn() -> None:
     turns = Turns(1, 1, 1)
     served: list[str] = []
@@ -95,12 +116,13 @@ async def test_no_line_grows_without_end(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_no_place_is_lost_however_waits_end() -> None:
-    turns = Turns(3, 2, 2)
+    turns = Turns(3, 2, 2, 1)
     rng = random.Random(7)  # noqa: S311 - nothing here is secret
 
     async def ask() -> None:
         name = str(rng.randrange(4))
-        account = Account(name, name, writes=rng.random() < 0.5)
+        kinds = {"writes": rng.random() < 0.5, "searches": rng.random() < 0.5}
+        account = Account(name, name, **kinds)
         async with turns.place(account, rng.choice([0, 0.001, 5])):
             await asyncio.sleep(rng.choice([0, 0.0005]))
 
@@ -166,6 +188,24 @@ async def test_nobody_takes_all_connections(empty_url: str) -> None:
             assert (await client.get("/health/ready")).status_code == 200
             refused = await client.post("/v1/articles", json={}, headers=other)
             assert refused.status_code == 403
+
+
+@pytest.mark.usefixtures("locked")
+async def test_half_of_a_callers_connections_search(empty_url: str) -> None:
+    key = bearer(await allow(empty_url, keyring.new_key(), [Scope.READ]))
+    settings = patient(pool_size=8, open_reads=True, acquire_seconds=0.5)
+    async with serving(empty_url, settings) as client:
+        del client.headers["authorization"]
+        searches = "/v1/sources/query", {"name": "x", "q": "x"}
+        slow = [asyncio.create_task(client.post(searches[0], json=searches[1])) for _ in range(2)]
+        await asyncio.sleep(0.2)
+        refused = await client.post("/v1/claims/query", json={"q": "x"})
+        assert refused.status_code == 503
+        assert (await client.get("/v1/claims")).status_code == 200
+        assert (await client.get("/v1/claims?q=x", headers=key)).status_code == 200
+        for task in slow:
+            task.cancel()
+        await asyncio.wait(slow)
 
 
 @pytest.mark.usefixtures("locked")

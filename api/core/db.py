@@ -252,14 +252,16 @@ def turns_of(settings: Settings) -> Turns:
     """Share out the connections of the pool.
 
     Readers leave a tenth of them to writers, and writers a tenth to the service itself, which looks
-    up keys and checks its health.
+    up keys and checks its health. Half of a caller's connections can search at the same time.
     """
     size = settings.pool_size
     kept = max(1, size // 10)
+    per_share = settings.caller_connections or max(1, size // 2)
     return Turns(
         places=max(1, size - kept),
         for_readers=max(1, size - 2 * kept),
-        per_share=settings.caller_connections or max(1, size // 2),
+        per_share=per_share,
+        for_searches=max(1, per_share // 2),
     )
 
 

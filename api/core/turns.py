@@ -1,16 +1,17 @@
 """Fair turns: how many of the connections to Postgres each caller may hold at once.
 
 Each key has a share of its own, and all callers without a key have one together. A share has at
-most so many places. Who finds none free waits in a line, and the lines are served in turn, one
-place each. So a caller who asks a thousand times waits longer, and nobody else does.
+most so many places, and fewer for searches, which can take long whatever they find. Who finds none
+free waits in a line, and the lines are served in turn, one place each. So a caller who asks a
+thousand times waits longer, and nobody else does.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Final, NamedTuple
 
@@ -27,6 +28,7 @@ class Account(NamedTuple):
     share: str
     line: str
     writes: bool = False
+    searches: bool = False
 
 
 _account: ContextVar[Account | None] = ContextVar("account", default=None)
@@ -50,6 +52,12 @@ def charging(account: Account | None) -> Iterator[None]:
         yield
     finally:
         _account.reset(token)
+
+
+def searching(*, searches: bool = True) -> AbstractContextManager[None]:
+    """Take the places in this block for a search, where it is one."""
+    account = charged()
+    return charging(account._replace(searches=True) if account and searches else account)
 
 
 class _Group:
@@ -77,14 +85,21 @@ class _Group:
 class Turns:
     """A number of places, of which each share has at most some, and readers leave some free."""
 
-    def __init__(self, places: int, for_readers: int, per_share: int) -> None:
-        """Hand out `places` in all, of them at most `for_readers` to those who do not write."""
+    def __init__(
+        self, places: int, for_readers: int, per_share: int, for_searches: int | None = None
+    ) -> None:
+        """Hand out `places` in all, of them at most `for_readers` to those who do not write.
+
+        Each share has at most `per_share`, of them at most `for_searches` for its searches.
+        """
         self._places = places
         self._for_readers = for_readers
         self._per_share = per_share
+        self._for_searches = per_share if for_searches is None else for_searches
         self._writing = self._reading = 0
-        self._held: dict[str, int] = {}
-        self._groups: OrderedDict[tuple[str, bool], _Group] = OrderedDict()
+        self._held: Counter[str] = Counter()
+        self._searching: Counter[str] = Counter()
+        self._groups: OrderedDict[Account, _Group] = OrderedDict()  # accounts without their lines
 
     @property
     def waiting(self) -> int:
@@ -102,9 +117,9 @@ class Turns:
 
     async def take(self, account: Account, timeout_seconds: float) -> None:
         """Wait for a place; raise TimeoutError where none comes free."""
-        group = self._groups.get((account.share, account.writes))
-        if group is None and self._may_have(account.share, writes=account.writes):
-            self._hand_out(account.share, writes=account.writes)
+        group = self._groups.get(_of_group(account))
+        if group is None and self._may_have(account):
+            self._count(account, 1)
             return
         turn = self._wait_in_line(account)
         try:
@@ -117,29 +132,31 @@ class Turns:
                 self._leave(account, turn)
             raise
 
-    def _may_have(self, share: str, *, writes: bool) -> bool:
+    def _may_have(self, account: Account) -> bool:
         return (
             self._reading + self._writing < self._places
-            and (writes or self._reading < self._for_readers)
-            and self._held.get(share, 0) < self._per_share
+            and (account.writes or self._reading < self._for_readers)
+            and self._held[account.share] < self._per_share
+            and not (account.searches and self._searching[account.share] >= self._for_searches)
         )
-
-    def _hand_out(self, share: str, *, writes: bool) -> None:
-        self._writing += writes
-        self._reading += not writes
-        self._held[share] = self._held.get(share, 0) + 1
 
     def give_back(self, account: Account) -> None:
         """Give a place back, to the next who waits."""
-        self._writing -= account.writes
-        self._reading -= not account.writes
-        self._held[account.share] -= 1
-        if not self._held[account.share]:
-            del self._held[account.share]
+        self._count(account, -1)
         self._serve()
 
+    def _count(self, account: Account, places: int) -> None:
+        if account.writes:
+            self._writing += places
+        else:
+            self._reading += places
+        for counter, counted in ((self._held, True), (self._searching, account.searches)):
+            counter[account.share] += places * counted
+            if not counter[account.share]:
+                del counter[account.share]
+
     def _wait_in_line(self, account: Account) -> asyncio.Future[None]:
-        group = self._groups.setdefault((account.share, account.writes), _Group())
+        group = self._groups.setdefault(_of_group(account), _Group())
         line = group.lines.setdefault(account.line, deque())
         if len(line) >= MAX_IN_LINE or group.waiting >= MAX_WAITING:
             if not line:
@@ -151,7 +168,7 @@ class Turns:
         return turn
 
     def _leave(self, account: Account, turn: asyncio.Future[None]) -> None:
-        group = self._groups.get((account.share, account.writes))
+        group = self._groups.get(_of_group(account))
         line = group.lines.get(account.line) if group is not None else None
         if group is None or line is None or turn not in line:
             return
@@ -160,22 +177,25 @@ class Turns:
         if not line:
             del group.lines[account.line]
         if not group.lines:
-            del self._groups[account.share, account.writes]
+            del self._groups[_of_group(account)]
 
     def _serve(self) -> None:
         """Hand the free places to the groups in turn: the one that was served goes to the end."""
-        for name in list(self._groups):
+        for account in list(self._groups):
             if self._reading + self._writing >= self._places:
                 return
-            share, writes = name
-            if not self._may_have(share, writes=writes):
+            if not self._may_have(account):
                 continue
-            group = self._groups[name]
+            group = self._groups[account]
             turn = group.next()
             if turn is not None:
-                self._hand_out(share, writes=writes)
+                self._count(account, 1)
                 turn.set_result(None)
             if group.lines:
-                self._groups.move_to_end(name)
+                self._groups.move_to_end(account)
             else:
-                del self._groups[name]
+                del self._groups[account]
+
+
+def _of_group(account: Account) -> Account:
+    return account._replace(line="")
