@@ -34,6 +34,7 @@ from api.core.services import Services, service
 from api.document.problems import problem_handlers
 from api.document.published import openapi_handlers
 from api.document.vocabularies import list_vocabularies
+from api.questions.figures import figure_handlers
 from api.questions.groups import group_handlers
 from api.questions.origins import origin_handlers
 from api.questions.responses import response_handlers
@@ -186,6 +187,7 @@ def create_router() -> Litestar:
         route_handlers=[  # in the order of the OpenAPI document
             *CONTROLLERS,
             *group_handlers,
+            *figure_handlers,
             *origin_handlers,
             *response_handlers,
             list_changes,

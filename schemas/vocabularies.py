@@ -605,6 +605,13 @@ class Doubt(Vocabulary):
     PARENT = "parent", "One is a part of the other."
 
 
+class ConflictBasis(Vocabulary):
+    """How is it known that two figures conflict? Computed conflicts are stored nowhere."""
+
+    STATED = "stated", "The claims have the relation `conflicts_with`, which is confirmed."
+    COMPUTED = "computed", "They count the same thing at the same time, and can't both hold."
+
+
 class ObservedBy(Vocabulary):
     """Who says that this was the response? Silence can only be observed by the article."""
 

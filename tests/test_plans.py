@@ -20,19 +20,23 @@ FEW: Final = 600
 
 _TIME: Final = '{"earliest": "2024-12-16", "latest": "2024-12-17", "precision": "day"}'
 _EACH: Final = f"FROM generate_series(1, {MANY})"
+_FIGURES: Final = (
+    '[{"metric": "killed", "unit": "person", "population": "soldiers", "qualifier": "exact",'
+    ' "value": 100}]'
+)
 _CLAIMS: Final = f"""
     INSERT INTO claims (
-        id, text, language, attributions, stated, occurred, review_status, validity
+        id, text, language, attributions, stated, occurred, review_status, validity, quantities
     )
     SELECT gen_random_uuid(), 'It is so', 'en-GB',
         json_build_array(json_build_object('source_id', $1::uuid)), '{_TIME}', '{_TIME}',
-        'published', 'standing' {_EACH}"""
+        'published', 'standing', '{_FIGURES}' {_EACH}"""
 _DENIALS: Final = f"""
     INSERT INTO denials (
-        id, text, kind, observed_by, targets, language, stated, review_status, validity
+        id, text, kind, observed_by, targets, language, stated, review_status, validity, quantities
     )
     SELECT gen_random_uuid(), 'No', 'full_denial', 'reported', '[{{"text": "all of it"}}]', 'en-GB',
-        '{_TIME}', 'published', 'standing' {_EACH}"""
+        '{_TIME}', 'published', 'standing', '{_FIGURES}' {_EACH}"""
 _ARTICLES: Final = f"""
     INSERT INTO articles (id, headline, language, published, status)
     SELECT gen_random_uuid(), 'Here', 'en-GB', '{_TIME}', 'usable' {_EACH}"""
@@ -114,6 +118,17 @@ async def watched(template: str) -> AsyncIterator[Watched]:
         "denials?stated__gte=2099-01-01",
         "articles?language=xx",
         "articles?published__gte=2099-01-01",
+        *(
+            f"{plural}?metric={figure}"
+            for plural in ("claims", "denials")
+            for figure in (
+                "injured",
+                "killed&unit=USD",
+                "killed&population=nobody",
+                "killed&quantity_from=101",
+                "killed&quantity_to=99",
+            )
+        ),
     ],
 )
 @pytest.mark.parametrize("counted", [False, True])
@@ -129,3 +144,21 @@ async def test_a_list_of_everything_is_what_it_is_compared_with(watched: Watched
 async def test_a_page_that_is_not_full_is_counted_without_counting(watched: Watched) -> None:
     """Nothing matches, so all are read, but once."""
     assert await watched.rows_read("/v1/claims?polarity=negative&count=exact") < 2 * MANY
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "metric=injured",
+        "metric=killed&unit=USD",
+        "metric=killed&population=nobody",
+        "metric=killed&quantity_from=101",
+        "metric=killed&sort=lower",
+        "metric=killed&sort=-lower",
+        "metric=killed&sort=upper",
+        "sort=created_at",
+        "sort=-stated",
+    ],
+)
+async def test_a_page_of_figures_reads_what_is_on_it(watched: Watched, asked: str) -> None:
+    assert await watched.rows_read(f"/v1/figures?{asked}&limit=20") < FEW

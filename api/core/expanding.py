@@ -55,10 +55,12 @@ _BROUGHT: Final = """
 
 
 class Item(NamedTuple):
-    """A record of the page: its id, and how many bytes it takes on the page."""
+    """An item of the page: the id of its record, and how many bytes it takes on the page."""
 
     id: UUID
     size: int
+    owners: Sequence[tuple[RecordType, UUID]] = ()
+    """The records whose related records it brings, if it is not this record alone."""
 
 
 class Brought(NamedTuple):
@@ -184,7 +186,11 @@ def _owners(
     target: RecordType,
 ) -> _Owners:
     """List the items and, for a relation that is followed further, the included records."""
-    owners = [(record_type.value, item.id, place) for place, item in enumerate(items)]
+    owners = [
+        (owner_type.value, identity, place)
+        for place, item in enumerate(items)
+        for owner_type, identity in item.owners or [(record_type, item.id)]
+    ]
     if target in FOLLOWED:
         owners += [
             (relation.expansion.target.value, identity, place)

@@ -16,6 +16,7 @@ from api.core.large_input import in_thread
 from api.core.operation import Operation
 from api.core.request import Answer, Request, caller, context, encoded, record_id
 from api.core.sql import compose, render
+from api.questions.closure import SAME_CLAIMS
 from api.questions.independence import Hop, Known, Printing, count_origins
 from api.records.claims import CLAIMS
 from schemas.base import Id
@@ -26,32 +27,7 @@ from schemas.vocabularies import RecordType, Rollup
 _MAX_FACTS: Final = 10_000
 """No more hops, printings, or facts about sources and articles are read than this."""
 
-# The claim, and all that `restates` and `same_origin_as` lead to, in both directions. A claim that
-# the caller can't see leads nowhere.
-_SAME: Final = """
-    WITH RECURSIVE same(id) AS (
-        SELECT t.id FROM claims AS t
-        WHERE t.id = :id::uuid AND t.deleted_at IS NULL AND :sees(claim, t)
-        UNION
-        SELECT n.id
-        FROM same
-        CROSS JOIN LATERAL (
-            SELECT l.claim_id AS id, l.owner_id, l.claim_id, l.label FROM links AS l
-            WHERE l.owner_id = same.id AND l.owner_type = 'claim' AND l.link = 'relation'
-                AND l.label IN ('restates', 'same_origin_as')
-            UNION ALL
-            SELECT l.owner_id, l.owner_id, l.claim_id, l.label FROM links AS l
-            WHERE l.claim_id = same.id AND l.owner_type = 'claim' AND l.link = 'relation'
-                AND l.label IN ('restates', 'same_origin_as')
-        ) AS n
-        JOIN claims AS t ON t.id = n.id AND t.deleted_at IS NULL AND :sees(claim, t)
-        JOIN claims AS o ON o.id = n.owner_id
-        WHERE EXISTS (
-            SELECT FROM json_to_recordset(o.relations) AS r(claim_id uuid, kind text, state text)
-            WHERE r.claim_id = n.claim_id AND r.kind = n.label AND r.state = 'confirmed'
-        )
-    )
-    SELECT same.id::text FROM same LIMIT {limit}"""
+_SAME: Final = "{same_claims} SELECT same.id::text FROM same LIMIT {limit}"
 _MATCHING: Final = """
     SELECT t.id::text FROM claims AS t
     WHERE {conditions} AND t.deleted_at IS NULL AND :sees(claim, t)
@@ -214,8 +190,8 @@ async def get_claim_origins(request: Request) -> Answer:
     given = read_query(request.scope["query_string"], {_ROLLUP.name: _ROLLUP})
     asker = caller(request)
     async with context(request).database.connection() as connection:
-        statement = compose(_SAME, limit=f"{MAX_CLAIMS + 1}")
-        rows = await connection.fetch(*render(statement, asker, id=identity))
+        statement = compose(_SAME, same_claims=SAME_CLAIMS, limit=f"{MAX_CLAIMS + 1}")
+        rows = await connection.fetch(*render(statement, asker, ids=[identity]))
         if not rows:
             raise Problem(NOT_FOUND, "No record has this id.")
         count = await _read(connection, asker, [row["id"] for row in rows], given)
