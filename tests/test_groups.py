@@ -21,6 +21,8 @@ from tests.world import World
 
 READER = keyring.written("groupsreader", "0" * 30)
 Record = dict[str, Any]
+METRICS = ("killed", "killed", "injured")
+ONE = {"unit": "person", "qualifier": "exact", "value": 1, "printed": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +58,7 @@ async def world(client: httpx.AsyncClient) -> World:
             review_status=chance.choice(["published", "published", "draft"]),
             attributions=hops,
             appearances=[{"article_id": f"@a{at}"} for at in range(4) if chance.random() < 0.3],
-            quantities=[
-                {
-                    "metric": metric,
-                    "unit": "person",
-                    "qualifier": "exact",
-                    "value": 1,
-                    "printed": "1",
-                }
-                for metric in ("killed", "killed", "injured")
-                if chance.random() < 0.4
-            ],
+            quantities=[ONE | {"metric": each} for each in METRICS if chance.random() < 0.4],
             places=[
                 {"role": "event", "name": "Kursk", "country_code": code}
                 for code in ("RU", "RU", None, "UA")
@@ -84,6 +76,9 @@ async def world(client: httpx.AsyncClient) -> World:
             validity=chance.choice(["standing", "standing", "retracted"]),
             review_status=chance.choice(["published", "draft"]),
             attributions=[{"source_id": f"@s{chance.randrange(6)}"}],
+            appearances=[{"article_id": f"@a{at}"} for at in range(4) if chance.random() < 0.3],
+            quantities=[ONE | {"metric": each} for each in METRICS if chance.random() < 0.4],
+            stated=chance.choice([None, {"earliest": "2024-11-30"}]),
         )
     return world
 
@@ -231,6 +226,37 @@ def name_of(value: str, by: str, oracle: Oracle) -> str | None:
     source = oracle.sources[value]
     found: str = source["name"] or source["description"]
     return found
+
+
+PERIODS = ("year", "month", "day")
+CHAIN = {"origin_id", "source_id", "publisher_id", "article_id", "metric", "response_family"}
+
+
+@pytest.mark.parametrize(
+    ("plural", "names", "times"),
+    [
+        (
+            "claims",
+            CHAIN | {"claimant_id", "place_country_code", "kind", "language", "tag", "validity"},
+            ("stated", "occurred", "created_at"),
+        ),
+        (
+            "denials",
+            CHAIN | {"responder_id", "kind", "family", "language", "tag", "validity"},
+            ("stated", "created_at"),
+        ),
+        (
+            "articles",
+            {"publisher_id", "kind", "language", "status", "tag"},
+            ("published", "created_at"),
+        ),
+        ("sources", {"kind", "identification", "country_code", "tag"}, ("created_at",)),
+    ],
+)
+def test_every_kind_of_key_is_there(plural: str, names: set[str], times: tuple[str, ...]) -> None:
+    (resource,) = (each for each in RESOURCES.values() if each.plural == plural)
+    periods = {f"{name}:{period}" for name in times for period in PERIODS}
+    assert groupings(resource).keys() >= names | periods
 
 
 async def test_counts_beyond_the_bound_say_so(

@@ -141,6 +141,13 @@ async def test_a_list_of_everything_is_what_it_is_compared_with(watched: Watched
     assert await watched.rows_read("/v1/claims?polarity=negative") >= MANY
 
 
+async def test_groups_read_the_records_and_not_their_links(watched: Watched) -> None:
+    """Of 10,000 claims among a million, the links lie in 20,000 other blocks."""
+    lists = "by=claimant_id&by=origin_id&by=source_id&by=article_id&by=publisher_id"
+    for asked in (lists, "by=metric&by=tag&by=place_country_code"):
+        assert MANY <= await watched.rows_read(f"/v1/claims/groups?{asked}") < MANY + FEW
+
+
 async def test_a_page_that_is_not_full_is_counted_without_counting(watched: Watched) -> None:
     """Nothing matches, so all are read, but once."""
     assert await watched.rows_read("/v1/claims?polarity=negative&count=exact") < 2 * MANY

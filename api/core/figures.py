@@ -48,13 +48,11 @@ def quantified(record_type: RecordType) -> Filter:
     )
 
 
-def grouped_by_metric(record_type: RecordType) -> Grouping:
-    """Declare the grouping by the metrics of a record's figures."""
-    return Grouping(
-        "metric",
-        "the metric of a figure",
-        f"""
-        SELECT DISTINCT m.id, f.metric AS value
-        FROM {{matched}} AS m
-        JOIN figures AS f ON f.owner_id = m.id AND f.owner_type = '{record_type}'""",
-    )
+BY_METRIC: Final = Grouping(
+    "metric",
+    "the metric of a figure",
+    "SELECT DISTINCT m.id, q.metric AS value FROM {matched} AS m"
+    " CROSS JOIN LATERAL json_to_recordset(m.quantities) AS q(metric text)",
+    columns=("quantities",),
+)
+"""The grouping by the metrics of a record's figures."""

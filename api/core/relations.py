@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from api.core.filters import Filter, condition, times
 from api.core.resource import Expansion, Grouping
 from api.core.sql import plural
@@ -74,28 +76,78 @@ def grouped_by_link(
     )
 
 
-def grouped_by_chain(owner: RecordType, first: str) -> list[Grouping]:
+# A record's own lists are read, not its links: the lists lie in the row that is read anyway, and
+# the links of 10,000 records in 20,000 other blocks.
+_CLAIMANTS: Final = """
+    CROSS JOIN LATERAL json_to_recordset(m.attributions) AS each(
+        position integer, source_id uuid
+    )"""
+_AT_FIRST: Final = " WHERE coalesce(each.position, 0) = 0"
+_ORIGINS: Final = """
+    CROSS JOIN LATERAL (
+        SELECT a.source_id, coalesce(a.position, 0) AS position,
+               max(coalesce(a.position, 0)) OVER () AS last
+        FROM json_to_recordset(m.attributions) AS a(position integer, source_id uuid)
+    ) AS each"""
+_AT_LAST: Final = " WHERE each.position = each.last"
+_SOURCES: Final = """
+    CROSS JOIN LATERAL json_to_recordset(m.attributions) AS a(
+        source_id uuid, via_id uuid, audience_id uuid
+    )
+    CROSS JOIN LATERAL (VALUES (a.source_id), (a.via_id), (a.audience_id)) AS each(source_id)"""
+_ARTICLES: Final = " CROSS JOIN LATERAL unnest(m.article_ids) AS each(article_id)"
+_PUBLISHERS: Final = f"""{_ARTICLES}
+    JOIN articles AS p ON p.id = each.article_id AND :sees(article, p)"""
+
+
+def grouped_by_chain(first: str) -> list[Grouping]:
     """Declare the groupings by a chain of sources, and by where it is printed."""
-    hop = "l.link = 'attribution'"
     source, article = RecordType.SOURCE, RecordType.ARTICLE
-    printed = "l.link = 'appearance'"
+    hops, printed = ("attributions",), ("article_ids",)
     return [
-        grouped_by_link(f"{first}_id", owner, source, f"{hop} AND l.hop = 0", f"the {first}"),
-        grouped_by_link("origin_id", owner, source, f"{hop} AND l.is_origin", "the origin"),
-        grouped_by_link("source_id", owner, source, f"l.link IN {_HOPS}", "a source in the chain"),
-        grouped_by_link("article_id", owner, article, printed, "an article in which it is printed"),
-        Grouping(
+        _grouped(f"{first}_id", f"the {first}", hops, _CLAIMANTS, source, where=_AT_FIRST),
+        _grouped("origin_id", "the origin", hops, _ORIGINS, source, where=_AT_LAST),
+        _grouped("source_id", "a source in the chain", hops, _SOURCES, source),
+        _grouped(
+            "article_id",
+            "an article in which it is printed",
+            printed,
+            _ARTICLES,
+            article,
+            key="each.article_id",
+        ),
+        _grouped(
             "publisher_id",
             "the publisher of an article in which it is printed",
-            f"""
-            SELECT DISTINCT m.id, o.id AS value
-            FROM {{matched}} AS m
-            JOIN links AS l ON l.owner_id = m.id AND l.owner_type = '{owner}' AND {printed}
-            JOIN articles AS a ON a.id = l.article_id AND :sees(article, a)
-            JOIN sources AS o ON o.id = a.publisher_id AND :sees(source, o)""",
-            names=source,
+            printed,
+            _PUBLISHERS,
+            source,
+            key="p.publisher_id",
         ),
     ]
+
+
+def _grouped(
+    name: str,
+    description: str,
+    columns: tuple[str, ...],
+    read: str,
+    target: RecordType,
+    *,
+    key: str = "each.source_id",
+    where: str = "",
+) -> Grouping:
+    """Declare the grouping by records whose ids stand in columns, if they can be seen."""
+    return Grouping(
+        name,
+        description,
+        f"""
+        SELECT DISTINCT m.id, o.id AS value
+        FROM {{matched}} AS m{read}
+        JOIN {plural(target)} AS o ON o.id = {key} AND :sees({target}, o){where}""",
+        columns=columns,
+        names=target,
+    )
 
 
 def related(record_type: RecordType) -> str:

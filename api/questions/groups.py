@@ -39,6 +39,8 @@ _MATCHED: Final = """
         LIMIT {most}
     ){groups}
     SELECT (SELECT count(*) FROM matched) AS total{answers}"""
+# Lists take room; those of the records that are not grouped by them are not kept.
+_OF_FIRST: Final = "CASE WHEN row_number() OVER () <= {most} THEN t.{column} END AS {column}"
 _OWN: Final = "SELECT m.id, {value} AS value FROM {matched} AS m WHERE m.{column} IS NOT NULL"
 _FIRST: Final = "(SELECT * FROM matched LIMIT {most})"
 _SINGLE: Final = """, {name}_counts AS (
@@ -147,12 +149,18 @@ def _own(value: str, column: str) -> str:
 
 
 def _statement(resource: Resource, chosen: Sequence[Grouping], where: Iterable[str]) -> str:
-    columns = dict.fromkeys(column for each in chosen for column in ("id", *each.columns))
+    single = {"id": None} | dict.fromkeys(c for each in chosen if each.single for c in each.columns)
+    columns = {column: f"t.{column}" for column in single} | {
+        column: compose(_OF_FIRST, column=column, most=f"{MAX_GROUPED_BY_OTHERS}")
+        for each in chosen
+        for column in each.columns
+        if column not in single
+    }
     names = [f"by_{number}" for number in range(len(chosen))]
     return resource.table.compose(
         compose(
             _MATCHED,
-            columns=", ".join(f"t.{column}" for column in columns),
+            columns=", ".join(columns.values()),
             conditions=" AND ".join(where) or "true",
             most=f"{MAX_GROUPED + 1}",
             groups="".join(map(_counted, names, chosen)),

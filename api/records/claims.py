@@ -5,7 +5,7 @@ from __future__ import annotations
 from litestar import Controller, delete, get, patch, post, put
 
 from api.core import history, listing, querying, reading
-from api.core.figures import grouped_by_metric, quantified
+from api.core.figures import BY_METRIC, quantified
 from api.core.filters import Filter, Parameter, condition, language, reference, term, times
 from api.core.relations import (
     attributed,
@@ -117,8 +117,8 @@ CLAIMS = Resource(
         backward("denials", RecordType.DENIAL, "target", _CLAIM, "the responses to it"),
     ),
     groupings=(
-        *grouped_by_chain(_CLAIM, "claimant"),
-        grouped_by_metric(_CLAIM),
+        *grouped_by_chain("claimant"),
+        BY_METRIC,
         grouped_by_response(_CLAIM),
         Grouping(
             "place_country_code",

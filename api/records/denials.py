@@ -5,7 +5,7 @@ from __future__ import annotations
 from litestar import Controller, delete, get, patch, post, put
 
 from api.core import history, listing, querying, reading
-from api.core.figures import grouped_by_metric, quantified
+from api.core.figures import BY_METRIC, quantified
 from api.core.filters import Filter, Parameter, language, reference, term
 from api.core.relations import attributed, forward, grouped_by_chain, stated
 from api.core.request import Answer, NoContent, Request
@@ -88,8 +88,8 @@ DENIALS = Resource(
         forward("denials", _DENIAL, "the denials that it answers, or that replace it"),
     ),
     groupings=(
-        *grouped_by_chain(_DENIAL, "responder"),
-        grouped_by_metric(_DENIAL),
+        *grouped_by_chain("responder"),
+        BY_METRIC,
         grouped_by_response(_DENIAL),
     ),
     searched="`text` and `note`",
