@@ -34,6 +34,7 @@ from api.core.services import Services, service
 from api.document.problems import problem_handlers
 from api.document.published import openapi_handlers
 from api.document.vocabularies import list_vocabularies
+from api.questions.anchors import anchor_handlers
 from api.questions.figures import figure_handlers
 from api.questions.groups import group_handlers
 from api.questions.origins import origin_handlers
@@ -190,6 +191,7 @@ def create_router() -> Litestar:
             *figure_handlers,
             *origin_handlers,
             *response_handlers,
+            *anchor_handlers,
             list_changes,
             stream_changes,
             export_records,

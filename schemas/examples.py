@@ -25,7 +25,7 @@ class Example(NamedTuple):
 
 
 SOURCE_ID: Final = "43d7a894-4799-5672-9a9e-631b21cdba56"
-_ARTICLE: Final = "e3e15aa6-e786-59e7-a9dd-7c59879af3d4"
+ARTICLE_ID: Final = "e3e15aa6-e786-59e7-a9dd-7c59879af3d4"
 CLAIM_ID: Final = "147fa90f-1ccf-53d4-af97-3da31ce125f2"
 DENIAL_ID: Final = "a18130b6-f031-5589-86cb-279049c0d3ef"
 
@@ -102,7 +102,7 @@ EXAMPLES: Final[Mapping[RecordType, Example]] = {
         computed={"merged_into_id": None},
     ),
     RecordType.ARTICLE: Example(
-        _ARTICLE,
+        ARTICLE_ID,
         minimal={"headline": "Seoul MP: 100 or more North Koreans dead in Russia’s war"},
         create={
             "headline": _PARTS["headline"],
@@ -147,7 +147,7 @@ EXAMPLES: Final[Mapping[RecordType, Example]] = {
             ],
             "appearances": [
                 {
-                    "article_id": _ARTICLE,
+                    "article_id": ARTICLE_ID,
                     "spans": [
                         _span(
                             "content",
@@ -199,7 +199,7 @@ EXAMPLES: Final[Mapping[RecordType, Example]] = {
             ],
             "appearances": [
                 {
-                    "article_id": _ARTICLE,
+                    "article_id": ARTICLE_ID,
                     "quote_type": "narrated",
                     "spans": [
                         _span("source", "Pyongyang’s own statement"),

@@ -1,4 +1,4 @@
-"""The answers to an editor's questions: origins, and the responses to a statement."""
+"""The answers to an editor's questions: groups, origins, and the responses to a statement."""
 
 from __future__ import annotations
 

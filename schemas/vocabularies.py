@@ -612,6 +612,18 @@ class ConflictBasis(Vocabulary):
     COMPUTED = "computed", "They count the same thing at the same time, and can't both hold."
 
 
+class SuggestionReason(Vocabulary):
+    """Why may lost words stand at a place? A suggestion moves nothing by itself."""
+
+    SAME_WORDS = "same_words", "The words stand there and nowhere else, among other words."
+    ONE_OF_SEVERAL = "one_of_several", "The words stand there, and at other places too."
+    TYPOGRAPHY = (
+        "typography",
+        "Only quotation marks, dashes, spaces, ligatures, case or the coding of accents differ.",
+    )
+    SIMILAR = "similar", "Similar words stand there."
+
+
 class ObservedBy(Vocabulary):
     """Who says that this was the response? Silence can only be observed by the article."""
 

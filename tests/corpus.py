@@ -836,7 +836,7 @@ def admitted(method: str, path: str) -> tuple[int, str | None]:
         return 200, None
     if method == "get":
         return (404, "not-found") if "{" in path else (200, None)
-    if "{id}" not in path or path.endswith(("identities", "rotate", "replay")):
+    if "{id}" not in path or path.endswith(("identities", "rotate", "replay", "anchors")):
         return 415, "unsupported-media-type"
     if path == "/v1/webhooks/{id}" and method == "patch":
         return 415, "unsupported-media-type"

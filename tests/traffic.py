@@ -59,6 +59,7 @@ TRIES: Final = 4
 PATIENCE: Final = 60.0
 NAMESPACE: Final = "traffic"
 NOWHERE: Final = "http://127.0.0.1:9/hook"
+WORDS: Final = "Words."
 
 
 # --- what is asked ---------------------------------------------------------------------------
@@ -316,6 +317,8 @@ class Traffic:
         sent = sent.but(content_type=media_type)
         if operation.name in _BODIES:
             body = await _BODIES[operation.name](self, operation)
+        elif operation.name == "attachAppearances":
+            body = await _body_of_appearances(self, sent.path)
         elif operation.suffix == "/query":
             body = {}
         elif operation.noun is None or "example" in media:
@@ -385,6 +388,11 @@ async def _source(traffic: Traffic, *_: object) -> str:
     return (await create(traffic.own, EVERY[RecordType.SOURCE])).id
 
 
+async def _article(traffic: Traffic, *_: object) -> str:
+    noun = EVERY[RecordType.ARTICLE]
+    return (await create(traffic.own, noun, noun.minimal(text=WORDS))).id
+
+
 async def _claim(traffic: Traffic, *_: object) -> str:
     return (await create(traffic.own, EVERY[RecordType.CLAIM])).id
 
@@ -437,6 +445,7 @@ async def _made(traffic: Traffic, operation: Operation, path: str, body: Body) -
 
 _MAKERS: Final[Mapping[str, Callable[[Traffic, Operation, str], Awaitable[str]]]] = {
     "/v1/sources/{id}": _source,
+    "/v1/articles/{id}": _article,
     "/v1/claims/{id}": _claim,
     "/v1/denials/{id}": _denial,
     "/v1/sources/{id}/identities/{identity_id}": _identity,
@@ -462,6 +471,21 @@ async def _body_of_lines(*_: object) -> Body:
 
 async def _body_of_key(*_: object) -> Body:
     return {"name": "traffic", "scopes": ["read"]}
+
+
+async def _body_of_appearances(traffic: Traffic, path: str) -> Body:
+    """Print a claim in the article of a path, and name the words for it."""
+    record = await _printed(traffic, path.split("/")[3], [])
+    span = {"start": 0, "end": len(WORDS), "exact": WORDS}
+    return {"items": [{"record": record, "appearance": 0, "spans": [span]}]}
+
+
+async def _printed(traffic: Traffic, article: str, spans: list[Body]) -> Body:
+    """Make a claim that is printed in an article."""
+    noun = EVERY[RecordType.CLAIM]
+    appearances = [{"article_id": article, "spans": spans}]
+    claim = await create(traffic.own, noun, noun.minimal(appearances=appearances))
+    return {"type": RecordType.CLAIM, "id": claim.id}
 
 
 _BODIES: Final[Mapping[str, Callable[[Traffic, Operation], Awaitable[Body]]]] = {
@@ -506,6 +530,14 @@ async def _lengthen(traffic: Traffic, operation: Operation, sent: Sent) -> None:
         headers = {**MERGE_PATCH, "if-match": "*"}
         record = sent.path.removesuffix("/revisions")
         changed = await traffic.own.patch(record, json={"note": unique()}, headers=headers)
+        assert changed.status_code == 200, changed.text
+    elif operation.path.endswith("/anchors"):
+        span = {"start": 0, "end": len(WORDS), "exact": WORDS}
+        article = sent.path.removesuffix("/anchors")
+        for _ in range(2):
+            await _printed(traffic, article.rpartition("/")[2], [span])
+        headers = {**MERGE_PATCH, "if-match": "*"}
+        changed = await traffic.own.patch(article, json={"text": "Others."}, headers=headers)
         assert changed.status_code == 200, changed.text
     elif operation.path.endswith("/deliveries"):
         for count in (1, 2):
@@ -651,14 +683,17 @@ async def _conflict_of_others(
         while answer.status_code == 201:
             answer = await traffic.own.post(sent.path, content=sent.body, headers=sent.headers)
         await traffic.send(operation, status, sent)
-    elif operation.path.startswith(("/v1/webhooks/{id}/", "/v1/webhooks/resume")):
+    elif operation.path.startswith(
+        ("/v1/webhooks/{id}/", "/v1/webhooks/resume", "/v1/articles/{id}/anchors")
+    ):
         await _in_progress(traffic, operation, status, sent.but(idempotency_key=unique()))
     else:
         raise LookupError(f"{operation.name}: nothing is known of its conflicts")
 
 
 async def _in_progress(traffic: Traffic, operation: Operation, status: int, sent: Sent) -> None:
-    """Send a request while the same one waits for a webhook that somebody holds."""
+    """Send a request while the same one waits for a row that somebody holds."""
+    table = operation.path.split("/")[2]
     owner = await asyncpg.connect(traffic.database)
     try:
         if operation.name == "resumeWebhooks":
@@ -667,7 +702,7 @@ async def _in_progress(traffic: Traffic, operation: Operation, status: int, sent
             identity = sent.path.split("/")[3]
         for _ in range(TRIES):
             async with owner.transaction():
-                await owner.execute("SELECT FROM webhooks WHERE id = $1 FOR UPDATE", identity)
+                await owner.execute(f"SELECT FROM {table} WHERE id = $1 FOR UPDATE", identity)
                 first = asyncio.create_task(
                     traffic.own.post(sent.path, content=sent.body, headers=sent.headers)
                 )

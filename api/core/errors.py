@@ -299,6 +299,7 @@ FAULT_CODES: Final[Mapping[str, str]] = {
     "unknown-reference": "There is no record with this id.",
     "circular-reference": "The reference leads back to the record, through other records.",
     "not-unique": "Another record has this value already.",
+    "other-version": "The record is at another version than the one named.",
 }
 """Every `code` of an item of `errors` in a body."""
 

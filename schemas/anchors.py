@@ -1,0 +1,189 @@
+"""Lost words: what an article prints that is no longer found in its text, and how it is mended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
+
+from msgspec import Meta, Struct
+
+from schemas.base import Count, Fault, Id, Offset, Part, Version, repeated
+from schemas.pages import Page
+from schemas.parts import Span
+from schemas.vocabularies import Anchor, RecordType, SpanRole, SuggestionReason
+
+MAX_SUGGESTIONS: Final = 20
+"""A lost span has no more suggestions than this."""
+MAX_REATTACHED: Final = 500
+"""One request attaches no more appearances than this."""
+_Words = Annotated[str, Meta(min_length=1, max_length=20_000)]
+_Around = Annotated[str, Meta(max_length=200)]
+AppearanceIndex = Annotated[
+    int, Meta(ge=0, le=199, description="The place of the appearance in the record, from 0.")
+]
+
+
+class PrintedRecord(Part, kw_only=True):
+    """A claim or a denial, which is printed in articles."""
+
+    type: Annotated[RecordType, Meta(description="Its type: `claim` or `denial`.")]
+    id: Annotated[Id, Meta(description="Its id.")]
+
+    def faults(self) -> Iterator[Fault]:
+        """Refuse records that are printed nowhere."""
+        if self.type not in (RecordType.CLAIM, RecordType.DENIAL):
+            detail = "Only claims and denials have appearances."
+            yield Fault(("type",), "not-allowed", detail)
+
+
+class Suggestion(Struct, kw_only=True):
+    """A place in the article's current text at which the lost words may stand now.
+
+    With the `role` of the span, and without `score` and `why`, it is the span to send.
+    """
+
+    start: Annotated[Offset, Meta(description="Start offset, in Unicode code points.")]
+    end: Annotated[Offset, Meta(description="Exclusive end offset, in Unicode code points.")]
+    exact: Annotated[_Words, Meta(description="The words that stand there.")]
+    prefix: Annotated[
+        _Around,
+        Meta(description="The characters right before them, as many as `prefix` of the span has."),
+    ] = ""
+    suffix: Annotated[
+        _Around,
+        Meta(description="The characters right after them, as many as `suffix` of the span has."),
+    ] = ""
+    score: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="The part of the words, and of the 32 characters on each side of them, "
+            "that is the same as before. Differences of typography do not count.",
+        ),
+    ]
+    why: Annotated[SuggestionReason, Meta(description="Why it is suggested.")]
+
+
+class LostSpan(Struct, kw_only=True):
+    """A span of a lost appearance, as it is in the record, and where it may stand now."""
+
+    role: Annotated[SpanRole, Meta(description="What these words do in the report.")]
+    start: Annotated[Offset, Meta(description="Start offset, in the text that the words are of.")]
+    end: Annotated[Offset, Meta(description="Exclusive end offset, in that text.")]
+    exact: Annotated[_Words, Meta(description="The words.")]
+    prefix: Annotated[_Around, Meta(description="The characters right before the words.")]
+    suffix: Annotated[_Around, Meta(description="The characters right after the words.")]
+    suggestions: Annotated[
+        list[Suggestion],
+        Meta(
+            max_length=MAX_SUGGESTIONS,
+            description="Where the words may stand in the article's current text, the likeliest "
+            "first.",
+        ),
+    ]
+
+
+class LostAppearance(Struct, kw_only=True):
+    """An appearance whose words are no longer where it says."""
+
+    record: Annotated[PrintedRecord, Meta(description="The claim or denial that has it.")]
+    version: Annotated[Version, Meta(description="The version of that record.")]
+    appearance: AppearanceIndex
+    anchor: Annotated[Anchor, Meta(description="How the words were lost.")]
+    article_version: Annotated[
+        Version | None,
+        Meta(description="The version of the article whose text the spans are of."),
+    ]
+    spans: Annotated[
+        list[LostSpan],
+        Meta(
+            max_length=100,
+            description="All spans of the appearance: also those that are still in the text, "
+            "because an appearance is attached as a whole.",
+        ),
+    ]
+    truncated: Annotated[
+        bool,
+        Meta(
+            description="Whether the search was ended before its time, so that suggestions may be "
+            "missing."
+        ),
+    ]
+
+
+class LostAppearancePage(Page[LostAppearance], kw_only=True):
+    """A page of lost appearances."""
+
+    items: Annotated[
+        list[LostAppearance],
+        Meta(max_length=200, description="The appearances: of claims, then of denials, by id."),
+    ]
+
+
+class Reattachment(Part, kw_only=True):
+    """An appearance, and the spans that take the place of its own."""
+
+    record: Annotated[PrintedRecord, Meta(description="The claim or denial that has it.")]
+    appearance: AppearanceIndex
+    spans: Annotated[
+        list[Span],
+        Meta(max_length=100, description="The words, at their offsets in the current text."),
+    ]
+    if_match: Annotated[
+        Annotated[str, Meta(max_length=200)] | None,
+        Meta(
+            description='The ETag that the record must have now, or its version as `"v3"`, or `*` '
+            "for any."
+        ),
+    ] = None
+
+
+class Reattachments(Part, kw_only=True):
+    """Appearances in one article that are to be attached to its current text."""
+
+    items: Annotated[
+        list[Reattachment],
+        Meta(min_length=1, max_length=MAX_REATTACHED, description="The appearances."),
+    ]
+
+    def faults(self) -> Iterator[Fault]:
+        """Refuse an appearance that is named twice."""
+        keys = [(each.record.type, each.record.id, each.appearance) for each in self.items]
+        yield from repeated("items", keys)
+
+
+class ReattachmentResult(Struct, kw_only=True):
+    """The result for one appearance."""
+
+    record: Annotated[PrintedRecord, Meta(description="The record that was named.")]
+    appearance: AppearanceIndex
+    status: Annotated[
+        int,
+        Meta(ge=200, le=599, description="200 if it is attached now. Else see `problem`."),
+    ]
+    version: Annotated[
+        Version | None,
+        Meta(description="The version of the record after this request; null if it was refused."),
+    ] = None
+    changed: Annotated[bool, Meta(description="Whether this changed anything.")] = False
+    problem: Annotated[
+        dict[str, Any] | None,
+        Meta(
+            description="Why the appearance was refused (RFC 9457).",
+            extra_json_schema={"x-component": "ImportProblem"},
+        ),
+    ] = None
+
+
+class ReattachmentResults(Struct, kw_only=True):
+    """The results for all appearances, in the order in which they were sent."""
+
+    items: Annotated[
+        list[ReattachmentResult], Meta(max_length=MAX_REATTACHED, description="The results.")
+    ]
+    attached: Annotated[Count, Meta(description="The number of appearances that are attached.")]
+    refused: Annotated[Count, Meta(description="The number of appearances that were refused.")]
+    atomic: Annotated[bool, Meta(description="Whether all or none were to be attached.")]
+    dry_run: Annotated[bool, Meta(description="Whether they were only tried and nothing was kept.")]
+    committed: Annotated[bool, Meta(description="Whether anything was kept.")]

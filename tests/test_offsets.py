@@ -1,0 +1,98 @@
+"""What the page about anchors shows in JavaScript: offsets, and how typography is mended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from api import demo
+from schemas.examples import ARTICLE_ID
+from tests.conftest import KEY, PATIENCE, allow, bearer, cloned
+from tests.recipe import REPOSITORY
+from tests.test_cli import serving as service
+from tests.test_lost_appearances import STRAIGHT
+from tests.world import MERGE_PATCH
+
+PAGE = (REPOSITORY / "docs/anchors.md").read_text()
+OFFSETS, MENDING = re.findall(r"```js\n(.*?)```", PAGE, re.DOTALL)
+TEXTS = (
+    "",
+    "plain",
+    "🌊 a wave, 🇰🇷 a flag, 👩\u200d👧 a family",
+    "e\u0301 \U0001d4b3 שלום \u202e العربية 𠜎",
+    "\ue000\uffff\U00010000\U0010ffff end",
+)
+
+
+def run(program: str, *arguments: str) -> Any:
+    """Run a program in Node, and read the JSON that it prints."""
+    done = subprocess.run(
+        ["node", "--input-type=module", "-e", program, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.outside
+def test_offsets_are_converted_both_ways() -> None:
+    program = f"""{OFFSETS}
+        const found = JSON.parse(process.argv[1]).map((text) => {{
+          const points = [...text];
+          return points.map((_, start) => {{
+            const from = toUtf16(text, start);
+            const to = toUtf16(text, points.length);
+            const words = wordsOf(text, {{ start, end: start + 1 }});
+            return {{ back: spanOf(text, from, to), words }};
+          }});
+        }});
+        console.log(JSON.stringify(found));"""
+    found = run(program, json.dumps(TEXTS))
+    for text, told in zip(TEXTS, found, strict=True):
+        assert [each["words"] for each in told] == list(text)
+        assert [each["back"] for each in told] == [
+            {"start": start, "end": len(text), "exact": text[start:]} for start in range(len(text))
+        ]
+
+
+@pytest.fixture
+def address(template: str, tmp_path: Path) -> Iterator[str]:
+    """Serve the sample records on a socket."""
+    with asyncio.Runner() as runner:
+        database = cloned(template)
+        url = runner.run(database.__aenter__())
+        runner.run(allow(url))
+        with service(tmp_path, DATABASE_URL=url) as found:
+            yield found.address
+        runner.run(database.__aexit__(None, None, None))
+
+
+@pytest.mark.outside
+def test_the_program_mends_what_typography_has_lost(address: str) -> None:
+    with httpx.Client(base_url=address, headers=bearer(KEY), timeout=PATIENCE) as client:
+        lines = {"content-type": "application/x-ndjson"}
+        client.post("/v1/import?atomic=true", content=b"\n".join(demo.records()), headers=lines)
+        article = client.get(f"/v1/articles/{ARTICLE_ID}").json()
+        patch = {"text": article["text"].translate(STRAIGHT)}
+        changed = client.patch(f"/v1/articles/{article['id']}", json=patch, headers=MERGE_PATCH)
+        assert changed.status_code == 200, changed.text
+        path = f"/v1/articles/{article['id']}/anchors"
+        lost = len(client.get(path).json()["items"])
+        program = f"""{MENDING}
+            const [api, key, article] = process.argv.slice(1);
+            console.log(JSON.stringify(await mendTypography(api, key, article)));"""
+        (result,) = run(program, address, KEY, article["id"])
+        assert (result["attached"], result["committed"]) == (lost, True)
+        assert lost > 0
+        assert client.get(path).json()["items"] == []
