@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from uuid import UUID
@@ -11,20 +10,22 @@ from api.core.caller import Caller
 from api.core.db import Connection
 from api.core.sql import compose, render
 from api.questions.closure import SAME_CLAIMS
-from api.questions.conflicts import Counted, Known
+from api.questions.conflicts import Counted, Key, Known
 from schemas.figures import MAX_CONFLICTS
 from schemas.vocabularies import RecordType
+
+_CLAIM: Final = RecordType.CLAIM
 
 MAX_SAME: Final = 2_000
 """No more claims are looked at for those that say the same, for all figures of a page together."""
 MAX_FACTS: Final = 10_000
 """No more relations and figures of these claims, and answers to them, are read than this."""
 MAX_OF_TOPIC: Final = 200
-"""No more figures of one topic at one time are read than this."""
+"""A figure is compared with no more than so many others that happened at the same place."""
 
 _COLUMNS: Final = """f.owner_type AS type, f.owner_id AS id, f.index AS place, f.metric, f.unit,
            f.population, f.lower, f.upper, f.lower_open, f.upper_open,
-           lower(f.during) AS starts, upper(f.during) AS ends, f.topics"""
+           lower(f.during) AS starts, upper(f.during) AS ends"""
 # The claims that denials answer.
 _ANSWERED: Final = """
     SELECT l.owner_id, l.claim_id
@@ -64,21 +65,34 @@ _ABOUT: Final = """
     JOIN figures AS f ON f.owner_id = d.id AND f.owner_type = 'denial'
     WHERE f.metric = ANY(:metrics::text[]) AND f.during IS NOT NULL AND f.lower IS NOT NULL
     LIMIT {limit}"""
-# Only figures of claims have topics.
+# Each figure at each of its places, with the figures that conflict with it there. Only figures of
+# claims have places.
 _OF_TOPICS: Final = """
-    SELECT a.number, k.*
-    FROM unnest(:topics::uuid[], :starts::timestamptz[], :ends::timestamptz[])
-        WITH ORDINALITY AS a(topic, starts, ends, number)
+    SELECT a.number, count(*) AS compared,
+           (array_agg(k.id ORDER BY k.id, k.index) FILTER (WHERE k.conflicts))[1:{most}] AS ids,
+           (array_agg(k.index ORDER BY k.id, k.index) FILTER (WHERE k.conflicts))[1:{most}]
+               AS places
+    FROM unnest(
+        :ids::uuid[], :topics::uuid[], :starts::timestamptz[], :ends::timestamptz[],
+        :lowers::float8[], :uppers::float8[], :lower_opens::boolean[], :upper_opens::boolean[]
+    ) WITH ORDINALITY AS a(
+        id, topic, starts, ends, lower, upper, lower_open, upper_open, number
+    )
     CROSS JOIN LATERAL (
-        SELECT {columns}
+        SELECT f.owner_id AS id, f.index,
+               f.upper < a.lower OR (f.upper = a.lower AND (f.upper_open OR a.lower_open))
+               OR a.upper < f.lower OR (a.upper = f.lower AND (a.upper_open OR f.lower_open))
+                   AS conflicts
         FROM figure_topics AS o
-        JOIN figures AS f USING (owner_type, owner_id, index)
+        JOIN figures AS f
+            ON f.owner_type = 'claim' AND f.owner_id = o.owner_id AND f.index = o.index
         JOIN claims AS t ON t.id = o.owner_id AND :sees(claim, t)
-        WHERE o.topic = a.topic AND o.during && tstzrange(a.starts, a.ends)
-            AND f.lower IS NOT NULL
+        WHERE o.owner_type = 'claim' AND o.topic = a.topic
+            AND o.during && tstzrange(a.starts, a.ends)
+            AND o.owner_id <> a.id AND f.lower IS NOT NULL
         LIMIT {limit}
     ) AS k
-    ORDER BY a.number"""
+    GROUP BY a.number"""
 _STATED: Final = """
     SELECT a.id, o.id AS other, ARRAY(
         SELECT f.index FROM figures AS f
@@ -120,32 +134,51 @@ async def read_known(connection: Connection, asker: Caller, asked: Sequence[Coun
             columns=_COLUMNS,
             same_claims=SAME_CLAIMS,
             claims=f"{MAX_SAME + 1}",
+            most=f"{MAX_CONFLICTS + 1}",
             limit=f"{limit + 1}",
         )
         return await connection.fetch(*render(text, asker, **values))
 
     timed = [each for each in asked if each.starts is not None and each.lower is not None]
     answers = await rows(_ANSWERED, MAX_FACTS, ids=_ids(timed, RecordType.DENIAL))
-    seeds = [*_ids(timed, RecordType.CLAIM), *(row["claim_id"] for row in answers)]
+    seeds = [*_ids(timed, _CLAIM), *(row["claim_id"] for row in answers)]
     related = await rows(_RELATED, MAX_FACTS, ids=list(dict.fromkeys(seeds)))
     same = [row["id"] for row in related if row["other"] is None]
     metrics = list({each.metric for each in timed})
     about = await rows(_ABOUT, MAX_FACTS, ids=same[:MAX_SAME], metrics=metrics)
-    windows = list({(topic, each.starts, each.ends) for each in timed for topic in each.topics})
-    topics, starts, ends = [list(column) for column in zip(*windows, strict=True)] or ([], [], [])
-    of_topics = await rows(_OF_TOPICS, MAX_OF_TOPIC, topics=topics, starts=starts, ends=ends)
-    numbers = Counter(row["number"] for row in of_topics)
+    at_places = [(each, topic) for each in timed for topic in each.topics]
+    of_topics = await rows(_OF_TOPICS, MAX_OF_TOPIC, **_columns(at_places))
+    asked_of = [(at_places[row["number"] - 1][0].key, row) for row in of_topics]
+    conflicting: dict[Key, list[Key]] = {}
+    for key, row in asked_of:
+        found = zip(row["ids"] or (), row["places"] or (), strict=True)
+        conflicting.setdefault(key, []).extend((id_, _CLAIM, place) for id_, place in found)
     return Known(
-        figures=[Counted(*tuple(row)[1:]) for row in (*about, *of_topics)],
+        figures=[Counted(*tuple(row)[1:]) for row in about],
         same=[(row["id"], row["other"]) for row in related if row["other"] is not None],
         answered=[
             *((row["owner_id"], row["claim_id"]) for row in answers),
             *((row["id"], row["about"]) for row in about if row["type"] == RecordType.DENIAL),
         ],
-        stated=[tuple(row) for row in await rows(_STATED, MAX_CONFLICTS, ids=_ids(asked, "claim"))],
+        stated=[tuple(row) for row in await rows(_STATED, MAX_CONFLICTS, ids=_ids(asked, _CLAIM))],
+        of_topics=conflicting,
         cut=len(same) > MAX_SAME or any(len(e) > MAX_FACTS for e in (answers, related, about)),
-        cut_topics={windows[n - 1][0] for n, found in numbers.items() if found > MAX_OF_TOPIC},
+        cut_figures={key for key, row in asked_of if row["compared"] > MAX_OF_TOPIC},
     )
+
+
+def _columns(figures: Sequence[tuple[Counted, UUID]]) -> dict[str, list[Any]]:
+    """Give figures at their places, as the columns of a table."""
+    return {
+        "ids": [each.id for each, _ in figures],
+        "topics": [topic for _, topic in figures],
+        "starts": [each.starts for each, _ in figures],
+        "ends": [each.ends for each, _ in figures],
+        "lowers": [each.lower for each, _ in figures],
+        "uppers": [each.upper for each, _ in figures],
+        "lower_opens": [each.lower_open for each, _ in figures],
+        "upper_opens": [each.upper_open for each, _ in figures],
+    }
 
 
 def _ids(figures: Iterable[Counted], record_type: str) -> list[UUID]:

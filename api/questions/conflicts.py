@@ -36,7 +36,7 @@ class Counted(NamedTuple):
     upper_open: bool
     starts: dt.datetime | None  # without a time: it is not known
     ends: dt.datetime | None
-    topics: Sequence[UUID]
+    topics: Sequence[UUID] = ()  # what it counts at each place at which it happened
 
     @property
     def key(self) -> Key:
@@ -51,8 +51,9 @@ class Known(NamedTuple):
     same: Sequence[tuple[UUID, UUID]]  # claims that are joined by relations
     answered: Sequence[tuple[UUID, UUID]]  # a denial, and a claim that it answers
     stated: Sequence[tuple[UUID, UUID, Sequence[int]]]  # claims, and the second one's figures
+    of_topics: Mapping[Key, Collection[Key]] = {}  # for a figure, those that conflict at its places
     cut: bool = False  # whether some of `figures` or `same` are missing
-    cut_topics: Collection[UUID] = ()  # the topics of which some figures are missing
+    cut_figures: Collection[Key] = ()  # those for which some of `of_topics` are missing
 
 
 class Found(NamedTuple):
@@ -92,7 +93,7 @@ class _Subjects:
         if figure.lower is None or figure.starts is None:
             return []
         claims = [figure.id] if figure.type == RecordType.CLAIM else self._answered.get(figure.id)
-        about = dict.fromkeys([*map(self._root, claims or ()), *figure.topics])
+        about = dict.fromkeys(map(self._root, claims or ()))
         return [(each, figure.metric, figure.unit, figure.population) for each in about]
 
     def _root(self, claim: UUID) -> UUID:
@@ -117,10 +118,10 @@ def _found(
 ) -> Found:
     """List the conflicts of one figure: the stated ones, then those that are computed."""
     said = sorted(stated.get(figure.id, ()) if figure.type == RecordType.CLAIM else (), key=_stable)
-    more = known.cut or any(topic in known.cut_topics for topic in figure.topics)
-    computed: set[Key] = set()
+    more = known.cut or figure.key in known.cut_figures
+    computed = set(known.of_topics.get(figure.key, ()))
     for compared, other in enumerate(_each(subjects, others)):
-        if len(computed) > MAX_CONFLICTS or compared == MAX_COMPARED:
+        if compared == MAX_COMPARED:
             more = True
             break
         if _conflict(figure, other):
