@@ -219,8 +219,8 @@ def test_only_pages_for_people_and_the_document_as_yaml_are_left_out() -> None:
 
 def test_records_link_to_what_can_be_asked_about_them() -> None:
     asked = {
-        "getClaim": {"getClaimOrigins", "getClaimResponses"},
-        "getDenial": {"getDenialResponses"},
+        "getClaim": {"getClaimOrigins", "getClaimResponses", "listFigures"},
+        "getDenial": {"getDenialResponses", "listFigures"},
     }
     for name, links in asked.items():
         found = OPERATIONS[name]["responses"]["200"]["links"]
