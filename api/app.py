@@ -73,7 +73,7 @@ class Application(Edge):
         self.services = services = _create_services(settings, database, share)
         services.put(Routes, routes := _routes_of(router))
         super().__init__(
-            Dispatcher(router),
+            _dispatcher_of(router),
             routes,
             Guards(settings),
             services.get(Limits),
@@ -225,6 +225,11 @@ def create_router() -> Litestar:
 
 shared_router = cache(create_router)
 """Gives the router of all applications of this process: to register the routes takes 60 ms."""
+
+
+@cache
+def _dispatcher_of(router: Litestar) -> Dispatcher:
+    return Dispatcher(router)
 
 
 @cache

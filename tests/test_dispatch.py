@@ -100,7 +100,7 @@ async def _both_ways(
     await allow(url)
     short = create_app(told, Database(as_service(url), told))
     with monkeypatch.context() as patch:
-        patch.setattr("api.app.Dispatcher", lambda router: router)
+        patch.setattr("api.app._dispatcher_of", lambda router: router)
         long = create_app(told, Database(as_service(url), told))
     for app in (short, long):
         monkeypatch.setattr(app.services.get(Limits), "_clock", lambda: 0.0)

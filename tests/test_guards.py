@@ -384,6 +384,7 @@ async def test_every_table_of_history_only_grows(
     assert unchanging == history | {"alembic_version"}
 
 
+@pytest.mark.process
 async def test_the_embedded_postgres_is_served_by_that_role(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with serving_for_real(tmp_path, "--demo", "--data-dir", str(data)) as service:

@@ -30,7 +30,7 @@ from api.sync.feed.following import Feed
 from api.sync.feed.stream import HEARTBEAT_SECONDS, PIECE_BYTES, EventStream
 from api.sync.feed.stretches import Stretch
 from schemas.vocabularies import RecordType, Scope
-from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, patient, serving
+from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, cloned, patient, serving
 from tests.factories import EVERY, create
 from tests.test_changes import (
     asking,
@@ -127,9 +127,18 @@ async def run(url: str, directory: Path, **settings: str) -> AsyncIterator[Runni
             yield Running(service, url, client)
 
 
+@pytest.fixture(scope="module")
+async def running(
+    template: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Running]:
+    """Run a patient service for all tests that leave it running, and its feed where it is."""
+    async with cloned(template) as url, run(url, tmp_path_factory.mktemp("stream")) as found:
+        yield found
+
+
 @pytest.fixture
-async def running(empty_url: str, tmp_path: Path) -> AsyncIterator[Running]:
-    """Run a patient service."""
+async def running_alone(empty_url: str, tmp_path: Path) -> AsyncIterator[Running]:
+    """Run a patient service for one test."""
     async with run(empty_url, tmp_path) as found:
         yield found
 
@@ -201,7 +210,7 @@ async def test_each_is_sent_what_is_theirs_and_what_they_asked_for(running: Runn
         for client, events, types in (
             (nobody, public, {}),
             (nobody, claims, {"types": "claim"}),
-            (running.client, everything, {}),
+            (running.client, everything, {"types": "source,claim"}),
         ):
             taken = [event.json for event in (await until_up_to_date(events))[:-1]]
             assert taken == await walk(client, **types)
@@ -249,11 +258,11 @@ async def test_head_ends_at_once(running: Running) -> None:
     assert (await running.client.head(f"{STREAM}?since=x")).status_code == 400
 
 
-async def test_a_restored_feed_says_so_as_the_last_event(running: Running) -> None:
-    await create(running.client, CLAIM)
-    async with streaming(running.client) as events:
+async def test_a_restored_feed_says_so_as_the_last_event(running_alone: Running) -> None:
+    await create(running_alone.client, CLAIM)
+    async with streaming(running_alone.client) as events:
         await until_up_to_date(events)
-        async with owner(running.url) as connection:
+        async with owner(running_alone.url) as connection:
             await connection.execute("UPDATE feed_states SET place = 'elsewhere'")
         (last,) = [event async for event in events]
     assert (last.name, last.id) == ("resync-required", "")
@@ -270,6 +279,7 @@ async def test_it_ends_soon_after_its_key_is_revoked(running: Running) -> None:
         streaming(running.client) as other,
     ):
         await until_up_to_date(revoked)
+        await until_up_to_date(other)
         answer = await running.client.delete(f"/v1/keys/{keyring.identity_of(key)}")
         assert answer.status_code in {200, 204}
         async with asyncio.timeout(PATIENCE):
@@ -279,28 +289,30 @@ async def test_it_ends_soon_after_its_key_is_revoked(running: Running) -> None:
 
 
 async def test_streams_and_those_who_wait_end_cleanly_when_the_service_stops(
-    running: Running,
+    running_alone: Running,
 ) -> None:
     """Each of them is let be for much longer than anybody waits here."""
-    await create(running.client, CLAIM)
+    await create(running_alone.client, CLAIM)
     async with (
-        streaming(running.client) as events,
-        streaming(running.client) as busy,
-        httpx.AsyncClient(base_url=running.service.address, timeout=PATIENCE) as other,
+        streaming(running_alone.client) as events,
+        streaming(running_alone.client) as busy,
+        httpx.AsyncClient(base_url=running_alone.service.address, timeout=PATIENCE) as other,
     ):
         await until_up_to_date(events)
         assert (await anext(busy)).name == "change"
         since = await cursor_of(other)
         waiting = asyncio.create_task(sent_and_answered(other, since, sent := asyncio.Event()))
         await asyncio.wait_for(sent.wait(), PATIENCE)
-        assert (await running.client.get("/health/live")).status_code == 200  # so it came before
-        running.service.process.send_signal(signal.SIGTERM)
+        assert (
+            await running_alone.client.get("/health/live")
+        ).status_code == 200  # so it came before
+        running_alone.service.process.send_signal(signal.SIGTERM)
         assert [event async for event in events] == []  # the last chunk came, or this raises
         assert [event.name async for event in busy] == ["up-to-date"]
         assert (await waiting)["next_cursor"] == since
-        code = await asyncio.to_thread(running.service.process.wait, PATIENCE)
+        code = await asyncio.to_thread(running_alone.service.process.wait, PATIENCE)
     assert code == 0
-    assert "Traceback" not in running.service.log
+    assert "Traceback" not in running_alone.service.log
 
 
 async def sent_and_answered(client: httpx.AsyncClient, since: str, sent: asyncio.Event) -> Any:
@@ -371,8 +383,8 @@ def everything_of(client: socket.socket) -> bytes:
     return received
 
 
-async def test_two_hundred_streams_see_every_change_in_order(running: Running) -> None:
-    client = running.client
+async def test_two_hundred_streams_see_every_change_in_order(running_alone: Running) -> None:
+    client = running_alone.client
     async with asyncio.timeout(PATIENCE):
         async with asyncio.TaskGroup() as group:
             ready = asyncio.Barrier(201)
