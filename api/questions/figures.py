@@ -198,7 +198,6 @@ FIGURES: Final = Operation(
     f"approximate number counts as that number. At most {MAX_CONFLICTS} conflicts are listed for "
     "a figure; `more` tells if there are, or may be, more.",
     filters_of=CLAIMS,
-    linked_from={RecordType.CLAIM: "id__in", RecordType.DENIAL: "id__in"},
     parameters=(*_ONLY_OF_DENIALS, _SORT, _EXPAND, LIMIT, CURSOR),
     success="A page of figures.",
     answer=(FigurePage,),
