@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 
+from api.core.connection import LimitedConnection
+from api.core.writing import look_up
+from tests.conftest import swept
 from tests.world import World, faults, span
 
 # Code points: the wave, the flag's two letters and each part of the family count one each.
 TEXT = "🌊🇰🇷👩‍👩‍👧 “At least 100” died, Lee said. Lee, an MP, said no more. Ünder é e\u0301."
 PLURALS = ("claims", "denials")
+
+
+WHOLE = look_up.MAX_TEXT_BYTES
+
+
+@pytest.fixture(autouse=True, params=swept([WHOLE, 0], tried=[WHOLE]))
+def text_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read the texts with all else that is looked up, and then as if they were too large for it."""
+    monkeypatch.setattr(look_up, "MAX_TEXT_BYTES", request.param)
 
 
 @pytest.fixture
@@ -159,6 +172,63 @@ async def test_without_a_stored_text_nothing_can_be_verified(world: World) -> No
     claim = await world.add("claims", "c", **printed(words, article="@unstored"))
     assert claim["appearances"][0]["anchor"] == "unverified"
     assert claim["appearances"][0]["article_version"] == 1
+
+
+async def test_the_texts_of_many_articles_are_read_some_at_a_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, articles = f"{'x' * 990} Lee said", [f"a{number}" for number in range(6)]
+    for name in articles:
+        await world.add("articles", name, text=text)
+    await world.patch(articles[0], text=f"{text}.")
+    versions = [1, *[None] * 6]
+    right = [
+        {"article_id": f"@{name}", "article_version": version, "spans": [span(text, "Lee")]}
+        for name, version in zip([articles[0], *articles], versions, strict=True)
+    ]
+    wrong = {"spans": [{"start": 1, "end": 4, "exact": "Lee"}]}
+    bodies = [
+        world.body("claims", {"appearances": right}),
+        world.body("claims", {"appearances": [each | wrong for each in right]}),
+    ]
+    lines = [
+        {"type": record_type, "data": world.body(f"{record_type}s", {"appearances": each})}
+        for record_type, each in (
+            ("claim", right[:3]),
+            ("denial", right[3:]),
+            ("denial", [right[4] | wrong]),
+        )
+    ]
+
+    async def told() -> list[Any]:
+        made, refused = [await world.client.post("/v1/claims", json=body) for body in bodies]
+        imported = await world.client.post(
+            "/v1/import",
+            params={"dry_run": "true"},
+            content="\n".join(json.dumps(line) for line in lines),
+            headers={"content-type": "application/x-ndjson"},
+        )
+        results = [json.loads(line) for line in imported.text.splitlines()]
+        return [
+            made.json()["appearances"],
+            refused.json()["errors"],
+            [(each.get("status"), (each.get("problem") or {}).get("errors")) for each in results],
+        ]
+
+    whole = await told()
+    read: list[int] = []
+    fetch = LimitedConnection.fetch
+
+    async def counted(connection: LimitedConnection, *arguments: Any, **more: Any) -> Any:
+        rows = await fetch(connection, *arguments, **more)
+        read.append(sum(len(value) for row in rows for value in row if isinstance(value, str)))
+        return rows
+
+    monkeypatch.setattr(look_up, "MAX_TEXT_BYTES", 2_500)
+    monkeypatch.setattr(LimitedConnection, "fetch", counted)
+    assert await told() == whole
+    assert [status for status, _ in whole[2]] == [201, 201, 422, None]
+    assert 1_990 <= max(read) <= 3_100  # two texts, and one of an earlier version
 
 
 # --- versions of the text --------------------------------------------------------------------

@@ -11,16 +11,17 @@ import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from typing import Any, BinaryIO
 from uuid import uuid4
 
 import asyncpg
 import httpx
+import msgspec
 import pytest
 
 from api.access import authentication, keyring
-from api.core import large_input
+from api.core import json_text, large_input
 from api.core.db import Database
 from api.core.writing import settle
 from api.sync.importing import applying, batches
@@ -28,6 +29,7 @@ from api.sync.importing.batches import LinesByType, NumberedLine
 from api.sync.importing.lines import Entry
 from api.sync.importing.state import ImportRun
 from tests.conftest import PATIENCE, allow, as_service, bearer, patient, serving
+from tests.corpus import large
 from tests.test_concurrency import blocked
 
 NDJSON = {"content-type": "application/x-ndjson"}
@@ -584,6 +586,31 @@ async def test_work_that_holds_a_connection_does_not_wait_for_work_that_does_not
             assert await waiting == 2
     finally:
         await database.close()
+
+
+def test_no_line_is_sorted_by_decoding_more_values_than_a_line_may_have(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Python lets no other thread run during a call of the decoder."""
+    most = 0
+    decode = msgspec.json.decode
+
+    def counted(raw: bytes, **more: Any) -> Any:
+        nonlocal most
+        most = max(most, raw.count(b","))
+        return decode(raw, **more)
+
+    monkeypatch.setattr(msgspec.json, "decode", counted)
+    lines = [
+        b'{"type":"%b","data":%b}' % (plural.removesuffix("s").encode(), body)
+        for plural, body in large().values()
+    ]
+    with closing(LinesByType()) as by_type:
+        for _ in by_type.sort((number, line) for number, line in enumerate(lines, 1)):
+            pass
+        numbers = [number for lines_of_type in by_type for number, _ in lines_of_type]
+    assert sorted(numbers) == list(range(1, len(lines) + 1))
+    assert 0 < most <= json_text.MAX_VALUES
 
 
 async def test_refusals_of_the_request_as_a_whole(client: httpx.AsyncClient) -> None:

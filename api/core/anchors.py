@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -16,8 +16,47 @@ MAX_PLACES: Final = 5
 MAX_SEARCHES: Final = 20
 """For at most this many spans of a record the words are searched, because texts may be long."""
 
-Texts = Mapping[tuple[str, int], str | None]
+
+class CheckedText:
+    """What the spans of some records are found to be against a text, in the place of the text.
+
+    So the texts of many articles need not be in memory together.
+    """
+
+    def __init__(self, text: str, spans: Iterable[Span], searches: Iterator[int]) -> None:
+        """Check all spans that the records have in this text."""
+        self.faults = {_key(span): list(_mismatch(span, text, searches)) for span in spans}
+
+
+Text = str | CheckedText
+Texts = Mapping[tuple[str, int], Text | None]
 """The stored text of each version of an article; null if none is stored."""
+
+
+def _key(span: Span) -> tuple[int, int, str, str, str]:
+    return span.start, span.end, span.exact, span.prefix, span.suffix
+
+
+def check_texts(
+    texts: Iterable[tuple[str, int, str | None]],
+    appearances: Iterable[Appearance],
+    versions: Mapping[str, int],
+    searches: Iterator[int],
+) -> dict[tuple[str, int], CheckedText | None]:
+    """Check the spans of appearances against texts, each of which is a version of an article.
+
+    `versions` has the current version of each article; `searches` as in :func:`settle`.
+    """
+    spans: dict[tuple[str, int], list[Span]] = {}
+    for each in appearances:
+        version = each.article_version or versions.get(each.article_id, 0)
+        spans.setdefault((each.article_id, version), []).extend(each.spans)
+    return {
+        (article, version): None
+        if text is None
+        else CheckedText(text, spans.get((article, version), ()), searches)
+        for article, version, text in texts
+    }
 
 
 def settle(
@@ -35,7 +74,7 @@ def settle(
     An appearance `from_elsewhere` may belong to an earlier text that is not stored here. A span
     that does not fit is then no fault, and the anchor says that it was not verified.
     """
-    searches = iter(range(MAX_SEARCHES))
+    searches = new_searches()
     for index, appearance in enumerate(appearances):
         sent = appearance.anchor
         kept = _unchanged(appearance, before)
@@ -66,6 +105,11 @@ def settle(
                 "read-only",
                 f"The server sets `anchor`; here it is `{appearance.anchor}`.",
             )
+
+
+def new_searches() -> Iterator[int]:
+    """Give what allows as many searches as one record, or one look-up, may cause."""
+    return iter(range(MAX_SEARCHES))
 
 
 def texts_needed(
@@ -117,7 +161,12 @@ def _anchor(
     appearance.anchor = Anchor.UNVERIFIED if text is None else Anchor.EXACT
     if text is not None:
         for number, span in enumerate(appearance.spans):
-            for fault in _mismatch(span, text, searches):
+            faults = (
+                text.faults[_key(span)]
+                if isinstance(text, CheckedText)
+                else _mismatch(span, text, searches)
+            )
+            for fault in faults:
                 yield fault.under("spans", number)
 
 

@@ -60,6 +60,17 @@ def read_json(body: bytes) -> Any:  # noqa: ANN401 - JSON
     return document
 
 
+def is_refused_for_its_size(body: bytes) -> bool:
+    """Tell whether :func:`read_json` refuses a text for how much it holds, without decoding it."""
+    if len(body) <= WINDOW_BYTES:
+        return False
+    try:
+        _refuse_large(_structure(body), b"")
+    except Problem:
+        return True
+    return False
+
+
 # --- the structure: a JSON text without its strings -------------------------------------------
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from api.core import anchors
 from api.core.db import Connection, Row
+from api.core.large_input import in_thread
 from api.core.request import Author
 from api.core.resource import Resource
 from api.core.sql import Table, compose, plural, render
@@ -40,7 +41,8 @@ class Found:
     versions: dict[RecordType, dict[str, int]] = field(
         default_factory=lambda: {record_type: {} for record_type in RecordType}
     )
-    texts: dict[tuple[str, int], str | None] = field(default_factory=dict)
+    # Where the texts of all articles would be too large together, what the spans are against them.
+    texts: MutableMapping[tuple[str, int], anchors.Text | None] = field(default_factory=dict)
     size: int = 0  # of the documents and texts
 
 
@@ -52,7 +54,7 @@ class Found:
 _CURRENT: Final = """
         SELECT CASE WHEN :sees({type}, t) THEN 'current' ELSE 'hidden' END AS role,
                t.id, t.version, t.deleted_at IS NOT NULL AS deleted, t.doc, NULL::text AS text,
-               {name} AS name"""
+               {name} AS name, NULL::bigint AS left_out"""
 _BY_ID: Final = f"""{_CURRENT.replace("{name}", "NULL::text[]")}
         FROM {{table}} AS t WHERE t.id = ANY(:ids::uuid[])"""
 _BY_EXTERNAL_ID: Final = f"""{_CURRENT.replace("{name}", "ARRAY[w.namespace, w.value]")}
@@ -61,18 +63,53 @@ _BY_EXTERNAL_ID: Final = f"""{_CURRENT.replace("{name}", "ARRAY[w.namespace, w.v
             ON e.record_type = '{{type}}' AND e.namespace = w.namespace AND e.value = w.value
         JOIN {{table}} AS t ON t.id = e.record_id"""
 _REFERRED: Final = """
-        SELECT '{target}' AS role, t.live_id, t.version, false, NULL::bytea, {text}, NULL
+        SELECT '{target}' AS role, t.live_id, t.version, false, NULL::bytea, NULL, NULL, NULL
         FROM {targets} AS t
         WHERE t.live_id = ANY(:{target}_ids::uuid[]) AND :sees({target}, t)"""
-_TEXT: Final = "CASE WHEN t.live_id = ANY(:text_ids::uuid[]) THEN t.text END"
+# A text that was left out because it, and those before it, have too many bytes comes with its size.
+_ARTICLES: Final = """
+        SELECT 'article' AS role, s.live_id, s.version, false, NULL::bytea,
+               CASE WHEN s.total <= :text_bytes THEN s.text END, NULL,
+               CASE WHEN s.total > :text_bytes THEN s.size END
+        FROM (
+            SELECT t.live_id, t.version, t.size, sum(t.size) OVER (ORDER BY t.live_id) AS total,
+                   CASE WHEN t.size IS NOT NULL THEN t.text END AS text
+            FROM (
+                SELECT t.live_id, t.version, t.text,
+                       CASE WHEN t.live_id = ANY(:text_ids::uuid[]) THEN octet_length(t.text) END
+                           AS size
+                FROM articles AS t
+                WHERE t.live_id = ANY(:article_ids::uuid[]) AND :sees(article, t)
+            ) AS t
+        ) AS s"""
 _EARLIER_TEXT: Final = """
-        SELECT 'text' AS role, r.record_id, r.version, false, NULL::bytea,
-               convert_from(r.doc, 'UTF8')::json ->> 'text', NULL
-        FROM unnest(:earlier_ids::uuid[], :earlier_versions::integer[]) AS w(id, version)
-        JOIN revisions AS r
-            ON r.record_type = 'article' AND r.record_id = w.id AND r.version = w.version
-            AND r.doc IS NOT NULL AND :saw(article, r)
-        JOIN articles AS t ON t.id = r.record_id AND :sees(article, t)"""
+        SELECT 'text' AS role, s.record_id, s.version, false, NULL::bytea,
+               CASE WHEN s.total <= :text_bytes
+                   THEN convert_from(s.doc, 'UTF8')::json ->> 'text' END, NULL,
+               CASE WHEN s.total > :text_bytes THEN octet_length(s.doc) END
+        FROM (
+            SELECT r.record_id, r.version, r.doc,
+                   sum(octet_length(r.doc)) OVER (ORDER BY r.record_id, r.version) AS total
+            FROM unnest(:earlier_ids::uuid[], :earlier_versions::integer[]) AS w(id, version)
+            JOIN revisions AS r
+                ON r.record_type = 'article' AND r.record_id = w.id AND r.version = w.version
+                AND r.doc IS NOT NULL AND :saw(article, r)
+            JOIN articles AS t ON t.id = r.record_id AND :sees(article, t)
+        ) AS s"""
+_LEFT_OUT: Final = """
+    SELECT w.id, w.version,
+           CASE WHEN t.version = w.version THEN t.text ELSE (
+               SELECT convert_from(r.doc, 'UTF8')::json ->> 'text' FROM revisions AS r
+               WHERE r.record_type = 'article' AND r.record_id = w.id AND r.version = w.version
+                   AND r.doc IS NOT NULL AND :saw(article, r)
+           ) END AS text
+    FROM unnest(:ids::uuid[], :versions::integer[]) AS w(id, version)
+    JOIN articles AS t ON t.live_id = w.id AND :sees(article, t)"""
+MAX_TEXT_BYTES: Final = 8_388_608
+"""How large the texts are together that are read at once, unless a single one is larger.
+
+That is: the current texts, and as much of earlier ones.
+"""
 
 
 @cache
@@ -85,11 +122,15 @@ def _part(name: str) -> str:
     if name in _PARTS:
         return _PARTS[name]
     target = RecordType[name.upper()]
-    text = _TEXT if target is RecordType.ARTICLE else "NULL"
-    return compose(_REFERRED, target=target, targets=plural(target), text=text)
+    return compose(_REFERRED, target=target, targets=plural(target))
 
 
-_PARTS: Final = {"ids": _BY_ID, "external_ids": _BY_EXTERNAL_ID, "earlier": _EARLIER_TEXT}
+_PARTS: Final = {
+    "ids": _BY_ID,
+    "external_ids": _BY_EXTERNAL_ID,
+    RecordType.ARTICLE: _ARTICLES,
+    "earlier": _EARLIER_TEXT,
+}
 
 
 async def look_up(
@@ -110,14 +151,27 @@ async def look_up(
     records = list(records)
     for reference in chain(more, *map(references, records)):
         targets[reference.to].add(reference.id)
-    texts: set[str] = set()
-    earlier: set[tuple[str, int]] = set()
-    for record in records:
-        current, versions = anchors.texts_needed(appearances_of(record), ())
-        texts |= current
-        earlier |= versions
+    appearances = [each for record in records for each in appearances_of(record)]
+    parts = _parts(ids, external, targets, appearances)
+    if not parts:
+        return Found()
+    arguments = {name: value for part in parts.values() for name, value in part.items()}
+    statement = _statement(resource.table, tuple(parts))
+    found, left_out = _read(await connection.fetch(*render(statement, author.caller, **arguments)))
+    if left_out:
+        await _check_left_out(connection, author, appearances, found, left_out)
+    return found
 
-    parts: dict[str, dict[str, list[Any]]] = {}
+
+def _parts(
+    ids: Collection[str],
+    external: Collection[tuple[str, str]],
+    targets: Mapping[RecordType, Collection[str]],
+    appearances: Sequence[Appearance],
+) -> dict[str, dict[str, Any]]:
+    """Give the parts of the statement that are needed, each with its parameters."""
+    texts, earlier = anchors.texts_needed(appearances, ())
+    parts: dict[str, dict[str, Any]] = {}
     if ids:
         parts["ids"] = {"ids": list(ids)}
     if external:
@@ -127,23 +181,65 @@ async def look_up(
         if target_ids:
             parts[record_type] = {f"{record_type}_ids": list(target_ids)}
             if record_type is RecordType.ARTICLE:
-                parts[record_type]["text_ids"] = list(texts)
+                parts[record_type] |= {"text_ids": list(texts), "text_bytes": MAX_TEXT_BYTES}
     if earlier:
         articles, numbers = zip(*earlier, strict=True)
-        parts["earlier"] = {"earlier_ids": list(articles), "earlier_versions": list(numbers)}
-    if not parts:
-        return Found()
+        parts["earlier"] = {
+            "earlier_ids": list(articles),
+            "earlier_versions": list(numbers),
+            "text_bytes": MAX_TEXT_BYTES,
+        }
+    return parts
 
-    arguments = {name: value for part in parts.values() for name, value in part.items()}
-    statement = _statement(resource.table, tuple(parts))
-    return _read(await connection.fetch(*render(statement, author.caller, **arguments)))
+
+class _LeftOut(NamedTuple):
+    """A text that is too large to be read together with the others."""
+
+    article_id: str
+    version: int
+    size: int
 
 
-def _read(rows: Iterable[Row]) -> Found:
-    """Sort the statement's rows by their roles."""
+async def _check_left_out(
+    connection: Connection,
+    author: Author,
+    appearances: Sequence[Appearance],
+    found: Found,
+    left_out: Iterable[_LeftOut],
+) -> None:
+    """Read the texts that were left out, some at a time, and keep only how the spans fit them."""
+    searches = anchors.new_searches()
+    versions = found.versions[RecordType.ARTICLE]
+    for group in _groups(left_out):
+        ids, numbers, _ = zip(*group, strict=True)
+        query = render(_LEFT_OUT, author.caller, ids=list(ids), versions=list(numbers))
+        texts = [(str(uuid), number, text) for uuid, number, text in await connection.fetch(*query)]
+        checked = await in_thread(anchors.check_texts, texts, appearances, versions, searches)
+        found.texts.update(checked)
+
+
+def _groups(left_out: Iterable[_LeftOut]) -> Iterator[list[_LeftOut]]:
+    """Group texts that may be read together."""
+    group: list[_LeftOut] = []
+    size = 0
+    for each in left_out:
+        if group and size + each.size > MAX_TEXT_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(each)
+        size += each.size
+    if group:
+        yield group
+
+
+def _read(rows: Iterable[Row]) -> tuple[Found, list[_LeftOut]]:
+    """Sort the statement's rows by their roles; give the texts that were left out, too."""
     found = Found()
-    for role, uuid, version, deleted, doc, text, name in rows:
+    left_out: list[_LeftOut] = []
+    for role, uuid, version, deleted, doc, text, name, size in rows:
         identity = str(uuid)
+        if size is not None:
+            left_out.append(_LeftOut(identity, version, size))
         found.size += len(doc or text or ())
         if name is not None:
             namespace, value = name
@@ -158,7 +254,7 @@ def _read(rows: Iterable[Row]) -> Found:
             found.versions[RecordType[role.upper()]][identity] = version
             if role == RecordType.ARTICLE:
                 found.texts[identity, version] = text
-    return found
+    return found, left_out
 
 
 def appearances_of(record: Part) -> Sequence[Appearance]:

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from api.core.json_text import is_refused_for_its_size
 from api.records.nouns import RESOURCES
 from api.sync.importing.lines import Entry, read_line, record_names
 from api.sync.importing.spool import JSON_SPACE, Spool
@@ -85,6 +86,9 @@ class _Typed(msgspec.Struct):
 
 
 def _type_of(raw: bytes) -> RecordType | None:
+    """Read the record type of a line; null for a line that is refused, whatever its type."""
+    if is_refused_for_its_size(raw):
+        return None  # to pass over so many values in one call would take too long
     try:
         return msgspec.json.decode(raw, type=_Typed).type
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -68,9 +69,11 @@ async def look_up_batch(run: ImportRun, batch: Sequence[Entry]) -> dict[RecordTy
             )
         for target, versions in found.versions.items():
             shared.versions[target].update(versions)
-        shared.texts.update(found.texts)
+        # The texts that the batch writes are shared, too. Those that were read are each type's own:
+        # they may be only what its own spans are found to be.
+        texts = ChainMap(shared.texts, found.texts)
         found_by_type[record_type] = Found(
-            found.current, found.hidden, found.ids, shared.versions, shared.texts
+            found.current, found.hidden, found.ids, shared.versions, texts
         )
     return found_by_type
 
