@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.embedded import postmaster
+from api.embedded import access, postmaster
 from api.server.exits import DATABASE
 from tests.conftest import PATIENCE, bearer
 from tests.test_cli import Service, eventually, serving
@@ -23,7 +23,7 @@ HEALED_SECONDS = 5.0
 
 def server_pid(data_dir: Path) -> int:
     """Give the pid of the server that takes connections, 0 while there is none."""
-    server = postmaster.running(data_dir.resolve())
+    server = postmaster.running(access.locate(data_dir.resolve()))
     return server.pid if server is not None and server.status == "ready" else 0
 
 
