@@ -204,3 +204,26 @@ async def test_one_request_brings_a_claim_with_all_that_belongs_to_it(
         "denials": {"silent-on-losses"},
         "claims": {"heavy-losses", "killed-or-wounded-30"},
     }
+
+
+async def test_figures_stand_side_by_side_as_they_are_printed(loaded: httpx.AsyncClient) -> None:
+    query = {"sort": "lower", "tag": "casualties"}
+    items = (await loaded.get("/v1/figures", params=query)).json()["items"]
+    bounds = {
+        (item["metric"], item["printed"]): (item["lower_bound"], item["upper_bound"])
+        for item in items
+        if item["metric"] in {"killed", "killed_or_wounded", "injured", "casualties"}
+    }
+    assert bounds[("killed", "At least 100")] == (100, None)
+    assert bounds[("killed_or_wounded", "at least 30")] == (30, None)
+    assert bounds[("injured", "approaching 1,000")] == (None, 1000)
+    assert bounds[("casualties", "several hundreds")] == (None, None)
+    against = {
+        NAMES[item["record"]["id"]]: [
+            (NAMES[each["record"]["id"]], each["basis"]) for each in item["conflicts"]
+        ]
+        for item in items
+    }
+    assert against["injured-1000"] == [("several-hundreds", "stated")]
+    assert against["several-hundreds"] == [("injured-1000", "stated")]
+    assert against["killed-100"] == []  # an editor has rejected the conflict with the 30

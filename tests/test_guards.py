@@ -271,7 +271,15 @@ async def test_the_role_of_the_service_changes_no_schema_and_no_history(
         await limited.execute(statement)
 
 
-_DIVERTED: Final = ("links", "figures", "external_ids", "revisions", "outbox", "audit")
+_DIVERTED: Final = (
+    "links",
+    "figures",
+    "figure_topics",
+    "external_ids",
+    "revisions",
+    "outbox",
+    "audit",
+)
 _SHADOWED: Final = (
     (
         "CREATE FUNCTION pg_temp.claim_visibility(text, timestamptz) RETURNS smallint"
