@@ -71,6 +71,9 @@ class RecordType(NamedTuple):
     prints: tuple[str, ...] = ()  # the tables of types that are hidden with records of this one
     circles: str = ""  # which rows `n` have a link that must not lead back to them, since 0010
     by_both_clocks: bool = False  # whether its embargoes end by the service's clock too, since 0017
+    link_columns: tuple[str, ...] = ()  # of links, that only its `detailed_links` fill, since 0018
+    detailed_links: tuple[str, ...] = ()  # queries for links with these columns
+    more_followers: tuple[Follower, ...] = ()  # since 0018
 
 
 # --- pieces for the definition of a record type ------------------------------------------------
@@ -211,6 +214,35 @@ def replace_before_function(record_type: RecordType) -> list[str]:
     return [_replacing(_before_function(record_type))]
 
 
+def replace_derived(record_type: RecordType, actor: tuple[str, ...] = ACTOR) -> list[str]:
+    """Replace all functions by which links and other tables follow from a record."""
+    before = _replacing(_before_function(record_type))
+    return [before, *_redefine_links(record_type, actor)]
+
+
+def fill(record_type: RecordType, follower: Follower) -> str:
+    """Fill a table that is new from the records that there are."""
+    rows = f"(SELECT r.* FROM {record_type.table} AS r WHERE r.deleted_at IS NULL) AS n"
+    return follower.fill.replace("new_rows AS n", rows)
+
+
+def refill_links(record_type: RecordType, link: str) -> list[str]:
+    """Derive the links of one kind anew from the records that there are."""
+    type_ = record_type.type
+    given = ", ".join(f"t.{name}" for name in _arguments(record_type))
+    columns = ", ".join([*_target_columns(record_type), *_names(record_type.link_columns)])
+    return [
+        f"DELETE FROM links WHERE owner_type = '{type_}' AND link = '{link}'",
+        f"""
+    INSERT INTO links (owner_type, owner_id, link, hop, is_origin, label, {columns})
+    SELECT '{type_}', t.id, l.*
+    FROM {record_type.table} AS t
+    CROSS JOIN LATERAL {type_}_links({given}) AS l
+    WHERE t.deleted_at IS NULL AND l.link = '{link}'
+    """,
+    ]
+
+
 def replace_after_functions(record_type: RecordType, actor: tuple[str, ...] = ACTOR) -> list[str]:
     """Replace the functions that write links, external ids, history and outbox after a write."""
     return [_replacing(statement) for statement in _after_functions(record_type, actor)]
@@ -302,12 +334,16 @@ def _redefine(before: RecordType, after: RecordType, actor: tuple[str, ...]) -> 
         _replacing(_before_function(after)),
     ]
     if before.links != after.links:
-        redefined += [
-            f"DROP FUNCTION {after.type}_links",
-            _links_function(after),
-            *replace_after_functions(after, actor),
-        ]
+        redefined += _redefine_links(after, actor)
     return redefined
+
+
+def _redefine_links(record_type: RecordType, actor: tuple[str, ...]) -> list[str]:
+    return [
+        f"DROP FUNCTION {record_type.type}_links",
+        _links_function(record_type),
+        *replace_after_functions(record_type, actor),
+    ]
 
 
 def _rewrite_documents(record_type: RecordType, added: dict[str, str]) -> list[str]:
@@ -387,6 +423,10 @@ def _typed(columns: str) -> dict[str, str]:
     """Give the names in a list of column definitions, and their types."""
     lines = (line.strip(" ,") for line in columns.splitlines())
     return {words[0]: words[1] for line in lines if (words := line.split())}
+
+
+def _names(definitions: tuple[str, ...]) -> list[str]:
+    return [definition.split()[0] for definition in definitions]
 
 
 def _published(record_type: RecordType) -> dict[str, str]:
@@ -491,8 +531,9 @@ def _before_function(record_type: RecordType) -> str:
         for name, column in _published(record_type).items()
     )
     dropped = [f"DELETE FROM links WHERE owner_type = '{type_}' AND owner_id = OLD.id;"]
-    if follower := record_type.follower:
-        dropped.append(f"DELETE FROM {follower.table} WHERE {follower.owner} = OLD.id;")
+    dropped += [
+        f"DELETE FROM {each.table} WHERE {each.owner} = OLD.id;" for each in _followers(record_type)
+    ]
     declared = ""
     if record_type.printed:
         declared = "\n        looks boolean;\n        keeps boolean := false;"
@@ -540,9 +581,22 @@ def _before_function(record_type: RecordType) -> str:
 
 def _arguments(record_type: RecordType) -> list[str]:
     """Give the columns that the link queries read, in the order of their first mention."""
-    words = _UNION.join(record_type.links).replace("::", " ").split(":")[1:]
+    words = _UNION.join(_link_queries(record_type)).replace("::", " ").split(":")[1:]
     names = ["".join(c for c in word.split()[0] if c.isalnum() or c == "_") for word in words]
     return list(dict.fromkeys(names))
+
+
+def _link_queries(record_type: RecordType) -> list[str]:
+    """Give the queries for all links, each with all columns."""
+    kinds = [definition.split()[1] for definition in record_type.link_columns]
+    if not kinds:
+        return list(record_type.links)
+    nulls = ", ".join(f"NULL::{kind}" for kind in kinds)
+    padded = f"""
+        SELECT other.*, {nulls}
+        FROM ({_UNION.join(record_type.links)}
+        ) AS other"""
+    return [padded, *record_type.detailed_links]
 
 
 def _target_columns(record_type: RecordType) -> list[str]:
@@ -554,8 +608,10 @@ def _links_function(record_type: RecordType) -> str:
     arguments = _arguments(record_type)
     types = _typed(record_type.columns) | _typed(record_type.computed)
     signature = ", ".join(f"{name} {types[name]}" for name in arguments)
-    targets = ", ".join(f"{column} uuid" for column in _target_columns(record_type))
-    query = _UNION.join(record_type.links)
+    targets = ", ".join(
+        [*(f"{column} uuid" for column in _target_columns(record_type)), *record_type.link_columns]
+    )
+    query = _UNION.join(_link_queries(record_type))
     for position, name in enumerate(arguments, 1):
         query = query.replace(f":{name}", f"${position}")
     return f"""
@@ -572,8 +628,9 @@ def _after_functions(record_type: RecordType, actor: tuple[str, ...]) -> list[st
     table, type_ = record_type.table, record_type.type
     arguments = _arguments(record_type)
     given = ", ".join(f"n.{name}" for name in arguments)
-    targets = ", ".join(_target_columns(record_type))
-    their_targets = ", ".join(f"l.{column}" for column in _target_columns(record_type))
+    columns = [*_target_columns(record_type), *_names(record_type.link_columns)]
+    targets = ", ".join(columns)
+    their_targets = ", ".join(f"l.{column}" for column in columns)
     fill_links = f"""
         INSERT INTO links (owner_type, owner_id, link, hop, is_origin, label,
                            {targets})
@@ -680,15 +737,20 @@ def _refuse_circles(record_type: RecordType, rows: str) -> str:
     return f"\n        PERFORM refuse_circles('{record_type.type}', {found});"
 
 
+def _followers(record_type: RecordType) -> list[Follower]:
+    first = [record_type.follower] if record_type.follower else []
+    return [*first, *record_type.more_followers]
+
+
 def _follow_inserted(record_type: RecordType) -> str:
-    return f"{record_type.follower.fill.strip()};" if record_type.follower else ""
+    return "\n        ".join(f"{each.fill.strip()};" for each in _followers(record_type))
 
 
 def _follow_updated(record_type: RecordType) -> str:
-    if record_type.follower is None:
-        return ""
-    table, owner, columns, fill = record_type.follower
-    return _refill(record_type, table, owner, list(columns), fill)
+    return "\n        ".join(
+        _refill(record_type, each.table, each.owner, list(each.columns), each.fill)
+        for each in _followers(record_type)
+    )
 
 
 def _refill(

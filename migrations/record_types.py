@@ -494,3 +494,59 @@ ARTICLES_17, CLAIMS_17, DENIALS_17 = EMBARGOED_17 = tuple(
     each._replace(by_both_clocks=True) for each in (ARTICLES_15, CLAIMS_16, DENIALS_16)
 )
 """As migration 0017 made them: their class follows from both clocks."""
+
+# Where an appearance comes in the reading order of its article: at its first content span, or else
+# behind all of these, at the first of its other spans. It is null for spans that are lost.
+_APPEARANCES_18: Final = """
+        SELECT 'appearance', NULL::integer, false, a.anchor, NULL::uuid, a.article_id,
+               NULL::uuid, NULL::uuid, a.quote_type, a.stance,
+               CASE
+                   WHEN a.anchor NOT IN ('orphaned', 'ambiguous') THEN (
+                       SELECT coalesce(
+                           min(s.start) FILTER (WHERE s.role = 'content'), 2147483648 + min(s.start)
+                       )
+                       FROM json_to_recordset(a.spans) AS s(role text, start bigint)
+                   )
+               END
+        FROM json_to_recordset(:appearances) AS a(
+            article_id uuid, anchor text, quote_type text, stance text, spans json
+        )"""
+LINK_COLUMNS_18: Final = ("quote_type text", "stance text", "reading_order bigint")
+"""What the link of an appearance says beside its anchor, which is its label; null for others."""
+
+
+def _detailed(record_type: RecordType) -> RecordType:
+    """Define a record type whose links say how its appearances are printed."""
+    return record_type._replace(
+        links=tuple(query for query in record_type.links if query != _APPEARANCES),
+        link_columns=LINK_COLUMNS_18,
+        detailed_links=(_APPEARANCES_18,),
+    )
+
+
+PLACES_18: Final = Follower(
+    "places",
+    "claim_id",
+    ("places",),
+    """
+        INSERT INTO places (claim_id, role, words, country_code, spot)
+        SELECT n.id, p.role, to_tsvector('claim_records', search_text(p.name)), p.country_code,
+               point(p.longitude, p.latitude)
+        FROM new_rows AS n
+        CROSS JOIN LATERAL json_to_recordset(n.places) AS p(
+            role text, name text, country_code text, latitude float8, longitude float8
+        )""",
+)
+ASSESSMENTS_18: Final = Follower(
+    "assessments",
+    "claim_id",
+    ("assessments",),
+    """
+        INSERT INTO assessments (claim_id, assessor, label)
+        SELECT n.id, fold(a.assessor), fold(a.label)
+        FROM new_rows AS n
+        CROSS JOIN LATERAL json_to_recordset(n.assessments) AS a(assessor text, label text)""",
+)
+CLAIMS_18: Final = _detailed(CLAIMS_17)._replace(more_followers=(PLACES_18, ASSESSMENTS_18))
+DENIALS_18: Final = _detailed(DENIALS_17)
+"""As migration 0018 made them: filters know each appearance, place and assessment."""

@@ -229,7 +229,11 @@ CHANGED_AT: Final = "2024-12-19T11:30:00.750000Z"
 
 PARAMETERS: Final[Mapping[str, Any]] = {
     "atomic": True,
+    "assessment_label": "mostly true",
+    "assessor": "Harbour Fact Check",
     "attributed": False,
+    "bbox": "124.5,33,132,43.1",
+    "credited": False,
     "text_target": True,
     "responded": True,
     "count": "exact",
@@ -248,6 +252,8 @@ PARAMETERS: Final[Mapping[str, Any]] = {
     "name__startswith": "le",
     "parent_claim_id": "ff9367ea-6233-5588-9691-72eec37532bc",
     "parent_id": "7137827d-b092-505b-b84e-46df689f123b",
+    "place": "Kursk",
+    "place_country_code": "RU",
     "publisher_id": "162343fa-59e3-5fbc-8c1f-1a7cf809eb84",
     "claimant_id": _MP,
     "responder_id": MINISTRY_ID,

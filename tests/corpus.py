@@ -522,6 +522,9 @@ _BAD_INTEGERS: Final = ("0", "-1", "201", "1.0", "1e1", "+1", " 1", "1 ", "01", 
                         "NaN", "", "true", "9" * 30, "\uff11", "1;", "null")  # fmt: skip
 _BAD_DATES: Final = ("2024-02-30", "2024-13-01", "2024", "2024-01", "24-01-01", "now", "")
 
+_BAD_BOXES: Final = ("", "1", "1,2,3", "1,2,3,4,5", "1,2,3,x", " 1,2,3,4", "1, 2,3,4", "1e1,2,3,4",
+                     "NaN,0,0,0", "181,0,0,0", "0,-91,0,0", "0,0,0,90.1", "0,2,0,1", "+1,2,3,4")  # fmt: skip
+
 
 def asked(name: str, schema: dict[str, Any]) -> Asked:
     """Give values that a parameter takes, and some that it does not."""
@@ -546,7 +549,10 @@ def asked(name: str, schema: dict[str, Any]) -> Asked:
         "country_code": "KR",
         "sort": "created_at",
         "count": "exact",
+        "place_country_code": "KR",
     }
+    if name == "bbox":
+        return Asked("170,-20,-170,20", _BAD_BOXES)
     return Asked(good.get(name, "x"), ("",))
 
 
@@ -578,7 +584,8 @@ def _parameters(_: World) -> Iterator[Case]:
             target = f"/v1/{plural}?{name}=1"
             yield Case(target, "GET", target, 400, "unknown-parameter")
         for sort in ("", "-", "id", "+created_at", "--created_at", "created_at,updated_at",
-                     "created_at desc", "CREATED_AT", "1", "text;--", "-created_at "):  # fmt: skip
+                     "created_at desc", "CREATED_AT", "1", "text;--", "-created_at ", "position",
+                     "-position"):  # fmt: skip
             target = f"/v1/{plural}?sort={quote(sort)}"
             yield Case(target, "GET", target, 400, "invalid-parameter")
         for expand in ("x", ",", "sources,", "sources,,articles", "*", "SOURCES", "sources.name"):

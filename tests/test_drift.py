@@ -40,6 +40,9 @@ INTERNAL = {
 }
 """Columns that are not published; besides them those that serve filters, as *_from and *_until."""
 
+FOLLOWING = ("links", "figures", "source_names", "places", "assessments")
+"""Tables that know what is in a record for as long as it is not deleted."""
+
 
 @pytest.fixture
 async def transaction(connection: Connection) -> AsyncIterator[Connection]:
@@ -269,7 +272,10 @@ async def derived(connection: Connection, identity: str) -> dict[str, list[tuple
     """Read what follows from a record, beside its document."""
     queries = {
         "links": "SELECT owner_type, link, hop, is_origin, label, source_id, article_id, claim_id,"
-        " denial_id FROM links WHERE owner_id = $1",
+        " denial_id, quote_type, stance, reading_order FROM links WHERE owner_id = $1",
+        "places": "SELECT role, words::text, country_code, spot::text FROM places"
+        " WHERE claim_id = $1",
+        "assessments": "SELECT assessor, label FROM assessments WHERE claim_id = $1",
         "external_ids": "SELECT record_type, namespace FROM external_ids WHERE record_id = $1",
         "figures": "SELECT owner_type, index, metric, unit, population, lower, upper, lower_open,"
         " upper_open, during, topics FROM figures WHERE owner_id = $1",
@@ -373,7 +379,8 @@ async def test_a_deletion_by_hand_is_a_tombstone(
     expected = await derived(transaction, record.id)
     await transaction.execute(f"UPDATE {table} SET deleted_at = 'epoch' WHERE id = $1", record.id)
     left = await derived(transaction, record.id)
-    assert left["links"] == left["figures"] == left["source_names"] == []
+    for name in FOLLOWING:
+        assert left[name] == []
     assert left["external_ids"] == expected["external_ids"]
     assert [op for _, _, op in left["revisions"]] == ["created", "deleted"]
     row = await transaction.fetchrow(
@@ -385,7 +392,7 @@ async def test_a_deletion_by_hand_is_a_tombstone(
 
     await transaction.execute(f"UPDATE {table} SET deleted_at = NULL WHERE id = $1", record.id)
     back = await derived(transaction, record.id)
-    for name in ("links", "figures", "source_names", "external_ids"):
+    for name in (*FOLLOWING, "external_ids"):
         assert back[name] == expected[name]
     assert [op for _, _, op in back["outbox"]] == ["created", "deleted", "restored"]
 

@@ -272,13 +272,8 @@ async def test_the_role_of_the_service_changes_no_schema_and_no_history(
 
 
 _DIVERTED: Final = (
-    "links",
-    "figures",
-    "figure_topics",
-    "external_ids",
-    "revisions",
-    "outbox",
-    "audit",
+    *("links", "figures", "figure_topics", "places", "assessments"),
+    *("external_ids", "revisions", "outbox", "audit"),
 )
 _SHADOWED: Final = (
     (
@@ -341,6 +336,7 @@ _INLINED: Final = {
     "denial_family",
     "derived_headline",
     "has_source",
+    "is_credited",
     *(f"{each.type}_{what}" for each in RECORD_TYPES for what in ("visibility", "links")),
 }
 """SQL functions that Postgres puts into the statement that calls them: a setting would prevent it.

@@ -556,3 +556,73 @@ async def test_squawk_finds_no_fault_with_the_migrations(bare: str) -> None:
     assert linted([each for each in ours if each not in alone]) == []
     assert linted(alone, alone=True) == []
     assert linted(["ALTER TABLE claims DROP COLUMN note"]) != []
+
+
+_ADD_PRINTED = """
+    INSERT INTO claims (id, text, attributions, appearances, places, assessments)
+    VALUES (gen_random_uuid(), $1, '[{"position": 0, "printed": "he"}]', $2,
+        '[{"role": "event", "name": "Kursk", "country_code": "RU", "latitude": 1, "longitude": 2},
+          {"role": "scope", "name": "the “front”"}]',
+        '[{"assessor": "Süd", "scheme": "s", "label": "True"}]')"""
+
+
+async def test_filters_know_the_parts_of_records_that_there_were_before(bare: str) -> None:
+    await schema.migrate(bare, "0017")
+    connection = await asyncpg.connect(bare)
+    try:
+        appearances = json.dumps(
+            [
+                {"article_id": str(await add_article(connection)), "anchor": anchor}
+                | {"quote_type": "direct", "stance": "neutral"}
+                | {"spans": [{"role": role, "start": 7}, {"role": "cue", "start": 3}]}
+                for anchor, role in (("exact", "content"), ("exact", "date"), ("orphaned", "date"))
+            ]
+        )
+        await connection.execute(_ADD_PRINTED, "before", appearances)
+        await connection.execute(_ADD_PRINTED, "gone", appearances)
+        await connection.execute("UPDATE claims SET deleted_at = now() WHERE text = 'gone'")
+        await connection.execute(ADD_DENIAL, appearances)
+        before = await _links(connection, "before")
+        events = await connection.fetchval("SELECT count(*) FROM outbox")
+
+        await schema.migrate(bare, "0018")
+        assert await connection.fetchval("SELECT count(*) FROM outbox") == events
+        found = await _parts(connection, "before")
+        assert [row["reading_order"] for row in found["links"]] == [7, 2**31 + 3, None]
+        assert (len(found["places"]), len(found["assessments"])) == (2, 1)
+        assert not any((await _parts(connection, "gone")).values())
+        of_denials = "SELECT count(*) FROM links WHERE owner_type = 'denial' AND stance = 'neutral'"
+        assert await connection.fetchval(of_denials) == 3
+        await connection.execute(_ADD_PRINTED, "after", appearances)
+        assert await _parts(connection, "after") == found
+
+        await schema.migrate(bare, "0017")
+        assert await _links(connection, "before") == before
+        await connection.execute("UPDATE claims SET note = 'changed'")
+        await schema.migrate(bare, "0018")
+        assert await _parts(connection, "before") == found
+    finally:
+        await connection.close()
+
+
+async def _links(connection: asyncpg.Connection[asyncpg.Record], text: str) -> list[asyncpg.Record]:
+    return await connection.fetch(
+        "SELECT l.* FROM links AS l JOIN claims AS c ON c.id = l.owner_id WHERE c.text = $1"
+        " ORDER BY l.article_id",
+        text,
+    )
+
+
+async def _parts(
+    connection: asyncpg.Connection[asyncpg.Record], text: str
+) -> dict[str, list[asyncpg.Record]]:
+    """Read what filters know of the parts of a claim."""
+    queries = {
+        "links": "SELECT l.label, l.quote_type, l.stance, l.reading_order FROM links AS l"
+        " WHERE l.owner_id = $1 AND l.link = 'appearance' ORDER BY l.label, l.reading_order",
+        "places": "SELECT p.role, p.words::text, p.country_code, p.spot FROM places AS p"
+        " WHERE p.claim_id = $1 ORDER BY p.role",
+        "assessments": "SELECT a.assessor, a.label FROM assessments AS a WHERE a.claim_id = $1",
+    }
+    claim = await connection.fetchval("SELECT id FROM claims WHERE text = $1", text)
+    return {name: await connection.fetch(query, claim) for name, query in queries.items()}

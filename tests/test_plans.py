@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import asyncpg
@@ -11,7 +12,7 @@ import httpx
 import pytest
 
 from api.app import create_app
-from api.core.db import Database
+from api.core.db import Connection, Database
 from tests.conftest import KEY, allow, bearer, cloned, patient
 
 MANY: Final = 3_000
@@ -24,6 +25,9 @@ _FIGURES: Final = (
     '[{"metric": "killed", "unit": "person", "population": "soldiers", "qualifier": "exact",'
     ' "value": 100}]'
 )
+_SOURCE: Final = """
+    INSERT INTO sources (id, kind, identification, name)
+    VALUES (gen_random_uuid(), 'person', 'named', 'A') RETURNING id"""
 _CLAIMS: Final = f"""
     INSERT INTO claims (
         id, text, language, attributions, stated, occurred, review_status, validity, quantities
@@ -79,9 +83,11 @@ def _rows_in(plan: dict[str, Any]) -> int:
     return read + sum(_rows_in(child) for child in node.get("Plans", ()))
 
 
-@pytest.fixture(scope="module")
-async def watched(template: str) -> AsyncIterator[Watched]:
-    """Serve a database with many records, all alike."""
+@asynccontextmanager
+async def watching(
+    template: str, fill: Callable[[Connection], Awaitable[None]]
+) -> AsyncIterator[Watched]:
+    """Serve a database with the records that a function adds."""
     async with cloned(template) as url:
         settings = patient(pool_size=1)
         database = Database(url, settings)
@@ -95,14 +101,25 @@ async def watched(template: str) -> AsyncIterator[Watched]:
             ) as client,
         ):
             found = Watched(client, url)
-            source = (await client.post("/v1/sources", json={"kind": "person", "name": "A"})).json()
             async with database.connection() as connection:
-                for statement in (_DENIALS, _ARTICLES):
-                    await connection.execute(statement)
-                await connection.execute(_CLAIMS, source["id"])
+                await fill(connection)
                 await connection.execute("VACUUM ANALYZE")
                 connection.add_query_logger(found.asked.append)
             yield found
+
+
+@pytest.fixture(scope="module")
+async def watched(template: str) -> AsyncIterator[Watched]:
+    """Serve a database with many records, all alike."""
+    async with watching(template, _fill) as found:
+        yield found
+
+
+async def _fill(connection: Connection) -> None:
+    source_id = await connection.fetchval(_SOURCE)
+    for statement in (_DENIALS, _ARTICLES):
+        await connection.execute(statement)
+    await connection.execute(_CLAIMS, source_id)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +155,7 @@ async def test_a_list_reads_what_matches(watched: Watched, asked: str, *, counte
 
 
 async def test_a_list_of_everything_is_what_it_is_compared_with(watched: Watched) -> None:
-    assert await watched.rows_read("/v1/claims?polarity=negative") >= MANY
+    assert await watched.rows_read("/v1/claims?count=exact") >= MANY
 
 
 async def test_groups_read_the_records_and_not_their_links(watched: Watched) -> None:
@@ -146,11 +163,6 @@ async def test_groups_read_the_records_and_not_their_links(watched: Watched) -> 
     lists = "by=claimant_id&by=origin_id&by=source_id&by=article_id&by=publisher_id"
     for asked in (lists, "by=metric&by=tag&by=place_country_code"):
         assert MANY <= await watched.rows_read(f"/v1/claims/groups?{asked}") < MANY + FEW
-
-
-async def test_a_page_that_is_not_full_is_counted_without_counting(watched: Watched) -> None:
-    """Nothing matches, so all are read, but once."""
-    assert await watched.rows_read("/v1/claims?polarity=negative&count=exact") < 2 * MANY
 
 
 @pytest.mark.parametrize(

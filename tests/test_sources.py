@@ -299,7 +299,11 @@ ASKED: list[tuple[str, set[str]]] = [
     ("name=pyongyang", {"korea"}),
     ("name=Pyöngyâng", {"korea"}),
     ("name=조선민주주의인민공화국", {"korea"}),
-    ("name=North", set()),
+    ("name=North", {"korea"}),
+    ("name=KOREA north", {"korea"}),
+    ("name=North Pyongyang", set()),
+    ("name=affaires, ministère", {"ministry"}),
+    ("name=Nor", set()),
     ("name=ministere des affaires etrangeres", {"ministry"}),
     (f"name={unicodedata.normalize('NFD', 'MINISTÈRE DES AFFAIRES ÉTRANGÈRES')}", {"ministry"}),
     # A description is no name.

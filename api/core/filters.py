@@ -9,7 +9,7 @@ reads needs `:sees(type, alias)`.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 from urllib.parse import unquote_to_bytes
 
@@ -43,6 +43,15 @@ class Parameter(Struct, frozen=True):
     default: Any = None
     example: Any = None  # if neither its name nor its type implies one
     required: bool = False
+    read: Callable[[Any], Any] | None = None
+    """Give the value in SQL; raises ValueError, in words, for a value that means nothing."""
+
+
+class Clause(Struct, frozen=True):
+    """What a parameter asks of an element, and the join that it needs for that."""
+
+    sql: str
+    join: str = ""
 
 
 class Filter(Struct, frozen=True):
@@ -50,12 +59,32 @@ class Filter(Struct, frozen=True):
 
     The other parameters are null in the SQL. `needs` names a parameter that the others require, and
     `range` the lower and the upper bound of a range.
+
+    A filter with `clauses` is about one element of a record, such as an appearance. In its SQL
+    stand `{joins}` and `{clauses}`, for those of the given parameters: so all that is asked holds
+    for the same element.
     """
 
     parameters: tuple[Parameter, ...]
     sql: str
     needs: str | None = None
     range: tuple[str, str] | None = None
+    clauses: Mapping[str, Clause] = {}
+
+    def condition(self, names: Iterable[str]) -> str:
+        """Write the condition of the parameters of these names."""
+        if not self.clauses:
+            return self.sql
+        clauses = [self.clauses[name] for name in names]
+        joins = "".join(dict.fromkeys(clause.join for clause in clauses))
+        asked = " AND ".join(clause.sql for clause in clauses)
+        return self.sql.replace("{joins}", joins).replace("{clauses}", asked)
+
+    def used(self, names: Collection[str]) -> tuple[Parameter, ...]:
+        """Give the parameters that are in the condition of the parameters of these names."""
+        if not self.clauses:
+            return self.parameters
+        return tuple(p for p in self.parameters if p.name in names)
 
 
 def condition(name: str, kind: Any, sql: str, description: str, *, many: bool = False) -> Filter:  # noqa: ANN401
@@ -92,6 +121,12 @@ def term(
 def reference(name: str, kind: Any, description: str) -> list[Filter]:  # noqa: ANN401 - a type form
     """Declare the filter of a column that holds an id."""
     return [condition(name, kind, f"t.{name} = :{name}::uuid", description)]
+
+
+def on_one(sql: str, *asked: tuple[Parameter, Clause]) -> Filter:
+    """Declare a filter whose parameters all hold for one and the same element of a record."""
+    clauses = {parameter.name: clause for parameter, clause in asked}
+    return Filter(tuple(parameter for parameter, _ in asked), sql, clauses=clauses)
 
 
 def times(name: str, noun: str, start: str | None = None, end: str | None = None) -> list[Filter]:
@@ -305,8 +340,12 @@ def conditions(
         lower, upper = each.range or ("", "")
         if lower in given and upper in given and given[lower] > given[upper]:
             problems.append(invalid_parameter(upper, f"It must not be below `{lower}`."))
-        texts.append(each.sql)
-        values |= {p.name: _argument(p, given) for p in each.parameters}
+        texts.append(each.condition(names))
+        for parameter in each.used(names):
+            try:
+                values[parameter.name] = _argument(parameter, given)
+            except ValueError as error:
+                problems.append(invalid_parameter(parameter.name, str(error)))
     if problems:
         raise invalid_parameters(problems)
     return texts, values
@@ -315,6 +354,8 @@ def conditions(
 def _argument(parameter: Parameter, given: Mapping[str, Any]) -> Any:  # noqa: ANN401
     """Give the value of a parameter in SQL."""
     value = given.get(parameter.name)
+    if parameter.read is not None and value is not None:
+        return parameter.read(value)
     if parameter.name.endswith("__nin") and value is not None:
         return [term.value for term in shape(parameter.type).kind if term not in value]
     return value

@@ -206,8 +206,9 @@ def _order(resource: Resource, name: str, given: Mapping[str, Any]) -> Order:
     sort = resource.all_sorts.get(name)
     if sort is None:
         raise invalid_parameter("sort", f"It takes one of {', '.join(resource.all_sorts)}.")
-    if sort.ranks and "q" not in given:
-        raise invalid_parameter("sort", "`relevance` can only be used together with `q`.")
+    if sort.needs is not None and sort.needs not in given:
+        detail = f"`{sort.name}` can only be used together with `{sort.needs}`."
+        raise invalid_parameter("sort", detail)
     return Order(sort, descending=sort.ranks or name.startswith("-"))
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from api.core.filters import Filter, condition, times
 from api.core.resource import Expansion, Grouping
 from api.core.sql import plural
-from schemas.base import ArticleId, SourceId
+from schemas.base import SourceId
 from schemas.vocabularies import RecordType
 
 _HOPS = "('attribution', 'via', 'audience')"
@@ -52,10 +52,11 @@ def attributed(owner: RecordType, first: str) -> list[Filter]:
             " through a group that it belongs to.",
         ),
         condition(
-            "article_id",
-            ArticleId,
-            linked(owner, "appearance", RecordType.ARTICLE, "article_id"),
-            "The article in which it is printed.",
+            "credited",
+            bool,
+            "is_credited(t.attributions) = :credited::boolean",
+            "`true`: the chain names somebody: it has a source, or printed words for one. `false`:"
+            " it names nobody.",
         ),
     ]
 

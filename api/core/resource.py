@@ -36,6 +36,8 @@ class Sort(Struct, frozen=True):
     expression: str
     nullable: bool = False
     key: Any = Annotated[dt.datetime, Meta(tz=True)]  # the type of its values
+    description: str = ""  # if its name does not say what it is
+    needs: str | None = None  # a parameter that it can only be used together with
     ranks: bool = False  # whether it ranks by how well a record matches `q`: always best first
 
 
@@ -149,7 +151,8 @@ class Resource:
                 "sort",
                 Line,
                 f"One of {sorts}. Equal records are sorted by id. `relevance` "
-                f"needs `q`, and ranks at most {MAX_RANKED} of the records that match.",
+                f"needs `q`, and ranks at most {MAX_RANKED} of the records that match."
+                + "".join(f" {sort.description}" for sort in self.sorts if sort.description),
                 default="-created_at",
             ),
             Parameter(
@@ -180,6 +183,7 @@ _RELEVANCE = Sort(
     "relevance",
     "ts_rank_cd(t.search, (SELECT search_query(:q::text)))::float8",
     key=float,
+    needs="q",
     ranks=True,
 )
 

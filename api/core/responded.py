@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from api.core.filters import Filter, Parameter, condition
 from api.core.resource import Grouping
+from api.core.sql import plural
 from schemas.vocabularies import Coverage, DenialFamily, DenialKind, RecordType
 
-# A standing response that the caller sees. Silence is none.
+# A standing response that the caller sees. Only with `deleted_at` can its indexes be used.
 _STANDING = """
-    JOIN denials AS d ON d.id = l.owner_id AND d.validity = 'standing' AND :sees(denial, d)"""
-_RESPONDED = "d.family <> 'silent'"
+    JOIN denials AS d ON d.id = l.owner_id AND d.deleted_at IS NULL AND d.validity = 'standing'
+        AND :sees(denial, d)"""
+# Silence is no response. The others are listed: an index can find terms, but not exclude one.
+_FAMILIES = ", ".join(f"'{each}'" for each in DenialFamily if each is not DenialFamily.SILENT)
+_RESPONDED = f"d.family IN ({_FAMILIES})"
 
 
 def answered(record_type: RecordType) -> list[Filter]:
@@ -64,8 +68,7 @@ def answered(record_type: RecordType) -> list[Filter]:
         condition(
             "responded",
             bool,
-            f"CASE WHEN :responded::boolean THEN {_with_response(record_type, _RESPONDED)}"
-            f" ELSE {_without_response(record_type, _RESPONDED)} END",
+            _is_responded(record_type),
             f"`true`: the {noun} has a standing response that is not of the family `silent`."
             " `false`: it has none.",
         ),
@@ -77,6 +80,21 @@ def _with_response(record_type: RecordType, which: str) -> str:
     SELECT l.{record_type}_id FROM links AS l{_STANDING}
     WHERE l.owner_type = 'denial' AND l.link = 'target' AND l.{record_type}_id IS NOT NULL
         AND {which})"""
+
+
+def _is_responded(record_type: RecordType) -> str:
+    """Write the condition for both values; a CASE would read all records for either of them."""
+    return f"""t.id IN (
+    SELECT l.{record_type}_id FROM links AS l{_STANDING}
+    WHERE l.owner_type = 'denial' AND l.link = 'target' AND l.{record_type}_id IS NOT NULL
+        AND {_RESPONDED} AND :responded::boolean
+    UNION ALL
+    SELECT o.id FROM {plural(record_type)} AS o
+    WHERE NOT :responded::boolean AND :sees({record_type}, o) AND NOT EXISTS (
+        SELECT FROM links AS l{_STANDING}
+        WHERE l.{record_type}_id = o.id AND l.owner_type = 'denial' AND l.link = 'target'
+            AND {_RESPONDED}
+    ))"""
 
 
 def _without_response(record_type: RecordType, which: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from litestar import Controller, delete, get, patch, post, put
 
 from api.core import history, listing, querying, reading
+from api.core.appearances import printed, reading_order
 from api.core.figures import BY_METRIC, quantified
-from api.core.filters import Filter, Parameter, condition, language, reference, term, times
+from api.core.filters import Filter, Parameter, condition, language, term, times
 from api.core.relations import (
     attributed,
     backward,
@@ -20,10 +21,10 @@ from api.core.request import Answer, NoContent, Request
 from api.core.resource import Grouping, Resource, Sort
 from api.core.responded import answered, grouped_by_response
 from api.core.writing import operations
+from api.records.claim_parts import assessed, located
 from schemas.base import ClaimId, SourceId
 from schemas.claims import Claim, ClaimCreate, ClaimUpdate
 from schemas.vocabularies import (
-    Anchor,
     Certainty,
     ClaimKind,
     Embedding,
@@ -44,6 +45,7 @@ CLAIMS = Resource(
     update=ClaimUpdate,
     filters=(
         *attributed(_CLAIM, "claimant"),
+        printed(_CLAIM),
         condition(
             "origin_id",
             SourceId,
@@ -82,7 +84,12 @@ CLAIMS = Resource(
             related(_CLAIM),
             needs="related_to",
         ),
-        *reference("parent_claim_id", ClaimId, "The claim that it is part of."),
+        condition(
+            "parent_claim_id",
+            ClaimId,
+            linked(_CLAIM, "parent", _CLAIM, "parent_claim_id"),
+            "The claim that it is part of.",
+        ),
         condition(
             "attributed",
             bool,
@@ -91,13 +98,8 @@ CLAIMS = Resource(
         ),
         quantified(_CLAIM),
         *answered(_CLAIM),
-        condition(
-            "anchor",
-            Anchor,
-            "t.id IN (SELECT l.owner_id FROM links AS l WHERE l.owner_type = 'claim'"
-            " AND l.link = 'appearance' AND l.label = :anchor::text)",
-            "The claim has an appearance with this anchor.",
-        ),
+        located(),
+        assessed(),
         *term("kind", ClaimKind, "The kind", nullable=True),
         *term("speech_act", SpeechAct, "The speech act", nullable=True),
         *term("certainty", Certainty, "The certainty"),
@@ -109,7 +111,7 @@ CLAIMS = Resource(
         *stated(),
         *times("occurred", "The time at which it happened", "t.occurred_from", "t.occurred_until"),
     ),
-    sorts=(Sort("stated", "t.stated_from", nullable=True),),
+    sorts=(Sort("stated", "t.stated_from", nullable=True), reading_order(_CLAIM)),
     expansions=(
         forward("sources", RecordType.SOURCE, "the sources in the chain, and the parties"),
         forward("articles", RecordType.ARTICLE, "the articles in which it is printed"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from litestar import Controller, delete, get, patch, post, put
 
 from api.core import history, listing, querying, reading
+from api.core.appearances import printed, reading_order
 from api.core.figures import BY_METRIC, quantified
-from api.core.filters import Filter, Parameter, language, reference, term
-from api.core.relations import attributed, forward, grouped_by_chain, stated
+from api.core.filters import Filter, Parameter, condition, language, term
+from api.core.relations import attributed, forward, grouped_by_chain, linked, stated
 from api.core.request import Answer, NoContent, Request
 from api.core.resource import Resource, Sort
 from api.core.responded import answered, grouped_by_response
@@ -38,7 +39,7 @@ _TARGET = """t.id IN (
         AND :text_target::boolean IS NOT TRUE
     UNION ALL
     SELECT d.id FROM denials AS d
-    WHERE text_coverages(d.targets) IS NOT NULL AND :sees(denial, d)
+    WHERE text_coverages(d.targets) IS NOT NULL AND d.deleted_at IS NULL AND :sees(denial, d)
         AND (:coverage::text IS NULL OR text_coverages(d.targets) @> ARRAY[:coverage::text])
         AND num_nulls(:claim_id::uuid, :denial_id::uuid, :target_article_id::uuid) = 3
         AND :text_target::boolean IS NOT FALSE)"""
@@ -69,9 +70,15 @@ DENIALS = Resource(
             _TARGET,
         ),
         *attributed(_DENIAL, "responder"),
+        printed(_DENIAL),
         quantified(_DENIAL),
         *answered(_DENIAL),
-        *reference("scope_source_id", SourceId, "The statement that does not mention the claim."),
+        condition(
+            "scope_source_id",
+            SourceId,
+            linked(_DENIAL, "scope", RecordType.SOURCE, "scope_source_id"),
+            "The statement that does not mention the claim.",
+        ),
         *term("kind", DenialKind, "The kind"),
         *term("family", DenialFamily, "The family"),
         *term("observed_by", ObservedBy, "The observer"),
@@ -80,7 +87,7 @@ DENIALS = Resource(
         *language(),
         *stated(),
     ),
-    sorts=(Sort("stated", "t.stated_from", nullable=True),),
+    sorts=(Sort("stated", "t.stated_from", nullable=True), reading_order(_DENIAL)),
     expansions=(
         forward("sources", RecordType.SOURCE, "the sources in the chain, and the scope"),
         forward("articles", RecordType.ARTICLE, "the articles in which it is printed"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from litestar import Controller, delete, get, patch, post, put
 
 from api.core import history, listing, querying, reading
-from api.core.filters import Filter, Parameter, Words, condition, reference, term
+from api.core.filters import Filter, Parameter, Words, condition, term
 from api.core.relations import forward, linked, related
 from api.core.request import Answer, NoContent, Request
 from api.core.resource import Resource, Sort
@@ -28,6 +28,14 @@ _STARTS = """t.id IN (
     WHERE n.name ~>=~ fold(:name__startswith::text)
         AND n.name ~<~ (fold(:name__startswith::text) || chr(1114111)))"""
 
+# A name without any letter or digit has no words, and is found as a whole.
+_NAMED = """t.id IN (
+    SELECT n.source_id FROM source_names AS n
+    WHERE to_tsvector('claim_records', search_text(n.name))
+        @@ plainto_tsquery('claim_records', search_text(fold(:name::text)))
+    UNION ALL
+    SELECT n.source_id FROM source_names AS n WHERE n.name = fold(:name::text))"""
+
 SOURCES = Resource(
     type=_SOURCE,
     create=SourceCreate,
@@ -43,7 +51,12 @@ SOURCES = Resource(
             "t.country_code = :country_code::text",
             "The country of the source.",
         ),
-        *reference("parent_id", SourceId, "The source that it is part of."),
+        condition(
+            "parent_id",
+            SourceId,
+            linked(_SOURCE, "parent", _SOURCE, "parent_id"),
+            "The source that it is part of.",
+        ),
         condition(
             "member_id",
             SourceId,
@@ -65,8 +78,8 @@ SOURCES = Resource(
         condition(
             "name",
             Words,
-            "t.id IN (SELECT n.source_id FROM source_names AS n WHERE n.name = fold(:name::text))",
-            "Any of its names. Accents and case are ignored.",
+            _NAMED,
+            "Words of one of its names, in any order. Accents, case and punctuation are ignored.",
         ),
         condition(
             "name__startswith",

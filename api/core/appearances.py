@@ -1,0 +1,69 @@
+"""Filters and a sort by the appearances of claims and denials: where and how they are printed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from api.core.filters import Clause, Filter, Parameter, on_one, times
+from api.core.resource import Sort
+from schemas.base import ArticleId, SourceId
+from schemas.vocabularies import Anchor, QuoteType, RecordType, Stance, Vocabulary
+
+# Only with `deleted_at` can the indexes of articles be used.
+_ARTICLE: Final = """
+    JOIN articles AS a ON a.id = l.article_id AND a.deleted_at IS NULL AND :sees(article, a)"""
+
+
+def printed(owner: RecordType) -> Filter:
+    """Declare the filter by appearances; all that is asked holds for the same appearance."""
+    published = times("published", "The publication", "a.published_from", "a.published_until")
+    return on_one(
+        f"""t.id IN (
+    SELECT l.owner_id FROM links AS l{{joins}}
+    WHERE l.owner_type = '{owner}' AND l.link = 'appearance' AND {{clauses}})""",
+        (
+            Parameter("article_id", ArticleId, "The article in which it is printed."),
+            Clause("l.article_id = :article_id::uuid"),
+        ),
+        (
+            Parameter("publisher_id", SourceId, "The publisher of an article that prints it."),
+            Clause("a.publisher_id = :publisher_id::uuid", _ARTICLE),
+        ),
+        *(
+            (_of_that_article(parameter), Clause(each.sql, _ARTICLE))
+            for each in published
+            for parameter in each.parameters
+        ),
+        _labelled("quote_type", QuoteType, "l.quote_type", "It is printed in this way."),
+        _labelled("stance", Stance, "l.stance", "The article takes this stance on it."),
+        _labelled("anchor", Anchor, "l.label", "It has an appearance with this anchor."),
+    )
+
+
+def _of_that_article(parameter: Parameter) -> Parameter:
+    description = parameter.description.replace(
+        "The publication", "The publication of an article that prints it"
+    )
+    return Parameter(parameter.name, parameter.type, description)
+
+
+def _labelled(
+    name: str, vocabulary: type[Vocabulary], column: str, description: str
+) -> tuple[Parameter, Clause]:
+    return Parameter(name, vocabulary, description), Clause(f"{column} = :{name}::text")
+
+
+def reading_order(owner: RecordType) -> Sort:
+    """Declare the sort by where an article prints its records; those that are lost come last."""
+    return Sort(
+        "position",
+        "(SELECT min(l.reading_order) FROM links AS l"
+        f" WHERE l.owner_id = t.id AND l.owner_type = '{owner}' AND l.link = 'appearance'"
+        " AND l.article_id = :article_id::uuid)",
+        nullable=True,
+        key=int,
+        description="`position` needs `article_id`, and is the order in which the article prints"
+        " them: by the first `content` span; then those with other spans only; those whose words"
+        " are lost come last.",
+        needs="article_id",
+    )
