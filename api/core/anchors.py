@@ -117,12 +117,15 @@ def _anchor(
     appearance.anchor = Anchor.UNVERIFIED if text is None else Anchor.EXACT
     if text is not None:
         for number, span in enumerate(appearance.spans):
-            for fault in _mismatch(span, text, searches):
+            for fault in mismatch(span, text, searches):
                 yield fault.under("spans", number)
 
 
-def _mismatch(span: Span, text: str, searches: Iterator[int]) -> Iterator[Fault]:
-    """Yield a fault if the text has other words at a span's offsets."""
+def mismatch(span: Span, text: str, searches: Iterator[int]) -> Iterator[Fault]:
+    """Yield a fault if the text has other words at a span's offsets.
+
+    It says where the words stand, as long as there are `searches` left.
+    """
     if span.end > len(text):
         detail = f"The text has {len(text)} code points.{_where(span.exact, text, searches)}"
         yield Fault(("end",), "outside-text", detail)
