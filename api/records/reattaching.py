@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from api.core import anchors
 from api.core.db import Connection
 from api.core.errors import NOT_FOUND, Problem
 from api.core.large_input import work_on
@@ -24,6 +25,7 @@ from api.core.writing.settle import Draft, Settled, settle, stored
 from api.core.writing.store import UPDATE, rows_of
 from api.records.claims import CLAIMS
 from api.records.denials import DENIALS
+from api.records.reanchoring import LONG_TEXT, WAIT_FOR_US
 from schemas.anchors import Reattachment
 from schemas.base import Create, Fault
 from schemas.parts import Appearance
@@ -84,6 +86,7 @@ class _Batch(NamedTuple):
     article: _Article
     found: Found
     max_bytes: int
+    searches: Iterator[int]  # see `api.core.anchors.mismatch`
 
 
 class _Write(NamedTuple):
@@ -109,10 +112,8 @@ async def attach(
     With `atomic`, nothing more is written once anything is refused, and the caller undoes the rest.
     No record may get larger than `max_bytes`.
     """
-    row = await connection.fetchrow(*render(_ARTICLE, author.caller, id=article_id))
-    if row is None:
-        raise Problem(NOT_FOUND, "No record has this id.")
-    article = _Article(article_id, row["version"], row["text"])
+    article = await _lock_article(connection, author, article_id)
+    searches = iter(range(anchors.MAX_SEARCHES))  # for all records together
     by_type: dict[RecordType, dict[str, list[Asked]]] = {each.type: {} for each in _RESOURCES}
     for number, item in enumerate(items):
         by_type[item.record.type].setdefault(item.record.id, []).append(Asked(number, item))
@@ -123,17 +124,25 @@ async def attach(
         for identity in asked.keys() - sizes.keys():
             outcome.faults |= {each.number: [_unknown(each)] for each in asked[identity]}
         for ids in _divided(sizes):
-            some = {identity: asked[identity] for identity in ids}
             found = await look_up(connection, author, resource, [], ids=ids)
-            found.versions[RecordType.ARTICLE][article.id] = article.version
-            found.texts[article.id, article.version] = article.text
+            batch = _Batch(resource, article, found, max_bytes, searches)
             size = found.size + len(article.text or "")
-            batch = _Batch(resource, article, found, max_bytes)
+            some = {identity: asked[identity] for identity in ids}
             writes, faults = await work_on(size, _settle_batch, batch, some)
             outcome.faults |= faults
             if not (atomic and outcome.faults):
                 outcome.attached |= await _write(connection, author, resource, writes, size)
     return outcome
+
+
+async def _lock_article(connection: Connection, author: Author, identity: str) -> _Article:
+    """Lock the article, whose text may take a while to be searched."""
+    row = await connection.fetchrow(*render(_ARTICLE, author.caller, id=identity))
+    if row is None:
+        raise Problem(NOT_FOUND, "No record has this id.")
+    if len(row["text"] or "") > LONG_TEXT:
+        await connection.execute(WAIT_FOR_US)
+    return _Article(identity, row["version"], row["text"])
 
 
 async def _lock(
@@ -196,12 +205,15 @@ def _settle_batch(
     batch: _Batch, asked: Mapping[str, Sequence[Asked]]
 ) -> tuple[list[_Write], dict[int, list[Fault]]]:
     """Check what is asked of records; give what to write, and the faults of what is refused."""
+    article, found = batch.article, batch.found
+    found.versions[RecordType.ARTICLE][article.id] = article.version
+    found.texts[article.id, article.version] = article.text
     writes: list[_Write] = []
     faults: dict[int, list[Fault]] = defaultdict(list)
     for identity, items in asked.items():
         current = batch.found.current[identity]
         record = msgspec.convert(stored(batch.resource, current.doc)[1], batch.resource.create)
-        for fault in _first_faults(items, current, batch.article, appearances_of(record)):
+        for fault in _first_faults(batch, items, current, appearances_of(record)):
             faults[_number(fault)].append(fault)
         # What is good of a record is settled once more without the rest.
         while good := [each for each in items if each.number not in faults]:
@@ -235,12 +247,10 @@ def _number(fault: Fault) -> int:
 
 
 def _first_faults(
-    items: Sequence[Asked],
-    current: Current,
-    article: _Article,
-    appearances: Sequence[Appearance],
+    batch: _Batch, items: Sequence[Asked], current: Current, appearances: Sequence[Appearance]
 ) -> Iterator[Fault]:
-    """Refuse what names another version of a record, or an appearance that it does not have."""
+    """Refuse what names another version, or an appearance or words that are not there."""
+    article = batch.article
     tags = (None, "*", etag(current.id, current.version), version_tag(current.version))
     for each in items:
         if each.item.if_match not in tags:
@@ -252,6 +262,9 @@ def _first_faults(
             having = ", ".join(map(str, places)) or "none"
             detail = f"The record's appearances in this article are: {having}."
             yield each.fault(("appearance",), "invalid-value", detail)
+        for number, span in enumerate(each.item.spans if article.text is not None else ()):
+            for fault in anchors.mismatch(span, article.text or "", batch.searches):
+                yield each.fault(("spans", number, *fault.path), fault.code, fault.detail)
 
 
 def _with_spans(record: Create, items: Sequence[Asked], article: _Article) -> Create:
