@@ -48,7 +48,7 @@ HTTP_CONNECTIONS: Final = 32
 DATABASE_CONNECTIONS: Final = 10
 PATHS: Final = 20_000
 BODIES: Final = 500
-START_SECONDS: Final = 20
+START_SECONDS: Final = 60
 JSON: Final = "application/json"
 OBJECT: Final = "application/vnd.pgrst.object+json"  # PostgREST's way to answer with one record
 PAGE: Final = "order=created_at.desc,id.desc&limit=50"

@@ -221,6 +221,7 @@ def test_records_link_to_what_can_be_asked_about_them() -> None:
     asked = {
         "getClaim": {"getClaimOrigins", "getClaimResponses", "listFigures"},
         "getDenial": {"getDenialResponses", "listFigures"},
+        "getArticle": {"listLostAppearances"},
     }
     for name, links in asked.items():
         found = OPERATIONS[name]["responses"]["200"]["links"]

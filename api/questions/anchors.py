@@ -104,6 +104,7 @@ LIST_LOST_APPEARANCES: Final = Operation(
     "can have fewer items than `limit`. An appearance for which one page has too few steps is "
     "`truncated`.",
     path_parameters=(_ID,),
+    linked_from={RecordType.ARTICLE: "id"},
     parameters=(_ANCHOR, LIMIT, CURSOR),
     success="A page of lost appearances.",
     answer=(LostAppearancePage,),

@@ -27,7 +27,7 @@ _TEXTS: Final = files("api.site").joinpath("texts")
 _TOUR: Final = "A five-minute tour"
 _SERVED: Final = {"docs/questions.md": "/docs/questions"}
 """The addresses of the files that are served, by their paths in the repository."""
-_LINK: Final = re.compile(r"\[([^]]+)\]\((docs/[^)]+)\)")
+_LINK: Final = re.compile(r"\[([^]]+)\]\(((?:docs/)?[\w/-]+\.md[^)]*)\)")
 _LOCAL: Final = "http://127.0.0.1:8000"
 _MAX_ORIGINS: Final = 8
 """How many origins a page is kept for; a service that has many names writes it anew."""
