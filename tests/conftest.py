@@ -215,10 +215,10 @@ def template(pytestconfig: pytest.Config) -> str:
     return pytestconfig.stash[_TEMPLATE]
 
 
-def swept(values: Iterable[Any], tried: Container[Any]) -> list[Any]:
+def swept(values: Iterable[Any], tried: Container[Any], *marks: pytest.MarkDecorator) -> list[Any]:
     """Give the parameters of a sweep, of which the plain run tries those named."""
     return [
-        value if value in tried else pytest.param(value, marks=pytest.mark.sweep)
+        value if value in tried else pytest.param(value, marks=[pytest.mark.sweep, *marks])
         for value in values
     ]
 

@@ -410,7 +410,9 @@ def test_a_document_breaks_nothing_of_its_own() -> None:
     assert breaks(CURRENT, CURRENT) == []
 
 
-@pytest.mark.parametrize("path", swept(CURRENT["paths"], tried=["/v1/claims", "/v1/claims/{id}"]))
+@pytest.mark.parametrize(
+    "path", swept(CURRENT["paths"], ["/v1/claims", "/v1/claims/{id}"], pytest.mark.newest)
+)
 def test_no_path_of_the_real_document_can_go(path: str) -> None:
     less = CURRENT | {"paths": {k: v for k, v in CURRENT["paths"].items() if k != path}}
     assert breaks(CURRENT, less) == [f"{path}: is gone"]

@@ -75,7 +75,7 @@ def test_the_corpus_is_large_and_always_the_same() -> None:
     assert cases == [case for make in CLASSES.values() for case in make(world)]
 
 
-@pytest.mark.parametrize("name", swept(CLASSES, tried=TRIED))
+@pytest.mark.parametrize("name", swept(CLASSES, TRIED, pytest.mark.newest))
 async def test_each_case_gets_what_it_must(
     service: Service, name: str, record_property: Record
 ) -> None:
@@ -87,6 +87,7 @@ async def test_each_case_gets_what_it_must(
     assert outcome.inline <= MAX_INLINE_BYTES
 
 
+@pytest.mark.newest
 @pytest.mark.process
 def test_over_http_each_case_gets_the_same(tmp_path: Path, record_property: Record) -> None:
     data = tmp_path / "data"

@@ -507,7 +507,7 @@ def damaged(draw: st.DrawFn, noun: Noun) -> Json:
         held = deeper
 
 
-@pytest.mark.parametrize("of", swept(EVERY, tried=[RecordType.CLAIM]))
+@pytest.mark.parametrize("of", swept(EVERY, [RecordType.CLAIM], pytest.mark.newest))
 @bounded(80)
 @given(data=st.data())
 def test_any_damaged_record_is_a_record_or_a_problem(of: RecordType, data: st.DataObject) -> None:
