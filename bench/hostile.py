@@ -36,7 +36,7 @@ HERE: Final = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 import records  # noqa: E402 - beside this file
-from run import free_port, running  # noqa: E402
+from servers import free_port, running  # noqa: E402
 
 from api.access import keyring  # noqa: E402
 from api.core.db import Database  # noqa: E402

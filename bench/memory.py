@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 HERE: Final = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from run import free_port, running  # noqa: E402 - beside this file
+from servers import free_port, running  # noqa: E402 - beside this file
 
 from api.core.db import Database  # noqa: E402
 from api.embedded import EmbeddedPostgres  # noqa: E402

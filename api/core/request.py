@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import litestar
 import msgspec
+from litestar.connection import ASGIConnection
 from litestar.exceptions import ClientException, InternalServerException
 from litestar.types import Receive, Scope, Send
 
@@ -82,10 +83,13 @@ def author(request: Request) -> Author:
     return Author(caller(request), request.scope["state"].get("actor"))
 
 
+_UUID: Final = re.compile(UUID_PATTERN)
+
+
 def record_id(request: Request) -> str:
     """Read the id in the path; 404 unless it is a canonical UUID."""
     identity: str = request.path_params["id"]
-    if not re.match(UUID_PATTERN, identity):
+    if not _UUID.match(identity):
         raise Problem(NOT_FOUND, "An id is a canonical lower-case UUID.")
     return identity
 
@@ -121,6 +125,14 @@ async def still_admitted(request: Request, over: Connection | None = None) -> No
             raise
 
 
+def header_values(connection: ASGIConnection[Any, Any, Any, Any], name: bytes) -> list[str]:
+    """Give the values of a header, which may be sent several times; the name is in lower case.
+
+    Litestar's `headers` would read all headers of the request into a dictionary.
+    """
+    return [value.decode("latin-1") for key, value in connection.scope["headers"] if key == name]
+
+
 # --- bodies ----------------------------------------------------------------------------------
 
 
@@ -130,7 +142,7 @@ def require_media_type(request: Request, expected: Collection[str]) -> None:
     A web page can send text/plain to any host without permission, but not JSON.
     """
     # Two of a header mean both: readers differ in which one they believe.
-    sent = ", ".join(request.headers.getall("content-type", []))
+    sent = ", ".join(header_values(request, b"content-type"))
     media_type, _, parameters = sent.partition(";")
     charset = parameters.strip().lower()
     if media_type.strip().lower() not in expected or charset not in _CHARSETS:
@@ -140,7 +152,8 @@ def require_media_type(request: Request, expected: Collection[str]) -> None:
             + (f", not `{sent[:100]}`." if sent else "."),
             headers={"Accept-Patch" if MERGE_PATCH in expected else "Accept": ", ".join(expected)},
         )
-    if ", ".join(request.headers.getall("content-encoding", ["identity"])).lower() != "identity":
+    codings = header_values(request, b"content-encoding") or ["identity"]
+    if ", ".join(codings).lower() != "identity":
         raise Problem(
             UNSUPPORTED_MEDIA_TYPE,
             "A body with `Content-Encoding` is not accepted; send it uncompressed.",
@@ -212,7 +225,7 @@ MAX_IDEMPOTENCY_KEY: Final = 255
 
 def idempotency_key(request: Request) -> str | None:
     """Read Idempotency-Key; null without one."""
-    values = request.headers.getall("idempotency-key", [])
+    values = header_values(request, b"idempotency-key")
     if not values:
         return None
     key = values[0]
@@ -231,7 +244,7 @@ def idempotency_key(request: Request) -> str | None:
 
 def refuse_idempotency_key(request: Request) -> None:
     """Refuse Idempotency-Key where it has no effect: to ignore it would be a false promise."""
-    if "idempotency-key" not in request.headers:
+    if not header_values(request, b"idempotency-key"):
         return
     if request.route_handler.opt.get("reads"):
         detail = "a query changes nothing and can be repeated safely without it."
@@ -299,7 +312,7 @@ def required_match(request: Request) -> Preconditions:
 
 
 def _tags(request: Request, name: str) -> tuple[str, ...] | None:
-    values = request.headers.getall(name.lower(), [])
+    values = header_values(request, name.lower().encode())
     if not values:
         return None
     value = ", ".join(values).strip()
@@ -312,9 +325,9 @@ def _tags(request: Request, name: str) -> tuple[str, ...] | None:
 
 def not_modified(request: Request, tag: str) -> bool:
     """Tell whether If-None-Match names this ETag, by weak comparison (RFC 9110)."""
-    if "if-none-match" not in request.headers:
+    tags = _tags(request, "If-None-Match")
+    if tags is None:
         return False
-    tags = _tags(request, "If-None-Match") or ()
     return tags == ("*",) or tag in [sent.removeprefix("W/") for sent in tags]
 
 

@@ -164,9 +164,10 @@ class Edge:
             status = status or CLIENT_LEFT  # nothing was answered
             seconds = time.perf_counter() - started
             self._counts.count(method, scope, status, seconds)
-            extras = {"request_id": request_id, "milliseconds": round(seconds * 1000, 2)}
-            extras |= _who(scope)
-            log.info("%s %s %d", method, masked(scope["path"]), status, extra=extras)
+            if log.isEnabledFor(logging.INFO):
+                extras = {"request_id": request_id, "milliseconds": round(seconds * 1000, 2)}
+                extras |= _who(scope)
+                log.info("%s %s %d", method, masked(scope["path"]), status, extra=extras)
 
     def _refusal(self, scope: Any) -> Answer | None:  # noqa: ANN401 - one of Litestar's unions
         """Answer a request that must not reach a route; None for any other."""
@@ -258,7 +259,7 @@ def _check_size(scope: Any) -> None:  # noqa: ANN401 - one of Litestar's unions
             f"A request has at most {MAX_HEADERS} headers, of {MAX_HEADER_BYTES} bytes together.",
         )
     try:
-        path = unquote_to_bytes(raw_path).decode()
+        path = (unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path).decode()
     except UnicodeDecodeError:
         raise Problem(INVALID_PATH, "The path is not UTF-8.") from None
     if "\0" in path:

@@ -1,0 +1,73 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = [
+#   "asyncpg==0.32.0", "fastapi==0.163.2", "httptools==0.9.0", "uvicorn==0.54.0", "uvloop==0.23.0",
+# ]
+# ///
+"""FastAPI with asyncpg alone: SQL by hand, JSON decoded by a codec, a response model."""
+
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import uvicorn
+from claim import Claim, NewClaim
+from fastapi import FastAPI, HTTPException
+
+COLUMNS = list(NewClaim.model_fields)
+CREATE = (
+    f"INSERT INTO rest.claims ({', '.join(COLUMNS)})"
+    f" VALUES ({', '.join(f'${place}' for place in range(1, len(COLUMNS) + 1))}) RETURNING *"
+)
+
+
+async def read_json(connection: Any) -> None:  # noqa: ANN401 - asyncpg's connection
+    """Decode JSON, as the documentation of asyncpg shows."""
+    await connection.set_type_codec(
+        "json", encoder=json.dumps, decoder=json.loads, schema="pg_catalog"
+    )
+
+
+@asynccontextmanager
+async def connected(app: FastAPI) -> AsyncIterator[None]:
+    """Open the pool."""
+    size = int(os.environ["POOL"])
+    url = os.environ["DATABASE_URL"]
+    async with asyncpg.create_pool(url, min_size=size, max_size=size, init=read_json) as pool:
+        app.state.pool = pool
+        yield
+
+
+app = FastAPI(lifespan=connected)
+
+
+@app.get("/claims/{identity}", response_model=Claim)
+async def get_claim(identity: UUID) -> Any:  # noqa: ANN401 - FastAPI makes the model of it
+    """Get a claim."""
+    row = await app.state.pool.fetchrow("SELECT * FROM rest.claims WHERE id = $1", identity)
+    if row is None:
+        raise HTTPException(404)
+    return dict(row)
+
+
+@app.get("/claims", response_model=list[Claim])
+async def list_claims(limit: int = 50) -> Any:  # noqa: ANN401 - as above
+    """List the newest claims."""
+    rows = await app.state.pool.fetch(
+        "SELECT * FROM rest.claims ORDER BY created_at DESC, id DESC LIMIT $1", limit
+    )
+    return [dict(row) for row in rows]
+
+
+@app.post("/claims", status_code=201, response_model=Claim)
+async def create_claim(body: NewClaim) -> Any:  # noqa: ANN401 - as above
+    """Create a claim."""
+    values = body.model_dump()
+    return dict(await app.state.pool.fetchrow(CREATE, *(values[name] for name in COLUMNS)))
+
+
+uvicorn.run(app, port=int(os.environ["PORT"]), access_log=False, log_level="warning")

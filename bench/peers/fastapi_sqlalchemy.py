@@ -1,0 +1,72 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = [
+#   "asyncpg==0.32.0", "fastapi==0.163.2", "httptools==0.9.0", "sqlalchemy[asyncio]==2.1.9",
+#   "uvicorn==0.54.0", "uvloop==0.23.0",
+# ]
+# ///
+"""FastAPI with SQLAlchemy on asyncpg: an ORM class, a session a request, a response model."""
+
+import os
+from collections.abc import AsyncIterator
+from typing import Annotated
+from uuid import UUID
+
+import claim
+import uvicorn
+from fastapi import Depends, FastAPI, HTTPException
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase
+from table import ClaimColumns
+
+url = os.environ["DATABASE_URL"].replace("postgresql://", "postgresql+asyncpg://")
+engine = create_async_engine(url, pool_size=int(os.environ["POOL"]), max_overflow=0)
+sessions = async_sessionmaker(engine, expire_on_commit=False)
+app = FastAPI()
+
+
+class Base(DeclarativeBase):
+    """The base of the ORM's classes."""
+
+
+class Claim(ClaimColumns, Base):
+    """A claim."""
+
+
+async def session() -> AsyncIterator[AsyncSession]:
+    """Open a session for a request."""
+    async with sessions() as opened:
+        yield opened
+
+
+Session = Annotated[AsyncSession, Depends(session)]
+
+
+@app.get("/claims/{identity}", response_model=claim.Claim)
+async def get_claim(identity: UUID, opened: Session) -> Claim:
+    """Get a claim."""
+    found = await opened.get(Claim, identity)
+    if found is None:
+        raise HTTPException(404)
+    return found
+
+
+@app.get("/claims", response_model=list[claim.Claim])
+async def list_claims(opened: Session, limit: int = 50) -> list[Claim]:
+    """List the newest claims."""
+    newest = select(Claim).order_by(Claim.created_at.desc(), Claim.id.desc()).limit(limit)
+    return list(await opened.scalars(newest))
+
+
+@app.post("/claims", status_code=201, response_model=claim.Claim)
+async def create_claim(body: claim.NewClaim, opened: Session) -> Claim:
+    """Create a claim."""
+    created = Claim(**body.model_dump())
+    opened.add(created)
+    await opened.commit()
+    await opened.refresh(created)
+    return created
+
+
+uvicorn.run(app, port=int(os.environ["PORT"]), access_log=False, log_level="warning")
