@@ -53,7 +53,7 @@ async def world(client: httpx.AsyncClient) -> World:
                     "claim_id": f"@c{other}",
                     "kind": kind,
                     "basis": "editor",
-                    "state": chance.choice(["confirmed", "confirmed", "suggested"]),
+                    "state": chance.choice(["confirmed", "confirmed", "suggested", "rejected"]),
                 }
                 for kind in ("restates", "same_origin_as", "conflicts_with")
                 for other in chance.sample(range(number), min(number, 1))
@@ -156,14 +156,14 @@ class Oracle:
             for index in range(len(record["quantities"]))
         ]
 
-    def related(self, claim: Record, kinds: set[str]) -> set[str]:
+    def related(self, claim: Record, kinds: set[str], state: str = "confirmed") -> set[str]:
         """Give the claims that are related, whichever of the two says so."""
         return {
             other["id"]
             for other in self.claims.values()
             for one, two in ((claim, other), (other, claim))
             for relation in one["relations"]
-            if (relation["claim_id"], relation["state"]) == (two["id"], "confirmed")
+            if (relation["claim_id"], relation["state"]) == (two["id"], state)
             and relation["kind"] in kinds
         }
 
@@ -188,6 +188,10 @@ class Oracle:
     def conflict(self, one: tuple[str, Record, int], two: tuple[str, Record, int]) -> bool:
         """Tell whether two figures conflict by their numbers."""
         if (one[0], one[1]["id"]) == (two[0], two[1]["id"]):
+            return False
+        if one[0] == two[0] == "claim" and two[1]["id"] in self.related(
+            one[1], {"conflicts_with"}, "rejected"
+        ):
             return False
         first, second = (record["quantities"][index] for _, record, index in (one, two))
         same = all(folded(first[name]) == folded(second[name]) for name in COUNTED)
@@ -450,6 +454,19 @@ async def test_a_hidden_claim_joins_nothing(client: httpx.AsyncClient, database_
         ("one", 0, "computed"),
     ]
     assert against((await listed(world, **key))["two"]) == []
+
+
+async def test_a_conflict_that_an_editor_rejects_is_not_computed(client: httpx.AsyncClient) -> None:
+    world = World(client)
+    counted = [figure(value=at, population=world.tag, as_of="2024-12-17") for at in (1, 2)]
+    place = {"role": "event", "name": world.tag}
+    await world.add("claims", "one", quantities=counted[:1], places=[place])
+    await world.add("claims", "two", quantities=counted[1:], places=[place])
+    assert against((await listed(world))["one"]) == [("two", 0, "computed")]
+    relation = {"claim_id": "@one", "kind": "conflicts_with", "basis": "editor"}
+    await world.patch("two", relations=[relation | {"state": "rejected"}])
+    found = await listed(world)
+    assert [against(found[name]) for name in ("one", "two")] == [[], []]
 
 
 async def test_what_is_listed_and_compared_is_bounded(

@@ -22,6 +22,8 @@ MAX_FACTS: Final = 10_000
 """No more relations and figures of these claims, and answers to them, are read than this."""
 MAX_OF_TOPIC: Final = 200
 """A figure is compared with no more than so many others that happened at the same place."""
+MAX_REJECTED: Final = 500
+"""No more rejected conflicts of a claim are looked at than this."""
 
 _COLUMNS: Final = """f.owner_type AS type, f.owner_id AS id, f.index AS place, f.metric, f.unit,
            f.population, f.lower, f.upper, f.lower_open, f.upper_open,
@@ -93,7 +95,8 @@ _OF_TOPICS: Final = """
         LIMIT {limit}
     ) AS k
     GROUP BY a.number"""
-_STATED: Final = """
+# The claims that `conflicts_with` relates, in one state of the relation, with their figures.
+_RELATED_AS: Final = """
     SELECT a.id, o.id AS other, ARRAY(
         SELECT f.index FROM figures AS f
         WHERE f.owner_id = o.id AND f.owner_type = 'claim'
@@ -115,12 +118,16 @@ _STATED: Final = """
         JOIN claims AS w ON w.id = n.owner_id
         WHERE EXISTS (
             SELECT FROM json_to_recordset(w.relations) AS r(claim_id uuid, kind text, state text)
-            WHERE r.claim_id = n.claim_id AND r.kind = 'conflicts_with' AND r.state = 'confirmed'
+            WHERE r.claim_id = n.claim_id AND r.kind = 'conflicts_with' AND r.state = '{state}'
         )
         ORDER BY n.id
         LIMIT {limit}
     ) AS o
     ORDER BY a.id, o.id"""
+
+
+_STATED: Final = compose(_RELATED_AS, state="confirmed", limit="{limit}")
+_REJECTED: Final = compose(_RELATED_AS, state="rejected", limit="{limit}")
 
 
 async def read_known(connection: Connection, asker: Caller, asked: Sequence[Counted]) -> Known:
@@ -153,6 +160,9 @@ async def read_known(connection: Connection, asker: Caller, asked: Sequence[Coun
     for key, row in asked_of:
         found = zip(row["ids"] or (), row["places"] or (), strict=True)
         conflicting.setdefault(key, []).extend((id_, _CLAIM, place) for id_, place in found)
+    claims = _ids(asked, _CLAIM)
+    stated = await rows(_STATED, MAX_CONFLICTS, ids=claims)
+    rejected = await rows(_REJECTED, MAX_REJECTED, ids=claims)
     return Known(
         figures=[Counted(*tuple(row)[1:]) for row in about],
         same=[(row["id"], row["other"]) for row in related if row["other"] is not None],
@@ -160,7 +170,8 @@ async def read_known(connection: Connection, asker: Caller, asked: Sequence[Coun
             *((row["owner_id"], row["claim_id"]) for row in answers),
             *((row["id"], row["about"]) for row in about if row["type"] == RecordType.DENIAL),
         ],
-        stated=[tuple(row) for row in await rows(_STATED, MAX_CONFLICTS, ids=_ids(asked, _CLAIM))],
+        stated=[tuple(row) for row in stated],
+        rejected={(row["id"], row["other"]) for row in rejected},
         of_topics=conflicting,
         cut=len(same) > MAX_SAME or any(len(e) > MAX_FACTS for e in (answers, related, about)),
         cut_figures={key for key, row in asked_of if row["compared"] > MAX_OF_TOPIC},

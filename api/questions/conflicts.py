@@ -52,6 +52,9 @@ class Known(NamedTuple):
     answered: Sequence[tuple[UUID, UUID]]  # a denial, and a claim that it answers
     stated: Sequence[tuple[UUID, UUID, Sequence[int]]]  # claims, and the second one's figures
     of_topics: Mapping[Key, Collection[Key]] = {}  # for a figure, those that conflict at its places
+    rejected: Collection[
+        tuple[UUID, UUID]
+    ] = ()  # claims of which an editor says they do not conflict
     cut: bool = False  # whether some of `figures` or `same` are missing
     cut_figures: Collection[Key] = ()  # those for which some of `of_topics` are missing
 
@@ -120,6 +123,7 @@ def _found(
     said = sorted(stated.get(figure.id, ()) if figure.type == RecordType.CLAIM else (), key=_stable)
     more = known.cut or figure.key in known.cut_figures
     computed = set(known.of_topics.get(figure.key, ()))
+    more |= len(computed) > MAX_CONFLICTS
     for compared, other in enumerate(_each(subjects, others)):
         if compared == MAX_COMPARED:
             more = True
@@ -128,6 +132,8 @@ def _found(
             computed.add(other.key)
     keys = dict.fromkeys(said, ConflictBasis.STATED)
     for key in sorted(computed, key=_stable):
+        if (figure.id, key[0]) in known.rejected and figure.type == key[1] == RecordType.CLAIM:
+            continue
         keys.setdefault(key, ConflictBasis.COMPUTED)
     listed = list(keys.items())[:MAX_CONFLICTS]
     return Found([_conflict_with(*each) for each in listed], more or len(keys) > len(listed))

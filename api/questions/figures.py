@@ -194,9 +194,10 @@ FIGURES: Final = Operation(
     "metric, unit and population, the times that they are about (`as_of`, or else the time at "
     "which the claim `occurred`) are known and overlap, no number is within the bounds of both, "
     "and their claims either say the same (`restates` and `same_origin_as`, if confirmed) or "
-    "happened at the same place. A denial is about the same as the claims that it answers. An "
-    f"approximate number counts as that number. At most {MAX_CONFLICTS} conflicts are listed for "
-    "a figure; `more` tells if there are, or may be, more.",
+    "happened at the same place; a `conflicts_with` that was rejected rules it out. A denial is "
+    "about the same as the claims that it answers. An approximate number counts as that number. "
+    f"At most {MAX_CONFLICTS} conflicts are listed for a figure; `more` tells if there are, or may "
+    "be, more.",
     filters_of=CLAIMS,
     parameters=(*_ONLY_OF_DENIALS, _SORT, _EXPAND, LIMIT, CURSOR),
     success="A page of figures.",
