@@ -621,7 +621,7 @@ class SuggestionReason(Vocabulary):
         "typography",
         "Only quotation marks, dashes, spaces, ligatures, case or the coding of accents differ.",
     )
-    SIMILAR = "similar", "Similar words stand there."
+    SIMILAR = "similar", "Similar words stand there, or others between the same text as before."
 
 
 class ObservedBy(Vocabulary):

@@ -14,7 +14,9 @@ import pytest
 
 from api import demo
 from api.access import keyring
-from api.questions import suggestions
+from api.core import cursor
+from api.core.anchors import MAX_SEARCHES
+from api.questions import anchors, suggestions
 from schemas.vocabularies import Scope
 from tests.conftest import allow, bearer
 from tests.world import MERGE_PATCH, World, faults, span
@@ -24,6 +26,7 @@ CURLY = "\u2018\u2019\u201c\u201d"
 STRAIGHT = str.maketrans(CURLY, "''\"\"")
 READER = keyring.written("anchorreader", "0" * 30)
 FOR_CLAIMS = keyring.written("anchorclaims", "0" * 30)
+NOBODY = "01938f7a-4c00-7000-8000-0000000000ff"
 REPORT = "CLAIM_RECORDS_TEST_REPORT"
 OLD = "Lee said “one hundred” died. Kim counted ten of them in all."
 NEW = "Lee said 'one hundred' died. Kim counted two of them in all."
@@ -363,6 +366,7 @@ async def test_one_fault_leaves_everything_as_it_is(world: World) -> None:
     answer = await attach(world.client, article, items)
     assert faults(answer) == {
         "/items/1/if_match": "other-version",
+        "/items/1/spans/0/exact": "span-mismatch",
         "/items/2/record/id": "unknown-reference",
     }
     del items[1]["if_match"]
@@ -503,3 +507,50 @@ async def test_no_record_becomes_too_large(world: World) -> None:
         refused += answer.status_code == 422
     assert refused == 1
     assert set(faults(answer).values()) == {"invalid-value"}
+
+
+async def test_problems_of_many_appearances_are_bounded(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(anchors, "MAX_ERRORS", 5)
+    await world.add("articles", "a", text=OLD)
+    appearances = [{"article_id": "@a", "spans": []} for _ in range(4)]
+    await world.add("claims", "c", appearances=appearances)
+    record = {"type": "claim", "id": world.id("c")}
+    wrong = [{"start": 0, "end": 1, "exact": "x"}] * 3
+    items = [{"record": record, "appearance": place, "spans": wrong} for place in range(4)]
+    query = {"atomic": "false"}
+    found = (await attach(world.client, world.id("a"), items, params=query)).json()
+    assert [len(each["problem"]["errors"]) for each in found["items"]] == [3, 2, 1, 1]
+    assert (found["attached"], found["committed"]) == (0, False)
+
+
+async def test_words_are_looked_for_a_few_times_in_a_request(world: World) -> None:
+    """A refused span tells where its words stand; the texts may be long, and the spans many."""
+    await world.add("articles", "a", text=OLD)
+    items = []
+    for number in range(30):
+        await world.add("claims", f"c{number}", appearances=[{"article_id": "@a", "spans": []}])
+        items.append(at("claim", f"c{number}", span(OLD, "Kim", end=6, start=3)))
+    answer = await attach(world.client, world.id("a"), world.resolved(items))
+    errors = answer.json()["errors"]
+    assert len(errors) == 30
+    assert sum("stands at" in each["detail"] for each in errors) == MAX_SEARCHES
+
+
+async def test_an_article_without_a_text_takes_any_words(world: World) -> None:
+    article = await two_lost(world)
+    await world.patch("a", text=None)
+    items = world.resolved([at("claim", "c", span(NEW, "'one hundred'"))])
+    assert (await attach(world.client, article, items)).json()["attached"] == 1
+    (there,) = (await world.get("c"))["appearances"]
+    assert (there["anchor"], there["article_version"]) == ("unverified", 3)
+
+
+async def test_a_cursor_that_was_forged_finds_nothing_new(world: World) -> None:
+    article = await two_lost(world)
+    of_list = cursor.fingerprint("anchors", article, ["ambiguous", "orphaned"])
+    for values in (["claim", NOBODY, 2**40], ["claim", "x", 0], ["planet", NOBODY, 0], []):
+        query = {"cursor": cursor.write(of_list, values)}
+        answer = await world.client.get(f"/v1/articles/{article}/anchors", params=query)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid-cursor")

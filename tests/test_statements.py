@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -247,3 +248,47 @@ async def test_a_page_of_changes_costs_one_statement_on_the_pool(empty_url: str)
             assert len([s for s in counted.statements if "feed" in s]) == 1
             await create(client, EVERY[RecordType.CLAIM])
             since = page["next_cursor"]
+
+
+async def _printed(counted: Counted, number: int) -> tuple[str, list[dict[str, Any]]]:
+    """Make an article, and claims that are printed in it; give its path, and what attaches them."""
+    article = await create(counted.client, EVERY[RecordType.ARTICLE], {"text": TEXT})
+    noun = EVERY[RecordType.CLAIM]
+    appearances = [{"article_id": article.id, "spans": [{"start": 0, "end": 5, "exact": TEXT[:5]}]}]
+    claims = [
+        await create(counted.client, noun, noun.minimal(appearances=appearances))
+        for _ in range(number)
+    ]
+    spans = [{"start": 5, "end": 10, "exact": TEXT[5:10]}]
+    items = [
+        {"record": {"type": "claim", "id": each.id}, "appearance": 0, "spans": spans}
+        for each in claims
+    ]
+    return f"/v1/articles/{article.id}", items
+
+
+@pytest.mark.parametrize("number", [1, 7])
+async def test_attaching_any_number_of_appearances_costs_four_statements(
+    counted: Counted, number: int
+) -> None:
+    path, items = await _printed(counted, number)
+    await asyncio.sleep(0)  # the last statement is noted now
+    counted.taken()
+    answer = await counted.client.post(f"{path}/anchors", json={"items": items})
+    assert answer.json()["attached"] == number
+    assert counted.taken() == 4
+
+
+@pytest.mark.parametrize("number", [1, 7])
+async def test_a_page_of_lost_appearances_costs_three_statements(
+    counted: Counted, number: int
+) -> None:
+    """The text, the appearances, and the earlier text in which they stood."""
+    path, _ = await _printed(counted, number)
+    headers = {**MERGE_PATCH, "if-match": "*"}
+    await counted.client.patch(path, json={"text": "Others."}, headers=headers)
+    await asyncio.sleep(0)
+    counted.taken()
+    answer = await counted.client.get(f"{path}/anchors")
+    assert len(answer.json()["items"]) == number
+    assert counted.taken() == 3

@@ -25,7 +25,7 @@ class CheckedText:
 
     def __init__(self, text: str, spans: Iterable[Span], searches: Iterator[int]) -> None:
         """Check all spans that the records have in this text."""
-        self.faults = {_key(span): list(_mismatch(span, text, searches)) for span in spans}
+        self.faults = {_key(span): list(mismatch(span, text, searches)) for span in spans}
 
 
 Text = str | CheckedText
@@ -164,14 +164,17 @@ def _anchor(
             faults = (
                 text.faults[_key(span)]
                 if isinstance(text, CheckedText)
-                else _mismatch(span, text, searches)
+                else mismatch(span, text, searches)
             )
             for fault in faults:
                 yield fault.under("spans", number)
 
 
-def _mismatch(span: Span, text: str, searches: Iterator[int]) -> Iterator[Fault]:
-    """Yield a fault if the text has other words at a span's offsets."""
+def mismatch(span: Span, text: str, searches: Iterator[int]) -> Iterator[Fault]:
+    """Yield a fault if the text has other words at a span's offsets.
+
+    It says where the words stand, as long as there are `searches` left.
+    """
     if span.end > len(text):
         detail = f"The text has {len(text)} code points.{_where(span.exact, text, searches)}"
         yield Fault(("end",), "outside-text", detail)

@@ -13,7 +13,7 @@ from api.core import cursor
 from api.core.bodies import read_keyed_part
 from api.core.caller import PRINTED, WRITE
 from api.core.db import Connection
-from api.core.errors import contended, invalid_record
+from api.core.errors import MAX_ERRORS, contended, invalid_record
 from api.core.filters import Parameter, read_query
 from api.core.idempotency import once
 from api.core.large_input import in_thread
@@ -41,6 +41,7 @@ from api.questions.lost import (
 )
 from api.records.reattaching import Outcome, attach
 from schemas.anchors import (
+    AppearanceIndex,
     LostAppearance,
     LostAppearancePage,
     LostSpan,
@@ -178,7 +179,7 @@ async def list_lost_appearances(request: Request) -> Answer:
     of_list = cursor.fingerprint("anchors", identity, anchors)
     after: Position = BEFORE_ALL
     if "cursor" in given:
-        after = cursor.read(given["cursor"], of_list, tuple[RecordType, Id, int])
+        after = cursor.read(given["cursor"], of_list, tuple[RecordType, Id, AppearanceIndex])
     room = await reserve_room(request, MAX_PAGE_BYTES + 2 * MAX_RECORD_BYTES)
     async with context(request).database.connection() as connection:
         text = await read_text(connection, caller(request), identity)
@@ -248,14 +249,20 @@ async def attach_appearances(request: Request) -> Answer:
 def _results(
     request: Request, items: Sequence[Reattachment], outcome: Outcome
 ) -> list[ReattachmentResult]:
-    """Give the result of each appearance, in the order in which they were sent."""
+    """Give the result of each appearance, in the order in which they were sent.
+
+    All problems together list at most `MAX_ERRORS` faults, but each lists its first one.
+    """
     results = []
+    room = MAX_ERRORS
     for number, item in enumerate(items):
         result = ReattachmentResult(record=item.record, appearance=item.appearance, status=200)
         if number in outcome.attached:
             result.version, result.changed = outcome.attached[number]
         else:
-            problem = invalid_record(outcome.faults[number])
+            faults = outcome.faults[number][: max(room, 1)]
+            room -= len(faults)
+            problem = invalid_record(faults)
             result.status = int(problem.kind.status)
             request_id = request.scope["state"]["request_id"]
             result.problem = problem.document(request.scope["path"], request_id)

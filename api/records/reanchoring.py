@@ -28,7 +28,7 @@ MAX_EARLIER_TEXTS: Final = 8
 LONG_TEXT: Final = 100_000
 """Characters of a text that take longer to search than Postgres should have to expect."""
 # Postgres would end a transaction that does nothing for 10 s, which a busy machine may need.
-_WAIT_FOR_US: Final = "SET LOCAL idle_in_transaction_session_timeout = '60s'"
+WAIT_FOR_US: Final = "SET LOCAL idle_in_transaction_session_timeout = '60s'"
 _BEFORE_ALL: Final = "00000000-0000-0000-0000-000000000000"
 
 # Rows are locked, so that nobody changes an appearance between reading and replacing it.
@@ -104,7 +104,7 @@ async def _reanchor(
             if text is not None:
                 texts = await _texts_of(connection, article_id, before, here)
                 if len(text) > LONG_TEXT:
-                    await connection.execute(_WAIT_FOR_US)
+                    await connection.execute(WAIT_FOR_US)
             # A long text takes seconds, during which the event loop must go on.
             moved = await asyncio.to_thread(relocate, here, texts, text, version)
             following = iter(moved)

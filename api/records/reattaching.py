@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from api.core import anchors
 from api.core.db import Connection
 from api.core.errors import NOT_FOUND, Problem
 from api.core.large_input import work_on
@@ -24,6 +25,7 @@ from api.core.writing.settle import Draft, Settled, settle, stored
 from api.core.writing.store import UPDATE, rows_of
 from api.records.claims import CLAIMS
 from api.records.denials import DENIALS
+from api.records.reanchoring import LONG_TEXT, WAIT_FOR_US
 from schemas.anchors import Reattachment
 from schemas.base import Create, Fault
 from schemas.parts import Appearance
@@ -84,6 +86,7 @@ class _Batch(NamedTuple):
     article: _Article
     found: Found
     max_bytes: int
+    searches: Iterator[int]  # see `api.core.anchors.mismatch`
 
 
 class _Write(NamedTuple):
@@ -113,6 +116,9 @@ async def attach(
     if row is None:
         raise Problem(NOT_FOUND, "No record has this id.")
     article = _Article(article_id, row["version"], row["text"])
+    if len(article.text or "") > LONG_TEXT:
+        await connection.execute(WAIT_FOR_US)
+    searches = iter(range(anchors.MAX_SEARCHES))  # for all records together
     by_type: dict[RecordType, dict[str, list[Asked]]] = {each.type: {} for each in _RESOURCES}
     for number, item in enumerate(items):
         by_type[item.record.type].setdefault(item.record.id, []).append(Asked(number, item))
@@ -128,7 +134,7 @@ async def attach(
             found.versions[RecordType.ARTICLE][article.id] = article.version
             found.texts[article.id, article.version] = article.text
             size = found.size + len(article.text or "")
-            batch = _Batch(resource, article, found, max_bytes)
+            batch = _Batch(resource, article, found, max_bytes, searches)
             writes, faults = await work_on(size, _settle_batch, batch, some)
             outcome.faults |= faults
             if not (atomic and outcome.faults):
@@ -201,7 +207,7 @@ def _settle_batch(
     for identity, items in asked.items():
         current = batch.found.current[identity]
         record = msgspec.convert(stored(batch.resource, current.doc)[1], batch.resource.create)
-        for fault in _first_faults(items, current, batch.article, appearances_of(record)):
+        for fault in _first_faults(batch, items, current, appearances_of(record)):
             faults[_number(fault)].append(fault)
         # What is good of a record is settled once more without the rest.
         while good := [each for each in items if each.number not in faults]:
@@ -235,12 +241,10 @@ def _number(fault: Fault) -> int:
 
 
 def _first_faults(
-    items: Sequence[Asked],
-    current: Current,
-    article: _Article,
-    appearances: Sequence[Appearance],
+    batch: _Batch, items: Sequence[Asked], current: Current, appearances: Sequence[Appearance]
 ) -> Iterator[Fault]:
-    """Refuse what names another version of a record, or an appearance that it does not have."""
+    """Refuse what names another version, or an appearance or words that are not there."""
+    article = batch.article
     tags = (None, "*", etag(current.id, current.version), version_tag(current.version))
     for each in items:
         if each.item.if_match not in tags:
@@ -252,6 +256,9 @@ def _first_faults(
             having = ", ".join(map(str, places)) or "none"
             detail = f"The record's appearances in this article are: {having}."
             yield each.fault(("appearance",), "invalid-value", detail)
+        for number, span in enumerate(each.item.spans if article.text is not None else ()):
+            for fault in anchors.mismatch(span, article.text or "", batch.searches):
+                yield each.fault(("spans", number, *fault.path), fault.code, fault.detail)
 
 
 def _with_spans(record: Create, items: Sequence[Asked], article: _Article) -> Create:
