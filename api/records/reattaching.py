@@ -112,12 +112,7 @@ async def attach(
     With `atomic`, nothing more is written once anything is refused, and the caller undoes the rest.
     No record may get larger than `max_bytes`.
     """
-    row = await connection.fetchrow(*render(_ARTICLE, author.caller, id=article_id))
-    if row is None:
-        raise Problem(NOT_FOUND, "No record has this id.")
-    article = _Article(article_id, row["version"], row["text"])
-    if len(article.text or "") > LONG_TEXT:
-        await connection.execute(WAIT_FOR_US)
+    article = await _lock_article(connection, author, article_id)
     searches = iter(range(anchors.MAX_SEARCHES))  # for all records together
     by_type: dict[RecordType, dict[str, list[Asked]]] = {each.type: {} for each in _RESOURCES}
     for number, item in enumerate(items):
@@ -129,17 +124,25 @@ async def attach(
         for identity in asked.keys() - sizes.keys():
             outcome.faults |= {each.number: [_unknown(each)] for each in asked[identity]}
         for ids in _divided(sizes):
-            some = {identity: asked[identity] for identity in ids}
             found = await look_up(connection, author, resource, [], ids=ids)
-            found.versions[RecordType.ARTICLE][article.id] = article.version
-            found.texts[article.id, article.version] = article.text
-            size = found.size + len(article.text or "")
             batch = _Batch(resource, article, found, max_bytes, searches)
+            size = found.size + len(article.text or "")
+            some = {identity: asked[identity] for identity in ids}
             writes, faults = await work_on(size, _settle_batch, batch, some)
             outcome.faults |= faults
             if not (atomic and outcome.faults):
                 outcome.attached |= await _write(connection, author, resource, writes, size)
     return outcome
+
+
+async def _lock_article(connection: Connection, author: Author, identity: str) -> _Article:
+    """Lock the article, whose text may take a while to be searched."""
+    row = await connection.fetchrow(*render(_ARTICLE, author.caller, id=identity))
+    if row is None:
+        raise Problem(NOT_FOUND, "No record has this id.")
+    if len(row["text"] or "") > LONG_TEXT:
+        await connection.execute(WAIT_FOR_US)
+    return _Article(identity, row["version"], row["text"])
 
 
 async def _lock(
@@ -202,6 +205,9 @@ def _settle_batch(
     batch: _Batch, asked: Mapping[str, Sequence[Asked]]
 ) -> tuple[list[_Write], dict[int, list[Fault]]]:
     """Check what is asked of records; give what to write, and the faults of what is refused."""
+    article, found = batch.article, batch.found
+    found.versions[RecordType.ARTICLE][article.id] = article.version
+    found.texts[article.id, article.version] = article.text
     writes: list[_Write] = []
     faults: dict[int, list[Fault]] = defaultdict(list)
     for identity, items in asked.items():
