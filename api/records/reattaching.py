@@ -113,7 +113,7 @@ async def attach(
     No record may get larger than `max_bytes`.
     """
     article = await _lock_article(connection, author, article_id)
-    searches = iter(range(anchors.MAX_SEARCHES))  # for all records together
+    searches = anchors.new_searches()  # for all records together
     by_type: dict[RecordType, dict[str, list[Asked]]] = {each.type: {} for each in _RESOURCES}
     for number, item in enumerate(items):
         by_type[item.record.type].setdefault(item.record.id, []).append(Asked(number, item))
