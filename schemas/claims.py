@@ -32,12 +32,14 @@ from schemas.base import (
     update,
 )
 from schemas.parts import (
+    PRINTED,
     Appearance,
     Attribution,
     Extraction,
     Quantity,
     Time,
     significant,
+    too_many_spans,
     whole,
 )
 from schemas.vocabularies import (
@@ -195,9 +197,7 @@ class ClaimCreate(Create, kw_only=True):
         list[Attribution],
         Meta(max_length=500, description="The chain of sources, from the reader to the origin."),
     ] = []
-    appearances: Annotated[
-        list[Appearance], Meta(max_length=200, description="The articles in which it is printed.")
-    ] = []
+    appearances: Annotated[list[Appearance], Meta(max_length=200, description=PRINTED)] = []
     quantities: Annotated[
         list[Quantity], Meta(max_length=50, description="The figures in the claim.")
     ] = []
@@ -245,6 +245,7 @@ class ClaimCreate(Create, kw_only=True):
                 ("parent_claim_id",), "required", f"An {self.embedding} claim needs a parent claim."
             )
         yield from impossible("embargoed_until", self.embargoed_until)
+        yield from too_many_spans(self.appearances)
         yield from repeated("relations", [(r.claim_id, r.kind) for r in self.relations])
         yield from repeated("parties", [(p.source_id, p.role) for p in self.parties])
 

@@ -26,7 +26,15 @@ from schemas.base import (
     repeated,
     update,
 )
-from schemas.parts import Appearance, Attribution, Extraction, Quantity, Time
+from schemas.parts import (
+    PRINTED,
+    Appearance,
+    Attribution,
+    Extraction,
+    Quantity,
+    Time,
+    too_many_spans,
+)
 from schemas.vocabularies import (
     FAMILY_OF,
     Coverage,
@@ -100,9 +108,7 @@ class DenialCreate(Create, kw_only=True):
         list[Attribution],
         Meta(max_length=500, description="The chain of sources, from the reader to the responder."),
     ] = []
-    appearances: Annotated[
-        list[Appearance], Meta(max_length=200, description="The articles in which it is printed.")
-    ] = []
+    appearances: Annotated[list[Appearance], Meta(max_length=200, description=PRINTED)] = []
     stated: Annotated[Time | None, Meta(description="When the response was made.")] = None
     review_status: Annotated[
         ReviewStatus, Meta(description="The state of the record in the desk's workflow.")
@@ -145,6 +151,7 @@ class DenialCreate(Create, kw_only=True):
                 "claim.",
             )
         yield from impossible("embargoed_until", self.embargoed_until)
+        yield from too_many_spans(self.appearances)
         answered = [tuple(getattr(target, name) for name in _TARGETS) for target in self.targets]
         yield from (f for f in repeated("targets", answered) if any(answered[int(f.path[1])]))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Final
 
 from msgspec import Meta
@@ -201,6 +201,23 @@ class Appearance(Part, kw_only=True):
             extra_json_schema={"readOnly": True},
         ),
     ] = None
+
+
+MAX_SPANS: Final = 4_000
+"""How many spans all appearances of a record have together."""
+PRINTED: Final = f"The articles in which it is printed, with at most {MAX_SPANS:,} spans in all."
+
+
+def too_many_spans(appearances: Iterable[Appearance]) -> Iterator[Fault]:
+    """Yield a fault if the appearances of a record have too many spans together."""
+    count = sum(len(each.spans) for each in appearances)
+    if count > MAX_SPANS:
+        yield Fault(
+            ("appearances",),
+            "invalid-value",
+            f"At most {MAX_SPANS:,} spans in all appearances together; here are {count:,}. Leave "
+            "some out, or put some appearances into another record.",
+        )
 
 
 class Reading(Part, kw_only=True):

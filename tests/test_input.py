@@ -28,10 +28,14 @@ from msgspec.inspect import (
     type_info,
 )
 
-from api.core import cursor
+from api.core import cursor, json_text
 from api.core.errors import FAULT_CODES, KINDS, Problem
 from api.core.json_text import read_json
+from api.core.resource import Resource
 from api.core.validation import check, read_object
+from api.records.nouns import RESOURCES
+from schemas.base import fields, shape
+from schemas.parts import MAX_SPANS, Appearance, Span
 from schemas.vocabularies import RecordType
 from tests.factories import (
     EVERY,
@@ -985,6 +989,40 @@ async def test_an_unknown_term_is_answered_with_the_terms(client: Client) -> Non
     response = await posted(client, DENIAL, DENIAL.minimal(kind="denial"))
     (error,) = problem(response, 422, "invalid-record")["errors"]
     assert "full_denial" in error["detail"]
+
+
+def most_keys(struct: type[msgspec.Struct]) -> int:
+    """Count the properties that a record has at most."""
+    total = 0
+    for field in fields(struct):
+        found = shape(field.type)
+        total += 1
+        if struct is Appearance and field.name == "spans":
+            continue  # they are limited for the whole record
+        if isinstance(found.kind, type) and issubclass(found.kind, msgspec.Struct):
+            assert found.max_items or not found.many, field
+            total += most_keys(found.kind) * (found.max_items or 1)
+        if found.kind is Appearance:
+            total += most_keys(Span) * MAX_SPANS
+    return total
+
+
+@pytest.mark.parametrize("resource", RESOURCES.values(), ids=list(RESOURCES))
+def test_a_record_within_its_limits_is_never_too_large_to_be_read(resource: Resource) -> None:
+    line_and_server = 50
+    assert most_keys(resource.create) + line_and_server <= json_text.MAX_KEYS
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("noun", [CLAIM, DENIAL], ids=["claim", "denial"])
+async def test_the_spans_of_a_record_end_somewhere(client: Client, ids: Ids, noun: Noun) -> None:
+    spans = [{"start": 0, "end": 1, "exact": "x"}] * 100
+    appearance = {"article_id": ids[RecordType.ARTICLE], "spans": spans}
+    body = noun.minimal(appearances=[appearance] * 40 + [{**appearance, "spans": spans[:1]}])
+    response = await posted(client, noun, body)
+    assert faults(response) == [("/appearances", "invalid-value")]
+    assert "At most 4,000 spans" in response.json()["detail"]
+    assert "another record" in response.json()["detail"]
 
 
 async def test_lists_end_somewhere(client: Client, noun: Noun) -> None:

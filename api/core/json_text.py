@@ -25,7 +25,10 @@ MAX_DEPTH: Final = 32
 MAX_VALUES: Final = 60_000
 """How many values a text may have. An article with every list full has some 51,000."""
 MAX_KEYS: Final = 40_000
-"""How many keys all objects of a text may have together; each takes longer than a value."""
+"""How many keys all objects of a text may have together; each takes longer than a value.
+
+A claim or denial with every list full has some 38,000.
+"""
 WINDOW_BYTES: Final = 65_536
 _NUL: Final = rb"\u0000"
 
@@ -108,7 +111,10 @@ def _refuse_large(structure: bytes, body: bytes) -> None:
     if b"[" * (MAX_DEPTH + 1) in brackets:
         raise Problem(TOO_DEEP)
     if structure.count(b":") > MAX_KEYS:
-        detail = f"The objects of a body have at most {MAX_KEYS:,} properties together."
+        detail = (
+            f"The objects of a body have at most {MAX_KEYS:,} properties together; a record whose "
+            "lists have no more items than they may has fewer."
+        )
         raise invalid_record([Fault((), "invalid-value", detail)])
     if structure.count(b",") + len(brackets) // 2 >= MAX_VALUES:
         raise _too_many_values(body)
