@@ -31,7 +31,7 @@ sys.path.insert(0, str(HERE.parent))
 import asyncpg  # noqa: E402
 import newsroom  # noqa: E402 - beside this file
 import records  # noqa: E402
-from run import Server, free_port, running  # noqa: E402
+from servers import Server, free_port, running  # noqa: E402
 
 from api.embedded import EmbeddedPostgres  # noqa: E402
 from api.embedded.access import locate  # noqa: E402

@@ -44,6 +44,11 @@ class Counted:
         return number
 
 
+async def _wait_for_the_logger(_: httpx.Response) -> None:
+    """Let asyncpg call the logger, which it does in the next turn of the event loop."""
+    await asyncio.sleep(0)
+
+
 @pytest.fixture
 async def counted(database_url: str) -> AsyncIterator[Counted]:
     """Serve this worker's database through one connection, and listen on it.
@@ -56,7 +61,10 @@ async def counted(database_url: str) -> AsyncIterator[Counted]:
     transport = httpx.ASGITransport(edge)
     await allow(database_url)
     async with httpx.AsyncClient(
-        transport=transport, base_url="http://127.0.0.1", headers=bearer(KEY)
+        transport=transport,
+        base_url="http://127.0.0.1",
+        headers=bearer(KEY),
+        event_hooks={"response": [_wait_for_the_logger]},
     ) as client:
         found = Counted(client)
         async with database.connection() as connection:
