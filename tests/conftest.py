@@ -271,6 +271,12 @@ def patient(**more: Any) -> Settings:
     return Settings(**{**PATIENT, **more})
 
 
+def client_of(app: object) -> httpx.AsyncClient:
+    """Give a client of an application in this process, with all scopes."""
+    transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=bearer(KEY))
+
+
 @asynccontextmanager
 async def serving(url: str, settings: Settings | None = None) -> AsyncIterator[httpx.AsyncClient]:
     """Run the application in this process on a database, and give a client with all scopes."""
@@ -286,12 +292,8 @@ async def serving_as_it_is(
     """Do the same on a database that may be read-only: insert no key."""
     settings = settings or patient(pool_size=5, rate_per_minute=10_000_000)
     app = create_app(settings, Database(as_service(url), settings))
-    async with app.lifespan():
-        transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
-        async with httpx.AsyncClient(
-            transport=transport, base_url="http://127.0.0.1", headers=bearer(KEY)
-        ) as client:
-            yield client
+    async with app.lifespan(), client_of(app) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

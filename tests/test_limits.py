@@ -26,7 +26,7 @@ from api.core.errors import Problem
 from api.core.filters import Parameter, read_query
 from api.settings import Settings
 from schemas.vocabularies import Scope
-from tests.conftest import KEY, PATIENCE, allow, bearer, cloned, patient, serving
+from tests.conftest import PATIENCE, allow, bearer, client_of, cloned, patient, serving
 from tests.test_cli import Service
 from tests.test_cli import serving as serving_for_real
 
@@ -207,12 +207,7 @@ async def test_a_pool_in_use_is_503_and_refusals_need_none(
     database = Database(empty_url, settings)
     await allow(empty_url)
     await database.open()
-    transport = httpx.ASGITransport(create_app(settings, database))  # type: ignore[arg-type]
-    async with (
-        httpx.AsyncClient(
-            transport=transport, base_url="http://127.0.0.1", headers=bearer(KEY)
-        ) as client,
-    ):
+    async with client_of(create_app(settings, database)) as client:
         assert (await client.get("/v1/claims")).status_code == 200  # the key is known now
         async with database.connection():
             database.settings = patient(pool_size=1, acquire_seconds=0.1)

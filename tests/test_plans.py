@@ -13,7 +13,7 @@ import pytest
 
 from api.app import create_app
 from api.core.db import Connection, Database
-from tests.conftest import KEY, allow, bearer, cloned, patient
+from tests.conftest import allow, client_of, cloned, patient
 
 MANY: Final = 3_000
 FEW: Final = 600
@@ -93,13 +93,7 @@ async def watching(
         database = Database(url, settings)
         app = create_app(settings, database)
         await allow(url)
-        transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
-        async with (
-            app.lifespan(),
-            httpx.AsyncClient(
-                transport=transport, base_url="http://127.0.0.1", headers=bearer(KEY)
-            ) as client,
-        ):
+        async with app.lifespan(), client_of(app) as client:
             found = Watched(client, url)
             async with database.connection() as connection:
                 await fill(connection)

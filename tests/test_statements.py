@@ -13,7 +13,7 @@ import pytest
 from api.app import create_app
 from api.core.db import Database
 from schemas.vocabularies import RecordType
-from tests.conftest import KEY, allow, bearer, patient
+from tests.conftest import allow, client_of, patient
 from tests.factories import EVERY, MERGE_PATCH, TEXT, Ids, Noun, create, stored, unique
 
 _TRANSACTION_CONTROL = {"BEGIN", "COMMIT", "ROLLBACK"}
@@ -57,15 +57,10 @@ async def counted(database_url: str) -> AsyncIterator[Counted]:
     """
     database = Database(database_url, settings := patient(pool_size=1))
     await database.open()
-    edge: Any = create_app(settings, database)
-    transport = httpx.ASGITransport(edge)
+    app = create_app(settings, database)
     await allow(database_url)
-    async with httpx.AsyncClient(
-        transport=transport,
-        base_url="http://127.0.0.1",
-        headers=bearer(KEY),
-        event_hooks={"response": [_wait_for_the_logger]},
-    ) as client:
+    async with client_of(app) as client:
+        client.event_hooks["response"].append(_wait_for_the_logger)
         found = Counted(client)
         async with database.connection() as connection:
             connection.add_query_logger(found.note)
@@ -234,14 +229,8 @@ async def test_a_page_of_changes_costs_one_statement_on_the_pool(empty_url: str)
     """Numbering has a connection of its own; that it goes on, is looked at now and then."""
     settings = patient(pool_size=1, feed_stall_seconds=86_400)  # not in this test
     app = create_app(settings, database := Database(empty_url, settings))
-    transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
     await allow(empty_url)
-    async with (
-        app.lifespan(),
-        httpx.AsyncClient(
-            transport=transport, base_url="http://127.0.0.1", headers=bearer(KEY)
-        ) as client,
-    ):
+    async with app.lifespan(), client_of(app) as client:
         counted = Counted(client)
         for _ in range(3):
             await create(client, EVERY[RecordType.CLAIM])

@@ -38,7 +38,7 @@ from api.sync.webhooks.targets import Targets
 from schemas.examples import MESSAGE_ID
 from schemas.vocabularies import Scope
 from schemas.webhooks import MAX_WEBHOOKS
-from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, patient, serving
+from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, client_of, patient, serving
 from tests.test_openapi import check
 from tests.world import faults
 
@@ -158,13 +158,9 @@ async def delivering(
     app = create_app(settings, database)
     deliverer = Deliverer(database, app.services.get(Feed), **{**HURRIED, **hurry})
     app.services.put(Deliverer, deliverer)
-    async with app.lifespan():
-        await allow(url)
-        transport: Any = httpx.ASGITransport(app)  # type: ignore[arg-type]
-        async with httpx.AsyncClient(
-            transport=transport, base_url="http://127.0.0.1", headers=bearer(KEY)
-        ) as client:
-            yield client
+    await allow(url)
+    async with app.lifespan(), client_of(app) as client:
+        yield client
 
 
 @pytest.fixture
