@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
-from schemas.base import Count, Fault, Id, Offset, Part, Version, repeated
+from schemas.base import Count, Fault, Id, Offset, Part, Version
 from schemas.pages import Page
 from schemas.parts import Span
 from schemas.vocabularies import Anchor, RecordType, SpanRole, SuggestionReason
@@ -139,18 +139,15 @@ class Reattachment(Part, kw_only=True):
     ] = None
 
 
-class Reattachments(Part, kw_only=True):
-    """Appearances in one article that are to be attached to its current text."""
-
-    items: Annotated[
-        list[Reattachment],
-        Meta(min_length=1, max_length=MAX_REATTACHED, description="The appearances."),
-    ]
-
-    def faults(self) -> Iterator[Fault]:
-        """Refuse an appearance that is named twice."""
-        keys = [(each.record.type, each.record.id, each.appearance) for each in self.items]
-        yield from repeated("items", keys)
+Reattachments = Annotated[
+    list[Reattachment],
+    Meta(
+        min_length=1,
+        max_length=MAX_REATTACHED,
+        description="Appearances in one article that are to be attached to its current text. Each "
+        "is named once.",
+    ),
+]
 
 
 class ReattachmentResult(Struct, kw_only=True):

@@ -72,7 +72,7 @@ async def attach(
     client: httpx.AsyncClient, article: str, items: list[Record], /, **more: Any
 ) -> httpx.Response:
     path = f"/v1/articles/{article}/anchors"
-    return await client.post(path, json={"items": items}, **more)
+    return await client.post(path, json=items, **more)
 
 
 async def load(client: httpx.AsyncClient, lines: list[bytes]) -> str:
@@ -365,13 +365,13 @@ async def test_one_fault_leaves_everything_as_it_is(world: World) -> None:
     items = world.resolved([good, bad, nobody])
     answer = await attach(world.client, article, items)
     assert faults(answer) == {
-        "/items/1/if_match": "other-version",
-        "/items/1/spans/0/exact": "span-mismatch",
-        "/items/2/record/id": "unknown-reference",
+        "/1/if_match": "other-version",
+        "/1/spans/0/exact": "span-mismatch",
+        "/2/record/id": "unknown-reference",
     }
     del items[1]["if_match"]
     answer = await attach(world.client, article, items[:2])
-    assert faults(answer) == {"/items/1/spans/0/exact": "span-mismatch"}
+    assert faults(answer) == {"/1/spans/0/exact": "span-mismatch"}
     assert len(await queue(world.client, article)) == 2
     assert (await world.get("c"))["version"] == 2
 
@@ -388,7 +388,7 @@ async def test_one_fault_leaves_everything_as_it_is(world: World) -> None:
         "problem": None,
     }
     (error,) = found["items"][1]["problem"]["errors"]
-    assert error["pointer"] == "/items/1/spans/0/exact"
+    assert error["pointer"] == "/1/spans/0/exact"
     (item,) = await queue(world.client, article)
     assert item["record"]["type"] == "denial"
 
@@ -410,16 +410,17 @@ async def test_what_names_no_appearance_is_refused(world: World) -> None:
     there = at("claim", "c", span(NEW, "Lee"))
     items = world.resolved([there, there | {"appearance": 7}])
     assert faults(await attach(world.client, article, items)) == {
-        "/items/0/appearance": "invalid-value",
-        "/items/1/appearance": "invalid-value",
+        "/0/appearance": "invalid-value",
+        "/1/appearance": "invalid-value",
     }
     twice = world.resolved([there, there])
-    assert faults(await attach(world.client, article, twice)) == {"/items/1": "duplicate-item"}
-    source = world.resolved([there | {"record": {"type": "source", "id": "@c"}}])
-    assert faults(await attach(world.client, article, source)) == {
-        "/items/0/record/type": "not-allowed"
+    assert faults(await attach(world.client, article, twice)) == {
+        "/0/appearance": "invalid-value",
+        "/1": "duplicate-item",
     }
-    assert faults(await attach(world.client, article, [])) == {"/items": "invalid-value"}
+    source = world.resolved([there | {"record": {"type": "source", "id": "@c"}}])
+    assert faults(await attach(world.client, article, source)) == {"/0/record/type": "not-allowed"}
+    assert faults(await attach(world.client, article, [])) == {"": "invalid-value"}
 
 
 async def test_appearances_of_one_record_make_one_version(world: World) -> None:
@@ -484,7 +485,7 @@ async def test_what_the_writer_does_not_see_is_unknown(world: World, database_ur
     await world.patch("a", text=NEW)
     items = world.resolved([at("claim", "c", span(NEW, "'one hundred'"))])
     answer = await attach(world.client, world.id("a"), items, headers=bearer(key))
-    assert faults(answer) == {"/items/0/record/id": "unknown-reference"}
+    assert faults(answer) == {"/0/record/id": "unknown-reference"}
     hidden = await attach(world.client, world.id("hidden"), items, headers=bearer(key))
     assert hidden.status_code == 404
 

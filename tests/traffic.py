@@ -315,6 +315,7 @@ class Traffic:
             return sent
         ((media_type, media),) = operation.told["requestBody"]["content"].items()
         sent = sent.but(content_type=media_type)
+        body: Any
         if operation.name in _BODIES:
             body = await _BODIES[operation.name](self, operation)
         elif operation.name == "attachAppearances":
@@ -473,11 +474,11 @@ async def _body_of_key(*_: object) -> Body:
     return {"name": "traffic", "scopes": ["read"]}
 
 
-async def _body_of_appearances(traffic: Traffic, path: str) -> Body:
+async def _body_of_appearances(traffic: Traffic, path: str) -> list[Body]:
     """Print a claim in the article of a path, and name the words for it."""
     record = await _printed(traffic, path.split("/")[3], [])
     span = {"start": 0, "end": len(WORDS), "exact": WORDS}
-    return {"items": [{"record": record, "appearance": 0, "spans": [span]}]}
+    return [{"record": record, "appearance": 0, "spans": [span]}]
 
 
 async def _printed(traffic: Traffic, article: str, spans: list[Body]) -> Body:

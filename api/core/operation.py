@@ -41,7 +41,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     filters_of: Resource | None = None  # the resource whose filters it takes
     parameters: tuple[Parameter, ...] = ()
     header_parameters: tuple[str, ...] = ()  # by the names of the document's components
-    body: type[Struct] | None = None
+    body: Any = None  # a Struct, or a list of such
     body_type: str = JSON
     body_example: Any = None
     links: tuple[Link, ...] = ()

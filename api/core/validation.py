@@ -44,12 +44,15 @@ def read_object(body: bytes) -> dict[str, Any]:
 
 
 def check(document: Any, kind: type[Record]) -> tuple[Record | None, list[Fault]]:  # noqa: ANN401
-    """Make a record of a JSON value, or list the faults that prevent it, at most `MAX_ERRORS`."""
+    """Make a record or a list of a JSON value, or list the faults that prevent it.
+
+    At most `MAX_ERRORS` faults are listed.
+    """
     try:
         record = msgspec.convert(document, kind)
     except msgspec.ValidationError:
         return None, _first(_faults(document, kind))
-    return record, _first(faults(record))
+    return record, _first(_broken_rules(record))
 
 
 def _first(found: Iterator[Fault]) -> list[Fault]:

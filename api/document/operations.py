@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
-from msgspec import Struct
 
 from api.core.caller import KEYLESS, Need
 from api.core.deprecation import Deprecated
@@ -162,7 +161,9 @@ def _declared(
         operation["parameters"] = given
     if declared.body is not None:
         media = {
-            "schema": components.request(declared.body),
+            "schema": components.request(declared.body)
+            if isinstance(declared.body, type)
+            else components.value(declared.body),
             "example": msgspec.to_builtins(declared.body_example),
         }
         operation["requestBody"] = {
@@ -193,10 +194,11 @@ def _declared(
     return operation, declared.refusals
 
 
-def _body(body: type[Struct], media_type: str) -> str:
+def _body(body: Any, media_type: str) -> str:  # noqa: ANN401 - a type form
     """Say what to send, and how large it may be."""
     if media_type != NDJSON:
-        first_line, _, _ = inspect.cleandoc(body.__doc__ or "").partition("\n")
+        told = body.__doc__ if isinstance(body, type) else get_args(body)[1].description
+        first_line, _, _ = inspect.cleandoc(told or "").partition("\n")
         sent_as = (
             f" Send it with `Content-Type: {media_type}`." if media_type == MERGE_PATCH else ""
         )

@@ -10,7 +10,7 @@ import asyncpg
 from litestar import get, post
 
 from api.core import cursor
-from api.core.bodies import read_keyed_part
+from api.core.bodies import read_keyed_list
 from api.core.caller import PRINTED, WRITE
 from api.core.db import Connection
 from api.core.errors import MAX_ERRORS, contended, invalid_record
@@ -138,17 +138,13 @@ ATTACH_APPEARANCES: Final = Operation(
     parameters=(ATOMIC, DRY_RUN),
     header_parameters=("IdempotencyKey",),
     body=Reattachments,
-    body_example=Reattachments(
-        items=[
-            Reattachment(
-                record=_RECORD,
-                appearance=0,
-                spans=[
-                    Span(role=SpanRole.QUANTITY, start=238, end=238 + len(_WORDS), exact=_WORDS)
-                ],
-            )
-        ]
-    ),
+    body_example=[
+        Reattachment(
+            record=_RECORD,
+            appearance=0,
+            spans=[Span(role=SpanRole.QUANTITY, start=238, end=238 + len(_WORDS), exact=_WORDS)],
+        )
+    ],
     success="The results, in the order in which the appearances were sent.",
     answer=(ReattachmentResults,),
     headers=("Idempotency-Replayed",),
@@ -214,7 +210,8 @@ def _keep_nothing() -> NoReturn:
 async def attach_appearances(request: Request) -> Answer:
     """Attach appearances to the current text of an article."""
     identity = record_id(request)
-    sent, body = await read_keyed_part(request, Reattachments, parameters=_PARAMETERS)
+    items: list[Reattachment]
+    items, body = await read_keyed_list(request, Reattachments, _PARAMETERS)
     given = read_query(request.scope["query_string"], _PARAMETERS)
     atomic, dry_run = given.get("atomic", True), given.get("dry_run", False)
 
@@ -227,7 +224,7 @@ async def attach_appearances(request: Request) -> Answer:
                         connection,
                         author(request),
                         identity,
-                        sent.items,
+                        items,
                         atomic=atomic,
                         max_bytes=context(request).settings.body_bytes,
                     )
@@ -240,7 +237,7 @@ async def attach_appearances(request: Request) -> Answer:
                 continue
             except _DryRun:
                 pass
-            results = _results(request, sent.items, outcome)
+            results = _results(request, items, outcome)
             return Answer(encoded(_totals(results, atomic=atomic, dry_run=dry_run)))
         raise contended()
 

@@ -55,7 +55,7 @@ class Asked(NamedTuple):
 
     def fault(self, path: tuple[str | int, ...], code: str, detail: str) -> Fault:
         """Say what is wrong with it, with the path in the whole request."""
-        return Fault(("items", self.number, *path), code, detail)
+        return Fault((self.number, *path), code, detail)
 
 
 class Attached(NamedTuple):
@@ -115,9 +115,16 @@ async def attach(
     article = await _lock_article(connection, author, article_id)
     searches = anchors.new_searches()  # for all records together
     by_type: dict[RecordType, dict[str, list[Asked]]] = {each.type: {} for each in _RESOURCES}
-    for number, item in enumerate(items):
-        by_type[item.record.type].setdefault(item.record.id, []).append(Asked(number, item))
     outcome = Outcome()
+    named = set()
+    for number, item in enumerate(items):
+        asked_for = Asked(number, item)
+        if (key := (item.record.type, item.record.id, item.appearance)) in named:
+            fault = asked_for.fault((), "duplicate-item", "The list already has this appearance.")
+            outcome.faults[number] = [fault]
+            continue
+        named.add(key)
+        by_type[item.record.type].setdefault(item.record.id, []).append(asked_for)
     for resource in _RESOURCES:
         asked = by_type[resource.type]
         sizes = await _lock(connection, author, resource, list(asked))
@@ -243,7 +250,7 @@ def _settle(
 
 
 def _number(fault: Fault) -> int:
-    return int(fault.path[1])
+    return int(fault.path[0])
 
 
 def _first_faults(
