@@ -46,6 +46,7 @@ class Follower(NamedTuple):
     owner: str  # the column with the record's id
     columns: tuple[str, ...]  # the columns of the record that its rows follow from
     fill: str  # a statement that inserts the rows of the records in `new_rows AS n`
+    by_array: bool = False  # whether its rows are found by an array of ids, since 0016
 
 
 class RecordType(NamedTuple):
@@ -748,7 +749,14 @@ def _follow_inserted(record_type: RecordType) -> str:
 
 def _follow_updated(record_type: RecordType) -> str:
     return "\n        ".join(
-        _refill(record_type, each.table, each.owner, list(each.columns), each.fill)
+        _refill(
+            record_type,
+            each.table,
+            each.owner,
+            list(each.columns),
+            each.fill,
+            by_array=each.by_array,
+        )
         for each in _followers(record_type)
     )
 
@@ -761,10 +769,12 @@ def _refill(
     fill: str,
     *,
     kept: bool = False,
+    by_array: bool = False,
 ) -> str:
     """Derive a table's rows anew for the records whose columns changed, or that came back.
 
-    `kept` rows are those of deleted records too.
+    `kept` rows are those of deleted records too. By an array, the records are found once, whatever
+    Postgres believes to know of the table: it may join a table that was empty for long row by row.
     """
     old = ", ".join(f"o.{name}::text" for name in columns)
     new = ", ".join(f"n.{name}::text" for name in columns)
@@ -778,7 +788,9 @@ def _refill(
     if table == "links":
         also = f"owner_type = '{record_type.type}' AND "
         check = _refuse_circles(record_type, f"(SELECT n.* FROM {rows}) AS n")
+    ids = f"(SELECT n.id FROM {rows})"
+    among = f"= ANY(ARRAY{ids})" if by_array else f"IN {ids}"
     return f"""IF EXISTS (SELECT FROM {rows}) THEN
-            DELETE FROM {table} WHERE {also}{owner} IN (SELECT n.id FROM {rows});
+            DELETE FROM {table} WHERE {also}{owner} {among};
             {filled.strip()};{check}
         END IF;"""

@@ -462,6 +462,7 @@ def _figures(
         INSERT INTO figure_topics (owner_type, owner_id, index, topic, during)
         SELECT f.owner_type, f.owner_id, f.index, each.topic, f.during
         FROM filled AS f CROSS JOIN LATERAL unnest(f.topics) AS each(topic)""",
+        by_array=True,
     )
 
 
@@ -536,6 +537,7 @@ PLACES_18: Final = Follower(
         CROSS JOIN LATERAL json_to_recordset(n.places) AS p(
             role text, name text, country_code text, latitude float8, longitude float8
         )""",
+    by_array=True,
 )
 ASSESSMENTS_18: Final = Follower(
     "assessments",
@@ -546,6 +548,7 @@ ASSESSMENTS_18: Final = Follower(
         SELECT n.id, fold(a.assessor), fold(a.label)
         FROM new_rows AS n
         CROSS JOIN LATERAL json_to_recordset(n.assessments) AS a(assessor text, label text)""",
+    by_array=True,
 )
 CLAIMS_18: Final = _detailed(CLAIMS_17)._replace(more_followers=(PLACES_18, ASSESSMENTS_18))
 DENIALS_18: Final = _detailed(DENIALS_17)

@@ -264,6 +264,8 @@ async def _rows_passed(connection: Connection, statement: str) -> float:
         "UPDATE claims SET text = text || 'x'",
         "UPDATE claims SET appearances = replace(appearances::text, 'direct', 'mixed')::json",
         """UPDATE claims SET quantities = '[{"metric": "killed", "qualifier": "vague"}]'""",
+        """UPDATE claims SET places = '[{"role": "event", "name": "Kursk"}]'""",
+        """UPDATE claims SET assessments = '[{"assessor": "A", "label": "false"}]'""",
         (
             "UPDATE claims SET external_ids ="
             """ ('[{"namespace": "n", "value": "' || id || '"}]')::json"""

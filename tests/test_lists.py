@@ -473,7 +473,7 @@ KEYS = [
     Key(noun, sort, *_COLUMNS[sort.removeprefix("-")])
     for noun in EVERY.values()
     for sort in noun.resource.all_sorts
-    if sort != "relevance"
+    if sort.removeprefix("-") in _COLUMNS  # the others need other parameters
 ]
 
 

@@ -57,7 +57,7 @@ def test_every_dependency_has_its_reason() -> None:
 
 def _selections(command: str) -> list[str]:
     """Give the marker expressions of the pytest commands in a text."""
-    return re.findall(r"\bpytest\b.* -m ['\"]?([a-z ]+[a-z])", command)
+    return re.findall(r"\bpytest\b.* -m ['\"]?([a-z ()]+[a-z])", command)
 
 
 def _selected(expression: str, markers: Iterable[str]) -> bool:
