@@ -157,8 +157,9 @@ async def test_a_filter_that_finds_little_reads_little(
         assert await watched.rows_read(f"{resource.path}?{'&'.join(asked)}{more}") < FEW
 
 
-async def test_a_filter_that_finds_everything_reads_a_page(watched: Watched) -> None:
-    assert await watched.rows_read("/v1/claims?language=EN") < FEW
+@pytest.mark.parametrize("asked", ["language=EN", "responded=false"])
+async def test_a_filter_that_finds_everything_reads_a_page(watched: Watched, asked: str) -> None:
+    assert await watched.rows_read(f"/v1/claims?{asked}") < FEW
 
 
 async def test_a_page_that_is_not_full_is_counted_without_counting(watched: Watched) -> None:

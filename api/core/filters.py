@@ -9,7 +9,7 @@ reads needs `:sees(type, alias)`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 from urllib.parse import unquote_to_bytes
 
@@ -58,7 +58,8 @@ class Filter(Struct, frozen=True):
     """A condition that applies if one of its parameters is given.
 
     The other parameters are null in the SQL. `needs` names a parameter that the others require, and
-    `range` the lower and the upper bound of a range.
+    `range` the lower and the upper bound of a range. `when_false` is the SQL for a single parameter
+    that is false, where that asks for another plan.
 
     A filter with `clauses` is about one element of a record, such as an appearance. In its SQL
     stand `{joins}` and `{clauses}`, for those of the given parameters: so all that is asked holds
@@ -70,9 +71,12 @@ class Filter(Struct, frozen=True):
     needs: str | None = None
     range: tuple[str, str] | None = None
     clauses: Mapping[str, Clause] = {}
+    when_false: str | None = None
 
-    def condition(self, names: Iterable[str]) -> str:
-        """Write the condition of the parameters of these names."""
+    def condition(self, names: Sequence[str], given: Mapping[str, Any]) -> str:
+        """Write the condition of the parameters of these names, which are given."""
+        if self.when_false is not None and given[names[0]] is False:
+            return self.when_false
         if not self.clauses:
             return self.sql
         clauses = [self.clauses[name] for name in names]
@@ -340,7 +344,7 @@ def conditions(
         lower, upper = each.range or ("", "")
         if lower in given and upper in given and given[lower] > given[upper]:
             problems.append(invalid_parameter(upper, f"It must not be below `{lower}`."))
-        texts.append(each.condition(names))
+        texts.append(each.condition(names, given))
         for parameter in each.used(names):
             try:
                 values[parameter.name] = _argument(parameter, given)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from api.core.filters import Filter, Parameter, condition
 from api.core.resource import Grouping
-from api.core.sql import plural
 from schemas.vocabularies import Coverage, DenialFamily, DenialKind, RecordType
 
 # A standing response that the caller sees. Only with `deleted_at` can its indexes be used.
@@ -65,12 +64,18 @@ def answered(record_type: RecordType) -> list[Filter]:
             f"The {noun} has no standing response of any of these families.",
             many=True,
         ),
-        condition(
-            "responded",
-            bool,
-            _is_responded(record_type),
-            f"`true`: the {noun} has a standing response that is not of the family `silent`."
-            " `false`: it has none.",
+        # One condition for both values would have Postgres read all records for either of them.
+        Filter(
+            (
+                Parameter(
+                    "responded",
+                    bool,
+                    f"`true`: the {noun} has a standing response that is not of the family"
+                    " `silent`. `false`: it has none.",
+                ),
+            ),
+            f":responded::boolean AND {_with_response(record_type, _RESPONDED)}",
+            when_false=f"NOT :responded::boolean AND {_without_response(record_type, _RESPONDED)}",
         ),
     ]
 
@@ -80,21 +85,6 @@ def _with_response(record_type: RecordType, which: str) -> str:
     SELECT l.{record_type}_id FROM links AS l{_STANDING}
     WHERE l.owner_type = 'denial' AND l.link = 'target' AND l.{record_type}_id IS NOT NULL
         AND {which})"""
-
-
-def _is_responded(record_type: RecordType) -> str:
-    """Write the condition for both values; a CASE would read all records for either of them."""
-    return f"""t.id IN (
-    SELECT l.{record_type}_id FROM links AS l{_STANDING}
-    WHERE l.owner_type = 'denial' AND l.link = 'target' AND l.{record_type}_id IS NOT NULL
-        AND {_RESPONDED} AND :responded::boolean
-    UNION ALL
-    SELECT o.id FROM {plural(record_type)} AS o
-    WHERE NOT :responded::boolean AND :sees({record_type}, o) AND NOT EXISTS (
-        SELECT FROM links AS l{_STANDING}
-        WHERE l.{record_type}_id = o.id AND l.owner_type = 'denial' AND l.link = 'target'
-            AND {_RESPONDED}
-    ))"""
 
 
 def _without_response(record_type: RecordType, which: str) -> str:
