@@ -180,6 +180,7 @@ async def restart_in_turn(
 
 
 @pytest.mark.process
+@pytest.mark.newest
 @pytest.mark.parametrize(
     ("kind", "workers"),
     [

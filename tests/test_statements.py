@@ -271,7 +271,7 @@ async def test_attaching_any_number_of_appearances_costs_four_statements(
     path, items = await _printed(counted, number)
     await asyncio.sleep(0)  # the last statement is noted now
     counted.taken()
-    answer = await counted.client.post(f"{path}/anchors", json={"items": items})
+    answer = await counted.client.post(f"{path}/anchors", json=items)
     assert answer.json()["attached"] == number
     assert counted.taken() == 4
 
