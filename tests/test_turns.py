@@ -22,10 +22,20 @@ A, B, C = (Account(name, name) for name in "abc")
 WRITER = Account("a", "a", writes=True)
 
 
+@asynccontextmanager
+async def place(turns: Turns, account: Account, timeout_seconds: float) -> AsyncIterator[None]:
+    """Have a place for as long as the block lasts."""
+    await turns.take(account, timeout_seconds)
+    try:
+        yield
+    finally:
+        turns.give_back(account)
+
+
 async def has_place(turns: Turns, account: Account) -> bool:
     """Tell whether a caller would get a place at once."""
     try:
-        async with turns.place(account, 0):
+        async with place(turns, account, 0):
             return True
     except TimeoutError:
         return False
@@ -40,10 +50,10 @@ async def until_waiting(turns: Turns, number: int) -> None:
 
 async def test_a_caller_has_at_most_its_share() -> None:
     turns = Turns(4, 4, 2)
-    async with turns.place(A, 1), turns.place(A, 1):
+    async with place(turns, A, 1), place(turns, A, 1):
         assert not await has_place(turns, A)
         assert not await has_place(turns, WRITER)
-        async with turns.place(B, 1), turns.place(B, 1):
+        async with place(turns, B, 1), place(turns, B, 1):
             assert not await has_place(turns, C)
         assert await has_place(turns, C)
     assert await has_place(turns, A)
@@ -51,27 +61,27 @@ async def test_a_caller_has_at_most_its_share() -> None:
 
 async def test_readers_leave_places_to_writers() -> None:
     turns = Turns(3, 2, 2)
-    async with turns.place(A, 1), turns.place(B, 1):
+    async with place(turns, A, 1), place(turns, B, 1):
         assert not await has_place(turns, C)
-        async with turns.place(WRITER, 1):
+        async with place(turns, WRITER, 1):
             assert not await has_place(turns, Account("c", "c", writes=True))
 
 
 async def test_searches_have_fewer_places_and_hold_up_only_searches() -> None:
     turns = Turns(8, 8, 4, 2)
     search, other = (Account(name, name, searches=True) for name in "ab")
-    async with turns.place(search, 1), turns.place(search, 1):
+    async with place(turns, search, 1), place(turns, search, 1):
         assert not await has_place(turns, search)
         assert await has_place(turns, other)
         served: list[str] = []
 
         async def wait() -> None:
-            async with turns.place(search, 60):
+            async with place(turns, search, 60):
                 served.append("search")
 
         waiting = asyncio.create_task(wait())
         await until_waiting(turns, 1)
-        async with turns.place(A, 1), turns.place(A, 1):  # behind the search, and served at once
+        async with place(turns, A, 1), place(turns, A, 1):  # behind the search, and served at once
             assert not await has_place(turns, A)
         assert not served
     await waiting
@@ -83,12 +93,12 @@ async def test_the_shares_and_their_lines_are_served_in_turn() -> None:
     served: list[str] = []
 
     async def ask(account: Account) -> None:
-        async with turns.place(account, 60):
+        async with place(turns, account, 60):
             served.append(account.line)
             await asyncio.sleep(0)
 
     loud, quiet = (Account(KEYLESS, name) for name in ("loud", "quiet"))
-    async with asyncio.TaskGroup() as group, turns.place(A, 60):
+    async with asyncio.TaskGroup() as group, place(turns, A, 60):
         for account in [*[loud] * 4, quiet, B]:
             group.create_task(ask(account))
         await until_waiting(turns, 6)
@@ -101,10 +111,10 @@ async def test_no_line_grows_without_end(monkeypatch: pytest.MonkeyPatch) -> Non
     turns = Turns(1, 1, 1)
 
     async def wait(line: str) -> None:
-        async with turns.place(Account(KEYLESS, line), 60):
+        async with place(turns, Account(KEYLESS, line), 60):
             pass
 
-    async with asyncio.TaskGroup() as group, turns.place(A, 60):
+    async with asyncio.TaskGroup() as group, place(turns, A, 60):
         for line in "one", "one", "two":
             group.create_task(wait(line))
         await until_waiting(turns, 3)
@@ -123,7 +133,7 @@ async def test_no_place_is_lost_however_waits_end() -> None:
         name = str(rng.randrange(4))
         kinds = {"writes": rng.random() < 0.5, "searches": rng.random() < 0.5}
         account = Account(name, name, **kinds)
-        async with turns.place(account, rng.choice([0, 0.001, 5])):
+        async with place(turns, account, rng.choice([0, 0.001, 5])):
             await asyncio.sleep(rng.choice([0, 0.0005]))
 
     tasks = []
@@ -135,7 +145,7 @@ async def test_no_place_is_lost_however_waits_end() -> None:
             await asyncio.sleep(0)
     await asyncio.gather(*tasks, return_exceptions=True)
     assert turns.waiting == 0
-    async with turns.place(B, 0), turns.place(C, 0), turns.place(WRITER, 0):
+    async with place(turns, B, 0), place(turns, C, 0), place(turns, WRITER, 0):
         pass
 
 
@@ -231,5 +241,5 @@ async def test_an_operator_can_set_the_share() -> None:
         turns = turns_of(patient(pool_size=size, caller_connections=wanted))
         async with AsyncExitStack() as held:
             for _ in range(most):
-                await held.enter_async_context(turns.place(A, 0))
+                await held.enter_async_context(place(turns, A, 0))
             assert not await has_place(turns, A)

@@ -126,19 +126,25 @@ class Database:
 
     @asynccontextmanager
     async def connection(
-        self, seconds: float | None = None, turn_seconds: float | None = None
+        self,
+        seconds: float | None = None,
+        turn_seconds: float | None = None,
+        *,
+        searches: bool = False,
     ) -> AsyncIterator[Connection]:
         """Lend a connection; errors of Postgres become problems.
 
         `seconds` is the time limit of its statements, where Postgres was told another limit than
         the one of the settings. Then Postgres is asked now and then whether it still works on them.
         `turn_seconds` is how long the caller may have to wait for its turn, where that is not the
-        time of the settings either.
+        time of the settings either. A caller has fewer turns for what `searches`.
         """
         if self._pool is None:
             raise unavailable("The service is starting.")
         try:
-            account = await self._wait_for_turn(turn_seconds or self.settings.acquire_seconds)
+            account = await self._wait_for_turn(
+                turn_seconds or self.settings.acquire_seconds, searches=searches
+            )
             try:
                 connection = await self._acquire(self._pool)
                 self._limit(connection, seconds)
@@ -169,7 +175,7 @@ class Database:
         every = self.settings.statement_seconds
         limit(seconds + GRACE_SECONDS, Check(every, lambda pid: works_on(self.connect, pid, every)))
 
-    async def _wait_for_turn(self, seconds: float) -> Account | None:
+    async def _wait_for_turn(self, seconds: float, *, searches: bool) -> Account | None:
         """Wait until the caller may take a connection; the service itself always may.
 
         Give the account whose turn has to be given back.
@@ -177,6 +183,8 @@ class Database:
         account = charged()
         if account is None:
             return None
+        if searches:
+            account = account._replace(searches=True)
         self._waiting += 1
         try:
             await self._turns.take(account, seconds)

@@ -6,7 +6,6 @@ Records leave as Postgres holds them: the bytes of their `doc`, joined, and neve
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -30,7 +29,6 @@ from api.core.resource import (
     Sort,
 )
 from api.core.sql import compose, render
-from api.core.turns import searching
 from schemas.base import Id
 
 _NULL: Final = b"null"
@@ -166,9 +164,7 @@ async def read_page(
         values |= {"cursor_id": identity} | ({} if key is None else {"cursor_key": key})
     statement = records.page_statement(order, limit, behind, counted=counted)
 
-    async with AsyncExitStack() as held:
-        held.enter_context(searching(searches="q" in given))
-        connection = await held.enter_async_context(database.connection())
+    async with database.connection(searches="q" in given) as connection:
         rows = await connection.fetch(*render(statement, asker, **values))
         total = rows[0]["total"] if rows and counted else None
         if counted and not rows and cursor_text is None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final, NamedTuple
 
@@ -52,12 +52,6 @@ def charging(account: Account | None) -> Iterator[None]:
         yield
     finally:
         _account.reset(token)
-
-
-def searching(*, searches: bool = True) -> AbstractContextManager[None]:
-    """Take the places in this block for a search, where it is one."""
-    account = charged()
-    return charging(account._replace(searches=True) if account and searches else account)
 
 
 class _Group:
@@ -106,17 +100,8 @@ class Turns:
         """How many wait for a place."""
         return sum(group.waiting for group in self._groups.values())
 
-    @asynccontextmanager
-    async def place(self, account: Account, timeout_seconds: float) -> AsyncIterator[None]:
-        """Have a place for as long as the block lasts; raise TimeoutError where none comes free."""
-        await self.take(account, timeout_seconds)
-        try:
-            yield
-        finally:
-            self.give_back(account)
-
     async def take(self, account: Account, timeout_seconds: float) -> None:
-        """Wait for a place; raise TimeoutError where none comes free."""
+        """Wait for a place, to be given back; raise TimeoutError where none comes free."""
         group = self._groups.get(_of_group(account))
         if group is None and self._may_have(account):
             self._count(account, 1)

@@ -17,7 +17,6 @@ from api.core.operation import Operation
 from api.core.request import Answer, Request, caller, context, encoded
 from api.core.resource import MAX_LIMIT, Grouping, Resource
 from api.core.sql import compose, render
-from api.core.turns import searching
 from api.records.nouns import RESOURCES
 from schemas.base import fields, is_vocabulary, shape
 from schemas.parts import Time
@@ -199,8 +198,8 @@ async def _group(resource: Resource, by: Parameter, request: Request) -> Answer:
     chosen = [known[name] for name in names]
     statement = _statement(resource, chosen, where)
     query = render(statement, caller(request), limit=limit, **values)
-    with searching():
-        row = await context(request).database.fetchrow(*query)
+    async with context(request).database.connection(searches=True) as connection:
+        row = await connection.fetchrow(*query)
     assert row is not None  # noqa: S101 - for the type checker
     return Answer(encoded(_groups(chosen, row)))
 
