@@ -25,7 +25,7 @@ from api.cli import main
 from api.embedded import postmaster, running_url
 from api.server import schema
 from api.server.signals import SAME_SIGNAL_SECONDS, STOPPING
-from tests.conftest import PATIENCE, PATIENT, bearer, cloned
+from tests.conftest import PATIENCE, PATIENT, allow, bearer, cloned
 from tests.test_logs import loggers_put_back
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -173,6 +173,14 @@ def url(template: str) -> Iterator[str]:
         database = cloned(template)
         yield runner.run(database.__aenter__())
         runner.run(database.__aexit__(None, None, None))
+
+
+@pytest.fixture
+def address(tmp_path: Path, url: str) -> Iterator[str]:
+    """Serve an empty database on a socket, to those who have the key of the tests."""
+    asyncio.run(allow(url))
+    with serving(tmp_path, DATABASE_URL=url) as service:
+        yield service.address
 
 
 @pytest.fixture

@@ -5,14 +5,12 @@ So do the requests in its guides; and what is shown by id is there in a service 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,8 +21,8 @@ from api.document.examples import story
 from api.records.nouns import RESOURCES
 from schemas.examples import EXAMPLES, OTHERS
 from schemas.vocabularies import RecordType
-from tests.conftest import KEY, PATIENCE, allow, bearer, cloned, serving
-from tests.test_cli import serving as service
+from tests.conftest import KEY, PATIENCE, bearer, cloned, serving
+from tests.test_cli import address, url  # noqa: F401 - fixtures
 from tests.test_openapi import (
     OPERATIONS,
     check,
@@ -176,7 +174,7 @@ def test_every_body_that_can_be_sent_is_tried() -> None:
 @pytest.fixture
 async def with_samples(template: str) -> AsyncIterator[httpx.AsyncClient]:
     """Run a service as `serve --demo` does."""
-    async with cloned(template) as url, serving(url) as client:
+    async with cloned(template) as samples, serving(samples) as client:
         answer = await client.post(
             "/v1/import",
             content=b"\n".join(demo.records()),
@@ -252,21 +250,9 @@ def test_guides_show_what_can_be_tried() -> None:
     assert {name for name, _ in blocks("python")} >= {"export", "import"}
 
 
-@pytest.fixture
-def address(template: str, tmp_path: Path) -> Iterator[str]:
-    """Serve on a socket, as to anybody."""
-    with asyncio.Runner() as runner:
-        database = cloned(template)
-        url = runner.run(database.__aenter__())
-        runner.run(allow(url))
-        with service(tmp_path, DATABASE_URL=url) as found:
-            yield found.address
-        runner.run(database.__aexit__(None, None, None))
-
-
 @pytest.mark.parametrize(("name", "block"), blocks("python"))
 @pytest.mark.process
-def test_a_program_in_a_guide_runs(address: str, name: str, block: str) -> None:
+def test_a_program_in_a_guide_runs(address: str, name: str, block: str) -> None:  # noqa: F811
     created = httpx.post(
         f"{address}/v1/claims", json={"text": "x"}, headers=bearer(KEY), timeout=PATIENCE
     )

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,9 +12,9 @@ import pytest
 
 from api import demo
 from schemas.examples import ARTICLE_ID
-from tests.conftest import KEY, PATIENCE, allow, bearer, cloned
+from tests.conftest import KEY, PATIENCE, bearer
 from tests.recipe import REPOSITORY
-from tests.test_cli import serving as service
+from tests.test_cli import address, url  # noqa: F401 - fixtures
 from tests.test_lost_appearances import STRAIGHT
 from tests.world import MERGE_PATCH
 
@@ -66,20 +63,8 @@ def test_offsets_are_converted_both_ways() -> None:
         ]
 
 
-@pytest.fixture
-def address(template: str, tmp_path: Path) -> Iterator[str]:
-    """Serve the sample records on a socket."""
-    with asyncio.Runner() as runner:
-        database = cloned(template)
-        url = runner.run(database.__aenter__())
-        runner.run(allow(url))
-        with service(tmp_path, DATABASE_URL=url) as found:
-            yield found.address
-        runner.run(database.__aexit__(None, None, None))
-
-
 @pytest.mark.outside
-def test_the_program_mends_what_typography_has_lost(address: str) -> None:
+def test_the_program_mends_what_typography_has_lost(address: str) -> None:  # noqa: F811
     with httpx.Client(base_url=address, headers=bearer(KEY), timeout=PATIENCE) as client:
         lines = {"content-type": "application/x-ndjson"}
         client.post("/v1/import?atomic=true", content=b"\n".join(demo.records()), headers=lines)
