@@ -47,9 +47,9 @@ _APPEARANCES = """
                NULL::uuid, NULL::uuid
         FROM json_to_recordset(:appearances) AS a(article_id uuid, anchor text)"""
 
-_FIGURES = """
-        INSERT INTO figures (claim_id, metric, lower, upper, lower_open, upper_open)
-        SELECT n.id, q.metric,
+# The numbers of a figure. What `approaching` limits is not excluded, and a figure of vague words has
+# no bounds.
+_BOUNDS: Final = """
                CASE q.qualifier
                    WHEN 'exact' THEN q.value WHEN 'approximately' THEN q.value
                    WHEN 'at_most' THEN '-infinity' WHEN 'fewer_than' THEN '-infinity'
@@ -62,7 +62,10 @@ _FIGURES = """
                    WHEN 'vague' THEN NULL
                    ELSE q.upper
                END,
-               q.qualifier = 'more_than', q.qualifier = 'fewer_than'
+               q.qualifier = 'more_than', q.qualifier = 'fewer_than'"""
+_FIGURES = f"""
+        INSERT INTO figures (claim_id, metric, lower, upper, lower_open, upper_open)
+        SELECT n.id, q.metric,{_BOUNDS}
         FROM new_rows AS n
         CROSS JOIN LATERAL json_to_recordset(n.quantities) AS q(
             metric text, qualifier text, value float8, lower float8, upper float8
@@ -395,23 +398,6 @@ ARTICLES_15: Final = with_columns(
 DENIALS_15: Final = with_columns(DENIALS_12, "quantities json NOT NULL DEFAULT '[]'")
 """As migration 0015 made them."""
 
-# The numbers of a figure. What `approaching` limits is not excluded, and a figure of vague words has
-# no bounds.
-_BOUNDS_16: Final = """
-                   CASE q.qualifier
-                       WHEN 'exact' THEN q.value WHEN 'approximately' THEN q.value
-                       WHEN 'at_most' THEN '-infinity' WHEN 'fewer_than' THEN '-infinity'
-                       WHEN 'approaching' THEN '-infinity' WHEN 'vague' THEN NULL
-                       ELSE q.lower
-                   END,
-                   CASE q.qualifier
-                       WHEN 'exact' THEN q.value WHEN 'approximately' THEN q.value
-                       WHEN 'at_least' THEN 'infinity' WHEN 'more_than' THEN 'infinity'
-                       WHEN 'vague' THEN NULL
-                       ELSE q.upper
-                   END,
-                   q.qualifier = 'more_than', q.qualifier = 'fewer_than'"""
-
 
 def _figures(
     record_type: RecordType, during: str, places: str, also: tuple[str, ...] = ()
@@ -432,7 +418,7 @@ def _figures(
                 upper_open, during, topics
             )
             SELECT '{record_type.type}', n.id, q.number - 1, q.metric, folded.unit,
-                   folded.population,{_BOUNDS_16}, about.during,
+                   folded.population,{_BOUNDS}, about.during,
                    ARRAY(
                        SELECT DISTINCT md5(
                            ROW(q.metric, folded.unit, folded.population, fold(p.name), p.country_code)

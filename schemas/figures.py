@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
 from schemas.base import Id, Number
-from schemas.pages import Cursor, Truncated
+from schemas.pages import Cursor, Included, Truncated
 from schemas.parts import Quantity, Time
 from schemas.vocabularies import ConflictBasis, RecordType
 
@@ -97,10 +97,7 @@ class FigurePage(Struct, kw_only=True):
     total_is_lower_bound: Annotated[
         bool, Meta(description="Always false: figures are not counted.")
     ]
-    included: Annotated[
-        dict[str, Any],
-        Meta(max_length=10, description="Related records, by relation and id, as `expand` asks."),
-    ]
+    included: Included
     truncated: Annotated[
         list[Truncated],
         Meta(

@@ -23,6 +23,12 @@ class Truncated(Struct, kw_only=True):
     ]
 
 
+Included = Annotated[
+    dict[str, Any],
+    Meta(max_length=10, description="Related records, by relation and id, as `expand` asks."),
+]
+
+
 class Page(Struct, Generic[Listed], kw_only=True):
     """A page of a list that is not counted and that includes no related records."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
 from schemas.base import Count, Id, Text
-from schemas.pages import Truncated
+from schemas.pages import Included, Truncated
 from schemas.vocabularies import Doubt
 
 MAX_CLAIMS: Final = 1_000
@@ -188,10 +188,7 @@ class Responses(Struct, kw_only=True):
             description="Older responses that answer each other in a circle.",
         ),
     ]
-    included: Annotated[
-        dict[str, Any],
-        Meta(max_length=10, description="Related records, by relation and id, as `expand` asks."),
-    ]
+    included: Included
     truncated: Annotated[
         list[Truncated],
         Meta(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from math import isinf
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
@@ -59,34 +60,25 @@ _OF_CLAIMS: Final = CLAIMS.filter_parameters
 _OF_DENIALS: Final = DENIALS.filter_parameters
 _OCCURRED: Final = {RecordType.CLAIM: "t.occurred", RecordType.DENIAL: "NULL::json"}
 
-# Sources and articles that the caller can't see are left out.
+# The ids that some links of a figure's record lead to. What the caller can't see is left out.
+_LINKED: Final = """ARRAY(
+               SELECT DISTINCT l.{to}_id::text FROM links AS l
+               JOIN {to}s AS s ON s.id = l.{to}_id AND :sees({to}, s)
+               WHERE l.owner_id = p.owner_id AND l.owner_type = '{type}' AND {which}
+               ORDER BY 1
+           ) AS {name}"""
+_LISTS: Final = (
+    ("claimants", "source", "l.link = 'attribution' AND l.hop = 0"),
+    ("origins", "source", "l.link = 'attribution' AND l.is_origin"),
+    ("articles", "article", "l.link = 'appearance'"),
+)
 _PAGE: Final = """
     SELECT p.owner_type AS type, p.owner_id AS id, p.index AS place, p.metric, p.unit, p.population,
            p.lower, p.upper, p.lower_open, p.upper_open,
            lower(p.during) AS starts, upper(p.during) AS ends, p.topics, p.key,
            (t.quantities -> p.index)::text AS quantity, t.validity, t.stated,
            {occurred} AS occurred,
-           ARRAY(
-               SELECT DISTINCT l.source_id::text FROM links AS l
-               JOIN sources AS s ON s.id = l.source_id AND :sees(source, s)
-               WHERE l.owner_id = p.owner_id AND l.owner_type = '{type}'
-                   AND l.link = 'attribution' AND l.hop = 0
-               ORDER BY 1
-           ) AS claimants,
-           ARRAY(
-               SELECT DISTINCT l.source_id::text FROM links AS l
-               JOIN sources AS s ON s.id = l.source_id AND :sees(source, s)
-               WHERE l.owner_id = p.owner_id AND l.owner_type = '{type}'
-                   AND l.link = 'attribution' AND l.is_origin
-               ORDER BY 1
-           ) AS origins,
-           ARRAY(
-               SELECT DISTINCT l.article_id::text FROM links AS l
-               JOIN articles AS a ON a.id = l.article_id AND :sees(article, a)
-               WHERE l.owner_id = p.owner_id AND l.owner_type = '{type}'
-                   AND l.link = 'appearance'
-               ORDER BY 1
-           ) AS articles
+           {lists}
     FROM (
         SELECT m.* FROM (
             SELECT f.*, {key} AS key
@@ -293,6 +285,7 @@ class _Asked(NamedTuple):
             type=resource.type,
             table=resource.table.name,
             occurred=_OCCURRED[resource.type],
+            lists=_lists(resource.type),
             key=self.sort.expression,
             conditions=" AND ".join([*where, self.behind]),
             direction="DESC" if self.descending else "ASC",
@@ -301,6 +294,14 @@ class _Asked(NamedTuple):
             limit=f"{self.limit + 1}",
         )
         return render(statement, asker, **values, **self.position)
+
+
+@cache
+def _lists(record_type: RecordType) -> str:
+    return ", ".join(
+        compose(_LINKED, type=record_type, name=name, to=to, which=which)
+        for name, to, which in _LISTS
+    )
 
 
 def _filters(resource: Resource) -> tuple[Filter, ...]:
