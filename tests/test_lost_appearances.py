@@ -27,7 +27,7 @@ STRAIGHT = str.maketrans(CURLY, "''\"\"")
 READER = keyring.written("anchorreader", "0" * 30)
 FOR_CLAIMS = keyring.written("anchorclaims", "0" * 30)
 NOBODY = "01938f7a-4c00-7000-8000-0000000000ff"
-REPORT = "CLAIM_RECORDS_TEST_REPORT"
+REPORT = "TEST_REPORT"
 OLD = "Lee said “one hundred” died. Kim counted ten of them in all."
 NEW = "Lee said 'one hundred' died. Kim counted two of them in all."
 
