@@ -27,6 +27,7 @@ from api.core.clocks import ClockWatch
 from api.core.db import Database
 from api.core.errors import INTERNAL, Problem
 from api.core.flight import InFlight, hold_room
+from api.core.heartbeat import Heartbeat
 from api.core.idempotency import sweeping
 from api.core.joined import JoinedReads
 from api.core.request import CLIENT_LEFT, Answer, ClientLeftError, Context, Request
@@ -129,6 +130,7 @@ class Application(Edge):
                 sweeping(database),
                 pruning(database),
                 ClockWatch(database).watching(),
+                Heartbeat(database).beating(),
                 services.get(Deliverer).running(),
             ):
                 yield

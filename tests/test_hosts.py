@@ -10,9 +10,10 @@ import asyncpg
 import pytest
 
 from api.core.db import Database
+from api.core.heartbeat import SILENT_SECONDS, Heartbeat
 from api.server import schema
 from schemas.vocabularies import RecordType
-from tests.conftest import PATIENCE, allow, patient, serving, serving_as_it_is
+from tests.conftest import PATIENCE, allow, as_service, patient, serving, serving_as_it_is
 from tests.factories import EVERY, create
 from tests.network import HASTY, Network, fill_pool, over
 
@@ -35,7 +36,7 @@ async def test_the_second_host_serves_while_the_first_is_silent(
     async with asyncio.timeout(PATIENCE / 2):
         assert await schema.current(url) == schema.latest()
         await allow(empty_url)
-        async with serving_as_it_is(url, HASTY) as client:
+        async with serving_as_it_is(url, patient(pool_size=HASTY.pool_size)) as client:
             made = await create(client, SOURCE)
             await fill_pool(client, made.path)
             asked = first.connections
@@ -43,6 +44,23 @@ async def test_the_second_host_serves_while_the_first_is_silent(
             # Nobody asks the silent host again, because the other one answered last.
             await asyncio.gather(*(create(client, SOURCE) for _ in range(8)))
             assert first.connections == asked
+
+
+async def test_a_host_that_is_silent_at_the_start_is_asked_once(
+    empty_url: str, networks: list[Network]
+) -> None:
+    first, _ = networks
+    first.fall_silent()
+    url = over(empty_url, networks)
+    assert await schema.current(url) == schema.latest()
+    database = Database(url, patient(pool_size=2))
+    await database.open()
+    try:
+        assert await database.fetch("SELECT 1")
+        assert await schema.current(url) == schema.latest()
+        assert first.connections == 1
+    finally:
+        await database.close()
 
 
 async def test_the_service_moves_to_the_second_host_and_stays_there(
@@ -60,6 +78,78 @@ async def test_the_service_moves_to_the_second_host_and_stays_there(
         asked = first.connections
         await fill_pool(client, SOURCE.path)
         assert first.connections == asked
+
+
+async def test_a_silent_host_is_left_long_before_its_statements_are_late(
+    empty_url: str, networks: list[Network]
+) -> None:
+    first, second = networks
+    url = over(empty_url, networks)
+    # A statement may take longer than this test: only the heartbeat can tell that the host is gone.
+    async with (
+        serving(url, patient(pool_size=HASTY.pool_size)) as client,
+        asyncio.timeout(PATIENCE / 2),
+    ):
+        made = await create(client, SOURCE)
+        first.fall_silent()
+        waiting = await asyncio.gather(
+            client.get(made.path), client.post(SOURCE.path, json=SOURCE.minimal())
+        )
+        assert [answer.status_code for answer in waiting] == [503, 503]
+        assert all(answer.headers["retry-after"] for answer in waiting)
+        assert second.connections
+        asked = first.connections
+        assert (await client.get(made.path)).status_code == 200
+        await fill_pool(client, SOURCE.path)
+        await create(client, SOURCE)
+        assert first.connections == asked
+
+
+async def test_a_host_that_works_on_a_long_statement_is_not_left(
+    empty_url: str, networks: list[Network]
+) -> None:
+    first, second = networks
+    database = Database(as_service(over(empty_url, networks)), patient(pool_size=2))
+    await database.open()
+    heartbeat = Heartbeat(database)
+    try:
+        async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+            statement = tasks.create_task(database.fetch("SELECT pg_sleep($1)", 2 * SILENT_SECONDS))
+            while not statement.done():
+                await heartbeat.beat()
+            assert statement.result()
+        assert first.connections
+        assert not second.connections
+    finally:
+        await heartbeat.close()
+        await database.close()
+
+
+async def test_a_silent_host_is_not_left_where_no_other_can_be_used(
+    empty_url: str, networks: list[Network], caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = networks
+    second.fall_silent()
+    database = Database(as_service(over(empty_url, networks)), patient(pool_size=2))
+    await database.open()
+    heartbeat = Heartbeat(database)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await heartbeat.beat()
+            assert await database.fetch("SELECT 1")
+            first.fall_silent()
+            statement = asyncio.create_task(database.fetch("SELECT 1"))
+            with pytest.raises(TimeoutError):
+                await heartbeat.beat()
+            first.heal()
+            # What waited on the old connection has its answer, because nothing was cut.
+            assert await statement
+            await heartbeat.beat()
+            assert await database.fetch("SELECT 1")
+        assert "using another one" not in caplog.text
+    finally:
+        await heartbeat.close()
+        await database.close()
 
 
 @pytest.mark.parametrize(

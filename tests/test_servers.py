@@ -17,8 +17,9 @@ from api.embedded import EmbeddedPostgres, find_binaries
 from api.server import schema
 from api.settings import Settings
 from schemas.vocabularies import RecordType
-from tests.conftest import PATIENCE, serving, serving_as_it_is
+from tests.conftest import PATIENCE, patient, serving, serving_as_it_is
 from tests.factories import EVERY, create
+from tests.network import Network, over
 from tests.test_changes import cursor_of, page, walk
 
 CLAIM = EVERY[RecordType.CLAIM]
@@ -155,3 +156,38 @@ async def test_a_database_that_falls_silent_is_not_waited_for_without_end(
                 assert answer.headers["retry-after"]
         while (await client.get(made.path)).status_code != 200:
             pass
+
+
+@pytest.mark.process
+async def test_the_service_moves_only_to_a_host_that_takes_writes(
+    servers: tuple[str, str],
+) -> None:
+    primary, standby = servers
+    await with_schema(primary)
+    async with (
+        Network(primary).open() as first,
+        Network(standby).open() as second,
+        serving(over(primary, [first, second]), patient(pool_size=4)) as client,
+        asyncio.timeout(PATIENCE),
+    ):
+        made = await create(client, CLAIM)
+        await has_what(standby, primary)
+        first.fall_silent()
+        waiting = asyncio.create_task(client.get(made.path))
+        while second.connections < 2:  # noqa: ASYNC110 - the standby is looked at, and is not taken
+            await asyncio.sleep(0.01)
+        assert not waiting.done()
+        await promote(standby)
+        assert (await waiting).status_code == 503
+        assert (await client.get(made.path)).status_code == 200
+        await create(client, CLAIM)
+        first.heal()
+
+
+async def promote(url: str) -> None:
+    """Let a standby take writes."""
+    connection = await asyncpg.connect(url)
+    try:
+        assert await connection.fetchval("SELECT pg_promote()")
+    finally:
+        await connection.close()

@@ -12,8 +12,11 @@ import httpx
 import msgspec
 import pytest
 
+from api.access import embargoes
 from api.core import silence
 from api.core.db import Database
+from api.core.errors import Problem
+from api.records.nouns import RESOURCES
 from api.sync.importing import batches
 from api.sync.mirror import copies
 from api.sync.mirror.errors import NO_DATABASE, MirrorError
@@ -188,6 +191,45 @@ async def test_a_statement_that_may_take_long_ends_where_its_connection_alone_is
                 await connection.fetchval("SELECT 1")
     finally:
         await database.close()
+
+
+async def test_a_long_lift_of_embargoes_ends_soon_after_the_network_fell_silent(
+    empty_url: str, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silence, "_TRIES", 1)
+    # A lift may take ten minutes; the test may not.
+    settings = msgspec.structs.replace(HASTY, acquire_seconds=1)
+    database = Database(over(empty_url, [network]), settings)
+    await database.open()
+    owner = await asyncpg.connect(empty_url)
+    try:
+        await owner.execute(_ENDED_EMBARGO, timeout=PATIENCE)
+        async with asyncio.timeout(PATIENCE / 2) as limit:
+            lifting = asyncio.create_task(embargoes.lift(database, [RESOURCES[RecordType.CLAIM]]))
+            while not await owner.fetchval(_LIFTS_SLOWLY):
+                assert not lifting.done()
+            network.fall_silent()
+            with pytest.raises(Problem, match="away or busy"):
+                await lifting
+        assert not limit.expired()
+    finally:
+        await owner.fetch(f"SELECT pg_terminate_backend(pid) FROM ({_LIFTS_SLOWLY}) AS s")
+        await owner.close()
+        await database.close()
+
+
+_ENDED_EMBARGO = """
+    INSERT INTO claims (id, text, review_status, embargoed_until)
+        VALUES (gen_random_uuid(), 'x', 'published', clock_timestamp() + interval '1 d');
+    SET session_replication_role = replica;
+    UPDATE claims SET embargoed_until = now(), lifts_at = now();
+    CREATE FUNCTION take_long() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN PERFORM pg_sleep(1000); RETURN NEW; END';
+    CREATE TRIGGER a_long_one BEFORE UPDATE ON claims FOR EACH ROW EXECUTE FUNCTION take_long()"""
+_LIFTS_SLOWLY = """
+    SELECT pid FROM pg_stat_activity
+    WHERE datname = current_database() AND state = 'active' AND query LIKE '%SKIP LOCKED%'
+        AND pid <> pg_backend_pid() AND clock_timestamp() - query_start > interval '1 s'"""
 
 
 async def test_a_mirror_does_not_wait_for_a_copy_that_has_fallen_silent(

@@ -19,8 +19,7 @@ import asyncpg
 
 from api.core import clocks
 from api.core.background import again_and_again, meanwhile
-from api.core.connection import GRACE_SECONDS
-from api.core.db import Connection, Database
+from api.core.db import Database
 from api.core.resource import Resource
 from api.core.sql import Query, compose, render
 
@@ -61,6 +60,7 @@ async def lift(database: Database, resources: Iterable[Resource]) -> int:
     note = compose(_NOTE, due=" OR ".join(table.compose(_DUE) for table in tables))
     statements = [table.compose(_LIFT) for table in tables]
     now = clocks.utc_now()
+    slow: list[Query] = []
     async with database.connection() as connection:
         await connection.execute(*render(note, now=now))
         lifted = 0
@@ -69,15 +69,17 @@ async def lift(database: Database, resources: Iterable[Resource]) -> int:
             try:
                 lifted += len(await connection.fetch(*query))
             except asyncpg.QueryCanceledError:
-                lifted += await _lift_slowly(database, connection, query)
+                slow.append(query)
+    for query in slow:
+        lifted += await _lift_slowly(database, query)
     return lifted
 
 
-async def _lift_slowly(database: Database, connection: Connection, query: Query) -> int:
+async def _lift_slowly(database: Database, query: Query) -> int:
     seconds = database.settings.import_statement_seconds
-    async with connection.transaction():
+    async with database.connection(seconds) as connection, connection.transaction():
         await connection.execute(f"SET LOCAL statement_timeout = {int(seconds * 1000)}")
-        return len(await connection.fetch(*query, timeout=seconds + GRACE_SECONDS))
+        return len(await connection.fetch(*query))
 
 
 def _has_embargoes(resource: Resource) -> bool:

@@ -23,6 +23,13 @@ _SILENT_SECONDS: Final = 5
 _Result = TypeVar("_Result")
 
 
+class Host(NamedTuple):
+    """A host of a database URL, and the port of Postgres there."""
+
+    host: str  # or the path of a socket
+    port: int
+
+
 class Check(NamedTuple):
     """How to find out whether Postgres still works on a statement that takes long."""
 
@@ -44,6 +51,8 @@ class LimitedConnection(_Base):
         _watch(transport.get_extra_info("socket"))
         self._seconds: float | None = None
         self._check: Check | None = None
+        self.host: Host | None = None
+        """The host that the connection leads to, where the URL names several."""
         self.on_answer: Callable[[], None] | None = None
         """Called after each statement that succeeded."""
         self.on_silence: Callable[[], Awaitable[None]] | None = None

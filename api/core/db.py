@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from weakref import WeakSet
 
 import asyncpg
 
-from api.core.connection import GRACE_SECONDS, Check, LimitedConnection
+from api.core.connection import GRACE_SECONDS, Check, Host, LimitedConnection
 from api.core.database_errors import from_database
 from api.core.errors import unavailable
-from api.core.hosts import Hosts
+from api.core.hosts import hosts_of
 from api.core.large_input import holding_connection
 from api.core.silence import works_on
 from api.core.turns import KEYLESS, Account, Turns, charged
@@ -62,11 +63,12 @@ class Database:
     def __init__(self, url: str, settings: Settings) -> None:
         """Remember where Postgres is; :meth:`open` connects."""
         self._url = url
-        self._hosts = Hosts(url)
+        self.hosts = hosts_of(url)
         self.settings = settings
         self._pool: Pool | None = None
         self._turns = turns_of(settings)
         self._waiting = 0
+        self._connections: WeakSet[LimitedConnection] = WeakSet()  # also those outside of the pool
         self._answered = 0.0  # on the loop's clock
         self._generation = 0  # grows when the connections that exist are not trusted any more
 
@@ -93,7 +95,7 @@ class Database:
 
     async def _connect(self, *_: str, **options: Any) -> LimitedConnection:  # noqa: ANN401
         generation = self._generation
-        connection = await self._hosts.connect(
+        connection = await self.hosts.connect(
             timeout=self.settings.acquire_seconds,
             statement_cache_size=self.settings.statement_cache_size,
             # Postgres ends statements itself; this is for a server that does not answer any more.
@@ -101,6 +103,7 @@ class Database:
             **options,
         )
         self._note_answer()
+        self._connections.add(connection)
         connection.on_answer = self._note_answer
         connection.on_silence = lambda: self._distrust(generation)
         return connection
@@ -116,6 +119,16 @@ class Database:
         if generation == self._generation and self._pool is not None:
             self._generation += 1
             await self._pool.expire_connections()
+
+    async def leave(self, host: Host) -> None:
+        """Cut all connections to a host, so that what waits for its answers fails at once."""
+        for connection in [each for each in self._connections if each.host == host]:
+            connection.terminate()
+        await self.renew()
+
+    async def renew(self) -> None:
+        """Make all connections anew before they are used again."""
+        await self._distrust(self._generation)
 
     async def close(self) -> None:
         """Let running statements finish, then disconnect."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from inspect import signature
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 from asyncpg import connect_utils
 from asyncpg.connect_utils import SessionAttribute
 
-from api.core.connection import LimitedConnection
+from api.core.connection import Host, LimitedConnection
 
 HOST_SECONDS: Final = 1.0
 """How long one of several hosts may take to accept a connection, before the next one is tried."""
@@ -23,13 +26,6 @@ _NEXT_HOST: Final = (
 )
 
 
-class _Host(NamedTuple):
-    """A host of a URL, and the port of Postgres there."""
-
-    host: str  # or the path of a socket
-    port: int
-
-
 class Hosts:
     """The hosts of a database URL, which are tried one after another.
 
@@ -37,22 +33,40 @@ class Hosts:
     """
 
     def __init__(self, url: str) -> None:
-        """Start with the order of the URL; :meth:`connect` reads it."""
+        """Start with the order of the URL, which is read when it is needed."""
         self._url = url
-        self._order: list[_Host] = []
+        self._read_order: list[Host] = []
         self._parameters: Any = None
+
+    @property
+    def _order(self) -> list[Host]:
+        if not self._read_order:
+            self._read_order, self._parameters = _read(self._url)
+        return self._read_order
+
+    @property
+    def several(self) -> bool:
+        """Whether there is another host to go to."""
+        return len(self._order) > 1
+
+    @property
+    def first(self) -> Host:
+        """The host that is tried first."""
+        return self._order[0]
+
+    def put_last(self, host: Host) -> None:
+        """Try all other hosts before this one."""
+        self._move(host, len(self._order))
 
     async def connect(self, *, timeout: float, **options: Any) -> LimitedConnection:  # noqa: ANN401, ASYNC109
         """Connect to the first host that accepts the connection.
 
         The options are those of `asyncpg.connect`. The limit holds for all hosts together.
         """
-        if not self._order:
-            self._order, self._parameters = _read(self._url)
-        if len(self._order) == 1:
+        if not self.several:
             return await _connect(self._url, timeout=timeout, **options)
         options["password"] = self._parameters.password
-        wanted = self._parameters.target_session_attrs
+        wanted = _wanted(self._url, self._parameters.target_session_attrs)
         async with asyncio.timeout(timeout):
             if wanted is SessionAttribute.prefer_standby:
                 with suppress(asyncpg.TargetServerAttributeNotMatched):
@@ -79,22 +93,37 @@ class Hosts:
                     target_session_attrs=wanted,
                 )
             except asyncio.CancelledError:
-                self._move(host, len(self._order))
+                self.put_last(host)
                 raise
             except _NEXT_HOST as error:
-                self._move(host, len(self._order))
+                self.put_last(host)
                 failures.append(error)
             else:
                 self._move(host, 0)
+                connection.host = host
                 return connection
         raise failures[-1]
 
-    def _move(self, host: _Host, index: int) -> None:
+    def _move(self, host: Host, index: int) -> None:
         self._order.remove(host)
         self._order.insert(index, host)
 
 
-def _read(url: str) -> tuple[list[_Host], Any]:
+@lru_cache(maxsize=16)
+def hosts_of(url: str) -> Hosts:
+    """Give the hosts of a URL: one object for a process, so that all know who answered last."""
+    return Hosts(url)
+
+
+def _wanted(url: str, attribute: SessionAttribute) -> SessionAttribute:
+    """Want a host that takes writes, where nobody says otherwise; asyncpg would take any."""
+    named = "target_session_attrs" in parse_qs(urlsplit(url).query)
+    if attribute is SessionAttribute.any and not named and "PGTARGETSESSIONATTRS" not in os.environ:
+        return SessionAttribute.read_write
+    return attribute
+
+
+def _read(url: str) -> tuple[list[Host], Any]:
     """Read the hosts of a URL, and its parameters, as asyncpg reads them.
 
     asyncpg 0.32 has no public function for it. It also looks at the environment (`PGHOST`).
@@ -105,15 +134,15 @@ def _read(url: str) -> tuple[list[_Host], Any]:
     return [_host(address) for address in addresses], parameters
 
 
-def _host(address: str | tuple[str, int]) -> _Host:
+def _host(address: str | tuple[str, int]) -> Host:
     if isinstance(address, str):
-        return _Host(address, int(address.rpartition(".")[2]))
-    return _Host(*address)
+        return Host(address, int(address.rpartition(".")[2]))
+    return Host(*address)
 
 
 async def connect(url: str, **options: Any) -> LimitedConnection:  # noqa: ANN401
     """Connect once, outside of a pool."""
-    return await Hosts(url).connect(**{"timeout": 60, **options})
+    return await hosts_of(url).connect(**{"timeout": 60, **options})
 
 
 async def _connect(url: str, **options: Any) -> LimitedConnection:  # noqa: ANN401
