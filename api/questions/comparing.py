@@ -42,16 +42,15 @@ _RELATED: Final = """{same_claims}, kept AS MATERIALIZED (
     )
     SELECT k.id, NULL::uuid AS other FROM kept AS k
     UNION ALL
-    SELECT l.owner_id, l.claim_id
+    SELECT k.id, n.claim_id
     FROM kept AS k
-    JOIN links AS l ON l.owner_id = k.id AND l.owner_type = 'claim' AND l.link = 'relation'
-        AND l.label IN ('restates', 'same_origin_as')
-    JOIN kept AS to_claim ON to_claim.id = l.claim_id
-    JOIN claims AS o ON o.id = l.owner_id
-    WHERE EXISTS (
-        SELECT FROM json_to_recordset(o.relations) AS r(claim_id uuid, kind text, state text)
-        WHERE r.claim_id = l.claim_id AND r.kind = l.label AND r.state = 'confirmed'
-    )
+    CROSS JOIN LATERAL (
+        SELECT l.claim_id FROM links AS l
+        WHERE l.owner_id = k.id AND l.owner_type = 'claim' AND l.link = 'relation'
+            AND l.label IN ('restates', 'same_origin_as') AND l.state = 'confirmed'
+        OFFSET 0 -- or else Postgres may read the links of all claims
+    ) AS n
+    JOIN kept AS to_claim ON to_claim.id = n.claim_id
     LIMIT {limit}"""
 # The figures of claims, and of the denials that answer them, with the claim that they are about.
 _ABOUT: Final = """
@@ -106,20 +105,16 @@ _RELATED_AS: Final = """
     CROSS JOIN LATERAL (
         SELECT n.id
         FROM (
-            SELECT l.claim_id AS id, l.owner_id, l.claim_id FROM links AS l
+            SELECT l.claim_id AS id FROM links AS l
             WHERE l.owner_id = a.id AND l.owner_type = 'claim' AND l.link = 'relation'
-                AND l.label = 'conflicts_with'
+                AND l.label = 'conflicts_with' AND l.state = '{state}'
             UNION ALL
-            SELECT l.owner_id, l.owner_id, l.claim_id FROM links AS l
+            SELECT l.owner_id FROM links AS l
             WHERE l.claim_id = a.id AND l.owner_type = 'claim' AND l.link = 'relation'
-                AND l.label = 'conflicts_with'
+                AND l.label = 'conflicts_with' AND l.state = '{state}'
+            OFFSET 0
         ) AS n
         JOIN claims AS t ON t.id = n.id AND :sees(claim, t)
-        JOIN claims AS w ON w.id = n.owner_id
-        WHERE EXISTS (
-            SELECT FROM json_to_recordset(w.relations) AS r(claim_id uuid, kind text, state text)
-            WHERE r.claim_id = n.claim_id AND r.kind = 'conflicts_with' AND r.state = '{state}'
-        )
         ORDER BY n.id
         LIMIT {limit}
     ) AS o
