@@ -539,3 +539,28 @@ ASSESSMENTS_18: Final = Follower(
 CLAIMS_18: Final = _detailed(CLAIMS_17)._replace(more_followers=(PLACES_18, ASSESSMENTS_18))
 DENIALS_18: Final = _detailed(DENIALS_17)
 """As migration 0018 made them: filters know each appearance, place and assessment."""
+
+LINK_COLUMNS_20: Final = (*LINK_COLUMNS_18, "state text")
+"""What the link of a claim says since 0020: that of a relation has its state."""
+_RELATIONS: Final = """
+        SELECT 'relation', NULL::integer, false, r.kind, NULL::uuid, NULL::uuid,
+               r.claim_id, NULL::uuid"""
+_RELATIONS_20: Final = f"""{_RELATIONS}, NULL::text, NULL::text, NULL::bigint, r.state
+        FROM json_to_recordset(:relations) AS r(kind text, claim_id uuid, state text)"""
+CLAIMS_20: Final = CLAIMS_18._replace(
+    links=tuple(query for query in CLAIMS_18.links if not query.startswith(_RELATIONS)),
+    link_columns=LINK_COLUMNS_20,
+    detailed_links=(
+        *(
+            query.replace(
+                """END
+        FROM json_to_recordset(:appearances)""",
+                """END, NULL::text
+        FROM json_to_recordset(:appearances)""",
+            )
+            for query in CLAIMS_18.detailed_links
+        ),
+        _RELATIONS_20,
+    ),
+)
+"""As migration 0020 made them: a relation is followed without reading the claim that states it."""

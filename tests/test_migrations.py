@@ -626,3 +626,41 @@ async def _parts(
     }
     claim = await connection.fetchval("SELECT id FROM claims WHERE text = $1", text)
     return {name: await connection.fetch(query, claim) for name, query in queries.items()}
+
+
+_ADD_RELATED = """
+    INSERT INTO claims (id, text, relations)
+    SELECT gen_random_uuid(), $1, json_build_array(
+        json_build_object('claim_id', c.id, 'kind', 'restates', 'state', 'rejected')
+    )
+    FROM claims AS c WHERE c.text = 'said first'"""
+_STATES = """
+    SELECT c.text, l.label, l.state FROM links AS l JOIN claims AS c ON c.id = l.owner_id
+    WHERE l.link = 'relation' ORDER BY c.text"""
+
+
+async def test_links_know_the_states_of_relations_that_there_were_before(bare: str) -> None:
+    await schema.migrate(bare, "0018")
+    connection = await asyncpg.connect(bare)
+    try:
+        await connection.execute(
+            "INSERT INTO claims (id, text) VALUES (gen_random_uuid(), 'said first')"
+        )
+        for text in ("before", "gone"):
+            await connection.execute(_ADD_RELATED, text)
+        await connection.execute("UPDATE claims SET deleted_at = now() WHERE text = 'gone'")
+        events = await connection.fetchval("SELECT count(*) FROM outbox")
+
+        await schema.migrate(bare, "0020")
+        assert await connection.fetchval("SELECT count(*) FROM outbox") == events
+        await connection.execute(_ADD_RELATED, "then")
+        found = [("before", "restates", "rejected"), ("then", "restates", "rejected")]
+        assert [tuple(row) for row in await connection.fetch(_STATES)] == found
+
+        await schema.migrate(bare, "0018")
+        await connection.execute(_ADD_RELATED, "without")
+        await schema.migrate(bare, "0020")
+        found.append(("without", "restates", "rejected"))
+        assert [tuple(row) for row in await connection.fetch(_STATES)] == found
+    finally:
+        await connection.close()

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
+from uuid import UUID
 
 import asyncpg
 import httpx
@@ -56,31 +57,36 @@ class Watched:
 
     async def rows_read(self, path: str) -> int:
         """Ask for a list; give the number of rows that its statements read."""
+        return sum([_rows_in(plan) for plan in await self._plans(path, "deleted_at IS NULL")])
+
+    async def items_read(self, path: str) -> int:
+        """Ask a question; give the number of items that its statements take from lists in JSON."""
+        return sum([_rows_in(plan, "Function Name") for plan in await self._plans(path, "links")])
+
+    async def _plans(self, path: str, having: str) -> list[dict[str, Any]]:
         self.asked.clear()
         answer = await self.client.get(path)
         assert answer.status_code == 200, answer.text
         connection = await asyncpg.connect(self.url)
         try:
-            return sum(
-                [
-                    _rows_in(json.loads(await connection.fetchval(explained, *query.args))[0])
-                    for query in self.asked
-                    if "deleted_at IS NULL" in query.query
-                    for explained in [f"EXPLAIN (ANALYZE, FORMAT JSON) {query.query}"]
-                ]
-            )
+            return [
+                json.loads(await connection.fetchval(explained, *query.args))[0]
+                for query in self.asked
+                if having in query.query
+                for explained in [f"EXPLAIN (ANALYZE, FORMAT JSON) {query.query}"]
+            ]
         finally:
             await connection.close()
 
 
-def _rows_in(plan: dict[str, Any]) -> int:
+def _rows_in(plan: dict[str, Any], of: str = "Relation Name") -> int:
     """Add up the rows that the scans of a plan have read, those included that did not match."""
     node = plan.get("Plan", plan)
     read = 0
-    if "Scan" in node["Node Type"] and "Relation Name" in node:
+    if "Scan" in node["Node Type"] and of in node:
         names = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
         read = round(sum(node.get(name, 0) for name in names) * node["Actual Loops"])
-    return read + sum(_rows_in(child) for child in node.get("Plans", ()))
+    return read + sum(_rows_in(child, of) for child in node.get("Plans", ()))
 
 
 @asynccontextmanager
@@ -175,3 +181,35 @@ async def test_groups_read_the_records_and_not_their_links(watched: Watched) -> 
 )
 async def test_a_page_of_figures_reads_what_is_on_it(watched: Watched, asked: str) -> None:
     assert await watched.rows_read(f"/v1/figures?{asked}&limit=20") < FEW
+
+
+CLUSTER: Final = 40
+_RELATED: Final = f"""
+    INSERT INTO claims (id, text, review_status, validity, quantities, relations)
+    SELECT lpad(n::text, 32, '0')::uuid, 'They say it', 'published', 'standing',
+        '[{{"metric": "killed", "unit": "person", "qualifier": "exact", "value": 1,'
+        ' "as_of": "2024-12-17"}}]',
+        (
+            SELECT json_agg(json_build_object(
+                'claim_id', lpad(m::text, 32, '0')::uuid, 'kind', kind, 'state', 'confirmed'
+            ))
+            FROM generate_series(1, {CLUSTER}) AS m,
+                unnest(ARRAY['restates', 'conflicts_with']) AS kind
+            WHERE m < n OR kind = 'restates' AND m <> n
+        )
+    FROM generate_series(1, {CLUSTER}) AS n"""
+
+
+@pytest.mark.parametrize("asked", [f"claims/{UUID(int=1)}/origins", "figures?limit=200"])
+async def test_relations_are_followed_without_reading_the_claims_that_state_them(
+    template: str, asked: str
+) -> None:
+    """Each of many claims that restate each other has a long list, and each list many readers."""
+
+    async def fill(connection: Connection) -> None:
+        async with connection.transaction():
+            await connection.execute("SET CONSTRAINTS ALL DEFERRED")
+            await connection.execute(_RELATED)
+
+    async with watching(template, fill) as related:
+        assert await related.items_read(f"/v1/{asked}") < 20 * CLUSTER

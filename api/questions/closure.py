@@ -5,27 +5,34 @@ from __future__ import annotations
 from typing import Final
 
 SAME_CLAIMS: Final = """
-    WITH RECURSIVE same(id) AS (
-        SELECT t.id FROM claims AS t
-        WHERE t.id = ANY(:ids::uuid[]) AND t.deleted_at IS NULL AND :sees(claim, t)
+    WITH RECURSIVE reached(id) AS (
+        SELECT asked.id FROM unnest(:ids::uuid[]) AS asked(id)
         UNION
         SELECT n.id
-        FROM same
+        FROM reached AS r
         CROSS JOIN LATERAL (
-            SELECT l.claim_id AS id, l.owner_id, l.claim_id, l.label FROM links AS l
-            WHERE l.owner_id = same.id AND l.owner_type = 'claim' AND l.link = 'relation'
-                AND l.label IN ('restates', 'same_origin_as')
+            SELECT FROM claims AS t
+            WHERE t.id = r.id AND t.deleted_at IS NULL AND :sees(claim, t)
+            OFFSET 0 -- or else Postgres may read all claims in each step
+        ) AS seen
+        CROSS JOIN LATERAL (
+            SELECT l.claim_id AS id FROM links AS l
+            WHERE l.owner_id = r.id AND l.owner_type = 'claim' AND l.link = 'relation'
+                AND l.label IN ('restates', 'same_origin_as') AND l.state = 'confirmed'
             UNION ALL
-            SELECT l.owner_id, l.owner_id, l.claim_id, l.label FROM links AS l
-            WHERE l.claim_id = same.id AND l.owner_type = 'claim' AND l.link = 'relation'
-                AND l.label IN ('restates', 'same_origin_as')
+            SELECT l.owner_id FROM links AS l
+            WHERE l.claim_id = r.id AND l.owner_type = 'claim' AND l.link = 'relation'
+                AND l.label IN ('restates', 'same_origin_as') AND l.state = 'confirmed'
+            OFFSET 0
         ) AS n
-        JOIN claims AS t ON t.id = n.id AND t.deleted_at IS NULL AND :sees(claim, t)
-        JOIN claims AS o ON o.id = n.owner_id
-        WHERE EXISTS (
-            SELECT FROM json_to_recordset(o.relations) AS r(claim_id uuid, kind text, state text)
-            WHERE r.claim_id = n.claim_id AND r.kind = n.label AND r.state = 'confirmed'
-        )
+    ), same(id) AS (
+        SELECT r.id
+        FROM reached AS r
+        CROSS JOIN LATERAL (
+            SELECT FROM claims AS t
+            WHERE t.id = r.id AND t.deleted_at IS NULL AND :sees(claim, t)
+            OFFSET 0
+        ) AS seen
     )"""
 """The claims `:ids`, and all that `restates` and `same_origin_as` lead to, in both directions.
 
