@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
-from schemas.base import Count, Fault, Id, Offset, Part, Version
+from schemas.base import Count, Offset, Part, Version
 from schemas.pages import Page
 from schemas.parts import Span
-from schemas.vocabularies import Anchor, RecordType, SpanRole, SuggestionReason
+from schemas.references import RecordReference
+from schemas.vocabularies import Anchor, SpanRole, SuggestionReason
 
 MAX_SUGGESTIONS: Final = 20
 """A lost span has no more suggestions than this."""
@@ -21,19 +21,6 @@ _Around = Annotated[str, Meta(max_length=200)]
 AppearanceIndex = Annotated[
     int, Meta(ge=0, le=199, description="The place of the appearance in the record, from 0.")
 ]
-
-
-class PrintedRecord(Part, kw_only=True):
-    """A claim or a denial, which is printed in articles."""
-
-    type: Annotated[RecordType, Meta(description="Its type: `claim` or `denial`.")]
-    id: Annotated[Id, Meta(description="Its id.")]
-
-    def faults(self) -> Iterator[Fault]:
-        """Refuse records that are printed nowhere."""
-        if self.type not in (RecordType.CLAIM, RecordType.DENIAL):
-            detail = "Only claims and denials have appearances."
-            yield Fault(("type",), "not-allowed", detail)
 
 
 class Suggestion(Struct, kw_only=True):
@@ -87,7 +74,7 @@ class LostSpan(Struct, kw_only=True):
 class LostAppearance(Struct, kw_only=True):
     """An appearance whose words are no longer where it says."""
 
-    record: Annotated[PrintedRecord, Meta(description="The claim or denial that has it.")]
+    record: Annotated[RecordReference, Meta(description="The claim or denial that has it.")]
     version: Annotated[Version, Meta(description="The version of that record.")]
     appearance: AppearanceIndex
     anchor: Annotated[Anchor, Meta(description="How the words were lost.")]
@@ -124,7 +111,7 @@ class LostAppearancePage(Page[LostAppearance], kw_only=True):
 class Reattachment(Part, kw_only=True):
     """An appearance, and the spans that take the place of its own."""
 
-    record: Annotated[PrintedRecord, Meta(description="The claim or denial that has it.")]
+    record: Annotated[RecordReference, Meta(description="The claim or denial that has it.")]
     appearance: AppearanceIndex
     spans: Annotated[
         list[Span],
@@ -153,7 +140,7 @@ Reattachments = Annotated[
 class ReattachmentResult(Struct, kw_only=True):
     """The result for one appearance."""
 
-    record: Annotated[PrintedRecord, Meta(description="The record that was named.")]
+    record: Annotated[RecordReference, Meta(description="The record that was named.")]
     appearance: AppearanceIndex
     status: Annotated[
         int,

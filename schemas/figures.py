@@ -9,20 +9,14 @@ from msgspec import Meta, Struct
 from schemas.base import Id, Number
 from schemas.pages import Cursor, Included, Truncated
 from schemas.parts import Quantity, Time
-from schemas.vocabularies import ConflictBasis, RecordType
+from schemas.references import RecordReference
+from schemas.vocabularies import ConflictBasis
 
 MAX_CONFLICTS: Final = 20
 """A figure lists no more conflicts than this."""
 
 _Ids = Annotated[list[Id], Meta(max_length=500)]
 _Index = Annotated[int, Meta(ge=0, le=49)]
-
-
-class RecordReference(Struct, kw_only=True):
-    """A claim or a denial, by its id."""
-
-    type: Annotated[RecordType, Meta(description="The type of the record: `claim` or `denial`.")]
-    id: Annotated[Id, Meta(description="The id of the record.")]
 
 
 class FigureConflict(Struct, kw_only=True):

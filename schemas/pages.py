@@ -25,7 +25,11 @@ class Truncated(Struct, kw_only=True):
 
 Included = Annotated[
     dict[str, Any],
-    Meta(max_length=10, description="Related records, by relation and id, as `expand` asks."),
+    Meta(
+        max_length=10,
+        description="Related records that `expand` asked for. Only the names that were asked for "
+        "are present.",
+    ),
 ]
 
 

@@ -27,6 +27,32 @@ HERE = ROOT / "tests" / "clients"
 DOCUMENT = ROOT / "openapi" / "openapi.json"
 PYTHON = ("openapi-python-client==0.29.1", "mypy==2.4.1", "httpx==0.28.1", "attrs==26.1.0")
 STRANGE = "foretold"
+ANSWERS = {
+    "killed": [
+        "Lee Seong-kweun | At least 100 | 100",
+        "Lee Seong-kweun | 100 or more | 100",
+        "National Intelligence Service | at least 100 | 100",
+    ],
+    "injured": [
+        (
+            "Lee Seong-kweun | approaching 1,000 | - "
+            "| North Korean casualties run to “several hundreds”"
+        ),
+    ],
+    "origins": 2,
+    "unanswered": ["North Korea exports ballistic missiles to Russia"],
+    "responders": [
+        "a North Korean diplomat at the United Nations: full_denial",
+        "a vice-minister in North Korea\u2019s foreign ministry: non_denial_denial",
+        "North Korea: neither_confirms_nor_denies",
+        "Russia: neither_confirms_nor_denies",
+    ],
+    "claimants": ["Lee Seong-kweun: 5", "Volodymyr Zelensky: 3"],
+    "without": 10,
+    "suggested": ['typography: "at least 100" soldiers'],
+    "attached": 1,
+}
+"""What the sample records answer to the questions that each client asks."""
 
 
 class Served(NamedTuple):
@@ -134,7 +160,8 @@ def test_the_client_of_openapi_python_client_works(served: Served, tmp_path: Pat
     tools = tmp_path / "venv" / "bin"
     _run("uv", "venv", "--quiet", "--python", sys.executable, tmp_path / "venv")
     _run("uv", "pip", "install", "--quiet", "--python", tools / "python", *PYTHON)
-    shutil.copy(HERE / "program.py", tmp_path)
+    for program in ("program.py", "questions.py"):
+        shutil.copy(HERE / program, tmp_path)
     said = _run(
         *(tools / "openapi-python-client", "generate", "--path", DOCUMENT, "--meta", "none"),
         *("--config", HERE / "openapi-python-client.yaml"),
@@ -146,10 +173,16 @@ def test_the_client_of_openapi_python_client_works(served: Served, tmp_path: Pat
         "POST /v1/import",
     ]
     assert said.count("WARNING") == 2, said
-    checked = _run(tools / "mypy", "--strict", "program.py", "generated", cwd=tmp_path)
+    programs = ("questions.py", "program.py")
+    checked = _run(tools / "mypy", "--strict", *programs, "generated", cwd=tmp_path)
     assert "Success" in checked
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    served.check(_run(tools / "python", "program.py", cwd=tmp_path, env=environment | served.told))
+    answered, said = (
+        _run(tools / "python", program, cwd=tmp_path, env=environment | served.told)
+        for program in programs
+    )
+    assert json.loads(answered) == ANSWERS
+    served.check(said)
 
 
 # --- TypeScript ------------------------------------------------------------------------------
@@ -167,6 +200,7 @@ def test_the_client_of_openapi_fetch_works(served: Served, packages: Packages) -
     written = packages.run("openapi-typescript", DOCUMENT, "--output", "generated/schema.d.ts")
     assert "warn" not in (_printed(written) + written.stderr).lower()
     _printed(packages.run("tsc", "--project", "tsconfig.fetch.json"))
+    assert json.loads(_printed(packages.node("questions.ts", **served.told))) == ANSWERS
     served.check(_printed(packages.node("fetch.ts", **served.told)))
     said = json.loads(_printed(packages.node("tour.ts", **served.told)))
     assert served.get(f"/v1/denials?claim_id={said['claim']}")["items"][0]["id"] == said["denial"]
@@ -177,4 +211,5 @@ def test_the_client_of_hey_api_works(served: Served, packages: Packages) -> None
     written = packages.run("openapi-ts", "--file", "openapi-ts.config.mjs", "--input", DOCUMENT)
     assert "warn" not in (_printed(written) + written.stderr).lower()
     _printed(packages.run("tsc", "--project", "tsconfig.hey.json"))
+    assert json.loads(_printed(packages.node("questions.hey.ts", **served.told))) == ANSWERS
     served.check(_printed(packages.node("hey.ts", **served.told)))

@@ -81,3 +81,23 @@ def test_the_program_mends_what_typography_has_lost(address: str) -> None:  # no
         assert (result["attached"], result["committed"]) == (lost, True)
         assert lost > 0
         assert client.get(path).json()["items"] == []
+
+
+@pytest.mark.outside
+def test_the_program_leaves_to_the_editor_what_stands_at_two_places(address: str) -> None:  # noqa: F811
+    with httpx.Client(base_url=address, headers=bearer(KEY), timeout=PATIENCE) as client:
+        text = "He said \u201cyes\u201d to it."
+        article = client.post("/v1/articles", json={"text": text}).json()
+        span = {"start": 8, "end": 13, "exact": text[8:13]}
+        appearance = {"article_id": article["id"], "spans": [span]}
+        claim = client.post("/v1/claims", json={"text": "Yes", "appearances": [appearance]})
+        assert claim.status_code == 201, claim.text
+        patch = {"text": f"{text.translate(STRAIGHT)} {text.translate(STRAIGHT)}"}
+        address_of_it = f"/v1/articles/{article['id']}"
+        assert client.patch(address_of_it, json=patch, headers=MERGE_PATCH).status_code == 200
+        (lost,) = client.get(f"{address_of_it}/anchors").json()["items"]
+        assert [each["score"] for each in lost["spans"][0]["suggestions"]] == [1, 1]
+        program = f"""{MENDING}
+            const [api, key, article] = process.argv.slice(1);
+            console.log(JSON.stringify(await mendTypography(api, key, article)));"""
+        assert run(program, address, KEY, article["id"]) == []

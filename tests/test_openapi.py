@@ -50,6 +50,8 @@ SOMETIMES = {
         f"{of.record.__name__}Included": {expansion.name for expansion in of.expansions}
         for of in RESOURCES.values()
     },
+    "FigureIncluded": {"sources", "articles", "claims", "denials"},
+    "ResponsesIncluded": {"sources", "articles", "claims", "denials"},
 }
 
 SOMETIMES_SENT = {"Link", "Retry-After", "Idempotency-Replayed", "Access-Control-Allow-Origin"}
@@ -326,6 +328,24 @@ def test_a_list_tells_every_parameter_that_it_takes(of: Resource) -> None:
     assert [p["name"] for p in listed] == list(of.list_parameters)
     repeated = {p["name"] for p in listed if p.get("explode") is True}
     assert repeated == {p.name for p in of.list_parameters.values() if p.many}
+
+
+def test_every_record_that_expand_brings_has_a_type() -> None:
+    """Else generated clients know nothing of what is in `included`."""
+    for path, item in DOCUMENT["paths"].items():
+        for operation in item.values():
+            (brought,) = [
+                resolved(parameter)["schema"]["items"]["enum"]
+                for parameter in operation.get("parameters", ())
+                if resolved(parameter)["name"] == "expand"
+            ] or [None]
+            if brought is None:
+                continue
+            (media,) = operation["responses"]["200"]["content"].values()
+            included = resolved(resolved(media["schema"])["properties"]["included"])
+            assert list(included["properties"]) == brought, path
+            for records in included["properties"].values():
+                assert set(records["additionalProperties"]) == {"$ref"}
 
 
 def links(name: str, status: str) -> dict[str, dict[str, Any]]:

@@ -84,6 +84,14 @@ def test_the_place_among_the_same_text_comes_first(words: str) -> None:
     assert {each.why for each in (best, *others)} == {"one_of_several"}
 
 
+def test_no_score_is_rounded_up_to_that_of_the_same_words() -> None:
+    """Else a program that takes what has only other typography takes a changed figure, too."""
+    words = f"{REPORT} " * 40 + "100"
+    best, *_ = find(f"{words} died.", words, f"{words[:-3]}200 died.")
+    assert best.why == "similar"
+    assert 0.999 <= best.score < 1
+
+
 def test_whole_words_come_before_parts_of_words() -> None:
     new = "Of the 1000 soldiers, 100 were killed."
     assert [each.start for each in find("There were 100.", "100", new)] == [22, 7]

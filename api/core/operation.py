@@ -10,7 +10,7 @@ from msgspec import Struct
 from api.core.errors import Kind
 from api.core.filters import Parameter
 from api.core.request import JSON
-from api.core.resource import Resource
+from api.core.resource import Expansion, Resource
 from schemas.vocabularies import RecordType
 
 
@@ -36,6 +36,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     answer: tuple[Any, ...] = ()
     example: Any = None  # a body; for lines and events, several by name with a summary
     headers: tuple[str, ...] = ()
+    expansions: tuple[Expansion, ...] = ()  # what `included` of the answer can have
     media_type: str = JSON
     path_parameters: tuple[Parameter, ...] = ()
     filters_of: Resource | None = None  # the resource whose filters it takes

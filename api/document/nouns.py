@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from api.core.expanding import MAX_INCLUDED
 from api.core.querying import body_of
-from api.core.resource import CURSOR, MAX_COUNTED, MAX_LIMIT, Resource
+from api.core.resource import CURSOR, MAX_COUNTED, MAX_LIMIT, Expansion, Resource
 from api.document import parameters, refusals
 from api.document.examples import story
 from api.document.faces import Components, meanings, nullable, open_terms, reference
@@ -89,7 +89,7 @@ class Noun:
             ),
             "query_limit": at_most(_DEFAULTS.body_bytes),
             "record_id": story(resource).id,
-            "included": self._included(),
+            "included": included(resource.expansions),
             "links": {name: {"$ref": f"#/components/links/{name}"} for name in links},
             "Version": components.value(Version),
             "RevisionOp": open_terms(meanings(RevisionOp)),
@@ -97,18 +97,6 @@ class Noun:
             "max_limit": MAX_LIMIT,
             "max_counted": MAX_COUNTED,
             "max_included": f"{MAX_INCLUDED:,}",
-        }
-
-    def _included(self) -> Json:
-        """Describe the related records that a page can bring."""
-        return {
-            expansion.name: {
-                "description": f"Records by their id: {expansion.description}.",
-                "type": "object",
-                "additionalProperties": reference(expansion.target.title()),
-                "maxProperties": MAX_INCLUDED,
-            }
-            for expansion in self.resource.expansions
         }
 
     def _needed(self) -> str:
@@ -121,6 +109,19 @@ class Noun:
         if not most:
             return f"Only {last} is required"
         return f"Only {', '.join(most)} and {last} are required"
+
+
+def included(expansions: Iterable[Expansion]) -> Json:
+    """Describe the related records that a page can bring."""
+    return {
+        expansion.name: {
+            "description": f"Records by their id: {expansion.description}.",
+            "type": "object",
+            "additionalProperties": reference(expansion.target.title()),
+            "maxProperties": MAX_INCLUDED,
+        }
+        for expansion in expansions
+    }
 
 
 def at_most(size: int) -> str:

@@ -16,7 +16,7 @@ from api.core.request import MERGE_PATCH, NDJSON
 from api.core.resource import Resource
 from api.document import parameters, refusals
 from api.document.faces import Components, Face, reference
-from api.document.nouns import UNLESS, Noun, at_most
+from api.document.nouns import UNLESS, Noun, at_most, included
 from api.document.refusals import Refusal
 from api.document.route import Route
 from api.document.templates import Json
@@ -176,6 +176,8 @@ def _declared(
         schema = answers[0] if len(answers) == 1 else {"anyOf": answers}
         media = {"schema": schema, **_shown(declared.example, examples)}
         answer["content"] = {declared.media_type: media}
+    if declared.expansions:
+        _say_included(declared, components)
     if declared.links:
         answer["links"] = {
             link.operation: {
@@ -192,6 +194,20 @@ def _declared(
             for name in declared.callbacks
         }
     return operation, declared.refusals
+
+
+def _say_included(declared: Operation, components: Components) -> None:
+    """Name what `included` of an answer can have, as the pages of records do."""
+    struct = declared.answer[0].__name__
+    name = f"{struct.removesuffix('Page')}Included"
+    properties = components.schemas[struct]["properties"]
+    if name not in components.schemas:  # several operations can give the same answer
+        components.schemas[name] = {
+            "description": properties["included"]["description"],
+            "type": "object",
+            "properties": included(declared.expansions),
+        }
+    properties["included"] = reference(name)
 
 
 def _body(body: Any, media_type: str) -> str:  # noqa: ANN401 - a type form

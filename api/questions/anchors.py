@@ -45,7 +45,6 @@ from schemas.anchors import (
     LostAppearance,
     LostAppearancePage,
     LostSpan,
-    PrintedRecord,
     Reattachment,
     ReattachmentResult,
     ReattachmentResults,
@@ -56,6 +55,7 @@ from schemas.base import Id
 from schemas.examples import ARTICLE_ID, CLAIM_ID
 from schemas.pages import only_page
 from schemas.parts import Span
+from schemas.references import RecordReference
 from schemas.vocabularies import Anchor, RecordType, SpanRole, SuggestionReason
 
 _TRIES: Final = 5
@@ -72,7 +72,7 @@ DRY_RUN: Final = Parameter("dry_run", bool, "Check everything, and keep nothing.
 _PARAMETERS: Final = {parameter.name: parameter for parameter in (ATOMIC, DRY_RUN)}
 _ID: Final = Parameter("id", Id, "The article's id.", example=ARTICLE_ID)
 
-_RECORD: Final = PrintedRecord(type=RecordType.CLAIM, id=CLAIM_ID)
+_RECORD: Final = RecordReference(type=RecordType.CLAIM, id=CLAIM_ID)
 _WORDS: Final = "At least 100"
 _LOST_SPAN: Final = LostSpan(
     role=SpanRole.QUANTITY,

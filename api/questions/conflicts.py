@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
 
-from schemas.figures import MAX_CONFLICTS, FigureConflict, RecordReference
+from schemas.figures import MAX_CONFLICTS, FigureConflict
+from schemas.references import RecordReference
 from schemas.vocabularies import ConflictBasis, RecordType
 
 MAX_COMPARED: Final = 1_000

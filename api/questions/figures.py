@@ -39,8 +39,9 @@ from api.records.claims import CLAIMS
 from api.records.denials import DENIALS
 from schemas.base import Id, Line
 from schemas.examples import CLAIM_ID, SOURCE_ID
-from schemas.figures import MAX_CONFLICTS, Figure, FigurePage, RecordReference
+from schemas.figures import MAX_CONFLICTS, Figure, FigurePage
 from schemas.parts import whole
+from schemas.references import RecordReference
 from schemas.vocabularies import Qualifier, RecordType, Validity
 
 _BOUND: Final[Any] = float | Literal["Infinity", "-Infinity"]  # JSON has no infinite numbers
@@ -195,6 +196,7 @@ FIGURES: Final = Operation(
     success="A page of figures.",
     answer=(FigurePage,),
     headers=("Link",),
+    expansions=tuple(_EXPANSIONS.values()),
     linked_from={RecordType.CLAIM: "id__in", RecordType.DENIAL: "id__in"},
     example=_EXAMPLE,
 )

@@ -15,8 +15,9 @@ from api.core.request import encoded
 from api.core.resource import MAX_PAGE_BYTES
 from api.core.sql import compose, plural, render
 from api.questions.suggestions import Lost, SearchedText, Work, context_of, lost_of, suggest
-from schemas.anchors import LostAppearance, LostSpan, PrintedRecord
+from schemas.anchors import LostAppearance, LostSpan
 from schemas.parts import Appearance, Span
+from schemas.references import RecordReference
 from schemas.vocabularies import Anchor, RecordType
 
 MAX_EARLIER_TEXTS: Final = 8
@@ -81,7 +82,7 @@ _EARLIER_TEXT: Final = """
 class LostRow(NamedTuple):
     """A lost appearance as the database has it, and the text around each of its spans."""
 
-    record: PrintedRecord
+    record: RecordReference
     version: int
     place: int
     appearance: Appearance
@@ -126,7 +127,7 @@ async def with_context(
     """Add the text that stood around each span, as far as earlier texts are read and seen."""
     lost = [
         LostRow(
-            PrintedRecord(type=RecordType[row["type"].upper()], id=str(row["id"])),
+            RecordReference(type=RecordType[row["type"].upper()], id=str(row["id"])),
             row["version"],
             row["place"],
             msgspec.json.decode(row["appearance"], type=Appearance),

@@ -93,6 +93,7 @@ def _operation(asked: RecordType, example: str, answer: Responses) -> Operation:
         parameters=(_EXPAND,),
         success=f"The responses to the {noun}.",
         answer=(Responses,),
+        expansions=_EXPANSIONS,
         example=answer,
         linked_from={asked: "id"},
     )

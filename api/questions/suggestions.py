@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from math import floor
 from typing import Final, NamedTuple
 
 from api.questions.edit_distance import best_place, distance, steps
@@ -204,7 +205,8 @@ def _score(part: tuple[int, int], folded: _Folded, text: str, work: Work, alike:
         work.take(steps(old, new))
         same += len(old) - min(distance(old, new), len(old))
         length += len(old)
-    return round(same / length, 3) if length else 0.0
+    # Never rounded up: 1 says that nothing but typography has changed.
+    return floor(1000 * same / length) / 1000 if length else 0.0
 
 
 # --- words that differ in typography -------------------------------------------------------------
