@@ -50,22 +50,36 @@ class Found:
 
 # Each row has a role. A record that is looked for is `current`, or `hidden` if the caller does not
 # see it: its names are taken all the same. A record to which others refer has its type as its role.
-# The text of an earlier version of an article has the role `text`.
+# The text of an earlier version of an article has the role `text`; that of the current version,
+# which clients name more often, comes with the article.
+#
+# Planning takes Postgres longer than the look-up itself, so the plan must be one that is kept.
+# Postgres keeps it if it would not be cheaper with the values known: `(SELECT :ids)` hides how many
+# there are. Each is found by itself, with LIMIT 1, since a plan that was made while a table was
+# small would otherwise read the whole table when it has grown.
 _CURRENT: Final = """
         SELECT CASE WHEN :sees({type}, t) THEN 'current' ELSE 'hidden' END AS role,
                t.id, t.version, t.deleted_at IS NOT NULL AS deleted, t.doc, NULL::text AS text,
                {name} AS name, NULL::bigint AS left_out"""
+_THE_ROW: Final = "(SELECT t.* FROM {table} AS t WHERE t.id = w.id LIMIT 1) AS t"
+_ITS_ID: Final = """(
+            SELECT e.record_id AS id FROM external_ids AS e
+            WHERE e.record_type = '{type}' AND e.namespace = n.namespace AND e.value = n.value
+            LIMIT 1
+        ) AS w"""
 _BY_ID: Final = f"""{_CURRENT.replace("{name}", "NULL::text[]")}
-        FROM {{table}} AS t WHERE t.id = ANY(:ids::uuid[])"""
-_BY_EXTERNAL_ID: Final = f"""{_CURRENT.replace("{name}", "ARRAY[w.namespace, w.value]")}
-        FROM unnest(:namespaces::text[], :values::text[]) AS w(namespace, value)
-        JOIN external_ids AS e
-            ON e.record_type = '{{type}}' AND e.namespace = w.namespace AND e.value = w.value
-        JOIN {{table}} AS t ON t.id = e.record_id"""
+        FROM unnest((SELECT :ids::uuid[])::uuid[]) AS w(id)
+        CROSS JOIN LATERAL {_THE_ROW}"""
+_BY_EXTERNAL_ID: Final = f"""{_CURRENT.replace("{name}", "ARRAY[n.namespace, n.value]")}
+        FROM unnest((SELECT :namespaces::text[])::text[], (SELECT :values::text[])::text[])
+            AS n(namespace, value)
+        CROSS JOIN LATERAL {_ITS_ID}
+        CROSS JOIN LATERAL {_THE_ROW}"""
 _REFERRED: Final = """
         SELECT '{target}' AS role, t.live_id, t.version, false, NULL::bytea, NULL, NULL, NULL
-        FROM {targets} AS t
-        WHERE t.live_id = ANY(:{target}_ids::uuid[]) AND :sees({target}, t)"""
+        FROM unnest((SELECT :{target}_ids::uuid[])::uuid[]) AS w(id)
+        CROSS JOIN LATERAL (SELECT t.* FROM {targets} AS t WHERE t.live_id = w.id LIMIT 1) AS t
+        WHERE :sees({target}, t)"""
 # A text that was left out because it, and those before it, have too many bytes comes with its size.
 _ARTICLES: Final = """
         SELECT 'article' AS role, s.live_id, s.version, false, NULL::bytea,
@@ -76,10 +90,13 @@ _ARTICLES: Final = """
                    CASE WHEN t.size IS NOT NULL THEN t.text END AS text
             FROM (
                 SELECT t.live_id, t.version, t.text,
-                       CASE WHEN t.live_id = ANY(:text_ids::uuid[]) THEN octet_length(t.text) END
-                           AS size
-                FROM articles AS t
-                WHERE t.live_id = ANY(:article_ids::uuid[]) AND :sees(article, t)
+                       CASE WHEN w.id = ANY((SELECT :text_ids::uuid[])::uuid[])
+                           THEN octet_length(t.text) END AS size
+                FROM unnest((SELECT :article_ids::uuid[])::uuid[]) AS w(id)
+                CROSS JOIN LATERAL (
+                    SELECT t.* FROM articles AS t WHERE t.live_id = w.id LIMIT 1
+                ) AS t
+                WHERE :sees(article, t)
             ) AS t
         ) AS s"""
 _EARLIER_TEXT: Final = """
@@ -90,11 +107,20 @@ _EARLIER_TEXT: Final = """
         FROM (
             SELECT r.record_id, r.version, r.doc,
                    sum(octet_length(r.doc)) OVER (ORDER BY r.record_id, r.version) AS total
-            FROM unnest(:earlier_ids::uuid[], :earlier_versions::integer[]) AS w(id, version)
-            JOIN revisions AS r
-                ON r.record_type = 'article' AND r.record_id = w.id AND r.version = w.version
-                AND r.doc IS NOT NULL AND :saw(article, r)
-            JOIN articles AS t ON t.id = r.record_id AND :sees(article, t)
+            FROM unnest(
+                (SELECT :earlier_ids::uuid[])::uuid[],
+                (SELECT :earlier_versions::integer[])::integer[]
+            ) AS w(id, version)
+            CROSS JOIN LATERAL (
+                SELECT t.version, t.visibility FROM articles AS t WHERE t.id = w.id LIMIT 1
+            ) AS t
+            CROSS JOIN LATERAL (
+                SELECT r.* FROM revisions AS r
+                WHERE r.record_type = 'article' AND r.record_id = w.id AND r.version = w.version
+                    AND r.version <> t.version
+                LIMIT 1
+            ) AS r
+            WHERE r.doc IS NOT NULL AND :sees(article, t) AND :saw(article, r)
         ) AS s"""
 _LEFT_OUT: Final = """
     SELECT w.id, w.version,
