@@ -9,27 +9,25 @@ figures, days, places, tags, relations, ratings, and responses to one claim in t
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import asyncpg
 import copies  # beside this file
-import msgspec
 import records  # likewise
+from loading import BATCH, Kind, fill  # likewise
 
 from schemas.articles import ArticleCreate
-from schemas.base import Create
 from schemas.claims import ClaimCreate
 from schemas.denials import DenialCreate
 from schemas.sources import SourceCreate
 
 SHARES: Final = {"tenth": 10, "hundredth": 100}
 """Tags, and of how many claims one has each."""
-BATCH: Final = 5_000
 _FIRST_DAY: Final = date(2019, 1, 1)
 _DAYS: Final = 2_000
 _COUNTRIES: Final = ("RU", "UA", "KR", "KP", "US", "FR", "SD", "CO")
@@ -178,12 +176,12 @@ async def load(url: str, claims: int, tell: Callable[[str], None]) -> None:
     try:
         if await connection.fetchval("SELECT EXISTS (SELECT FROM claims WHERE id = $1)", last):
             return
-        await _fill(connection, _SOURCES, records.SOURCES)
-        await _fill(connection, _ARTICLES, records.ARTICLES)
+        await fill(connection, _SOURCES, records.SOURCES)
+        await fill(connection, _ARTICLES, records.ARTICLES)
         written = min(claims, copies.WRITTEN)
         for more in range(BATCH, written + BATCH, BATCH):
-            await _fill(connection, _CLAIMS, min(more, written))
-            await _fill(connection, _DENIALS, min(more, written) // 10)
+            await fill(connection, _CLAIMS, min(more, written))
+            await fill(connection, _DENIALS, min(more, written) // 10)
             tell(f"{min(more, written):,} claims written")
         if claims > copies.WRITTEN:
             await copies.multiply(connection, claims // copies.WRITTEN, tell)
@@ -192,37 +190,7 @@ async def load(url: str, claims: int, tell: Callable[[str], None]) -> None:
         await connection.close()
 
 
-class _Kind(NamedTuple):
-    table: str
-    number: int
-    struct: type[Create]
-    invent: Callable[[int], dict[str, Any]]
-
-
-_SOURCES: Final = _Kind("sources", 1, SourceCreate, source)
-_ARTICLES: Final = _Kind("articles", 2, ArticleCreate, article)
-_CLAIMS: Final = _Kind("claims", 3, ClaimCreate, claim)
-_DENIALS: Final = _Kind("denials", 4, DenialCreate, denial)
-
-
-async def _fill(connection: asyncpg.Connection, kind: _Kind, count: int) -> None:
-    """Write the records of a kind that are missing, up to a number."""
-    last = await connection.fetchval(f"SELECT id FROM {kind.table} ORDER BY id DESC LIMIT 1")
-    first = last.int % 2**32 + 1 if last else 0
-    for start in range(first, count, BATCH):
-        rows = _rows(kind, range(start, min(start + BATCH, count)))
-        columns = ("id", *kind.struct.__struct_fields__)
-        await connection.copy_records_to_table(kind.table, records=rows, columns=columns)
-
-
-def _rows(kind: _Kind, numbers: range) -> Iterator[tuple[Any, ...]]:
-    """Write records as rows of a table, with every property spelled out."""
-    for number in numbers:
-        record = msgspec.to_builtins(msgspec.convert(kind.invent(number), kind.struct))
-        values = (
-            msgspec.json.encode(value).decode()
-            if name != "tags" and isinstance(value, (dict, list))
-            else value
-            for name, value in record.items()
-        )
-        yield (records.record_id(kind.number, number), *values)
+_SOURCES: Final = Kind("sources", 1, SourceCreate, source)
+_ARTICLES: Final = Kind("articles", 2, ArticleCreate, article)
+_CLAIMS: Final = Kind("claims", 3, ClaimCreate, claim)
+_DENIALS: Final = Kind("denials", 4, DenialCreate, denial)

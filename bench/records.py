@@ -19,6 +19,8 @@ from schemas.claims import ClaimCreate
 ARTICLES: Final = 5_000
 SOURCES: Final = 1_000
 UNIQUE: Final = "@unique@"  # wrk.lua puts a word of its own there, for each request
+COLUMNS: Final = ", ".join(ClaimCreate.__struct_fields__)
+"""What a client writes of a claim, as a list of columns."""
 
 _LEAD: Final = (
     "SEOUL — Lawmaker Lee claimed on Monday that at least 100 troops were killed, citing a closed"

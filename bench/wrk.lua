@@ -1,27 +1,42 @@
--- Requests for wrk: `-- read <file of paths>` or `-- create <path> <file of bodies> <word>`.
--- The word keeps the external ids of one run apart from those of any other.
+-- Requests for wrk: `-- <file> <draw|once> <word> <Accept> <Content-Type>`.
+--
+-- Each line of the file is a request: its method, path, If-Match and body, with tabs between them.
+-- `draw` takes lines at random, `once` takes each of them once and in order. The word replaces
+-- `@unique@` in bodies, with a number behind it: it keeps the requests of one run apart from those
+-- of any other.
 
-local lines, mode, path, word = {}, "", "", ""
-local sent = 0
+local requests, word = {}, ""
+local once, sent = false, 0
+
+local function headers_with(match)
+  if match == "" then return nil end
+  local headers = { ["If-Match"] = match }
+  for name, value in pairs(wrk.headers) do headers[name] = value end
+  return headers
+end
 
 function init(args)
-  mode = args[1]
-  local file = args[2]
-  if mode == "create" then
-    path, file, word = args[2], args[3], args[4]
-    wrk.headers["Content-Type"] = "application/json"
+  once, word = args[2] == "once", args[3]
+  wrk.headers["Accept"] = args[4]
+  if args[5] then
+    wrk.headers["Content-Type"] = args[5]
     wrk.headers["Prefer"] = "return=representation"
   end
-  for line in io.lines(file) do lines[#lines + 1] = line end
-  wrk.headers["Accept"] = args[#args]
+  for line in io.lines(args[1]) do
+    local method, path, match, body = line:match("^(.-)\t(.-)\t(.-)\t(.*)$")
+    local request = { method = method, path = path, headers = headers_with(match), body = body }
+    if body == "" then request.ready = wrk.format(method, path, request.headers) end
+    requests[#requests + 1] = request
+  end
   math.randomseed(os.time())
 end
 
 function request()
-  local line = lines[math.random(#lines)]
-  if mode == "read" then return wrk.format("GET", line) end
   sent = sent + 1
-  return wrk.format("POST", path, nil, (line:gsub("@unique@", word .. sent)))
+  local chosen = once and requests[sent] or requests[math.random(#requests)]
+  if chosen.ready then return chosen.ready end
+  local body = chosen.body:gsub("@unique@", word .. sent)
+  return wrk.format(chosen.method, chosen.path, chosen.headers, body)
 end
 
 function done(summary, latency)

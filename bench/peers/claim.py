@@ -1,4 +1,4 @@
-"""A claim as the peers publish it: the columns that `postgrest.sql` shows, for Pydantic."""
+"""A claim as the peers publish it: the columns that `peers.sql` shows, for Pydantic."""
 
 from __future__ import annotations
 
@@ -38,6 +38,15 @@ class NewClaim(BaseModel):
     external_ids: Parts
     tags: list[str]
     note: str | None = None
+
+
+class ClaimPatch(BaseModel):
+    """What a client changes: what is not set stays."""
+
+    note: str | None = None
+    tags: list[str] | None = None
+    review_status: str | None = None
+    validity: str | None = None
 
 
 class Claim(NewClaim):

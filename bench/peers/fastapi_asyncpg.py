@@ -10,13 +10,14 @@ import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any
 from uuid import UUID
 
 import asyncpg
 import uvicorn
-from claim import Claim, NewClaim
-from fastapi import FastAPI, HTTPException
+from claim import Claim, ClaimPatch, NewClaim
+from fastapi import FastAPI, Header, HTTPException
 
 COLUMNS = list(NewClaim.model_fields)
 CREATE = (
@@ -68,6 +69,33 @@ async def create_claim(body: NewClaim) -> Any:  # noqa: ANN401 - as above
     """Create a claim."""
     values = body.model_dump()
     return dict(await app.state.pool.fetchrow(CREATE, *(values[name] for name in COLUMNS)))
+
+
+@app.patch("/claims/{identity}", response_model=Claim)
+async def patch_claim(identity: UUID, body: ClaimPatch, if_match: Annotated[str, Header()]) -> Any:  # noqa: ANN401 - as above
+    """Change what is given of a claim, if its version is still the same."""
+    changes = body.model_dump(exclude_unset=True)
+    setting = ", ".join(f"{name} = ${place}" for place, name in enumerate(changes, 3))
+    row = await app.state.pool.fetchrow(
+        f"UPDATE rest.claims SET {setting} WHERE id = $1 AND version = $2 RETURNING *",
+        identity,
+        int(if_match.strip('"')),
+        *changes.values(),
+    )
+    if row is None:
+        raise HTTPException(412)
+    return dict(row)
+
+
+@app.get("/changes", response_model=list[Claim])
+async def list_changes(since: datetime, limit: int) -> Any:  # noqa: ANN401 - as above
+    """List the claims that were changed behind a time, the earliest first."""
+    rows = await app.state.pool.fetch(
+        "SELECT * FROM rest.claims WHERE updated_at > $1 ORDER BY updated_at, id LIMIT $2",
+        since,
+        limit,
+    )
+    return [dict(row) for row in rows]
 
 
 uvicorn.run(app, port=int(os.environ["PORT"]), access_log=False, log_level="warning")

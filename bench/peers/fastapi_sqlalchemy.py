@@ -9,12 +9,13 @@
 
 import os
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
 import claim
 import uvicorn
-from fastapi import Depends, FastAPI, HTTPException
+from fastapi import Depends, FastAPI, Header, HTTPException
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
@@ -67,6 +68,33 @@ async def create_claim(body: claim.NewClaim, opened: Session) -> Claim:
     await opened.commit()
     await opened.refresh(created)
     return created
+
+
+@app.patch("/claims/{identity}", response_model=claim.Claim)
+async def patch_claim(
+    identity: UUID, body: claim.ClaimPatch, if_match: Annotated[str, Header()], opened: Session
+) -> Claim:
+    """Change what is given of a claim, if its version is still the same."""
+    found = await opened.get(Claim, identity, with_for_update=True)
+    if found is None or found.version != int(if_match.strip('"')):
+        raise HTTPException(412)
+    for name, value in body.model_dump(exclude_unset=True).items():
+        setattr(found, name, value)
+    await opened.commit()
+    await opened.refresh(found)
+    return found
+
+
+@app.get("/changes", response_model=list[claim.Claim])
+async def list_changes(opened: Session, since: datetime, limit: int) -> list[Claim]:
+    """List the claims that were changed behind a time, the earliest first."""
+    changed = (
+        select(Claim)
+        .where(Claim.updated_at > since)
+        .order_by(Claim.updated_at, Claim.id)
+        .limit(limit)
+    )
+    return list(await opened.scalars(changed))
 
 
 uvicorn.run(app, port=int(os.environ["PORT"]), access_log=False, log_level="warning")

@@ -8,6 +8,8 @@
 """Litestar with advanced-alchemy: its plugin, a repository service, and Pydantic schemas."""
 
 import os
+from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
 import claim
@@ -23,7 +25,9 @@ from advanced_alchemy.extensions.litestar import (
     repository,
     service,
 )
-from litestar import Litestar, get, post
+from litestar import Litestar, get, patch, post
+from litestar.exceptions import HTTPException
+from litestar.params import Parameter
 from table import ClaimColumns
 
 
@@ -66,13 +70,42 @@ async def create_claim(claims: ClaimService, data: claim.NewClaim) -> claim.Clai
     return claims.to_schema(created, schema_type=claim.Claim)
 
 
+@patch("/claims/{identity:uuid}")
+async def patch_claim(
+    claims: ClaimService,
+    identity: UUID,
+    data: claim.ClaimPatch,
+    if_match: Annotated[str, Parameter(header="If-Match")],
+) -> claim.Claim:
+    """Change what is given of a claim, if its version is still the same."""
+    found = await claims.get(identity)
+    if found.version != int(if_match.strip('"')):
+        raise HTTPException(status_code=412)
+    changed = await claims.update(
+        data.model_dump(exclude_unset=True), item_id=identity, auto_commit=True, auto_refresh=True
+    )
+    return claims.to_schema(changed, schema_type=claim.Claim)
+
+
+@get("/changes")
+async def list_changes(claims: ClaimService, since: datetime, limit: int) -> list[claim.Claim]:
+    """List the claims that were changed behind a time, the earliest first."""
+    rows = await claims.list(
+        filters.BeforeAfter("updated_at", before=None, after=since),
+        filters.LimitOffset(limit, 0),
+        filters.OrderBy("updated_at", "asc"),
+        filters.OrderBy("id", "asc"),
+    )
+    return claims.to_schema(rows, schema_type=claim.Claim).items
+
+
 alchemy = SQLAlchemyAsyncConfig(
     connection_string=os.environ["DATABASE_URL"].replace("postgresql:", "postgresql+asyncpg:"),
     session_config=AsyncSessionConfig(expire_on_commit=False),
     engine_config=EngineConfig(pool_size=int(os.environ["POOL"]), max_overflow=0),
 )
 app = Litestar(
-    [get_claim, list_claims, create_claim],
+    [get_claim, list_claims, create_claim, patch_claim, list_changes],
     dependencies=providers.create_service_dependencies(ClaimService, "claims"),
     plugins=[SQLAlchemyPlugin(alchemy)],
 )

@@ -1,7 +1,9 @@
-"""The ceiling of the database: asyncpg reads stored documents in a loop, without HTTP.
+"""The ceiling of the database: asyncpg runs a statement in a loop, without HTTP.
 
-`loop.py STATEMENT FILE TASKS SECONDS`: the statement takes an id of the file, if it takes anything.
-It prints the same as `wrk.lua`, and the processor time that it took.
+`loop.py STATEMENT FILE draw|once WORD TASKS SECONDS`: each line of the file has the arguments of
+the statement, with tabs between them; an empty line has none. `draw` takes lines at random, `once`
+takes each of them once. The word replaces `@unique@`, as in `wrk.lua`. It prints the same as
+`wrk.lua`, and the processor time that it took.
 """
 
 import asyncio
@@ -10,29 +12,35 @@ import os
 import random
 import sys
 import time
+from itertools import count
 from pathlib import Path
 
 import asyncpg
 import uvloop
 
-ids = Path(sys.argv[2]).read_text().split()
+statement, file, mode, word, tasks, seconds = sys.argv[1:]
+LINES = [tuple(filter(None, line.split("\t"))) for line in Path(file).read_text().splitlines()]
 
 
 async def main() -> None:
-    """Read as fast as the connections answer, and print the counts."""
-    statement, _, tasks, seconds = sys.argv[1:]
+    """Ask as fast as the connections answer, and print the counts."""
     size = int(os.environ["POOL"])
     took: list[float] = []
+    failed = 0
+    numbers = count()
     async with asyncpg.create_pool(
         os.environ["DATABASE_URL"], min_size=size, max_size=size
     ) as pool:
         end = time.monotonic() + float(seconds)
 
         async def work() -> None:
+            nonlocal failed
             while (began := time.monotonic()) < end:
-                arguments = [random.choice(ids)] if "$1" in statement else []  # noqa: S311
+                number = next(numbers)
+                chosen = random.choice(LINES) if mode == "draw" else LINES[number]  # noqa: S311
+                arguments = (each.replace("@unique@", f"{word}{number}") for each in chosen)
                 rows = await pool.fetch(statement, *arguments)
-                b",".join(row["doc"] for row in rows)
+                failed += not b",".join(row["doc"] for row in rows)
                 took.append(time.monotonic() - began)
 
         before, began = time.process_time(), time.monotonic()
@@ -40,7 +48,7 @@ async def main() -> None:
         spent, passed = time.process_time() - before, time.monotonic() - began
     took.sort()
     told = {
-        "requests": len(took), "microseconds": int(passed * 1e6), "failed": 0,
+        "requests": len(took), "microseconds": int(passed * 1e6), "failed": failed,
         "p50": took[len(took) // 2] * 1e6, "p99": took[len(took) * 99 // 100] * 1e6,
         "cpu": spent,
     }  # fmt: skip

@@ -1,9 +1,13 @@
--- What PostgREST serves: views over the same tables, with the columns that our records publish.
+-- What the peers serve: views over the same tables, with the columns that our records publish.
 -- `*_documents` hand on the stored document, as our service does; the others build the JSON anew.
 -- The link index names its owner without a foreign key, so what is embedded is told by functions,
 -- which Postgres inlines into the query as it does the views.
 
-CREATE ROLE rest_reader NOLOGIN;
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'rest_reader') THEN
+        CREATE ROLE rest_reader NOLOGIN;
+    END IF;
+END $$;
 CREATE SCHEMA rest;
 
 CREATE VIEW rest.sources AS
@@ -71,6 +75,24 @@ LANGUAGE sql STABLE AS $$
     )
 $$;
 
+-- The feed, for which the peers have nothing of their own, with each record as it is stored.
+CREATE VIEW rest.changes AS
+SELECT f.seq, o.op, o.record_type AS type, o.record_id AS id, o.version, o.at,
+       convert_from(r.doc, 'UTF8')::json AS record
+FROM public.feed AS f
+JOIN public.outbox AS o ON o.id = f.outbox_id
+JOIN public.revisions AS r USING (record_type, record_id, version);
+
+-- Rows alone, without triggers, history, feed and further indexes: what an import of them costs.
+CREATE SCHEMA plain;
+CREATE TABLE plain.claims AS TABLE rest.claims WITH NO DATA;
+ALTER TABLE plain.claims
+    ADD PRIMARY KEY (id),
+    ALTER COLUMN id SET DEFAULT uuidv7(),
+    ALTER COLUMN version SET DEFAULT 1,
+    ALTER COLUMN created_at SET DEFAULT clock_timestamp(),
+    ALTER COLUMN updated_at SET DEFAULT clock_timestamp();
+
 -- Triggers act as whoever writes, so the role needs their tables too.
-GRANT USAGE ON SCHEMA rest, public TO rest_reader;
-GRANT ALL ON ALL TABLES IN SCHEMA rest, public TO rest_reader;
+GRANT USAGE ON SCHEMA rest, plain, public TO rest_reader;
+GRANT ALL ON ALL TABLES IN SCHEMA rest, plain, public TO rest_reader;

@@ -1,0 +1,158 @@
+"""Make the records to measure with, once for each number of claims, and keep them in a directory.
+
+The directory has an embedded Postgres, durable as in service, with a database for each number of
+claims (`claims_10000`). What is measured is a copy of it, which is dropped afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import asyncpg
+import loading  # beside this file
+import machine  # likewise
+import records  # likewise
+from asking import Draw, Ground, get_json  # likewise
+from loading import Kind  # likewise
+from servers import Server  # likewise
+
+from api.access import keyring
+from api.core.db import Database
+from api.embedded import EmbeddedPostgres
+from api.server import schema
+from api.settings import Settings
+from schemas.articles import ArticleCreate
+from schemas.claims import ClaimCreate
+from schemas.sources import SourceCreate
+from schemas.vocabularies import Scope
+
+HERE: Final = Path(__file__).parent
+MAX_IDS: Final = 20_000
+MAX_PLACES: Final = 16
+_COPY: Final = "measured"
+_SECONDS: Final = 3_600
+"""For any one statement: to copy a database of a million claims takes minutes."""
+
+
+@contextmanager
+def prepared(data: Path, claims: int, cores: tuple[int, ...] = ()) -> Iterator[Ground]:
+    """Start Postgres on a copy of so many claims; make them first if they are not there."""
+    with machine.on_cores(cores):
+        server = EmbeddedPostgres(data / "postgres")
+        server.start()
+    try:
+        asyncio.run(_copy(server.url, claims))
+        url = server.url(_COPY)
+        key = asyncio.run(_open(url))
+        postmaster = int((server.log.parent / "postmaster.pid").read_text().split()[0])
+        with tempfile.TemporaryDirectory(prefix="claim-bench-") as directory:
+            yield Ground(Path(directory), url, key, postmaster)
+        asyncio.run(_drop(server.url(), _COPY))
+    finally:
+        server.stop()
+
+
+async def _copy(url_of: Callable[..., str], claims: int) -> None:
+    """Copy the database with so many claims."""
+    name = f"claims_{claims}"
+    connection = await asyncpg.connect(url_of(), command_timeout=_SECONDS)
+    try:
+        known = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)"
+        if not await connection.fetchval(known, name):
+            unfinished = f"unfinished_{claims}"
+            await connection.execute(f"DROP DATABASE IF EXISTS {unfinished}")
+            await connection.execute(f"CREATE DATABASE {unfinished} TEMPLATE template0")
+            await _fill(url_of(unfinished), claims)
+            await connection.execute(f"ALTER DATABASE {unfinished} RENAME TO {name}")
+        await connection.execute(f"DROP DATABASE IF EXISTS {_COPY} WITH (FORCE)")
+        await connection.execute(f"CREATE DATABASE {_COPY} TEMPLATE {name} STRATEGY FILE_COPY")
+    finally:
+        await connection.close()
+
+
+async def _drop(url: str, name: str) -> None:
+    connection = await asyncpg.connect(url, command_timeout=_SECONDS)
+    try:
+        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await connection.close()
+
+
+async def _fill(url: str, claims: int) -> None:
+    """Write the records through the triggers, and number them for the feed."""
+    await schema.migrate(url)
+    started = time.monotonic()
+    connection = await asyncpg.connect(url, command_timeout=_SECONDS)
+    try:
+        await loading.fill(connection, _SOURCES, records.SOURCES)
+        await loading.fill(connection, _ARTICLES, records.ARTICLES)
+        for more in range(0, claims, loading.BATCH):
+            await loading.fill(connection, _CLAIMS, min(more + loading.BATCH, claims))
+            await connection.execute("SELECT FROM sequence_feed(true)")
+        await connection.execute("VACUUM ANALYZE")
+        size = await connection.fetchval("SELECT avg(octet_length(doc))::integer FROM claims")
+    finally:
+        await connection.close()
+    seconds = time.monotonic() - started
+    print(f"{claims:,} claims written in {seconds:.1f} s; each has {size:,} bytes.", flush=True)
+
+
+_SOURCES: Final = Kind("sources", 1, SourceCreate, records.source)
+_ARTICLES: Final = Kind("articles", 2, ArticleCreate, records.article)
+_CLAIMS: Final = Kind("claims", 3, ClaimCreate, lambda number: records.claim(number, f"c{number}"))
+
+
+async def _open(url: str) -> str:
+    """Bring the copy to the newest schema, show it to the peers, and make a key for us."""
+    await schema.migrate(url)
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute((HERE / "peers.sql").read_text())
+    finally:
+        await connection.close()
+    database = Database(url, Settings())
+    await database.open()
+    try:
+        scopes = [Scope.READ, Scope.CLAIMS_WRITE, Scope.IMPORT]
+        key, _ = await keyring.create(database, "bench", scopes, None)
+    finally:
+        await database.close()
+    return key
+
+
+# --- what is drawn for requests --------------------------------------------------------------
+
+
+async def draw_claims(url: str) -> list[Draw]:
+    """Draw claims, each once, with their versions as they are now."""
+    connection = await asyncpg.connect(url, command_timeout=_SECONDS)
+    try:
+        rows = await connection.fetch(
+            "SELECT id, version FROM claims WHERE id < $1::uuid ORDER BY random() LIMIT $2",
+            records.record_id(4, 0),  # those that requests created come behind it
+            MAX_IDS,
+        )
+    finally:
+        await connection.close()
+    return [{"id": str(row["id"]), "version": str(row["version"])} for row in rows]
+
+
+def find_places(ours: Server, claims: int) -> list[Draw]:
+    """Find places in the feed behind which there are a thousand changes of claims."""
+    places: list[Draw] = []
+    since = "start"
+    for _ in range(min(MAX_PLACES, claims // 1_000 - 1)):
+        page = get_json(ours, f"/v1/changes?types=claim&limit=1000&since={since}")
+        since, last = page["next_cursor"], page["items"][-1]
+        at = last["record"]["updated_at"]
+        places.append({"since": since, "seq": str(last["seq"]), "at": at})
+    return places
