@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import select
 import signal
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -17,6 +19,7 @@ import httpx
 import pytest
 
 from api.server.draining import Draining
+from api.server.listening import accept_waiting, ignore_new_clients
 from tests.conftest import KEY, PATIENCE, allow, bearer, serving
 from tests.test_cli import Service, url  # noqa: F401 - a fixture
 from tests.test_cli import serving as serving_for_real
@@ -200,6 +203,52 @@ async def test_no_request_fails_while_instances_are_restarted_in_turn(
     statuses = await restart_in_turn(tmp_path, url, ("--workers", workers), kind)
     assert statuses.keys() == {200, 201}
     assert statuses.total() > LEAST
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_client_that_connected_before_the_stop_may_send_a_while_later(
+    tmp_path: Path,
+    url: str,  # noqa: F811
+    workers: str,
+) -> None:
+    port = free_port()
+    with instance(tmp_path, url, port, "--workers", workers) as service:
+        opened: list[socket.socket] = []
+        service.process.send_signal(signal.SIGTERM)
+        with suppress(ConnectionRefusedError):
+            while True:
+                opened.append(socket.create_connection(("127.0.0.1", port), PATIENCE))
+                time.sleep(0.01)
+        time.sleep(0.8)  # the client, or its machine, is busy
+        for each in opened[-3:]:
+            each.sendall(b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert each.recv(1000).startswith(b"HTTP/1.1 200")
+        for each in opened:
+            each.close()
+        assert service.process.wait(PATIENCE) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the packet filter is Linux's")
+def test_a_listener_that_ignores_new_clients_keeps_those_that_have_come() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+        with socket.create_connection(address, PATIENCE) as before, socket.socket() as after:
+            ignore_new_clients(listener)
+            after.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                after.connect(address)
+            accepted = accept_waiting(non_blocking(listener))
+            assert [each.getpeername() for each in accepted] == [before.getsockname()]
+            before.sendall(b"x")
+            assert accepted[0].recv(1) == b"x"
+            assert not select.select([], [after], [], 0.1)[1]
+            accepted[0].close()
+
+
+def non_blocking(listener: socket.socket) -> socket.socket:
+    listener.setblocking(False)
+    return listener
 
 
 async def test_a_service_that_drains_is_not_ready_and_asks_clients_to_leave(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import socket
+import struct
+import sys
 from contextlib import suppress
 from errno import EACCES, EADDRINUSE
 from typing import Final
@@ -45,6 +48,31 @@ def _explain(host: str, port: int, error: OSError) -> str:
     if error.errno == EACCES:
         return f"This user may not listen on port {port}. Name a port above 1023 (`--port`)."
     return f"Cannot listen on port {port} of {host}: {error.strerror}."
+
+
+_SO_ATTACH_FILTER: Final = 26  # of Linux; Python's `socket` has no name for it
+_DROP_SYN: Final = (  # for the kernel's packet filter: code, jumps if true and if false, value
+    (0x30, 0, 0, 13),  # take byte 13 of the TCP header: the flags
+    (0x45, 0, 1, 0x02),  # SYN?
+    (0x06, 0, 0, 0),  # then drop the packet
+    (0x06, 0, 0, 0xFFFFFFFF),  # else keep it
+)
+
+
+def ignore_new_clients(listener: socket.socket) -> None:
+    """Have the kernel begin no more connections, and finish those that have begun; Linux only.
+
+    If a listener is closed at once, the kernel resets connections that it has accepted meanwhile,
+    or is about to. A client that is ignored asks again after a second, and is refused then.
+    """
+    if sys.platform != "linux":
+        return
+    program = ctypes.create_string_buffer(
+        b"".join(struct.pack("HBBI", *each) for each in _DROP_SYN)
+    )
+    described = struct.pack("HL", len(_DROP_SYN), ctypes.addressof(program))
+    with suppress(OSError):  # a kernel without the filter; few clients are reset then
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
 
 
 def accept_waiting(listener: socket.socket) -> list[socket.socket]:

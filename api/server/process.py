@@ -22,7 +22,7 @@ from typing import Any, Final, Protocol, TypeAlias
 import uvicorn
 
 from api.server.exits import CommandError
-from api.server.listening import accept_waiting
+from api.server.listening import accept_waiting, ignore_new_clients
 from api.server.protocol import protocol
 from api.server.shares import Share
 from api.server.signals import STOPPING, StopSignals, drains_at
@@ -33,6 +33,9 @@ CLOSING_SECONDS: Final = 5
 
 _MAX_TURNS: Final = 100
 """How many turns of the loop a listener may take to be closed."""
+
+_HANDSHAKE_SECONDS: Final = 0.05
+"""How long connections that have begun may take to be made, before the listener is closed."""
 
 log = logging.getLogger("claim_records")
 
@@ -138,6 +141,9 @@ class Server(uvicorn.Server):
         second descriptor keeps the listener open, until the moment in which the last one is taken.
         """
         kept = [listener.dup() for listener in listeners]
+        for listener in kept:
+            ignore_new_clients(listener)
+        await asyncio.sleep(_HANDSHAKE_SECONDS)
         for server in self.servers:
             server.close()
         for listener in listeners:

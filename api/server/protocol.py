@@ -28,7 +28,9 @@ _MAX_HEAD_BYTES: Final = 2 * (MAX_HEADER_BYTES + MAX_URL_BYTES)
 _LEAST_READ: Final = 16_384
 """How many bytes of an answer the client must read within `stall_seconds`."""
 _LINGER_SECONDS: Final = 0.5
-"""How long a new connection may wait for its first request when the service stops."""
+"""How long a connection may wait for its first request when the service stops."""
+_YOUNG_SECONDS: Final = 3.0
+"""Until this age it may wait longer: its client is about to send, however busy that machine is."""
 
 _WHOLE_URL: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?P<host>[^/?#]*)")
 
@@ -55,12 +57,14 @@ class PatientProtocol(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._stopping = False
+        self._opened_at = 0.0  # on the loop's clock
 
     # --- the client sends --------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         """Wait for the first request."""
         super().connection_made(transport)
+        self._opened_at = self.loop.time()
         self._allow(self.silent_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -194,13 +198,20 @@ class PatientProtocol(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle  # as above
         if cycle is not None and not cycle.response_complete:
             cycle.keep_alive = False
-        elif cycle is None or self._in_head or self._unhandled():
-            self.loop.call_later(_LINGER_SECONDS, self._close_if_idle)
+        elif cycle is None:
+            young_until = self._opened_at + _YOUNG_SECONDS
+            linger_until = self.loop.time() + _LINGER_SECONDS
+            self.loop.call_at(max(young_until, linger_until), self._close_if_idle)
         else:
-            self.transport.close()
+            self._close_if_idle()
 
     def _close_if_idle(self) -> None:
-        if not self._answering:
+        """Close the connection, unless a request is on its way; then look again."""
+        if self._answering or self.transport.is_closing():
+            return
+        if self._in_head or self._unhandled():
+            self.loop.call_later(_LINGER_SECONDS, self._close_if_idle)
+        else:
             self.transport.close()
 
     def _unhandled(self) -> int:
