@@ -38,6 +38,7 @@ def hostile(size: int) -> dict[str, bytes]:
         "brackets in strings": b"[" + b'"[",' * size + b"1]",
         "blanks": b"[" * 33 + b" " * size,
         "digits": b"[" * 33 + b"1" * size,
+        "long numbers": b"[" + (b"1" * 300 + b",") * (size // 300) + b"1]",
     }
 
 

@@ -176,7 +176,7 @@ class Reference(NamedTuple):
     id: str
 
 
-class Part(Struct, kw_only=True, forbid_unknown_fields=True):
+class Part(Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
     """A JSON object inside a record, or the record itself."""
 
     def faults(self) -> Iterator[Fault]:

@@ -266,6 +266,8 @@ def large() -> dict[str, tuple[str, bytes]]:
         "zones": filled_to(four, b'{"headline":"x","zones":[', b"{}", b"]}"),
         "text": b'{"headline":"","text":"%b"}' % (b"x" * (four - 50)),
         "text of escapes": b'{"headline":"","text":"%b"}' % (b"\\u00e9" * 690_000),
+        "long numbers": filled_to(four, b'{"headline":"x","tags":[', b"1" * 300, b"]}"),
+        "blanks": b'{"headline":""%b}' % (b" " * (four - 20)),
     }
     return {
         **{f"claims {name}": ("claims", body) for name, body in claims.items()},

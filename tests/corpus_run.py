@@ -308,7 +308,8 @@ class Outcome:
     failures: list[str] = field(default_factory=list)
     seconds: float = 0.0
     block: float | None = None  # the longest block of the event loop, in milliseconds
-    blocks: list[tuple[float, str]] = field(default_factory=list)  # milliseconds, and the case
+    blocks: list[tuple[float, float, str]] = field(default_factory=list)
+    """The longest block in each case: its processor time and its length, in milliseconds."""
     steps: int = 0  # the most calls of functions in one turn of the event loop, if counted
     inline: int = 0  # the most bytes of JSON that were read in the event loop itself, if counted
     slowest: tuple[float, str] = (0.0, "")  # milliseconds, and the case
@@ -343,19 +344,22 @@ class Watch:
 
     def __init__(self) -> None:
         self.longest = 0.0  # seconds
+        self.busiest = 0.0  # seconds of this process' processor time in one block
         self.most_steps = 0  # calls of functions
         self.most_bytes = 0  # of JSON that the event loop's own thread reads
         self._steps = 0
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        last = time.perf_counter()
+        last, last_used = time.perf_counter(), time.process_time()
         while True:
             await asyncio.sleep(0.001)
-            now = time.perf_counter()
-            self.longest = max(self.longest, now - last - 0.001)
+            now, used = time.perf_counter(), time.process_time()
+            block = now - last - 0.001
+            self.longest = max(self.longest, block)
+            self.busiest = max(self.busiest, min(block, used - last_used))
             self.most_steps, self._steps = max(self.most_steps, self._steps), 0
-            last = now
+            last, last_used = now, used
 
     @contextmanager
     def counting(self) -> Iterator[None]:
@@ -391,13 +395,14 @@ async def run_class(
     started = time.perf_counter()
     for case in listed:
         asked = time.perf_counter()
-        watch.longest = 0.0
+        watch.longest = watch.busiest = 0.0
         with watch.counting() if counted else nullcontext():
             reply = await send(case)
         took = (time.perf_counter() - asked) * 1000
         if pid == "self":
             await asyncio.sleep(0.002)  # the watch gets its turn
-            outcome.blocks.append((watch.longest * 1000, case.name))
+            block = (watch.busiest * 1000, watch.longest * 1000, case.name)
+            outcome.blocks.append(block)
         outcome.slowest = max(outcome.slowest, (took, case.name))
         outcome.cases += 1
         outcome.statuses[reply.status] += 1
@@ -405,7 +410,7 @@ async def run_class(
             outcome.failures.append(f"{case.name}: {wrong}")
     outcome.seconds = time.perf_counter() - started
     watching.cancel()
-    outcome.block = max(outcome.blocks, default=(None, ""))[0]
+    outcome.block = max((longest for _, longest, _ in outcome.blocks), default=None)
     outcome.steps, outcome.inline = watch.most_steps, watch.most_bytes
     outcome.grown = resident(pid) - held
     after = await rows(connection)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Iterator
@@ -18,6 +19,8 @@ import asyncpg
 import httpx
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.inspect import (
     ListType,
     Metadata,
@@ -458,6 +461,83 @@ def test_no_body_is_read_in_quadratic_time(name: str) -> None:
     """Three times the body takes some three times the steps, where a square would be nine."""
     for size in (1_000, 8_000):  # a small body is read in another way than a large one
         assert work_of(hostile(3 * size)[name]) < 6 * work_of(hostile(size)[name])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[%b1]" % ((b"1" * 300 + b",") * 300),
+        b"[1%b]" % (b" " * 70_000),
+        b"[%b1]" % (b"1.5," * 20_000),
+    ],
+    ids=["long numbers", "blanks", "fractions"],
+)
+def test_no_regular_expression_reads_a_large_body(body: bytes) -> None:
+    """What it costs can't be counted, and nothing interrupts it."""
+    searched = set()
+
+    def calls(_: object, event: str, called: Any) -> None:
+        owner = getattr(called, "__self__", None)
+        if event == "c_call" and isinstance(owner, re.Pattern):
+            searched.add(owner.pattern)
+
+    before = sys.getprofile()
+    try:
+        sys.setprofile(calls)
+        read_json(body)
+    finally:
+        sys.setprofile(before)
+    assert not searched
+
+
+def test_a_large_body_is_decoded_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    decode = msgspec.json.decode
+
+    def noted(text: Any, **more: Any) -> Any:
+        sizes.append(memoryview(text).nbytes)
+        return decode(text, **more)
+
+    monkeypatch.setattr(msgspec.json, "decode", noted)
+    record = {
+        "x": [{"start": 1, "exact": "é", "more": [[], {}, None, 1.5, "[{,"]}] * 1_200,
+        "y": {},
+    }
+    text = json.dumps({"a": [record] * 2, "b": record, "c": [0] * 9})
+    body = f" {text}\n".encode()
+    assert read_json(body) == json.loads(body)
+    assert max(sizes) <= json_text.WINDOW_BYTES < len(body)
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=16) | st.integers(-9, 9)))
+def test_a_large_body_keeps_each_number(numbers: list[float]) -> None:
+    blanks = " " * json_text.WINDOW_BYTES
+    assert read_json(f"[{blanks}{json.dumps(numbers)}]".encode()) == [numbers]
+
+
+@pytest.mark.parametrize(
+    "number", ["1.0000000000000001", "-1e999", "1E-999", "12345678901234567.5"]
+)
+def test_a_large_body_is_refused_for_a_number_that_is_rounded(number: str) -> None:
+    with pytest.raises(Problem) as caught:
+        read_json(f'[true,false,null,{" " * json_text.WINDOW_BYTES}{{"a":{number}}}]'.encode())
+    assert caught.value.errors[0]["detail"] == "A number is out of range."
+
+
+def test_the_garbage_collector_does_not_look_at_records() -> None:
+    """There can be thousands of parts in one, and none refers back."""
+    kinds: list[type[msgspec.Struct]] = [each.create for each in RESOURCES.values()]
+    while kinds:
+        kind = kinds.pop()
+        assert not kind.__struct_config__.gc, kind
+        found = (shape(each.type).kind for each in fields(kind))
+        kinds += [k for k in found if isinstance(k, type) and issubclass(k, msgspec.Struct)]
+
+
+def test_the_place_of_an_error_is_that_in_the_whole_body() -> None:
+    body = b" [%b[1 2]]" % (b"[1]," * 20_000)
+    with pytest.raises(Problem, match=f"byte {body.index(b'2')}"):
+        read_json(body)
 
 
 def looked_at(body: bytes, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:

@@ -49,13 +49,13 @@ def read_json(body: bytes) -> Any:  # noqa: ANN401 - JSON
     structure = _structure(body)
     _refuse_large(structure, body)
     try:
-        document = msgspec.json.decode(body)
+        document = _decode_large(body)
     except msgspec.ValidationError as error:
         raise _out_of_range() from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Problem(MALFORMED_JSON, f"{error}.") from None
-    for number in _FLOAT.finditer(structure):
-        _float(number[0].decode())
+    for number in _fractions(structure):
+        _float(number.decode())
     if structure.count(b":") != _count_keys(document):
         raise Problem(MALFORMED_JSON, "One object has a key twice.")
     if _NUL in body:
@@ -165,7 +165,58 @@ _MAX_NAMED_BYTES: Final = 1_048_576
 """To split a longer text into its properties would take too long for one step."""
 
 
-_FLOAT = re.compile(rb"-?[0-9]+(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)")
+def _fractions(structure: bytes) -> Iterator[bytes]:
+    """Yield the numbers of a JSON text that have a fraction or an exponent.
+
+    A regular expression would try each digit of a long number as the first one, all in one call.
+    """
+    if not any(mark in structure for mark in (b".", b"e", b"E")):
+        return
+    for word in structure.translate(_SPACED).split():
+        if word[0] in _FIRST_OF_NUMBER and not _MARKS.isdisjoint(word):
+            yield word
+
+
+_SPACED: Final = bytes.maketrans(b"[]{},:", b" " * 6)
+_FIRST_OF_NUMBER: Final = frozenset(b"-0123456789")
+_MARKS: Final = frozenset(b".eE")
+
+
+def _decode_large(body: bytes) -> Any:  # noqa: ANN401 - JSON
+    """Decode a text in many short calls; one call names the place of an error in the whole text."""
+    try:
+        return _decode_pieces(body.lstrip(_SPACE))
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return msgspec.json.decode(body)
+
+
+def _decode_pieces(text: bytes | msgspec.Raw) -> Any:  # noqa: ANN401 - JSON
+    """Decode a text; split a large list or object into its items first, and decode these."""
+    if len(text) <= WINDOW_BYTES:
+        return msgspec.json.decode(text)
+    first = bytes(memoryview(text)[:1])
+    if first == b"[":
+        return _decode_items(_LIST.decode(text))
+    if first == b"{":
+        return {key: _decode_pieces(item) for key, item in _OBJECT.decode(text).items()}
+    return msgspec.json.decode(text)
+
+
+def _decode_items(items: list[msgspec.Raw]) -> list[Any]:
+    """Decode the items of a list, small ones some at a time."""
+    values: list[Any] = []
+    for start in range(0, len(items), _ITEMS):
+        some = items[start : start + _ITEMS]
+        text = b"[%b]" % b",".join(some)
+        small = len(text) <= WINDOW_BYTES
+        values += msgspec.json.decode(text) if small else map(_decode_pieces, some)
+    return values
+
+
+_ITEMS: Final = 100
+_SPACE: Final = b" \t\r\n"
+_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def _count_keys(document: Any) -> int:  # noqa: ANN401 - JSON

@@ -12,7 +12,7 @@ from typing import Final, ParamSpec, TypeVar, cast
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
-MAX_INLINE_BYTES: Final = 32_768
+MAX_INLINE_BYTES: Final = 16_384
 """Input of this size is read and checked within some milliseconds."""
 MAX_INLINE_FAULTS: Final = 100
 """As many faults are found within some milliseconds."""
