@@ -489,6 +489,22 @@ async def test_what_is_listed_and_compared_is_bounded(
     assert cut["more"]
 
 
+async def test_figures_are_compared_at_a_bounded_number_of_places(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of 200 figures on a page can have 50 places, with very many other figures at each."""
+    world = World(client)
+    places = [{"role": "event", "name": f"{world.tag} {number}"} for number in range(4)]
+    for number in range(3):
+        counted = figure(value=number, population=world.tag, as_of="2024-12-17")
+        await world.add("claims", f"c{number}", quantities=[counted], places=places)
+    await world.add("claims", "c3", quantities=[counted], places=places[:1])
+    monkeypatch.setattr(comparing, "MAX_AT_PLACES", 5)
+    found = await listed(world, "metric=killed")
+    assert [found[f"c{number}"]["more"] for number in range(4)] == [True, True, True, False]
+    assert [len(against(found[f"c{number}"])) for number in range(4)] == [3, 3, 2, 2]
+
+
 async def test_the_closure_of_claims_is_bounded(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

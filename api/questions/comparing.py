@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain, cycle, zip_longest
 from typing import Any, Final
 from uuid import UUID
 
@@ -20,8 +21,10 @@ MAX_SAME: Final = 2_000
 """No more claims are looked at for those that say the same, for all figures of a page together."""
 MAX_FACTS: Final = 10_000
 """No more relations and figures of these claims, and answers to them, are read than this."""
-MAX_OF_TOPIC: Final = 200
+MAX_OF_TOPIC: Final = 100
 """A figure is compared with no more than so many others that happened at the same place."""
+MAX_AT_PLACES: Final = 400
+"""The figures of a page are compared at no more places than this, those of all of them together."""
 MAX_REJECTED: Final = 500
 """No more rejected conflicts of a claim are looked at than this."""
 
@@ -85,12 +88,19 @@ _OF_TOPICS: Final = """
                OR a.upper < f.lower OR (a.upper = f.lower AND (a.upper_open OR f.lower_open))
                    AS conflicts
         FROM figure_topics AS o
-        JOIN figures AS f
-            ON f.owner_type = 'claim' AND f.owner_id = o.owner_id AND f.index = o.index
-        JOIN claims AS t ON t.id = o.owner_id AND :sees(claim, t)
+        CROSS JOIN LATERAL (
+            SELECT FROM claims AS t WHERE t.id = o.owner_id AND :sees(claim, t)
+            OFFSET 0 -- or else Postgres may read all figures of each claim
+        ) AS seen
+        CROSS JOIN LATERAL (
+            SELECT f.* FROM figures AS f
+            WHERE f.owner_type = 'claim' AND f.owner_id = o.owner_id AND f.index = o.index
+                AND f.lower IS NOT NULL
+            OFFSET 0
+        ) AS f
         WHERE o.owner_type = 'claim' AND o.topic = a.topic
             AND o.during && tstzrange(a.starts, a.ends)
-            AND o.owner_id <> a.id AND f.lower IS NOT NULL
+            AND o.owner_id <> a.id
         LIMIT {limit}
     ) AS k
     GROUP BY a.number"""
@@ -148,7 +158,10 @@ async def read_known(connection: Connection, asker: Caller, asked: Sequence[Coun
     same = [row["id"] for row in related if row["other"] is None]
     metrics = list({each.metric for each in timed})
     about = await rows(_ABOUT, MAX_FACTS, ids=same[:MAX_SAME], metrics=metrics)
-    at_places = [(each, topic) for each in timed for topic in each.topics]
+    by_rank = chain.from_iterable(zip_longest(*(each.topics for each in timed)))
+    at_places = [(e, t) for e, t in zip(cycle(timed), by_rank, strict=False) if t is not None]
+    not_compared = {each.key for each, _ in at_places[MAX_AT_PLACES:]}
+    at_places = at_places[:MAX_AT_PLACES]
     of_topics = await rows(_OF_TOPICS, MAX_OF_TOPIC, **_columns(at_places))
     asked_of = [(at_places[row["number"] - 1][0].key, row) for row in of_topics]
     conflicting: dict[Key, list[Key]] = {}
@@ -169,7 +182,7 @@ async def read_known(connection: Connection, asker: Caller, asked: Sequence[Coun
         rejected={(row["id"], row["other"]) for row in rejected},
         of_topics=conflicting,
         cut=len(same) > MAX_SAME or any(len(e) > MAX_FACTS for e in (answers, related, about)),
-        cut_figures={key for key, row in asked_of if row["compared"] > MAX_OF_TOPIC},
+        cut_figures=not_compared | {key for key, row in asked_of if row["compared"] > MAX_OF_TOPIC},
     )
 
 
