@@ -492,7 +492,7 @@ async def test_what_is_listed_and_compared_is_bounded(
 async def test_figures_are_compared_at_a_bounded_number_of_places(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each of 200 figures on a page can have 50 places, with 200 other figures at each."""
+    """Each of 200 figures on a page can have 50 places, with very many other figures at each."""
     world = World(client)
     places = [{"role": "event", "name": f"{world.tag} {number}"} for number in range(4)]
     for number in range(3):

@@ -21,9 +21,9 @@ MAX_SAME: Final = 2_000
 """No more claims are looked at for those that say the same, for all figures of a page together."""
 MAX_FACTS: Final = 10_000
 """No more relations and figures of these claims, and answers to them, are read than this."""
-MAX_OF_TOPIC: Final = 200
+MAX_OF_TOPIC: Final = 100
 """A figure is compared with no more than so many others that happened at the same place."""
-MAX_AT_PLACES: Final = 500
+MAX_AT_PLACES: Final = 400
 """The figures of a page are compared at no more places than this, those of all of them together."""
 MAX_REJECTED: Final = 500
 """No more rejected conflicts of a claim are looked at than this."""
@@ -182,8 +182,7 @@ async def read_known(connection: Connection, asker: Caller, asked: Sequence[Coun
         rejected={(row["id"], row["other"]) for row in rejected},
         of_topics=conflicting,
         cut=len(same) > MAX_SAME or any(len(e) > MAX_FACTS for e in (answers, related, about)),
-        cut_figures=not_compared
-        | {key for key, row in asked_of if row["compared"] > MAX_OF_TOPIC},
+        cut_figures=not_compared | {key for key, row in asked_of if row["compared"] > MAX_OF_TOPIC},
     )
 
 

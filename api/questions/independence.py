@@ -56,15 +56,15 @@ def count_origins(
     voiced: set[str] = set()
     articles = _Articles(known)
     top = _Ends(known.parents)
+    counted_as: dict[str, str] = {}
     room = MAX_LISTED
     for hop in hops:
         if hop.role == AttributionRole.AUTHOR_VOICE:
             voiced.add(hop.claim_id)
         elif hop.source_id is not None and hop.resolution != Resolution.UNRESOLVED:
             source = articles.agency_behind(_survivor(hop.source_id, known), hop.claim_id)
-            if rolled_up:
-                source = top.of(source)
-            gathered = found.setdefault(source, _Gathered({}, {}, {}))
+            origin = counted_as[source] = top.of(source) if rolled_up else source
+            gathered = found.setdefault(origin, _Gathered({}, {}, {}))
             if hop.claim_id not in gathered.claims:
                 printed = articles.originals_of(hop.claim_id)
                 gathered.articles.update(dict.fromkeys(printed[:room]))
@@ -74,9 +74,8 @@ def count_origins(
             if hop.via_id is not None:
                 gathered.vias[hop.via_id] = None
     resolved = {claim for gathered in found.values() for claim in gathered.claims}
-    doubts = list(islice(_doubts(list(found), known), MAX_LISTED + 1))
-    truncated |= len(doubts) > MAX_LISTED
-    doubts = doubts[:MAX_LISTED]
+    doubts, cut = _doubts(list(found), counted_as, known)
+    truncated |= cut
     return OriginCounts(
         claims=list(claims),
         origins=sorted(
@@ -173,29 +172,37 @@ def _survivor(source: str, known: Known) -> str:
 # --- doubts ------------------------------------------------------------------------------------
 
 
-def _doubts(origins: Sequence[str], known: Known) -> Iterator[DoubtfulOrigins]:
-    """Give the origins that may not be independent, in the order of the origins."""
+def _doubts(
+    origins: Sequence[str], counted_as: Mapping[str, str], known: Known
+) -> tuple[list[DoubtfulOrigins], bool]:
+    """Give the origins that may not be independent, and whether there may be more of them.
+
+    Each source that was `counted_as` an origin makes this origin doubtful, like the origin itself.
+    """
     place = {source: number for number, source in enumerate(origins)}
+    counted_as = {**counted_as, **{source: source for source in origins}}
     pairs: dict[tuple[Doubt, tuple[str, ...]], None] = {}
 
     def doubt(why: Doubt, sources: Iterable[str]) -> None:
-        involved = tuple(sorted({s for s in sources if s in place}, key=place.__getitem__))
-        if len(involved) > 1:
-            pairs[why, involved] = None
+        counted = {counted_as[source] for source in sources if source in counted_as}
+        if len(counted) > 1:
+            pairs[why, tuple(sorted(counted, key=place.__getitem__))] = None
 
     holders: dict[str, list[str]] = {}
-    steps = ((o, m) for o in origins for m in _reach(o, known.members))
-    for origin, member in islice(steps, MAX_STEPS):
-        holders.setdefault(member, []).append(origin)
+    steps = ((c, m) for c in counted_as for m in _reach(c, known.members))
+    for counted, member in islice(steps, MAX_STEPS):
+        holders.setdefault(member, []).append(counted)
     for member, groups in holders.items():
         doubt(Doubt.SHARED_MEMBER, [*groups, member])
     for one, other in known.possibly_same:
         doubt(Doubt.POSSIBLY_SAME, (_survivor(one, known), _survivor(other, known)))
     parents = {child: (parent,) for child, parent in known.parents.items()}
-    steps = ((o, above) for o in origins for above in _reach(o, parents))
-    for origin, above in islice(steps, MAX_STEPS):
+    further = ((o, above) for o in origins for above in _reach(o, parents))
+    for origin, above in islice(further, MAX_STEPS):
         doubt(Doubt.PARENT, (origin, above))
-    yield from (DoubtfulOrigins(source_ids=list(sources), why=why) for why, sources in pairs)
+    cut = any(next(each, None) is not None for each in (steps, further))
+    doubts = [DoubtfulOrigins(source_ids=list(sources), why=why) for why, sources in pairs]
+    return doubts[:MAX_LISTED], cut or len(doubts) > MAX_LISTED
 
 
 def _reach(start: str, steps: Mapping[str, Collection[str]]) -> Iterator[str]:

@@ -53,7 +53,7 @@ _PRINTINGS: Final = """
     WHERE l.owner_id = ANY(:ids::uuid[]) AND l.owner_type = 'claim' AND l.link = 'appearance'
     ORDER BY a.created_at, a.id
     LIMIT {limit}"""
-# Each fact is a kind and two ids.
+# Each fact is a kind and two ids. With a roll-up, everything above the sources is counted as well.
 _ABOUT_SOURCES: Final = """
     WITH RECURSIVE asked(id) AS (
         SELECT s.id FROM sources AS s
@@ -63,8 +63,10 @@ _ABOUT_SOURCES: Final = """
         UNION
         SELECT s.id, s.parent_id FROM above
         JOIN sources AS s ON s.id = above.parent_id AND :sees(source, s)
+    ), counted(id) AS (
+        SELECT {counted}.id FROM {counted}
     ), inside(id) AS (
-        SELECT asked.id FROM asked
+        SELECT counted.id FROM counted
         UNION
         SELECT s.id FROM inside
         JOIN links AS l ON l.owner_id = inside.id AND l.owner_type = 'source' AND l.link = 'member'
@@ -86,8 +88,8 @@ _ABOUT_SOURCES: Final = """
     UNION ALL
     (
         SELECT 'same', o.id::text, s.id::text
-        FROM asked
-        JOIN links AS l ON l.owner_id = asked.id AND l.owner_type = 'source'
+        FROM counted
+        JOIN links AS l ON l.owner_id = counted.id AND l.owner_type = 'source'
             AND l.link = 'relation' AND l.label = 'possibly_same_as'
         JOIN sources AS o ON o.id = l.owner_id
         JOIN sources AS s ON s.id = l.source_id AND :sees(source, s)
@@ -227,10 +229,11 @@ async def _read(
     To count takes long where thousands of hops meet thousands of articles.
     """
 
-    async def facts(statement: str, ids: Sequence[str]) -> Sequence[Any]:
-        text = compose(statement, limit=f"{_MAX_FACTS + 1}")
+    async def facts(statement: str, ids: Sequence[str], **pieces: str) -> Sequence[Any]:
+        text = compose(statement, limit=f"{_MAX_FACTS + 1}", **pieces)
         return await connection.fetch(*render(text, asker, ids=ids)) if ids else ()
 
+    rolled_up = "rollup" in given
     truncated = len(claims) > MAX_CLAIMS
     claims = claims[:MAX_CLAIMS]
     hops = [Hop(*row) for row in await facts(_HOPS, claims)]
@@ -244,14 +247,15 @@ async def _read(
     about_articles = await facts(_ABOUT_ARTICLES, list({each.article_id for each in printed}))
     agencies = [row["other"] for row in about_articles if row["kind"] != "copy"]
     sources = list({each.source_id for each in hops if each.source_id} | set(agencies))
-    about_sources = await facts(_ABOUT_SOURCES, sources)
+    counted = "above" if rolled_up else "asked"
+    about_sources = await facts(_ABOUT_SOURCES, sources, counted=counted)
     truncated |= any(len(each) > _MAX_FACTS for each in (printed, about_articles, about_sources))
     return partial(
         count_origins,
         claims,
         hops,
         _known(printed, [*about_articles, *about_sources]),
-        rolled_up="rollup" in given,
+        rolled_up=rolled_up,
         truncated=truncated,
     )
 
