@@ -56,8 +56,11 @@ class LostSpan(Struct, kw_only=True):
     """A span of a lost appearance, as it is in the record, and where it may stand now."""
 
     role: Annotated[SpanRole, Meta(description="What these words do in the report.")]
-    start: Annotated[Offset, Meta(description="Start offset, in the text that the words are of.")]
-    end: Annotated[Offset, Meta(description="Exclusive end offset, in that text.")]
+    start: Annotated[
+        Offset,
+        Meta(description="Start offset in the text of `article_version`, in Unicode code points."),
+    ]
+    end: Annotated[Offset, Meta(description="Exclusive end offset, in Unicode code points.")]
     exact: Annotated[_Words, Meta(description="The words.")]
     prefix: Annotated[_Around, Meta(description="The characters right before the words.")]
     suffix: Annotated[_Around, Meta(description="The characters right after the words.")]
@@ -80,7 +83,7 @@ class LostAppearance(Struct, kw_only=True):
     anchor: Annotated[Anchor, Meta(description="How the words were lost.")]
     article_version: Annotated[
         Version | None,
-        Meta(description="The version of the article whose text the spans are of."),
+        Meta(description="The version of the article in whose text the spans have their offsets."),
     ]
     spans: Annotated[
         list[LostSpan],
@@ -93,8 +96,7 @@ class LostAppearance(Struct, kw_only=True):
     truncated: Annotated[
         bool,
         Meta(
-            description="Whether the search was ended before its time, so that suggestions may be "
-            "missing."
+            description="Whether the search ended at its limit, so that suggestions may be missing."
         ),
     ]
 
@@ -166,7 +168,7 @@ class ReattachmentResults(Struct, kw_only=True):
     items: Annotated[
         list[ReattachmentResult], Meta(max_length=MAX_REATTACHED, description="The results.")
     ]
-    attached: Annotated[Count, Meta(description="The number of appearances that are attached.")]
+    attached: Annotated[Count, Meta(description="The number of appearances that were attached.")]
     refused: Annotated[Count, Meta(description="The number of appearances that were refused.")]
     atomic: Annotated[bool, Meta(description="Whether all or none were to be attached.")]
     dry_run: Annotated[bool, Meta(description="Whether they were only tried and nothing was kept.")]

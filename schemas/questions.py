@@ -23,19 +23,21 @@ _Ids = Annotated[list[Id], Meta(max_length=MAX_CLAIMS)]
 class Group(Struct, kw_only=True):
     """A value, and how many records have it."""
 
-    value: Annotated[str, Meta(max_length=500, description="The value, or the id of a record.")]
+    value: Annotated[
+        str, Meta(max_length=500, description="The value; an id if it is a source or an article.")
+    ]
     name: Annotated[
         Text | None,
         Meta(
-            description="The name of that source, or the headline of that article; null if the "
-            "value is no id.",
+            description="The name of that source, or else its description, or the headline of that "
+            "article; null if the value is not an id.",
         ),
     ]
     count: Annotated[Count, Meta(description="The number of records that have the value.")]
 
 
 class GroupCounts(Struct, kw_only=True):
-    """The records that filters find, by properties; these are the keys of each object."""
+    """How many records have each value of some properties, which are the keys of each object."""
 
     total: Annotated[Count, Meta(description="The number of records that the filters find.")]
     groups: Annotated[
@@ -54,8 +56,8 @@ class GroupCounts(Struct, kw_only=True):
         dict[str, bool],
         Meta(
             max_length=5,
-            description="Whether every record was counted. If not, the counts are of some of them, "
-            "and their order means nothing.",
+            description="Whether every record was counted. If not, some records were left out: the "
+            "counts are too low, and their order means nothing.",
         ),
     ]
 
@@ -68,7 +70,8 @@ class Origin(Struct, kw_only=True):
     via_ids: Annotated[
         list[Id],
         Meta(
-            max_length=10_000, description="The vehicles by which it said so, such as a briefing."
+            max_length=10_000,
+            description="The vehicles through which the claims came from it, such as a briefing.",
         ),
     ]
     via_articles: Annotated[
@@ -93,7 +96,7 @@ class DoubtfulOrigins(Struct, kw_only=True):
 class OriginCounts(Struct, kw_only=True):
     """How many independent origins stand behind claims."""
 
-    claims: Annotated[_Ids, Meta(description="The claims that were looked at.")]
+    claims: Annotated[_Ids, Meta(description="The claims whose origins were counted.")]
     origins: Annotated[
         list[Origin],
         Meta(max_length=10_000, description="The origins; those of most claims come first."),
@@ -102,7 +105,8 @@ class OriginCounts(Struct, kw_only=True):
     at_least: Annotated[
         Count,
         Meta(
-            description="The number of origins that remain if every doubt in `uncertain` is true."
+            description="The number of origins that remain if all those that `uncertain` lists "
+            "together are one and the same."
         ),
     ]
     uncertain: Annotated[
@@ -121,8 +125,8 @@ class OriginCounts(Struct, kw_only=True):
     truncated: Annotated[
         bool,
         Meta(
-            description=f"Whether something is left out: there are over {MAX_CLAIMS:,} claims, "
-            "or they have more hops, articles, sources or doubts than an answer takes."
+            description=f"Whether something is left out: there are more than {MAX_CLAIMS:,} "
+            "claims, or more than 10,000 attributions, articles, facts about sources, or doubts."
         ),
     ]
 
@@ -132,7 +136,11 @@ class Responder(Struct, kw_only=True):
 
     source_id: Annotated[Id, Meta(description="The responder: the source at position 0.")]
     latest: Annotated[
-        Id, Meta(description="Its latest response, a denial. Those without a date come last.")
+        Id,
+        Meta(
+            description="The denial that records its latest response. A response without a date "
+            "counts as later than those with one."
+        ),
     ]
     history: Annotated[
         list[Id],
@@ -178,14 +186,14 @@ class Responses(Struct, kw_only=True):
         list[Id],
         Meta(
             max_length=MAX_THREAD,
-            description="The denials of the family `silent`: somebody was asked in vain.",
+            description="Silence: the denials of the family `silent`, such as an omission.",
         ),
     ]
     circular: Annotated[
         list[Id],
         Meta(
             max_length=MAX_THREAD,
-            description="Older responses that answer each other in a circle.",
+            description="Responses that answer each other in a circle. New ones are refused.",
         ),
     ]
     included: Included
@@ -193,9 +201,9 @@ class Responses(Struct, kw_only=True):
         list[Truncated],
         Meta(
             max_length=10,
-            description="Relations of which not everything is included, with the first response "
-            "whose related records are left out. The relation is `responses`, and the id is that "
-            "of the record that was asked about, if the thread has more than "
+            description="What is left out. If it is a relation in `included`, the id is that of "
+            "the first response whose related records are missing. If it is `responses`, the id is "
+            "that of the record that was asked about, and the thread has more than "
             f"{MAX_THREAD:,} responses, or goes deeper than {MAX_DEPTH}.",
         ),
     ]

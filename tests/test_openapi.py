@@ -215,7 +215,7 @@ def test_only_pages_for_people_and_the_document_as_yaml_are_left_out() -> None:
         for handler in getattr(route, "route_handlers", ())
         if handler.include_in_schema is False and handler.http_methods != {"OPTIONS"}
     }
-    pages = {"/", "/docs", "/docs/tour", "/docs/questions", "/docs/changelog"}
+    pages = {"/", "/docs", "/docs/tour", "/docs/questions", "/docs/anchors", "/docs/changelog"}
     assert left_out == pages | {"/favicon.ico", "/assets/{name:str}", "/openapi.yaml"}
 
 
@@ -328,6 +328,18 @@ def test_a_list_tells_every_parameter_that_it_takes(of: Resource) -> None:
     assert [p["name"] for p in listed] == list(of.list_parameters)
     repeated = {p["name"] for p in listed if p.get("explode") is True}
     assert repeated == {p.name for p in of.list_parameters.values() if p.many}
+
+
+def test_parameters_that_go_together_name_what_must_match_all_of_them() -> None:
+    for resource in RESOURCES.values():
+        for each in resource.all_filters:
+            if len(each.parameters) > 1 and each.needs is None:
+                assert each.element, [parameter.name for parameter in each.parameters]
+    described = OPERATIONS["listClaims"]["parameters"]
+    (about,) = [each["description"] for each in described if each["name"] == "assessor"]
+    assert about.endswith(
+        " If you also send `assessment_label`, one and the same rating must match all of them."
+    )
 
 
 def test_every_record_that_expand_brings_has_a_type() -> None:

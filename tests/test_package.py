@@ -154,6 +154,7 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
             "/docs",
             "/docs/tour",
             "/docs/questions",
+            "/docs/anchors",
             "/docs/changelog",
             "/openapi.json",
             "/health/ready",

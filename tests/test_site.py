@@ -108,7 +108,9 @@ def test_the_questions_are_asked_at_the_readers_address() -> None:
     assert "127.0.0.1" not in answer.text
 
 
-@pytest.mark.parametrize("path", ["/docs/tour", "/docs/questions", "/docs/changelog"])
+@pytest.mark.parametrize(
+    "path", ["/docs/tour", "/docs/questions", "/docs/anchors", "/docs/changelog"]
+)
 def test_the_links_of_a_text_lead_to_pages(path: str) -> None:
     links = re.findall(r'<a [^>]*href="([^"#]+)', fetch(path).text)
     assert "/docs/questions" in links  # else none are looked at
@@ -116,6 +118,15 @@ def test_the_links_of_a_text_lead_to_pages(path: str) -> None:
         here = link.removeprefix("http://test")
         if here != "/" and not re.match(r"https?:", here):
             assert fetch(here).status_code == 200, link
+
+
+def test_the_page_about_anchors_is_served_where_others_refer_to_it() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "anchors.md").read_text()
+    shown = html.unescape(re.sub(r"<[^>]+>", "", fetch("/docs/anchors").text))
+    for block in re.findall(r"```js\n(.*?)```", page, re.DOTALL):
+        assert block in shown
+    assert 'href="/docs/anchors"' in fetch("/docs/questions").text
+    assert fetch("/docs").text.count('href="/docs/anchors') == 2  # the guides
 
 
 def test_the_changelog_is_served() -> None:

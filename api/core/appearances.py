@@ -18,6 +18,7 @@ def printed(owner: RecordType) -> Filter:
     """Declare the filter by appearances; all that is asked holds for the same appearance."""
     published = times("published", "The publication", "a.published_from", "a.published_until")
     return on_one(
+        "appearance",
         f"""t.id IN (
     SELECT l.owner_id FROM links AS l{{joins}}
     WHERE l.owner_type = '{owner}' AND l.link = 'appearance' AND {{clauses}})""",

@@ -63,7 +63,7 @@ class Filter(Struct, frozen=True):
 
     A filter with `clauses` is about one element of a record, such as an appearance. In its SQL
     stand `{joins}` and `{clauses}`, for those of the given parameters: so all that is asked holds
-    for the same element.
+    for the same element. `element` is its name for readers.
     """
 
     parameters: tuple[Parameter, ...]
@@ -72,6 +72,7 @@ class Filter(Struct, frozen=True):
     range: tuple[str, str] | None = None
     clauses: Mapping[str, Clause] = {}
     when_false: str | None = None
+    element: str = ""
 
     def condition(self, names: Sequence[str], given: Mapping[str, Any]) -> str:
         """Write the condition of the parameters of these names, which are given."""
@@ -127,10 +128,11 @@ def reference(name: str, kind: Any, description: str) -> list[Filter]:  # noqa: 
     return [condition(name, kind, f"t.{name} = :{name}::uuid", description)]
 
 
-def on_one(sql: str, *asked: tuple[Parameter, Clause]) -> Filter:
+def on_one(element: str, sql: str, *asked: tuple[Parameter, Clause]) -> Filter:
     """Declare a filter whose parameters all hold for one and the same element of a record."""
     clauses = {parameter.name: clause for parameter, clause in asked}
-    return Filter(tuple(parameter for parameter, _ in asked), sql, clauses=clauses)
+    parameters = tuple(parameter for parameter, _ in asked)
+    return Filter(parameters, sql, clauses=clauses, element=element)
 
 
 def times(name: str, noun: str, start: str | None = None, end: str | None = None) -> list[Filter]:

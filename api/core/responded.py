@@ -43,6 +43,7 @@ def answered(record_type: RecordType) -> list[Filter]:
                 " AND (:response_kind::text IS NULL OR d.kind = :response_kind)"
                 " AND (:response_coverage::text IS NULL OR l.label = :response_coverage)",
             ),
+            element="response",
         ),
         condition(
             "response_family__in",

@@ -98,7 +98,7 @@ def links_from(record_type: RecordType, routes: Iterable[Route]) -> Json:
             found[name] = {
                 "operationId": name,
                 "parameters": {parameter: "$response.body#/id"},
-                "description": f"{_summary(route)}, by its id.",
+                "description": f"{_summary(route)}: `{parameter}` is the record's id.",
             }
     return found
 

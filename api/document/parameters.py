@@ -113,5 +113,6 @@ def _together_with(declared: Filter, name: str) -> str:
         return ""
     if declared.needs is not None:
         return f" It requires `{declared.needs}`."
-    also = " or ".join(f"`{other}`" for other in others)
-    return f" If {also} is sent too, one item must match all of them."
+    *most, last = (f"`{other}`" for other in others)
+    also = f"{', '.join(most)} or {last}" if most else last
+    return f" If you also send {also}, one and the same {declared.element} must match all of them."

@@ -63,7 +63,8 @@ _BY_DEFAULT: Final = ["orphaned", "ambiguous"]
 _ANCHOR: Final = Parameter(
     "anchor",
     Literal["orphaned", "ambiguous", "unverified"],
-    "How the words were lost. Without it, those that are `orphaned` or `ambiguous` are listed.",
+    "How the words were lost. Without it, appearances that are `orphaned` or `ambiguous` are "
+    "listed.",
     many=True,
     example="orphaned",
 )
@@ -98,11 +99,11 @@ LIST_LOST_APPEARANCES: Final = Operation(
     tag="questions",
     description="Lists the appearances of claims and denials in an article whose words are no "
     "longer found in its text, or are found at several places. Each of their spans has suggestions "
-    "where its words may stand now: the same words, or else words that differ in typography only, "
-    "or else similar words. A suggestion moves nothing; choose, and send what you choose with "
-    "`attachAppearances`.\n\nThe search for a page ends after a fixed number of steps. So a page "
-    "can have fewer items than `limit`. An appearance for which one page has too few steps is "
-    "`truncated`.",
+    "where its words may stand now: the same words; if there are none, words that differ in "
+    "typography only; if there are none either, similar words. A suggestion moves nothing: send "
+    "those that you choose with `attachAppearances`.\n\nThe work for one page is limited, so a "
+    "page can have fewer items than `limit`. If one appearance alone takes more work than that, it "
+    "is `truncated`, and suggestions may be missing.",
     path_parameters=(_ID,),
     linked_from={RecordType.ARTICLE: "id"},
     parameters=(_ANCHOR, LIMIT, CURSOR),

@@ -18,15 +18,15 @@ from schemas.vocabularies import RecordType
 _CLAIM: Final = RecordType.CLAIM
 
 MAX_SAME: Final = 2_000
-"""No more claims are looked at for those that say the same, for all figures of a page together."""
+"""At most this many claims that say the same are read, for all figures of a page together."""
 MAX_FACTS: Final = 10_000
-"""No more relations and figures of these claims, and answers to them, are read than this."""
+"""At most this many relations of these claims are read, and as many figures and answers."""
 MAX_OF_TOPIC: Final = 100
-"""A figure is compared with no more than so many others that happened at the same place."""
+"""A figure is compared with at most this many others at the same place and time."""
 MAX_AT_PLACES: Final = 400
 """The figures of a page are compared at no more places than this, those of all of them together."""
 MAX_REJECTED: Final = 500
-"""No more rejected conflicts of a claim are looked at than this."""
+"""At most this many rejected conflicts of a claim are read."""
 
 _COLUMNS: Final = """f.owner_type AS type, f.owner_id AS id, f.index AS place, f.metric, f.unit,
            f.population, f.lower, f.upper, f.lower_open, f.upper_open,

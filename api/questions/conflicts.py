@@ -15,7 +15,7 @@ from schemas.references import RecordReference
 from schemas.vocabularies import ConflictBasis, RecordType
 
 MAX_COMPARED: Final = 1_000
-"""A figure is compared with no more others than this."""
+"""A figure is compared with at most this many others."""
 
 Key: TypeAlias = tuple[UUID, str, int | None]
 """A figure: its record's id and type, and its index in the record, null for the record itself."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 _CHARACTERS_A_STEP: Final = 800
-"""About so many characters of words take as long as all else about one character of the text."""
+"""About this many characters of the words take as long as the rest of the work on a character."""
 
 
 def distance(words: str, others: str) -> int:

@@ -177,20 +177,24 @@ _EXAMPLE: Final = FigurePage(
 )
 FIGURES: Final = Operation(
     tag="questions",
-    description="Gives the figures of the claims and denials that the filters find, each with the "
+    description="Gives the figures of the claims and denials that match the filters, each with the "
     "lowest and the highest number that its printed words allow, and with the figures that "
     "conflict with it. The filters on a figure, such as `metric`, are conditions on the figure "
-    "itself. All other filters are those of `listClaims` and `listDenials`: one that only claims "
-    "have finds no figure of a denial, and the other way round.\n\n"
-    "A conflict is `stated` if a confirmed `conflicts_with` relates the claims, whatever they "
-    "count. It is `computed` between figures that are about the same thing: they have the same "
-    "metric, unit and population, the times that they are about (`as_of`, or else the time at "
-    "which the claim `occurred`) are known and overlap, no number is within the bounds of both, "
-    "and their claims either say the same (`restates` and `same_origin_as`, if confirmed) or "
-    "happened at the same place; a `conflicts_with` that was rejected rules it out. A denial is "
-    "about the same as the claims that it answers. An approximate number counts as that number. "
-    f"At most {MAX_CONFLICTS} conflicts are listed for a figure; `more` tells if there are, or may "
-    "be, more.",
+    "itself. All other filters are those of `listClaims` and `listDenials`. With a filter that "
+    "only claims have, no figures of denials are found, and the other way round.\n\n"
+    "A conflict is `stated` if a confirmed relation `conflicts_with` connects the two claims, "
+    "whatever they count. It is `computed` if all of this is true:\n\n"
+    "- The figures have the same metric, unit and population.\n"
+    "- The times that they are about are known and overlap: `as_of`, or else the time at which the "
+    "claim `occurred`.\n"
+    "- No number is within the bounds of both.\n"
+    "- Their claims say the same (a confirmed `restates` or `same_origin_as` connects them), or "
+    "are about events at the same place. A denial counts as a statement about the claims that it "
+    "answers.\n"
+    "- No editor has rejected a `conflicts_with` between the two claims.\n\n"
+    "An approximate number counts as that number. "
+    f"At most {MAX_CONFLICTS} conflicts are listed for a figure; `more` says whether there are, or "
+    "may be, more.",
     filters_of=CLAIMS,
     parameters=(*_ONLY_OF_DENIALS, _SORT, _EXPAND, LIMIT, CURSOR),
     success="A page of figures.",
@@ -208,7 +212,7 @@ FIGURES: Final = Operation(
     opt={"operation": FIGURES, "reads": (RecordType.CLAIM, RecordType.DENIAL)},
 )
 async def list_figures(request: Request) -> Answer:
-    """List figures."""
+    """List figures with their bounds and conflicts."""
     given = read_query(request.scope["query_string"], _PARAMETERS)
     limit = given.pop(LIMIT.name, DEFAULT_LIMIT)
     at = given.pop(CURSOR.name, None)
@@ -264,7 +268,7 @@ class _Asked(NamedTuple):
             for resource in _RECORDS
             if all(name in resource.filter_parameters for name in given)
         ]
-        for resource in _RECORDS:  # what is wrong with a filter is told, wherever one looks
+        for resource in _RECORDS:  # report a wrong filter, whichever type is read
             conditions(_filters(resource), given)
         return cls(records, given, sort, descending, limit, behind, position)
 

@@ -87,7 +87,7 @@ _LABELS: Final = {
 _LIMIT: Final = Parameter(
     "limit",
     Annotated[int, Meta(ge=1, le=MAX_LIMIT)],
-    "The highest number of values to list for each `by`; those of most records are listed.",
+    "The largest number of values to list for each property; the most frequent ones are listed.",
     default=_DEFAULT_LIMIT,
 )
 
@@ -237,11 +237,12 @@ def _handler(resource: Resource) -> HTTPRouteHandler:
     )
     operation = Operation(
         tag="questions",
-        description=f"Counts the {resource.plural} that the filters find, for each value of some "
-        f"properties; the filters are those of the list. A record with several values counts once "
-        f"for each. A period is that in which a time begins, in UTC. Up to {MAX_GROUPED:,} records "
-        f"are grouped by their own properties, and {MAX_GROUPED_BY_OTHERS:,} by what is in their "
-        "lists or in other records; beyond that, `exact` is false for the property.",
+        description=f"Counts the {resource.plural} that match the filters, for each value of some "
+        "properties. The filters are those of the list. A record with several values is counted "
+        "once for each of them. `created_at:month` and the like count by the year, month or day in "
+        f"which a time begins, in UTC. If more than {MAX_GROUPED:,} records match, or more than "
+        f"{MAX_GROUPED_BY_OTHERS:,} for a property that is a list or comes from other records, the "
+        "rest is not counted, and `exact` is false for this property.",
         filters_of=resource,
         parameters=(by, _LIMIT),
         success=f"The number of {resource.plural} for each value.",
@@ -257,7 +258,7 @@ def _handler(resource: Resource) -> HTTPRouteHandler:
     async def group_records(request: Request) -> Answer:
         return await _group(resource, by, request)
 
-    group_records.fn.__doc__ = f"Group {resource.plural}."
+    group_records.fn.__doc__ = f"Count {resource.plural} by their properties."
     return group_records
 
 

@@ -138,14 +138,15 @@ _ABOUT_ARTICLES: Final = """
 _ROLLUP: Final = Parameter(
     "rollup",
     Rollup,
-    "`parent` counts each source as the one at the top that it is part of, such as a ministry as "
-    "its state.",
+    "`parent` counts each source as the topmost source that it is part of, such as a ministry as "
+    "its state. Without it, each source counts by itself.",
 )
 _COUNTED: Final = (
-    "The origin of a claim is the source at the highest position of its chain. Hops without a "
-    "source and the voice of an article add no origin, and neither does a copy of an article: a "
-    "paper that prints an agency's text counts as the agency. Sources that may not be independent "
-    f"are in `uncertain`, and change no count. At most {MAX_CLAIMS:,} claims are looked at."
+    "The origin of a claim is the source at the highest position of its chain. An attribution "
+    "without a source adds no origin, and neither does a claim that the article makes itself. A "
+    "paper that only prints an agency's text counts as the agency. Origins that may not be "
+    "independent of each other are listed in `uncertain`; they are counted all the same. At most "
+    f"{MAX_CLAIMS:,} claims are read."
 )
 _EXAMPLE: Final = OriginCounts(
     claims=[CLAIM_ID],
@@ -171,8 +172,8 @@ CLAIM_ORIGINS: Final = Operation(
 )
 ORIGINS: Final = Operation(
     tag="questions",
-    description="Counts the independent origins of the claims that the filters find; the filters "
-    f"are those of `listClaims`. {_COUNTED}",
+    description="Counts the independent origins of the claims that match the filters, which are "
+    f"those of `listClaims`. {_COUNTED} If more claims match, the newest are read.",
     filters_of=CLAIMS,
     parameters=(_ROLLUP,),
     success="The origins of these claims.",
@@ -206,7 +207,7 @@ async def get_claim_origins(request: Request) -> Answer:
     opt={"operation": ORIGINS, "reads": (RecordType.CLAIM,)},
 )
 async def get_origins(request: Request) -> Answer:
-    """Count the origins of the claims that filters find."""
+    """Count the origins of all claims that match the filters."""
     given = read_query(
         request.scope["query_string"], {**CLAIMS.filter_parameters, _ROLLUP.name: _ROLLUP}
     )

@@ -23,7 +23,7 @@ MAX_STEPS: Final = 2_000_000
 CONTEXT: Final = 32
 """How many characters on each side of the words are compared."""
 MAX_SUGGESTED: Final = 40_000
-"""So many characters have the suggestions of a span together, or else there are three of them."""
+"""The suggestions of a span have at most this many characters together; three are always listed."""
 _FEW: Final = 3
 _LONGEST: Final = 20_000
 """How many characters a span may have."""
@@ -34,15 +34,15 @@ _MAX_PLACES: Final = 1_100
 _LEAST_ALIKE: Final = 0.5
 """The part of the characters of similar words that is the same."""
 _SURELY: Final = 0.8
-"""A score with which no better place is looked for farther away."""
+"""If a place has this score, no better place is searched for farther away."""
 _BESIDE: Final = 12
-"""So many characters on each side of the words must stand as before, to find what replaced them."""
+"""To find what replaced the words, this many characters on each side of them must be as before."""
 _PIECE: Final = 8
 _MAX_PIECES: Final = 24
 _COMMON: Final = 40
-"""A piece that stands more often than this within reach tells no place."""
+"""A piece that is found more often than this within reach says nothing about the place."""
 _MAX_ENDS: Final = 20
-"""Similar words begin and end with a word, if that is at most so many characters longer."""
+"""Similar words are widened to whole words by at most this many characters."""
 # Letters and digits, but not those of scripts that are written without spaces.
 _OF_WORD: Final = re.compile(
     r"[^\W\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"

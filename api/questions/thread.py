@@ -84,7 +84,7 @@ def _circular(root: UUID, thread: Sequence[Entry]) -> list[str]:
 
 
 def _without_ends(steps: Mapping[UUID, set[UUID]]) -> dict[UUID, set[UUID]]:
-    """Take away everything from which all steps end."""
+    """Remove everything from which no step leads into a circle."""
     left = {each: {to for to in its if to in steps} for each, its in steps.items()}
     back: dict[UUID, list[UUID]] = {}
     for each, its in left.items():

@@ -68,6 +68,7 @@ DENIALS = Resource(
                 ),
             ),
             _TARGET,
+            element="target",
         ),
         *attributed(_DENIAL, "responder"),
         printed(_DENIAL),

@@ -33,7 +33,7 @@ from schemas.vocabularies import RecordType
 
 MAX_RECORDS: Final = 100
 MAX_BYTES: Final = 8_388_608
-"""So many records, and about so many bytes of them, are written with one statement."""
+"""One statement writes at most this many records, and about this many bytes of them."""
 _RESOURCES: Final = (CLAIMS, DENIALS)
 
 _ARTICLE: Final = """
@@ -222,7 +222,7 @@ def _settle_batch(
         record = msgspec.convert(stored(batch.resource, current.doc)[1], batch.resource.create)
         for fault in _first_faults(batch, items, current, appearances_of(record)):
             faults[_number(fault)].append(fault)
-        # What is good of a record is settled once more without the rest.
+        # Settle again without the appearances that were refused.
         while good := [each for each in items if each.number not in faults]:
             settled, refused = _settle(batch, current, record, good)
             if settled is not None:

@@ -1,7 +1,7 @@
-"""Serve the tour of the README and the changelog as pages.
+"""Serve the tour of the README, pages of `docs/` and the changelog.
 
-Both files stand at the top of the repository, where people look for them. The links in
-`api/site/texts/` bring them into the package.
+These files stand where people look for them in the repository. The links in `api/site/texts/` bring
+them into the package.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from api.site.pages import PAGES, Asset, serve
 _PAGE: Final = Template(PAGES["text.html"].content.decode())
 _TEXTS: Final = files("api.site").joinpath("texts")
 _TOUR: Final = "A five-minute tour"
-_SERVED: Final = {"docs/questions.md": "/docs/questions"}
-"""The addresses of the files that are served, by their paths in the repository."""
-_LINK: Final = re.compile(r"\[([^]]+)\]\(((?:docs/)?[\w/-]+\.md[^)]*)\)")
+_SERVED: Final = {"questions.md": "/docs/questions", "anchors.md": "/docs/anchors"}
+"""The addresses of the pages of `docs/` that are served, by their names."""
+_LINK: Final = re.compile(r"\[([^]]+)\]\((?:docs/)?([\w/-]+\.md)([^)]*)\)")
 _LOCAL: Final = "http://127.0.0.1:8000"
 _MAX_ORIGINS: Final = 8
 """How many origins a page is kept for; a service that has many names writes it anew."""
@@ -43,6 +43,12 @@ async def show_tour(request: Request[Any, Any, Any]) -> Response[bytes | None]:
 async def show_questions(request: Request[Any, Any, Any]) -> Response[bytes | None]:
     """Show the questions of a newsroom, asked at the address under which the reader came."""
     return await serve(_questions(str(request.base_url).rstrip("/")), request)
+
+
+@get("/docs/anchors", include_in_schema=False, opt={"scopes": PUBLIC})
+async def show_anchors(request: Request[Any, Any, Any]) -> Response[bytes | None]:
+    """Show how offsets are counted in JavaScript, and how lost words are mended."""
+    return await serve(_anchors(), request)
 
 
 @get("/docs/changelog", include_in_schema=False, opt={"scopes": PUBLIC})
@@ -62,6 +68,11 @@ def _tour(origin: str) -> Asset:
 @lru_cache(_MAX_ORIGINS)
 def _questions(origin: str) -> Asset:
     return _whole("questions.md", origin)
+
+
+@lru_cache(1)
+def _anchors() -> Asset:
+    return _whole("anchors.md", _LOCAL)
 
 
 @lru_cache(1)
@@ -85,8 +96,13 @@ def _written(title: str, text: str) -> Asset:
 
 def _linked(link: re.Match[str]) -> str:
     """Write a link to a file of the repository; only its words if the file is not served."""
-    words, path = link.groups()
-    return f"[{words}]({_SERVED[path]})" if path in _SERVED else words
+    words, name, place = link.groups()
+    return f"[{words}]({_SERVED[name]}{place})" if name in _SERVED else words
 
 
-text_handlers: list[HTTPRouteHandler] = [show_tour, show_questions, show_changelog]
+text_handlers: list[HTTPRouteHandler] = [
+    show_tour,
+    show_questions,
+    show_anchors,
+    show_changelog,
+]
