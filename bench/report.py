@@ -57,15 +57,24 @@ def ratio(mine: Result, theirs: Result, name: str) -> float:
     return median(getattr(a, name) / getattr(b, name) for a, b in pairs)
 
 
+def rate_text(per_second: float) -> str:
+    """Write requests a second, with as many digits as tell them apart."""
+    return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.3g}"
+
+
 def row(result: Result, mine: Result) -> str:
     """Write a row of the table."""
-    faster, cheaper = ratio(mine, result, "per_second"), ratio(mine, result, "cpu")
-    return (
-        f"| {result.case} | {result.side} | {result.size:,} | {result.middle('per_second'):,.0f} |"
-        f" {min(result.rates):,.0f} to {max(result.rates):,.0f} | {result.middle('p50'):.2f} |"
-        f" {result.middle('p99'):.2f} | {result.middle('server_cpu'):,.0f} |"
-        f" {result.middle('postgres_cpu'):,.0f} | {faster:.2f} | {cheaper:.2f} |"
-    )
+    cells = [
+        result.case,
+        result.side,
+        f"{result.size:,}",
+        rate_text(result.middle("per_second")),
+        f"{rate_text(min(result.rates))} to {rate_text(max(result.rates))}",
+        *(f"{result.middle(name):.2f}" for name in ("p50", "p99")),
+        *(f"{result.middle(name):,.0f}" for name in ("server_cpu", "postgres_cpu")),
+        *(f"{ratio(mine, result, name):.2f}" for name in ("per_second", "cpu")),
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def picture(cases: Sequence[Sequence[Result]], about: str) -> str:
@@ -103,10 +112,11 @@ def _bar(result: Result, mine: Result, most: float, y: int, kind: str) -> list[s
     length, low, high = (_SCALE * n / most for n in (rate, min(result.rates), max(result.rates)))
     middle = y + _BAR / 2
     ours = "" if kind == "ours" else f" · ours {ratio(mine, result, 'per_second'):.2f} times"
+    text = f"{rate_text(rate)}{ours}"
     across = f'x1="{_LABEL + low:.1f}" x2="{_LABEL + high:.1f}" y1="{middle}" y2="{middle}"'
     return [
         f'<text x="{_LABEL - 8}" y="{y + 14}" text-anchor="end">{escape(result.side)}</text>',
         f'<rect x="{_LABEL}" y="{y}" width="{length:.1f}" height="{_BAR}" class="{kind}"/>',
         f'<line {across} class="spread"/>',
-        f'<text x="{_LABEL + max(length, high) + 6:.1f}" y="{y + 14}">{rate:,.0f}{ours}</text>',
+        f'<text x="{_LABEL + max(length, high) + 6:.1f}" y="{y + 14}">{text}</text>',
     ]

@@ -164,11 +164,12 @@ def _command(
     options: argparse.Namespace, ours: Ground, name: str, bodies: Path
 ) -> tuple[list[str], dict[str, str]] | None:
     """Give the command and the environment of a side that is a server of its own."""
+    programs = options.data / "programs"
     if name == "postgrest":
-        program = options.postgrest or servers.install_postgrest(options.data / "programs")
+        program = options.postgrest or servers.install_postgrest(programs)
         return servers.postgrest(ours.url, program)
     if name in PEERS:
-        return servers.peer(ours.url, name)
+        return servers.peer(ours.url, name, programs)
     if name in CEILINGS:
         return servers.ceiling(name, bodies)
     return None
@@ -218,9 +219,9 @@ def _refresh(bench: Bench, case: Case, side: Side) -> None:
 def _write(options: argparse.Namespace, cores: Cores, cases: Sequence[Sequence[Result]]) -> None:
     """Write the table and the picture, with the machine and the time beside them."""
     about = (
-        f"{HTTP_CONNECTIONS} connections (S: 4), {options.claims:,} claims, one process each,"
-        f" {machine.description()}, medians of {options.rounds} rounds of {options.seconds} s,"
-        f" {time.strftime('%Y-%m-%d')}"
+        f"{HTTP_CONNECTIONS} connections (S: 4, B1: 1), {options.claims:,} claims,"
+        f" one process each, {machine.description()},"
+        f" medians of {options.rounds} rounds of {options.seconds} s, {time.strftime('%Y-%m-%d')}"
     )
     name = cores.name.partition(":")[0]
     rows = "\n".join(row(result, results[0]) for results in cases for result in results)
