@@ -52,7 +52,7 @@ def write_requests(ground: Ground, case: Case, side: Side, draws: Iterable[Draw]
             if side.server != LOOP:
                 fields = [case.method, side.path.format(**given), *fields, in_one_line]
             lines.append("\t".join(fields))
-    _file(ground, case, side).write_text("\n".join(lines) + "\n")
+    requests_file(ground, case, side).write_text("\n".join(lines) + "\n")
 
 
 def measure(
@@ -101,7 +101,7 @@ def _wrk(ground: Ground, case: Case, side: Side, server: Server, seconds: int) -
     command = ["wrk", "-t1", f"-c{case.connections}", f"-d{seconds}s", "--timeout", "60s"]
     for name, value in _authorization(ground, case, side).items():
         command += ["-H", f"{name}: {value}"]
-    given = [str(_file(ground, case, side)), *_manner(case), side.accept]
+    given = [str(requests_file(ground, case, side)), *_manner(case), side.accept]
     if case.method != "GET":
         given += [side.media_type, side.prefer]
     return [*command, "-s", str(HERE / "wrk.lua"), server.address, "--", *given]
@@ -109,7 +109,7 @@ def _wrk(ground: Ground, case: Case, side: Side, server: Server, seconds: int) -
 
 def _loop(ground: Ground, case: Case, side: Side, seconds: int) -> list[str]:
     """Write the command that asks Postgres itself."""
-    program, arguments = str(HERE / "peers" / "loop.py"), str(_file(ground, case, side))
+    program, arguments = str(HERE / "peers" / "loop.py"), str(requests_file(ground, case, side))
     numbers = [str(case.connections), str(seconds)]
     return [sys.executable, program, side.path, arguments, *_manner(case), *numbers]
 
@@ -119,7 +119,8 @@ def _manner(case: Case) -> list[str]:
     return ["once" if case.method == _ONCE else "draw", f"{time.time_ns()}-"]
 
 
-def _file(ground: Ground, case: Case, side: Side) -> Path:
+def requests_file(ground: Ground, case: Case, side: Side) -> Path:
+    """Name the file with the requests of a side."""
     return ground.directory / re.sub(r"[^A-Za-z0-9]+", "-", f"{case.name} {side.name}")
 
 
@@ -135,7 +136,7 @@ def _authorization(ground: Ground, case: Case, side: Side) -> dict[str, str]:
 
 def answer_of(ground: Ground, case: Case, side: Side, server: Server) -> bytes:
     """Ask once, and give the answer's body; stop if it is not what was asked for."""
-    line = _file(ground, case, side).read_text().partition("\n")[0]
+    line = requests_file(ground, case, side).read_text().partition("\n")[0]
     method, path, match, body = line.split("\t")
     headers = {"Accept": side.accept} | _authorization(ground, case, side)
     if body:

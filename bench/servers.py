@@ -39,9 +39,9 @@ class Server(NamedTuple):
     pid: int
 
 
-def ours(url: str) -> tuple[list[str], dict[str, str]]:
-    """Give the command and the environment of our service: one process, its log of requests off."""
-    return [sys.executable, "-m", "api.cli", "serve"], {
+def ours(url: str, processes: int = 1) -> tuple[list[str], dict[str, str]]:
+    """Give the command and the environment of our service, its log of requests off."""
+    return [sys.executable, "-m", "api.cli", "serve", "--workers", str(processes)], {
         "DATABASE_URL": url,
         "CLAIM_RECORDS_POOL_SIZE": str(DATABASE_CONNECTIONS),
         "CLAIM_RECORDS_LOG_LEVEL": "warning",
