@@ -2,8 +2,8 @@
 
 The triggers take about a millisecond of processor time for each claim. So the copies go around
 them: the rows that the triggers derived are copied too, and the indexes are made at the end. Each
-copy has ids of its own, and is related to the claims of its own copy. It has no history and is not
-in the feed.
+copy has ids and times of its own, and is related to the claims of its own copy. It has no history
+and is not in the feed, unless `add_history` is called.
 """
 
 from __future__ import annotations
@@ -67,6 +67,14 @@ _INDEXES: Final = """
         SELECT FROM pg_constraint AS c WHERE c.conindid = i.indexrelid
     )"""
 _NOT_DERIVED: Final = {"revisions", "outbox", "external_ids", "idempotency_keys", "audit"}
+_APART: Final = "interval '10 milliseconds'"
+"""Longer than it took to write a claim, so that each copy of all is newer than the one before."""
+_HISTORY: Final = {
+    "revisions": {"record_id": "c.id", "at": "c.updated_at", "doc": "c.doc"},
+    "outbox": {"record_id": "c.id", "at": "c.updated_at"},
+    "external_ids": {"record_id": "c.id", "value": "t.value || '-' || c.id"},
+}
+"""What a copy has of its own in the rows that its claim is followed by."""
 _OWNERS: Final = ("owner_id", "record_id", "claim_id", "denial_id")
 _IDS: Final = {"id", "live_id", *_OWNERS}
 
@@ -118,9 +126,36 @@ def _copied(name: str, kind: str, owner: str) -> str:
     """Write the value of a column in a copy."""
     if kind == "uuid" and name in _IDS:
         return f"pg_temp.shifted(t.{name}, shift.by)"
+    if name in {"created_at", "updated_at"}:
+        return f"t.{name} + shift.by * {_APART}"
     if name == "doc":
         content = "convert_from(t.doc, 'UTF8')"
         return f"convert_to(pg_temp.renamed({content}, {owner}, shift.by), 'UTF8')"
     if name in {"relations", "targets"} and kind == "json":
         return f"pg_temp.renamed(t.{name}::text, {owner}, shift.by)::json"
     return f"t.{name}"
+
+
+async def add_history(connection: asyncpg.Connection) -> None:
+    """Give each copy of a claim its revision, its external ids and its place in the feed."""
+    await connection.execute(_FUNCTIONS[0])
+    await connection.execute(_FUNCTIONS[1])
+    for table, own in _HISTORY.items():
+        names = [
+            name
+            for each, name, _ in await connection.fetch(_COLUMNS)
+            if each == table and name != "xid"
+        ]
+        values = ", ".join(own.get(name, f"t.{name}") for name in names)
+        await connection.execute(
+            f"""
+            INSERT INTO {table} ({", ".join(names)})
+            SELECT {values}
+            FROM claims AS c
+            JOIN {table} AS t ON t.record_type = 'claim' AND t.record_id = pg_temp.numbered(
+                '0003', pg_temp.number_of(c.id) % {WRITTEN}
+            )
+            WHERE c.id >= pg_temp.numbered('0003', {WRITTEN})
+            ORDER BY c.created_at"""
+        )
+    await connection.execute("SELECT FROM sequence_feed(true)")

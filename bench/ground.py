@@ -18,7 +18,8 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import asyncpg
-import loading  # beside this file
+import copies  # beside this file
+import loading  # likewise
 import machine  # likewise
 import records  # likewise
 from asking import Draw, Ground, get_json  # likewise
@@ -38,6 +39,7 @@ from schemas.vocabularies import Scope
 HERE: Final = Path(__file__).parent
 MAX_IDS: Final = 20_000
 MAX_PLACES: Final = 16
+MAX_WAITS: Final = 30
 _COPY: Final = "measured"
 _SECONDS: Final = 3_600
 """For any one statement: to copy a database of a million claims takes minutes."""
@@ -63,20 +65,30 @@ def prepared(data: Path, claims: int, cores: tuple[int, ...] = ()) -> Iterator[G
 
 async def _copy(url_of: Callable[..., str], claims: int) -> None:
     """Copy the database with so many claims."""
-    name = f"claims_{claims}"
     connection = await asyncpg.connect(url_of(), command_timeout=_SECONDS)
     try:
-        known = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)"
-        if not await connection.fetchval(known, name):
-            unfinished = f"unfinished_{claims}"
-            await connection.execute(f"DROP DATABASE IF EXISTS {unfinished}")
-            await connection.execute(f"CREATE DATABASE {unfinished} TEMPLATE template0")
-            await _fill(url_of(unfinished), claims)
-            await connection.execute(f"ALTER DATABASE {unfinished} RENAME TO {name}")
+        made = await _make(connection, url_of, claims)
         await connection.execute(f"DROP DATABASE IF EXISTS {_COPY} WITH (FORCE)")
-        await connection.execute(f"CREATE DATABASE {_COPY} TEMPLATE {name} STRATEGY FILE_COPY")
+        await connection.execute(f"CREATE DATABASE {_COPY} TEMPLATE {made} STRATEGY FILE_COPY")
     finally:
         await connection.close()
+
+
+async def _make(connection: asyncpg.Connection, url_of: Callable[..., str], claims: int) -> str:
+    """Make the database with so many claims unless it is there, and give its name."""
+    name, unfinished = f"claims_{claims}", f"unfinished_{claims}"
+    if await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", name
+    ):
+        return name
+    template, fill = "template0", _fill
+    if claims > copies.WRITTEN:
+        template, fill = await _make(connection, url_of, copies.WRITTEN), _multiply
+    await connection.execute(f"DROP DATABASE IF EXISTS {unfinished}")
+    await connection.execute(f"CREATE DATABASE {unfinished} TEMPLATE {template} STRATEGY FILE_COPY")
+    await fill(url_of(unfinished), claims)
+    await connection.execute(f"ALTER DATABASE {unfinished} RENAME TO {name}")
+    return name
 
 
 async def _drop(url: str, name: str) -> None:
@@ -104,6 +116,20 @@ async def _fill(url: str, claims: int) -> None:
         await connection.close()
     seconds = time.monotonic() - started
     print(f"{claims:,} claims written in {seconds:.1f} s; each has {size:,} bytes.", flush=True)
+
+
+async def _multiply(url: str, claims: int) -> None:
+    """Copy the claims that were written, with all that belongs to them, until there are so many."""
+    await schema.migrate(url)
+    started = time.monotonic()
+    connection = await asyncpg.connect(url, command_timeout=_SECONDS)
+    try:
+        await copies.multiply(connection, claims // copies.WRITTEN, lambda _: None)
+        await copies.add_history(connection)
+        await connection.execute("VACUUM ANALYZE")
+    finally:
+        await connection.close()
+    print(f"{claims:,} claims copied in {time.monotonic() - started:.1f} s.", flush=True)
 
 
 _SOURCES: Final = Kind("sources", 1, SourceCreate, records.source)
@@ -136,6 +162,7 @@ async def draw_claims(url: str) -> list[Draw]:
     """Draw claims, each once, with their versions as they are now."""
     connection = await asyncpg.connect(url, command_timeout=_SECONDS)
     try:
+        await _settle(connection)
         rows = await connection.fetch(
             "SELECT id, version FROM claims WHERE id < $1::uuid ORDER BY random() LIMIT $2",
             records.record_id(4, 0),  # those that requests created come behind it
@@ -144,6 +171,17 @@ async def draw_claims(url: str) -> list[Draw]:
     finally:
         await connection.close()
     return [{"id": str(row["id"]), "version": str(row["version"])} for row in rows]
+
+
+async def _settle(connection: asyncpg.Connection) -> None:
+    """Wait until nothing is written any more: requests that wrk has left go on for a moment."""
+    last = None
+    for _ in range(MAX_WAITS):
+        newest = await connection.fetchval("SELECT max(id) FROM outbox")
+        if newest == last:
+            return
+        last = newest
+        await asyncio.sleep(0.3)
 
 
 def find_places(ours: Server, claims: int) -> list[Draw]:

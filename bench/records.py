@@ -113,11 +113,21 @@ def claim(number: int, name: str) -> dict[str, Any]:
     }
 
 
-def bodies(count: int) -> Iterator[str]:
-    """Write claims to create, with every property spelled out, since PostgREST fills in none."""
+def bodies(count: int, *, each: bool = False) -> Iterator[str]:
+    """Write claims to create, with every property spelled out, since PostgREST fills in none.
+
+    They have external ids of their own within one request, if `each` has one.
+    """
     for number in range(count):
-        record = msgspec.convert(claim(number, UNIQUE), ClaimCreate)
+        name = f"{UNIQUE}-{number}" if each else UNIQUE
+        record = msgspec.convert(claim(number, name), ClaimCreate)
         yield msgspec.json.encode(record).decode()
+
+
+def import_lines(count: int) -> str:
+    """Write the same claims as lines to import."""
+    lines = (f'{{"type":"claim","data":{body}}}\n' for body in bodies(count, each=True))
+    return "".join(lines)
 
 
 def _time() -> dict[str, str]:

@@ -8,11 +8,6 @@ from html import escape
 from statistics import median
 from typing import Final, NamedTuple
 
-HEAD: Final = (
-    "| case | side | bytes | requests/s | lowest to highest | p50 ms | p99 ms | server CPU µs |"
-    " Postgres CPU µs | ours ÷ theirs, requests | ours ÷ theirs, CPU |\n"
-    "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
-)
 _BAR: Final = 18
 _LABEL, _SCALE, _AFTER = 210, 420, 190
 """Pixels: the height of a bar, and the widths of the names, of the longest bar, of the numbers."""
@@ -38,7 +33,7 @@ class Result(NamedTuple):
 
     case: str
     side: str
-    size: int  # bytes of an answer's body
+    size: int  # bytes of an answer's body; 0 if there are several
     rounds: Sequence[Measured]
 
     def middle(self, name: str) -> float:
@@ -57,21 +52,39 @@ def ratio(mine: Result, theirs: Result, name: str) -> float:
     return median(getattr(a, name) / getattr(b, name) for a, b in pairs)
 
 
-def row(result: Result, mine: Result) -> str:
-    """Write a row of the table."""
-    faster, cheaper = ratio(mine, result, "per_second"), ratio(mine, result, "cpu")
+def head(mine: str = "ours", theirs: str = "theirs") -> str:
+    """Write the head of the table, with the names of the first side and of the others."""
     return (
-        f"| {result.case} | {result.side} | {result.size:,} | {result.middle('per_second'):,.0f} |"
-        f" {min(result.rates):,.0f} to {max(result.rates):,.0f} | {result.middle('p50'):.2f} |"
-        f" {result.middle('p99'):.2f} | {result.middle('server_cpu'):,.0f} |"
-        f" {result.middle('postgres_cpu'):,.0f} | {faster:.2f} | {cheaper:.2f} |"
+        "| case | side | bytes | requests/s | lowest to highest | p50 ms | p99 ms | server CPU µs |"
+        f" Postgres CPU µs | {mine} ÷ {theirs}, requests | {mine} ÷ {theirs}, CPU |\n"
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
     )
 
 
-def picture(cases: Sequence[Sequence[Result]], about: str) -> str:
-    """Draw a bar for each side, and a line from the lowest to the highest round; ours comes first.
+def rate_text(per_second: float) -> str:
+    """Write requests a second, with as many digits as tell them apart."""
+    return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.3g}"
 
-    Each case has a scale of its own.
+
+def row(result: Result, mine: Result) -> str:
+    """Write a row of the table."""
+    cells = [
+        result.case,
+        result.side,
+        f"{result.size:,}" if result.size else "",
+        rate_text(result.middle("per_second")),
+        f"{rate_text(min(result.rates))} to {rate_text(max(result.rates))}",
+        *(f"{result.middle(name):.2f}" for name in ("p50", "p99")),
+        *(f"{result.middle(name):,.0f}" for name in ("server_cpu", "postgres_cpu")),
+        *(f"{ratio(mine, result, name):.2f}" for name in ("per_second", "cpu")),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def picture(cases: Sequence[Sequence[Result]], about: str, mine: str = "ours") -> str:
+    """Draw a bar for each side, and a line from the lowest to the highest round.
+
+    Each case has a scale of its own. The first side, which is named, is compared with the others.
     """
     parts = [
         f'<text x="0" y="{14 + 18 * place}">{escape(line)}</text>'
@@ -83,7 +96,7 @@ def picture(cases: Sequence[Sequence[Result]], about: str) -> str:
         y += 10
         most = max(max(result.rates) for result in results)
         for place, result in enumerate(results):
-            parts += _bar(result, results[0], most, y, "ours" if place == 0 else "theirs")
+            parts += _bar(result, results[0], most, y, "" if place == 0 else mine)
             y += _BAR + 6
         y += 30
     width = _LABEL + _SCALE + _AFTER
@@ -98,15 +111,17 @@ def picture(cases: Sequence[Sequence[Result]], about: str) -> str:
     )
 
 
-def _bar(result: Result, mine: Result, most: float, y: int, kind: str) -> list[str]:
+def _bar(result: Result, mine: Result, most: float, y: int, mine_name: str) -> list[str]:
     rate = result.middle("per_second")
     length, low, high = (_SCALE * n / most for n in (rate, min(result.rates), max(result.rates)))
     middle = y + _BAR / 2
-    ours = "" if kind == "ours" else f" · ours {ratio(mine, result, 'per_second'):.2f} times"
+    times = f" · {mine_name} {ratio(mine, result, 'per_second'):.2f} times" if mine_name else ""
+    kind = "theirs" if mine_name else "ours"
+    text = f"{rate_text(rate)}{times}"
     across = f'x1="{_LABEL + low:.1f}" x2="{_LABEL + high:.1f}" y1="{middle}" y2="{middle}"'
     return [
         f'<text x="{_LABEL - 8}" y="{y + 14}" text-anchor="end">{escape(result.side)}</text>',
         f'<rect x="{_LABEL}" y="{y}" width="{length:.1f}" height="{_BAR}" class="{kind}"/>',
         f'<line {across} class="spread"/>',
-        f'<text x="{_LABEL + max(length, high) + 6:.1f}" y="{y + 14}">{rate:,.0f}{ours}</text>',
+        f'<text x="{_LABEL + max(length, high) + 6:.1f}" y="{y + 14}">{text}</text>',
     ]

@@ -24,7 +24,7 @@ import ground  # likewise
 import machine  # likewise
 import servers  # likewise
 from asking import Draw, Ground  # likewise
-from report import HEAD, Measured, Result, picture, row  # likewise
+from report import Measured, Result, head, picture, row  # likewise
 from servers import CEILINGS, PEERS, Server  # likewise
 from workloads import CASES, HTTP_CONNECTIONS, LOOP, SIDES, Case, Side, of_sides  # likewise
 
@@ -113,7 +113,7 @@ def _measure(
     options: argparse.Namespace, ours: Ground, names: tuple[str, ...], cores: Cores
 ) -> list[list[Result]]:
     """Run all rounds with the processes laid out in one way, and print them as they come."""
-    print(f"\n## {cores.name}\n\n{HEAD}", flush=True)
+    print(f"\n## {cores.name}\n\n{head()}", flush=True)
     only = options.only.split(",") if options.only else [case.code for case in CASES]
     cases = of_sides(tuple(case for case in CASES if case.code in only), names)
     found = []
@@ -164,11 +164,12 @@ def _command(
     options: argparse.Namespace, ours: Ground, name: str, bodies: Path
 ) -> tuple[list[str], dict[str, str]] | None:
     """Give the command and the environment of a side that is a server of its own."""
+    programs = options.data / "programs"
     if name == "postgrest":
-        program = options.postgrest or servers.install_postgrest(options.data / "programs")
+        program = options.postgrest or servers.install_postgrest(programs)
         return servers.postgrest(ours.url, program)
     if name in PEERS:
-        return servers.peer(ours.url, name)
+        return servers.peer(ours.url, name, programs)
     if name in CEILINGS:
         return servers.ceiling(name, bodies)
     return None
@@ -218,14 +219,14 @@ def _refresh(bench: Bench, case: Case, side: Side) -> None:
 def _write(options: argparse.Namespace, cores: Cores, cases: Sequence[Sequence[Result]]) -> None:
     """Write the table and the picture, with the machine and the time beside them."""
     about = (
-        f"{HTTP_CONNECTIONS} connections (S: 4), {options.claims:,} claims, one process each,"
-        f" {machine.description()}, medians of {options.rounds} rounds of {options.seconds} s,"
-        f" {time.strftime('%Y-%m-%d')}"
+        f"{HTTP_CONNECTIONS} connections (S: 4, B1: 1), {options.claims:,} claims,"
+        f" one process each, {machine.description()},"
+        f" medians of {options.rounds} rounds of {options.seconds} s, {time.strftime('%Y-%m-%d')}"
     )
     name = cores.name.partition(":")[0]
     rows = "\n".join(row(result, results[0]) for results in cases for result in results)
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / f"{name}.md").write_text(f"{about}; {cores.name}.\n\n{HEAD}\n{rows}\n")
+    (options.out / f"{name}.md").write_text(f"{about}; {cores.name}.\n\n{head()}\n{rows}\n")
     (options.out / f"{name}.svg").write_text(picture(cases, about))
     print(f"\nWritten to {options.out}/{name}.md and {name}.svg.")
 

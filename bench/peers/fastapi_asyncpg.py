@@ -20,10 +20,12 @@ from claim import Claim, ClaimPatch, NewClaim
 from fastapi import FastAPI, Header, HTTPException
 
 COLUMNS = list(NewClaim.model_fields)
-CREATE = (
-    f"INSERT INTO rest.claims ({', '.join(COLUMNS)})"
-    f" VALUES ({', '.join(f'${place}' for place in range(1, len(COLUMNS) + 1))}) RETURNING *"
+ROW = (
+    f"claims ({', '.join(COLUMNS)})"
+    f" VALUES ({', '.join(f'${place}' for place in range(1, len(COLUMNS) + 1))})"
 )
+CREATE = f"INSERT INTO rest.{ROW} RETURNING *"
+IMPORT = f"INSERT INTO plain.{ROW}"
 
 
 async def read_json(connection: Any) -> None:  # noqa: ANN401 - asyncpg's connection
@@ -85,6 +87,16 @@ async def patch_claim(identity: UUID, body: ClaimPatch, if_match: Annotated[str,
     if row is None:
         raise HTTPException(412)
     return dict(row)
+
+
+@app.post("/imports", status_code=201)
+async def import_claims(body: list[NewClaim]) -> dict[str, int]:
+    """Write plain rows, all or none."""
+    async with app.state.pool.acquire() as connection, connection.transaction():
+        await connection.executemany(
+            IMPORT, [[getattr(claim, name) for name in COLUMNS] for claim in body]
+        )
+    return {"created": len(body)}
 
 
 @app.get("/changes", response_model=list[Claim])

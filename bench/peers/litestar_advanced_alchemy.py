@@ -46,6 +46,23 @@ class ClaimService(service.SQLAlchemyAsyncRepositoryService[Claim]):
     repository_type = Repo
 
 
+class PlainClaim(ClaimColumns, base.DefaultBase):
+    """A claim of the table without triggers."""
+
+    __table_args__ = {"schema": "plain"}  # noqa: RUF012 - as SQLAlchemy declares it
+
+
+class PlainClaimService(service.SQLAlchemyAsyncRepositoryService[PlainClaim]):
+    """What can be done to claims without triggers."""
+
+    class Repo(repository.SQLAlchemyAsyncRepository[PlainClaim]):
+        """Where they are kept."""
+
+        model_type = PlainClaim
+
+    repository_type = Repo
+
+
 @get("/claims/{identity:uuid}")
 async def get_claim(claims: ClaimService, identity: UUID) -> claim.Claim:
     """Get a claim."""
@@ -87,6 +104,13 @@ async def patch_claim(
     return claims.to_schema(changed, schema_type=claim.Claim)
 
 
+@post("/imports")
+async def import_claims(plain: PlainClaimService, data: list[claim.NewClaim]) -> dict[str, int]:
+    """Write plain rows, all or none."""
+    created = await plain.create_many([each.model_dump() for each in data], auto_commit=True)
+    return {"created": len(created)}
+
+
 @get("/changes")
 async def list_changes(claims: ClaimService, since: datetime, limit: int) -> list[claim.Claim]:
     """List the claims that were changed behind a time, the earliest first."""
@@ -105,8 +129,11 @@ alchemy = SQLAlchemyAsyncConfig(
     engine_config=EngineConfig(pool_size=int(os.environ["POOL"]), max_overflow=0),
 )
 app = Litestar(
-    [get_claim, list_claims, create_claim, patch_claim, list_changes],
-    dependencies=providers.create_service_dependencies(ClaimService, "claims"),
+    [get_claim, list_claims, create_claim, patch_claim, import_claims, list_changes],
+    dependencies={
+        **providers.create_service_dependencies(ClaimService, "claims"),
+        **providers.create_service_dependencies(PlainClaimService, "plain"),
+    },
     plugins=[SQLAlchemyPlugin(alchemy)],
 )
 

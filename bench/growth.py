@@ -1,0 +1,180 @@
+"""Measure what becomes of the service when its records grow, and with several processes.
+
+    python bench/growth.py [--sizes 10000,100000,1000000] [--processes 1,2,4]
+
+It makes the records as `run.py` does, and measures each size by itself, with one process; then one,
+two and four processes on the smallest size, in alternating rounds. Linux only; needs `wrk`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import asking  # beside this file
+import asyncpg
+import ground  # likewise
+import machine  # likewise
+import servers  # likewise
+from asking import Draw, Ground  # likewise
+from report import Measured, Result, head, picture, row  # likewise
+from servers import Server  # likewise
+from workloads import HTTP_CONNECTIONS, R1, R2, R3, W1, W2, Case, S, Side  # likewise
+
+HERE: Final = Path(__file__).parent
+WARM_UP: Final = 2  # seconds
+SHARES: Final = ((R1, 6), (R2, 3), (W1, 1))
+"""Of ten requests of the mix, so many are of a workload."""
+MIX: Final = Case("M reads 90 %, creates 10 %", "POST", 0, (Side("ours", "ours", "/v1/claims"),))
+GROWING: Final = (R1, R2, R3, S, W1, W2, MIX)
+SPREAD: Final = (R1, R2, MIX)
+"""What several processes are asked for."""
+
+
+class Size(NamedTuple):
+    """What a number of claims takes."""
+
+    claims: int
+    database: int  # bytes
+    service: int  # bytes of memory, after all rounds
+
+
+def main() -> None:
+    """Measure, and write the tables and the pictures."""
+    options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # runs what closes the servers
+    sizes: list[Size] = []
+    grown: dict[str, list[Result]] = {}
+    for claims in options.sizes:
+        with ground.prepared(options.data, claims) as ours:
+            size, results = _measure_size(options, ours, claims)
+        sizes.append(size)
+        for result in results:
+            grown.setdefault(result.case, []).append(result)
+    with ground.prepared(options.data, options.sizes[0]) as ours:
+        spread = _measure_processes(options, ours)
+    _write(options, sizes, [*grown.values()], spread)
+
+
+def _options() -> argparse.Namespace:
+    def numbers(text: str) -> list[int]:
+        return [int(number) for number in text.split(",")]
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=numbers, default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--processes", type=numbers, default=[1, 2, 4])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=3, help="of one round")
+    parser.add_argument("--out", type=Path, default=HERE / "results", help="a directory")
+    parser.add_argument("--data", type=Path, default=HERE / "data", help="where records are kept")
+    return parser.parse_args()
+
+
+def _measure_size(
+    options: argparse.Namespace, ours: Ground, claims: int
+) -> tuple[Size, list[Result]]:
+    """Measure all workloads of one size with one process."""
+    database = asyncio.run(_database_size(ours.url))
+    with servers.running(*servers.ours(ours.url)) as server:
+        _write_requests(ours, claims, server)
+        found = [
+            result
+            for case in GROWING
+            for result in _alternate(options, ours, case, {f"{claims:,} claims": server})
+        ]
+        memory = machine.memory(machine.family(server.pid))
+    return Size(claims, database, memory), found
+
+
+def _measure_processes(options: argparse.Namespace, ours: Ground) -> list[list[Result]]:
+    """Measure services with different numbers of processes side by side."""
+    with ExitStack() as stack:
+        running = {
+            f"{count} process{'es' if count > 1 else ''}": stack.enter_context(
+                servers.running(*servers.ours(ours.url, count))
+            )
+            for count in options.processes
+        }
+        _write_requests(ours, options.sizes[0], next(iter(running.values())))
+        return [_alternate(options, ours, case, running) for case in SPREAD]
+
+
+def _alternate(
+    options: argparse.Namespace, ours: Ground, case: Case, running: Mapping[str, Server]
+) -> list[Result]:
+    """Measure a workload on some servers in turn, after a warm-up, and print what came of it."""
+    side = case.sides[0]
+    rounds: dict[str, list[Measured]] = {name: [] for name in running}
+    for number in range(-1, options.rounds):
+        for name, server in running.items():
+            if case.method == "PATCH":  # which names the versions that there are now
+                asking.write_requests(ours, case, side, asyncio.run(ground.draw_claims(ours.url)))
+            seconds = options.seconds if number >= 0 else WARM_UP
+            measured = asking.measure(ours, case, side, server, seconds)
+            if number >= 0:
+                rounds[name].append(measured)
+    results = [Result(case.name, name, 0, those) for name, those in rounds.items()]
+    print("\n".join(row(result, results[0]) for result in results), flush=True)
+    return results
+
+
+def _write_requests(ours: Ground, claims: int, server: Server) -> None:
+    """Write the requests of each workload, and those of the mix."""
+    drawn = asyncio.run(ground.draw_claims(ours.url))
+    places = ground.find_places(server, claims)
+    for case in GROWING:
+        path = case.sides[0].path
+        draws: Sequence[Draw] = places if "{since}" in path else drawn if "{id}" in path else [{}]
+        asking.write_requests(ours, case, case.sides[0], draws)
+    lines: list[str] = []
+    for case, share in SHARES:
+        its = asking.requests_file(ours, case, case.sides[0]).read_text().splitlines()
+        lines += [its[place % len(its)] for place in range(share * 500)]
+    asking.requests_file(ours, MIX, MIX.sides[0]).write_text("\n".join(lines) + "\n")
+
+
+async def _database_size(url: str) -> int:
+    connection = await asyncpg.connect(url)
+    try:
+        size: int = await connection.fetchval("SELECT pg_database_size(current_database())")
+    finally:
+        await connection.close()
+    return size
+
+
+def _write(
+    options: argparse.Namespace,
+    sizes: Sequence[Size],
+    grown: Sequence[Sequence[Result]],
+    spread: Sequence[Sequence[Result]],
+) -> None:
+    """Write one table for all, and a picture."""
+    about = (
+        f"{HTTP_CONNECTIONS} connections (S: 4), {machine.description()}, medians of"
+        f" {options.rounds} rounds of {options.seconds} s, {time.strftime('%Y-%m-%d')}"
+    )
+    weights = "\n".join(
+        f"| {size.claims:,} | {size.database / 2**20:,.0f} | {size.database / size.claims:,.0f} |"
+        f" {size.service / 2**20:,.0f} |"
+        for size in sizes
+    )
+    weighed = "| claims | database, MiB | bytes a claim, all told | memory of one process, MiB |"
+    parts = [f"{about}.", f"{weighed}\n|--:|--:|--:|--:|\n{weights}"]
+    for title, those in (("smallest", grown), ("fewest", spread)):
+        rows = "\n".join(row(result, results[0]) for results in those for result in results)
+        parts.append(f"{head(title, 'this')}\n{rows}")
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "growth.md").write_text("\n\n".join(parts) + "\n")
+    (options.out / "growth.svg").write_text(picture([*grown, *spread], about, "the first"))
+    print(f"\nWritten to {options.out}/growth.md and growth.svg.")
+
+
+if __name__ == "__main__":
+    main()
