@@ -92,6 +92,13 @@ def test_no_score_is_rounded_up_to_that_of_the_same_words() -> None:
     assert 0.999 <= best.score < 1
 
 
+@pytest.mark.parametrize(("new", "why"), [("", "same_words"), (" Or 21001.", "one_of_several")])
+def test_unchanged_words_within_a_word_are_not_merely_similar(new: str, why: str) -> None:
+    old = "There were 41002 soldiers in Kursk."
+    found = find(old, "100", f"In all, {old.lower()}{new}")
+    assert {each.why for each in found if each.exact == "100"} == {why}
+
+
 def test_whole_words_come_before_parts_of_words() -> None:
     new = "Of the 1000 soldiers, 100 were killed."
     assert [each.start for each in find("There were 100.", "100", new)] == [22, 7]

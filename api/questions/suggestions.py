@@ -125,10 +125,14 @@ def suggest(lost: Lost, searched: SearchedText, work: Work) -> list[Suggestion]:
 
 
 def _best(found: Iterable[Suggestion], lost: Lost, text: str) -> list[Suggestion]:
-    """Take the best of the suggestions, each place once."""
+    """Take the best of the suggestions, each place once: as what it was found to be first."""
     longest = min(4 * len(lost.words) + CONTEXT, _LONGEST)
+    places: dict[tuple[int, int], Suggestion] = {}
+    for each in found:
+        if each.end - each.start <= longest:
+            places.setdefault((each.start, each.end), each)
     ranked = sorted(
-        {(s.start, s.end): s for s in found if s.end - s.start <= longest}.values(),
+        places.values(),
         key=lambda s: (not _fits_words(s, text), -s.score, abs(s.start - lost.start)),
     )
     most = min(max(MAX_SUGGESTED // len(lost.words), _FEW), MAX_SUGGESTIONS)
