@@ -137,9 +137,10 @@ def _copied(name: str, kind: str, owner: str) -> str:
 
 
 async def add_history(connection: asyncpg.Connection) -> None:
-    """Give each copy of a claim its revision, its external ids and its place in the feed."""
-    await connection.execute(_FUNCTIONS[0])
-    await connection.execute(_FUNCTIONS[1])
+    """Give each copy of a claim its revision, its external ids and its place in the feed.
+
+    It needs the functions that `multiply` has made on this connection.
+    """
     for table, own in _HISTORY.items():
         names = [
             name

