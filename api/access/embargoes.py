@@ -19,8 +19,7 @@ import asyncpg
 
 from api.core import clocks
 from api.core.background import again_and_again, meanwhile
-from api.core.connection import GRACE_SECONDS
-from api.core.db import Connection, Database
+from api.core.db import Connection, Database, allow_long_statements
 from api.core.resource import Resource
 from api.core.sql import Query, compose, render
 
@@ -69,15 +68,14 @@ async def lift(database: Database, resources: Iterable[Resource]) -> int:
             try:
                 lifted += len(await connection.fetch(*query))
             except asyncpg.QueryCanceledError:
-                lifted += await _lift_slowly(database, connection, query)
+                lifted += await _lift_slowly(connection, query)
     return lifted
 
 
-async def _lift_slowly(database: Database, connection: Connection, query: Query) -> int:
-    seconds = database.settings.import_statement_seconds
+async def _lift_slowly(connection: Connection, query: Query) -> int:
     async with connection.transaction():
-        await connection.execute(f"SET LOCAL statement_timeout = {int(seconds * 1000)}")
-        return len(await connection.fetch(*query, timeout=seconds + GRACE_SECONDS))
+        await allow_long_statements(connection)
+        return len(await connection.fetch(*query))
 
 
 def _has_embargoes(resource: Resource) -> bool:
