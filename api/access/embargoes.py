@@ -19,7 +19,7 @@ import asyncpg
 
 from api.core import clocks
 from api.core.background import again_and_again, meanwhile
-from api.core.db import Database
+from api.core.db import Connection, Database, allow_long_statements
 from api.core.resource import Resource
 from api.core.sql import Query, compose, render
 
@@ -60,7 +60,6 @@ async def lift(database: Database, resources: Iterable[Resource]) -> int:
     note = compose(_NOTE, due=" OR ".join(table.compose(_DUE) for table in tables))
     statements = [table.compose(_LIFT) for table in tables]
     now = clocks.utc_now()
-    slow: list[Query] = []
     async with database.connection() as connection:
         await connection.execute(*render(note, now=now))
         lifted = 0
@@ -69,16 +68,13 @@ async def lift(database: Database, resources: Iterable[Resource]) -> int:
             try:
                 lifted += len(await connection.fetch(*query))
             except asyncpg.QueryCanceledError:
-                slow.append(query)
-    for query in slow:
-        lifted += await _lift_slowly(database, query)
+                lifted += await _lift_slowly(connection, query)
     return lifted
 
 
-async def _lift_slowly(database: Database, query: Query) -> int:
-    seconds = database.settings.import_statement_seconds
-    async with database.connection(seconds) as connection, connection.transaction():
-        await connection.execute(f"SET LOCAL statement_timeout = {int(seconds * 1000)}")
+async def _lift_slowly(connection: Connection, query: Query) -> int:
+    async with connection.transaction():
+        await allow_long_statements(connection)
         return len(await connection.fetch(*query))
 
 

@@ -104,6 +104,8 @@ class Database:
         )
         self._note_answer()
         self._connections.add(connection)
+        connection.long_seconds = self.settings.import_statement_seconds
+        connection.long_check = self._check
         connection.on_answer = self._note_answer
         connection.on_silence = lambda: self._distrust(generation)
         return connection
@@ -185,8 +187,16 @@ class Database:
         if seconds is None:
             limit(None)
             return
+        limit(seconds + GRACE_SECONDS, self._check)
+
+    @property
+    def _check(self) -> Check:
         every = self.settings.statement_seconds
-        limit(seconds + GRACE_SECONDS, Check(every, lambda pid: works_on(self.connect, pid, every)))
+        return Check(every, lambda pid: works_on(self.connect, pid, every))
+
+    def notice_caller(self) -> None:
+        """Note the caller of this task, for whom another task is going to take a connection."""
+        self._turns.notice(charged())
 
     async def _wait_for_turn(self, seconds: float, *, searches: bool) -> Account | None:
         """Wait until the caller may take a connection; the service itself always may.
@@ -269,11 +279,18 @@ async def _release(pool: Pool, connection: Connection) -> None:
     await held._holder.release(None)  # noqa: SLF001
 
 
+async def allow_long_statements(connection: Connection) -> None:
+    """Give the statements of the transaction as much time as those of an import."""
+    # The proxy passes this on to the LimitedConnection behind it.
+    await connection.allow_long_statements()  # type: ignore[attr-defined]
+
+
 def turns_of(settings: Settings) -> Turns:
     """Share out the connections of the pool.
 
     Readers leave a tenth of them to writers, and writers a tenth to the service itself, which looks
-    up keys and checks its health. Half of a caller's connections can search at the same time.
+    up keys and checks its health. Half of a caller's connections can search at the same time. A
+    quarter of them, but one at least, is left to callers without a key beside those with keys.
     """
     size = settings.pool_size
     kept = max(1, size // 10)
@@ -283,6 +300,7 @@ def turns_of(settings: Settings) -> Turns:
         for_readers=max(1, size - 2 * kept),
         per_share=per_share,
         for_searches=max(1, per_share // 2),
+        beside_keys=max(1, per_share // 4),
     )
 
 
