@@ -539,3 +539,12 @@ ASSESSMENTS_18: Final = Follower(
 CLAIMS_18: Final = _detailed(CLAIMS_17)._replace(more_followers=(PLACES_18, ASSESSMENTS_18))
 DENIALS_18: Final = _detailed(DENIALS_17)
 """As migration 0018 made them: filters know each appearance, place and assessment."""
+
+_CHAIN_19: Final = """
+        first_source_ids uuid[],
+        last_source_ids uuid[],
+        source_ids uuid[]"""
+CLAIMS_19, DENIALS_19 = CHAINED_19 = tuple(
+    each._replace(chained=True, kept=f"{each.kept},{_CHAIN_19}") for each in (CLAIMS_18, DENIALS_18)
+)
+"""As migration 0019 made them: a row names the sources at both ends of its chain, and all of them."""

@@ -157,7 +157,9 @@ async def test_a_filter_that_finds_little_reads_little(
         assert await watched.rows_read(f"{resource.path}?{'&'.join(asked)}{more}") < FEW
 
 
-@pytest.mark.parametrize("asked", ["language=EN", "responded=false"])
+@pytest.mark.parametrize(
+    "asked", ["language=EN", "responded=false", "without_response_family=denies"]
+)
 async def test_a_filter_that_finds_everything_reads_a_page(watched: Watched, asked: str) -> None:
     assert await watched.rows_read(f"/v1/claims?{asked}") < FEW
 
