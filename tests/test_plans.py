@@ -189,14 +189,14 @@ async def test_groups_read_no_more_lists_than_they_count(
 ) -> None:
     monkeypatch.setattr(groups, "MAX_GROUPED_BY_OTHERS", 50)
     plans = await watched.plans("/v1/claims/groups?by=claimant_id")
-    (found,) = (each for plan in plans for each in _nodes(plan, "Subplan Name", "CTE matched"))
+    (found,) = (each for plan in plans for each in nodes(plan, "Subplan Name", "CTE matched"))
     assert _rows_in(found) <= 50
 
 
-def _nodes(plan: dict[str, Any], name: str, value: str) -> list[dict[str, Any]]:
+def nodes(plan: dict[str, Any], name: str, value: str) -> list[dict[str, Any]]:
     """Give the nodes of a plan that have a property of this value."""
     node = plan.get("Plan", plan)
-    below = [each for child in node.get("Plans", ()) for each in _nodes(child, name, value)]
+    below = [each for child in node.get("Plans", ()) for each in nodes(child, name, value)]
     return [node, *below] if node.get(name) == value else below
 
 

@@ -35,6 +35,13 @@ TERMS = {
 }
 STATISTICS = "links_kinds_stats"
 
+# Which denials answer a claim, without a row of `links`. Only writes of denials fill it.
+_ANSWERS = (
+    "links_answers_idx",
+    "links (claim_id, owner_id)"
+    " WHERE link = 'target' AND owner_type = 'denial' AND claim_id IS NOT NULL",
+)
+
 # The tables are locked anyway.
 _DROP_INDEX = """-- squawk-ignore require-concurrent-index-deletion
     DROP INDEX"""
@@ -52,11 +59,14 @@ def upgrade() -> None:
         *_indexes(" INCLUDE (visibility)").values(),
         *(s for each in CHAINED_19 for s in derive.replace_before_function(each)),
         f"CREATE STATISTICS {STATISTICS} (mcv) ON owner_type, link FROM links",
-        "ANALYZE links",
     ):
         op.get_bind().exec_driver_sql(statement)
-    # No index could be read alone before.
     with op.get_context().autocommit_block():
+        op.execute("SET lock_timeout = '5s'")
+        for statement in derive.create_concurrently(*_ANSWERS):
+            op.execute(statement)
+        op.execute("ANALYZE links")
+        # No index could be read alone before.
         for each in CHAINED_19:
             op.execute(f"VACUUM (ANALYZE) {each.table}")
 
@@ -84,5 +94,6 @@ def downgrade() -> None:
         *(f"{_DROP_INDEX} {name}" for name in _indexes()),
         *_indexes().values(),
         f"DROP STATISTICS {STATISTICS}",
+        f"{_DROP_INDEX} {_ANSWERS[0]}",
     ):
         op.get_bind().exec_driver_sql(statement)
