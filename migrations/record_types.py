@@ -540,6 +540,15 @@ CLAIMS_18: Final = _detailed(CLAIMS_17)._replace(more_followers=(PLACES_18, ASSE
 DENIALS_18: Final = _detailed(DENIALS_17)
 """As migration 0018 made them: filters know each appearance, place and assessment."""
 
+_CHAIN_19: Final = """
+        first_source_ids uuid[],
+        last_source_ids uuid[],
+        source_ids uuid[]"""
+CLAIMS_19, DENIALS_19 = CHAINED_19 = tuple(
+    each._replace(chained=True, kept=f"{each.kept},{_CHAIN_19}") for each in (CLAIMS_18, DENIALS_18)
+)
+"""As migration 0019 made them: a row names the sources at both ends of its chain, and all of them."""
+
 LINK_COLUMNS_20: Final = (*LINK_COLUMNS_18, "state text")
 """What the link of a claim says since 0020: that of a relation has its state."""
 _RELATIONS: Final = """
@@ -547,8 +556,8 @@ _RELATIONS: Final = """
                r.claim_id, NULL::uuid"""
 _RELATIONS_20: Final = f"""{_RELATIONS}, NULL::text, NULL::text, NULL::bigint, r.state
         FROM json_to_recordset(:relations) AS r(kind text, claim_id uuid, state text)"""
-CLAIMS_20: Final = CLAIMS_18._replace(
-    links=tuple(query for query in CLAIMS_18.links if not query.startswith(_RELATIONS)),
+CLAIMS_20: Final = CLAIMS_19._replace(
+    links=tuple(query for query in CLAIMS_19.links if not query.startswith(_RELATIONS)),
     link_columns=LINK_COLUMNS_20,
     detailed_links=(
         *(
@@ -558,7 +567,7 @@ CLAIMS_20: Final = CLAIMS_18._replace(
                 """END, NULL::text
         FROM json_to_recordset(:appearances)""",
             )
-            for query in CLAIMS_18.detailed_links
+            for query in CLAIMS_19.detailed_links
         ),
         _RELATIONS_20,
     ),

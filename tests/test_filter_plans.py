@@ -12,7 +12,7 @@ from api.core.filters import Filter, Parameter
 from api.core.resource import Resource
 from api.records.nouns import RESOURCES
 from schemas.base import is_vocabulary, shape
-from tests.test_plans import Watched, watching
+from tests.test_plans import Watched, nodes, watching
 
 MANY: Final = 2_000
 FEW: Final = 400
@@ -157,7 +157,9 @@ async def test_a_filter_that_finds_little_reads_little(
         assert await watched.rows_read(f"{resource.path}?{'&'.join(asked)}{more}") < FEW
 
 
-@pytest.mark.parametrize("asked", ["language=EN", "responded=false"])
+@pytest.mark.parametrize(
+    "asked", ["language=EN", "responded=false", "without_response_family=denies"]
+)
 async def test_a_filter_that_finds_everything_reads_a_page(watched: Watched, asked: str) -> None:
     assert await watched.rows_read(f"/v1/claims?{asked}") < FEW
 
@@ -167,3 +169,9 @@ async def test_a_page_that_is_not_full_is_counted_without_counting(watched: Watc
     read = await watched.rows_read(f"/v1/claims?{ids}")
     assert 40 <= read < FEW
     assert await watched.rows_read(f"/v1/claims?{ids}&count=exact") == read
+
+
+async def test_groups_by_responses_read_the_links_in_an_index(watched: Watched) -> None:
+    plans = await watched.plans("/v1/claims/groups?by=response_family")
+    scans = [each["Node Type"] for plan in plans for each in nodes(plan, "Relation Name", "links")]
+    assert scans == ["Index Only Scan"]

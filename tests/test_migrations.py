@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import asyncpg
@@ -628,6 +628,51 @@ async def _parts(
     return {name: await connection.fetch(query, claim) for name, query in queries.items()}
 
 
+async def test_rows_name_the_sources_of_chains_that_there_were_before(bare: str) -> None:
+    await schema.migrate(bare, "0018")
+    connection = await asyncpg.connect(bare)
+    try:
+        first, also, last, via = [
+            str(await connection.fetchval(_ADD_SOURCE, name)) for name in "ABCD"
+        ]
+        chain = [
+            {"source_id": also},
+            {"position": 0, "source_id": first, "audience_id": via},
+            {"position": 2, "source_id": last, "via_id": via},
+            {"position": 2, "printed": "officials"},
+        ]
+        add = "INSERT INTO claims (id, text, attributions) VALUES (gen_random_uuid(), $1, $2)"
+        for text, hops in (("before", chain), ("nobody", [])):
+            await connection.execute(add, text, json.dumps(hops))
+        events = await connection.fetchval("SELECT count(*) FROM outbox")
+
+        await schema.migrate(bare, "0019")
+        assert await connection.fetchval("SELECT count(*) FROM outbox") == events
+        found = [set(each) for each in await _chain(connection, "before")]
+        assert found == [{first, also}, {last}, {first, also, last, via}]
+        assert await _chain(connection, "nobody") == [[], [], []]
+        await connection.execute(add, "after", json.dumps(chain))
+        assert await _chain(connection, "after") == await _chain(connection, "before")
+        change = "UPDATE claims SET attributions = $2 WHERE text = $1"
+        await connection.execute(change, "after", json.dumps(chain[:1]))
+        assert await _chain(connection, "after") == [[also], [also], [also]]
+    finally:
+        await connection.close()
+
+
+_ADD_SOURCE: Final = """
+    INSERT INTO sources (id, kind, identification, name)
+    VALUES (gen_random_uuid(), 'person', 'named', $1) RETURNING id"""
+
+
+async def _chain(connection: asyncpg.Connection[asyncpg.Record], text: str) -> list[list[str]]:
+    """Read which sources the row of a claim names."""
+    columns = "first_source_ids::text[], last_source_ids::text[], source_ids::text[]"
+    row = await connection.fetchrow(f"SELECT {columns} FROM claims WHERE text = $1", text)
+    assert row is not None
+    return [list(each) for each in row]
+
+
 _ADD_RELATED = """
     INSERT INTO claims (id, text, relations)
     SELECT gen_random_uuid(), $1, json_build_array(
@@ -640,7 +685,7 @@ _STATES = """
 
 
 async def test_links_know_the_states_of_relations_that_there_were_before(bare: str) -> None:
-    await schema.migrate(bare, "0018")
+    await schema.migrate(bare, "0019")
     connection = await asyncpg.connect(bare)
     try:
         await connection.execute(
@@ -657,7 +702,7 @@ async def test_links_know_the_states_of_relations_that_there_were_before(bare: s
         found = [("before", "restates", "rejected"), ("then", "restates", "rejected")]
         assert [tuple(row) for row in await connection.fetch(_STATES)] == found
 
-        await schema.migrate(bare, "0018")
+        await schema.migrate(bare, "0019")
         await connection.execute(_ADD_RELATED, "without")
         await schema.migrate(bare, "0020")
         found.append(("without", "restates", "rejected"))

@@ -12,11 +12,15 @@ import asyncpg
 import httpx
 import pytest
 
+from api.access import keyring
 from api.app import create_app
 from api.core.db import Connection, Database
-from tests.conftest import allow, client_of, cloned, patient
+from api.questions import groups
+from schemas.vocabularies import Scope
+from tests.conftest import allow, bearer, client_of, cloned, patient
 
 MANY: Final = 3_000
+READER: Final = keyring.written("plansreaders", "0" * 30)
 FEW: Final = 600
 """More rows than one of these lists has to read, and far fewer than there are."""
 
@@ -57,15 +61,19 @@ class Watched:
 
     async def rows_read(self, path: str) -> int:
         """Ask for a list; give the number of rows that its statements read."""
-        return sum([_rows_in(plan) for plan in await self._plans(path, "deleted_at IS NULL")])
+        return sum([_rows_in(plan) for plan in await self.plans(path)])
 
     async def items_read(self, path: str) -> int:
         """Ask a question; give the number of items that its statements take from lists in JSON."""
-        return sum([_rows_in(plan, "Function Name") for plan in await self._plans(path, "links")])
+        plans = await self.plans(path, "links")
+        return sum([_rows_in(plan, "Function Name") for plan in plans])
 
-    async def _plans(self, path: str, having: str) -> list[dict[str, Any]]:
+    async def plans(
+        self, path: str, having: str = "deleted_at IS NULL", **headers: str
+    ) -> list[dict[str, Any]]:
+        """Ask for a list; give the plans, as they were carried out, of the statements that have a text."""
         self.asked.clear()
-        answer = await self.client.get(path)
+        answer = await self.client.get(path, headers=headers)
         assert answer.status_code == 200, answer.text
         connection = await asyncpg.connect(self.url)
         try:
@@ -87,6 +95,14 @@ def _rows_in(plan: dict[str, Any], of: str = "Relation Name") -> int:
         names = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
         read = round(sum(node.get(name, 0) for name in names) * node["Actual Loops"])
     return read + sum(_rows_in(child, of) for child in node.get("Plans", ()))
+
+
+def _scans_in(plan: dict[str, Any]) -> set[str]:
+    """Give the kinds of the scans of tables in a plan that were carried out."""
+    node = plan.get("Plan", plan)
+    read = "Relation Name" in node and node["Actual Loops"] > 0
+    own = {node["Node Type"]} if read else set()
+    return own.union(*map(_scans_in, node.get("Plans", ())))
 
 
 @asynccontextmanager
@@ -163,6 +179,33 @@ async def test_groups_read_the_records_and_not_their_links(watched: Watched) -> 
     lists = "by=claimant_id&by=origin_id&by=source_id&by=article_id&by=publisher_id"
     for asked in (lists, "by=metric&by=tag&by=place_country_code"):
         assert MANY <= await watched.rows_read(f"/v1/claims/groups?{asked}") < MANY + FEW
+
+
+async def test_groups_of_everything_by_terms_read_no_rows(watched: Watched) -> None:
+    await allow(watched.url, key=READER, scopes=(Scope.READ,))
+    for asked in (
+        "claims/groups?by=validity",
+        "claims/groups?by=polarity",
+        "denials/groups?by=kind",
+    ):
+        plans = await watched.plans(f"/v1/{asked}", **bearer(READER))
+        assert set().union(*map(_scans_in, plans)) == {"Index Only Scan"}
+
+
+async def test_groups_read_no_more_lists_than_they_count(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "MAX_GROUPED_BY_OTHERS", 50)
+    plans = await watched.plans("/v1/claims/groups?by=claimant_id")
+    (found,) = (each for plan in plans for each in nodes(plan, "Subplan Name", "CTE matched"))
+    assert _rows_in(found) <= 50
+
+
+def nodes(plan: dict[str, Any], name: str, value: str) -> list[dict[str, Any]]:
+    """Give the nodes of a plan that have a property of this value."""
+    node = plan.get("Plan", plan)
+    below = [each for child in node.get("Plans", ()) for each in nodes(child, name, value)]
+    return [node, *below] if node.get(name) == value else below
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from api.core.filters import Filter, condition, times
-from api.core.resource import Expansion, Grouping
+from api.core.resource import Expansion, Grouping, grouped_by_items
 from api.core.sql import plural
 from schemas.base import SourceId
 from schemas.vocabularies import RecordType
@@ -61,94 +61,36 @@ def attributed(owner: RecordType, first: str) -> list[Filter]:
     ]
 
 
-def grouped_by_link(
-    name: str, owner: RecordType, target: RecordType, which: str, description: str
-) -> Grouping:
-    """Declare the grouping by the records of a type to which records link, if they can be seen."""
-    return Grouping(
-        name,
-        description,
-        f"""
-        SELECT DISTINCT m.id, o.id AS value
-        FROM {{matched}} AS m
-        JOIN links AS l ON l.owner_id = m.id AND l.owner_type = '{owner}' AND {which}
-        JOIN {plural(target)} AS o ON o.id = l.{target}_id AND :sees({target}, o)""",
-        names=target,
-    )
-
-
-# A record's own lists are read, not its links: the lists lie in the row that is read anyway, and
-# the links of 10,000 records in 20,000 other blocks.
-_CLAIMANTS: Final = """
-    CROSS JOIN LATERAL json_to_recordset(m.attributions) AS each(
-        position integer, source_id uuid
-    )"""
-_AT_FIRST: Final = " WHERE coalesce(each.position, 0) = 0"
-_ORIGINS: Final = """
-    CROSS JOIN LATERAL (
-        SELECT a.source_id, coalesce(a.position, 0) AS position,
-               max(coalesce(a.position, 0)) OVER () AS last
-        FROM json_to_recordset(m.attributions) AS a(position integer, source_id uuid)
-    ) AS each"""
-_AT_LAST: Final = " WHERE each.position = each.last"
-_SOURCES: Final = """
-    CROSS JOIN LATERAL json_to_recordset(m.attributions) AS a(
-        source_id uuid, via_id uuid, audience_id uuid
-    )
-    CROSS JOIN LATERAL (VALUES (a.source_id), (a.via_id), (a.audience_id)) AS each(source_id)"""
-_ARTICLES: Final = " CROSS JOIN LATERAL unnest(m.article_ids) AS each(article_id)"
-_PUBLISHERS: Final = f"""{_ARTICLES}
-    JOIN articles AS p ON p.id = each.article_id AND :sees(article, p)"""
+# A record's own row is read, not its links: the row is read anyway, and the links of 10,000 records
+# lie in 20,000 other blocks.
+_PUBLISHERS: Final = """
+    SELECT DISTINCT m.id, p.publisher_id AS value
+    FROM (SELECT r.id, unnest(r.article_ids) AS article_id FROM {matched} AS r) AS m
+    JOIN articles AS p ON p.id = m.article_id AND :sees(article, p)
+    WHERE p.publisher_id IS NOT NULL"""
 
 
 def grouped_by_chain(first: str) -> list[Grouping]:
     """Declare the groupings by a chain of sources, and by where it is printed."""
-    source, article = RecordType.SOURCE, RecordType.ARTICLE
-    hops, printed = ("attributions",), ("article_ids",)
+    source = RecordType.SOURCE
     return [
-        _grouped(f"{first}_id", f"the {first}", hops, _CLAIMANTS, source, where=_AT_FIRST),
-        _grouped("origin_id", "the origin", hops, _ORIGINS, source, where=_AT_LAST),
-        _grouped("source_id", "a source in the chain", hops, _SOURCES, source),
-        _grouped(
+        grouped_by_items(f"{first}_id", f"the {first}", "first_source_ids", source),
+        grouped_by_items("origin_id", "the origin", "last_source_ids", source),
+        grouped_by_items("source_id", "a source in the chain", "source_ids", source),
+        grouped_by_items(
             "article_id",
             "an article in which it is printed",
-            printed,
-            _ARTICLES,
-            article,
-            key="each.article_id",
+            "article_ids",
+            RecordType.ARTICLE,
         ),
-        _grouped(
+        Grouping(
             "publisher_id",
             "the publisher of an article in which it is printed",
-            printed,
             _PUBLISHERS,
-            source,
-            key="p.publisher_id",
+            columns=("article_ids",),
+            names=source,
         ),
     ]
-
-
-def _grouped(
-    name: str,
-    description: str,
-    columns: tuple[str, ...],
-    read: str,
-    target: RecordType,
-    *,
-    key: str = "each.source_id",
-    where: str = "",
-) -> Grouping:
-    """Declare the grouping by records whose ids stand in columns, if they can be seen."""
-    return Grouping(
-        name,
-        description,
-        f"""
-        SELECT DISTINCT m.id, o.id AS value
-        FROM {{matched}} AS m{read}
-        JOIN {plural(target)} AS o ON o.id = {key} AND :sees({target}, o){where}""",
-        columns=columns,
-        names=target,
-    )
 
 
 def related(record_type: RecordType) -> str:

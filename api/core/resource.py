@@ -62,7 +62,9 @@ class Expansion(Struct, frozen=True):
 class Grouping(Struct, frozen=True):
     """Values by which records can be grouped and counted, and the SQL that gives them.
 
-    `pairs` selects `id` and `value` of the records `{matched} AS m`, each pair once, and no null.
+    `pairs` selects `id` and `value` of the records `{matched} AS m`, each pair once, and no null;
+    of a `single` property, only `value`. If `names` is given, the values that the caller can't see
+    are left out afterwards.
     """
 
     name: str
@@ -70,7 +72,16 @@ class Grouping(Struct, frozen=True):
     pairs: str
     columns: tuple[str, ...] = ()  # of the list's table, that `pairs` reads of `m` beside the id
     single: bool = False  # whether a record has at most one value
+    items: bool = False  # whether the values are all items of its column, an array
     names: RecordType | None = None  # the type of the records whose ids the values are
+
+
+def grouped_by_items(
+    name: str, description: str, column: str, names: RecordType | None = None
+) -> Grouping:
+    """Declare the grouping by the items of an array, which holds each of them once."""
+    pairs = f"SELECT m.id, unnest(m.{column}) AS value FROM {{matched}} AS m"  # noqa: S608
+    return Grouping(name, description, pairs, (column,), items=True, names=names)
 
 
 class Consequence(NamedTuple):

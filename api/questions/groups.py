@@ -15,7 +15,7 @@ from api.core.errors import invalid_parameter
 from api.core.filters import Parameter, conditions, read_query
 from api.core.operation import Operation
 from api.core.request import Answer, Request, caller, context, encoded
-from api.core.resource import MAX_LIMIT, Grouping, Resource
+from api.core.resource import MAX_LIMIT, Grouping, Resource, grouped_by_items
 from api.core.sql import compose, render
 from api.records.nouns import RESOURCES
 from schemas.base import fields, is_vocabulary, shape
@@ -31,46 +31,62 @@ MAX_GROUPED_BY_OTHERS: Final = 200_000
 _DEFAULT_LIMIT: Final = 20
 _PERIODS: Final = {"year": "YYYY", "month": "YYYY-MM", "day": "YYYY-MM-DD"}
 
+_FOUND: Final = "{table} AS t WHERE {conditions} AND t.deleted_at IS NULL AND :sees({type}, t)"
+# To read the lists of a record, Postgres reads its row, so no more rows are read than are counted
+# by them. If there are more records, their other properties are read once more.
 _MATCHED: Final = """
     WITH matched AS MATERIALIZED (
-        SELECT {columns} FROM {table} AS t
-        WHERE {conditions} AND t.deleted_at IS NULL AND :sees({type}, t)
-        LIMIT {most}
-    ){groups}
-    SELECT (SELECT count(*) FROM matched) AS total{answers}"""
-# Lists take room; those of the records that are not grouped by them are not kept.
-_OF_FIRST: Final = "CASE WHEN row_number() OVER () <= {most} THEN t.{column} END AS {column}"
-_OWN: Final = "SELECT m.id, {value} AS value FROM {matched} AS m WHERE m.{column} IS NOT NULL"
-_FIRST: Final = "(SELECT * FROM matched LIMIT {most})"
-_SINGLE: Final = """, {name}_counts AS (
+        SELECT {columns} FROM {found} LIMIT {most}
+    ){every}{groups}
+    SELECT {total} AS total{answers}"""
+_EVERY: Final = """, every AS MATERIALIZED (
+        SELECT {columns} FROM matched AS t WHERE {all_matched}
+        UNION ALL
+        (SELECT {columns} FROM {found} AND NOT {all_matched} LIMIT {most})
+    )"""
+_ALL_MATCHED: Final = "(SELECT count(*) < {most} FROM matched)"
+_TOTAL: Final = "(SELECT count(*) FROM {records})"
+_TOTAL_OF_MORE: Final = """CASE
+            WHEN {all_matched} THEN (SELECT count(*) FROM matched)
+            ELSE (SELECT count(*) FROM (SELECT FROM {found} LIMIT {most}) AS more)
+        END"""
+_OWN: Final = "SELECT {value} AS value FROM {matched} AS m WHERE m.{column} IS NOT NULL"
+_SINGLE: Final = """, {name}_seen AS (
         SELECT p.value, count(*) AS records FROM ({pairs}) AS p GROUP BY p.value
-    ), {name}_top AS (
-        SELECT c.value, c.records FROM {name}_counts AS c
-        ORDER BY c.records DESC, c.value LIMIT :limit
     )"""
 _MANY: Final = """, {name}_pairs AS MATERIALIZED (
         {pairs}
-    ), {name}_top AS (
+    ), {name}_counts AS MATERIALIZED (
         SELECT p.value, count(*) AS records FROM {name}_pairs AS p GROUP BY p.value
-        ORDER BY records DESC, p.value LIMIT :limit
+    ), {name}_seen AS MATERIALIZED (
+        SELECT c.value, c.records FROM {name}_counts AS c{seen}
+    )"""
+# There are fewer values than pairs, so it is the values that are looked at for who sees them.
+_SEEN: Final = " JOIN {type}s AS o ON o.id = c.value AND :sees({type}, o)"
+_TOP: Final = """, {name}_top AS (
+        SELECT c.value, c.records FROM {name}_seen AS c
+        ORDER BY c.records DESC, c.value LIMIT :limit
     )"""
 # How many records have a value, and how many have one of those listed.
-_SUMS: Final = {
-    True: """,
-        (SELECT coalesce(sum(c.records), 0)::bigint FROM {name}_counts AS c) AS {name}_valued,
-        (SELECT coalesce(sum(p.records), 0)::bigint FROM {name}_top AS p) AS {name}_listed""",
-    False: """,
-        (
-            SELECT count(*) FROM (SELECT FROM {name}_pairs AS p GROUP BY p.id) AS valued
-        ) AS {name}_valued,
-        (
+_SINGLE_SUMS: Final = """,
+        (SELECT coalesce(sum(c.records), 0)::bigint FROM {name}_seen AS c) AS {name}_valued,
+        (SELECT coalesce(sum(p.records), 0)::bigint FROM {name}_top AS p) AS {name}_listed"""
+_MANY_SUMS: Final = """,
+        CASE
+            WHEN (SELECT count(*) FROM {name}_counts) = (SELECT count(*) FROM {name}_seen)
+            THEN {valued}
+            ELSE {with_seen}
+        END AS {name}_valued,
+        {with_top} AS {name}_listed"""
+_VALUED: Final = "(SELECT count(*) FROM (SELECT FROM {name}_pairs AS p GROUP BY p.id) AS valued)"
+_WITH_ITEMS: Final = "(SELECT count(*) FROM matched AS m WHERE cardinality(m.{column}) > 0)"
+_WITH: Final = """(
             SELECT count(*) FROM (
                 SELECT FROM {name}_pairs AS p
-                WHERE p.value IN (SELECT c.value FROM {name}_top AS c)
+                WHERE p.value IN (SELECT c.value FROM {values} AS c)
                 GROUP BY p.id
-            ) AS listed
-        ) AS {name}_listed""",
-}
+            ) AS valued
+        )"""
 _VALUES: Final = """,
         (
             SELECT json_agg(
@@ -100,13 +116,7 @@ def groupings(resource: Resource) -> dict[str, Grouping]:
     times = [(f.name, f"{f.name}_from") for f in own if shape(f.type).kind is Time]
     found = [
         *(_by_column(name) for name in plain),
-        Grouping(
-            "tag",
-            "",
-            "SELECT m.id, each.tag AS value FROM {matched} AS m"
-            " CROSS JOIN LATERAL unnest(m.tags) AS each(tag)",
-            columns=("tags",),
-        ),
+        grouped_by_items("tag", "", "tags"),
         *resource.groupings,
         *(
             _by_period(name, column, period)
@@ -148,39 +158,74 @@ def _own(value: str, column: str) -> str:
 
 
 def _statement(resource: Resource, chosen: Sequence[Grouping], where: Iterable[str]) -> str:
-    single = {"id": None} | dict.fromkeys(c for each in chosen if each.single for c in each.columns)
-    columns = {column: f"t.{column}" for column in single} | {
-        column: compose(_OF_FIRST, column=column, most=f"{MAX_GROUPED_BY_OTHERS}")
-        for each in chosen
-        for column in each.columns
-        if column not in single
-    }
     names = [f"by_{number}" for number in range(len(chosen))]
+    own = list(dict.fromkeys(c for each in chosen if each.single for c in each.columns))
+    of_lists = list(dict.fromkeys(c for each in chosen if not each.single for c in each.columns))
+    every, counted, most = "", "matched", f"{MAX_GROUPED + 1}"
+    total = compose(_TOTAL, records=counted)
+    columns = own
+    if not all(each.single for each in chosen):
+        found = {
+            "all_matched": compose(_ALL_MATCHED, most=f"{MAX_GROUPED_BY_OTHERS}"),
+            "found": _FOUND,
+            "most": most,
+        }
+        total = compose(_TOTAL_OF_MORE, **found)
+        if own:
+            every, counted = compose(_EVERY, columns=_listed(own), **found), "every"
+            total = compose(_TOTAL, records=counted)
+        columns = list(dict.fromkeys(["id", *own, *of_lists]))
+        most = f"{MAX_GROUPED_BY_OTHERS}"
+    statement = compose(
+        _MATCHED,
+        columns=_listed(columns),
+        found=_FOUND,
+        most=most,
+        every=every,
+        total=total,
+        groups="".join(_counted(name, by, counted) for name, by in zip(names, chosen, strict=True)),
+        answers="".join(map(_answered, names, chosen)),
+    )
     return resource.table.compose(
         compose(
-            _MATCHED,
-            columns=", ".join(columns.values()),
+            statement,
             conditions=" AND ".join(where) or "true",
-            most=f"{MAX_GROUPED + 1}",
-            groups="".join(map(_counted, names, chosen)),
-            answers="".join(map(_answered, names, chosen)),
             table=resource.table.name,
             type=resource.type,
         )
     )
 
 
-def _counted(name: str, by: Grouping) -> str:
-    matched = "matched" if by.single else compose(_FIRST, most=f"{MAX_GROUPED_BY_OTHERS}")
-    pairs = compose(by.pairs, matched=matched)
-    return compose(_SINGLE if by.single else _MANY, name=name, pairs=pairs)
+def _listed(columns: Iterable[str]) -> str:
+    return ", ".join(f"t.{column}" for column in columns)
+
+
+def _counted(name: str, by: Grouping, of_single: str) -> str:
+    """Write the values of a property, the records of each, and which of them are listed."""
+    if by.single:
+        counts = compose(_SINGLE, name=name, pairs=compose(by.pairs, matched=of_single))
+    else:
+        seen = compose(_SEEN, type=by.names) if by.names is not None else ""
+        pairs = compose(by.pairs, matched="matched")
+        counts = compose(_MANY, name=name, pairs=pairs, seen=seen)
+    return counts + compose(_TOP, name=name)
 
 
 def _answered(name: str, by: Grouping) -> str:
     label, named = "NULL::text", ""
     if by.names is not None:
         label, named = _LABELS[by.names], f" JOIN {by.names}s AS o ON o.id = p.value"
-    return compose(_VALUES + _SUMS[by.single], name=name, label=label, named=named)
+    values = compose(_VALUES, name=name, label=label, named=named)
+    if by.single:
+        return values + compose(_SINGLE_SUMS, name=name)
+    valued = compose(_VALUED, name=name)
+    if by.items:
+        valued = compose(_WITH_ITEMS, column=by.columns[0])
+    with_seen, with_top = (
+        compose(_WITH, name=name, values=f"{name}_{which}") for which in ("seen", "top")
+    )
+    sums = compose(_MANY_SUMS, name=name, valued=valued, with_seen=with_seen, with_top=with_top)
+    return values + sums
 
 
 # --- the operation -------------------------------------------------------------------------------

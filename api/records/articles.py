@@ -11,9 +11,9 @@ from litestar import Controller, delete, get, patch, post, put
 
 from api.core import history, listing, querying, reading
 from api.core.filters import Filter, Parameter, condition, language, reference, term, times
-from api.core.relations import backward, forward, grouped_by_link, linked, related
+from api.core.relations import backward, forward, linked, related
 from api.core.request import Answer, NoContent, Request
-from api.core.resource import Resource, Sort
+from api.core.resource import Grouping, Resource, Sort
 from api.core.writing import operations
 from api.records.reanchoring import REANCHORING
 from schemas.articles import Article, ArticleCreate, ArticleUpdate
@@ -118,12 +118,13 @@ ARTICLES = Resource(
         backward("denials", RecordType.DENIAL, "appearance", _ARTICLE, "the denials printed in it"),
     ),
     groupings=(
-        grouped_by_link(
+        Grouping(
             "publisher_id",
-            _ARTICLE,
-            RecordType.SOURCE,
-            "l.link = 'publisher'",
             "the publisher",
+            "SELECT m.id, m.publisher_id AS value FROM {matched} AS m"
+            " WHERE m.publisher_id IS NOT NULL",
+            columns=("publisher_id",),
+            names=RecordType.SOURCE,
         ),
     ),
     searched="`headline`, `dateline`, `section` and the first 100,000 characters of `text`",

@@ -1,7 +1,7 @@
 """Let the link of a claim's relation say its state, so that relations are followed by links alone.
 
 Revision ID: 0020
-Revises: 0018
+Revises: 0019
 
 A walk along confirmed relations read the list of relations in the claim, once for each link. Nothing
 changes in a document, so no version and no event is made.
@@ -10,10 +10,10 @@ changes in a document, so no version and no event is made.
 from alembic import op
 
 from migrations import derive
-from migrations.record_types import CLAIMS_18, CLAIMS_20
+from migrations.record_types import CLAIMS_19, CLAIMS_20
 
 revision = "0020"
-down_revision = "0018"
+down_revision = "0019"
 branch_labels = None
 depends_on = None
 
@@ -39,7 +39,7 @@ def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     for statement in (
         _WAIT_FOR_WRITES,
-        *derive.replace_derived(CLAIMS_18, derive.ACTOR_6),
+        *derive.replace_derived(CLAIMS_19, derive.ACTOR_6),
         "ALTER TABLE links DROP COLUMN state",
     ):
         op.get_bind().exec_driver_sql(statement)
