@@ -32,6 +32,7 @@ from api.core.idempotency import sweeping
 from api.core.joined import JoinedReads
 from api.core.request import CLIENT_LEFT, Answer, ClientLeftError, Context, Request
 from api.core.services import Services, service
+from api.core.writing.joined import JoinedWrites
 from api.document.problems import problem_handlers
 from api.document.published import openapi_handlers
 from api.document.vocabularies import list_vocabularies
@@ -171,6 +172,7 @@ def _create_services(settings: Settings, database: Database, share: Share | None
 
     services = Services()
     services.put(Context, Context(database, settings, JoinedReads(database)))
+    services.put(JoinedWrites, JoinedWrites(database))
     services.put(Admission, gate)
     services.put(Gate, gate)
     services.put(Refusals, refusals)

@@ -13,7 +13,7 @@ import pytest
 from api.app import create_app
 from api.core.db import Database
 from schemas.vocabularies import RecordType
-from tests.conftest import allow, client_of, patient
+from tests.conftest import PATIENCE, allow, client_of, patient
 from tests.factories import EVERY, MERGE_PATCH, TEXT, Ids, Noun, create, stored, unique
 
 _TRANSACTION_CONTROL = {"BEGIN", "COMMIT", "ROLLBACK"}
@@ -124,6 +124,39 @@ async def test_a_page_that_ends_early_costs_two_statements_for_each_relation(
     response = await counted.client.get(claim.path, params={"tag": tag, "expand": "articles"})
     assert len(response.json()["items"]) == 2
     assert counted.taken() == 1 + 2
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a write hold up the next ones however slow the machine is."""
+    monkeypatch.setattr("api.core.writing.joined.SLOW_SECONDS", PATIENCE)
+
+
+@pytest.mark.usefixtures("unhurried")
+async def test_creates_at_once_share_their_statements(counted: Counted, noun: Noun) -> None:
+    answers = await asyncio.gather(
+        *(counted.client.post(noun.path, json=noun.minimal()) for _ in range(32))
+    )
+    assert {answer.status_code for answer in answers} == {201}
+    # Two for the first, which came alone, and two for a batch of the others.
+    assert counted.taken() <= 4
+
+
+@pytest.mark.usefixtures("unhurried")
+async def test_changes_at_once_share_their_statements(counted: Counted, noun: Noun) -> None:
+    made = [await create(counted.client, noun) for _ in range(9)]
+    counted.taken()
+    headers = {**MERGE_PATCH, "if-match": "*"}
+    answers = await asyncio.gather(
+        *(counted.client.patch(each.path, json={"note": "n"}, headers=headers) for each in made)
+    )
+    assert {answer.status_code for answer in answers} == {200}
+    assert counted.taken() <= (2 * 9 if noun.resource.large else 4)
+    answers = await asyncio.gather(
+        *(counted.client.delete(each.path, headers={"if-match": "*"}) for each in made)
+    )
+    assert {answer.status_code for answer in answers} == {204}
+    assert counted.taken() <= (9 if noun.resource.large else 3)
 
 
 async def test_create_costs_at_most_two_statements(counted: Counted, noun: Noun, ids: Ids) -> None:

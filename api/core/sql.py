@@ -112,6 +112,9 @@ ACTOR_COLUMNS: Final = "actor, actor_scope, actor_request_id, actor_route"
 ACTOR: Final = ", ".join(f"(:actor::text[])[{place}]" for place in range(1, 5))
 """Their values, from a parameter that holds all four; null for the service itself."""
 
+OWN_ACTOR: Final = "r.actor, r.actor_scope, r.actor_request_id, r.actor_route"
+"""Their values where each row `r` of a statement has its own."""
+
 
 def plural(record_type: RecordType) -> str:
     """Give the name of a record type's table, which is also its name in paths."""
@@ -137,6 +140,8 @@ class Table:
             "values": ", ".join(f"r.{name}" for name, _ in self.columns),
             "actor_columns": ACTOR_COLUMNS,
             "actor": ACTOR,
+            "own_actor": OWN_ACTOR,
+            "actor_definitions": ACTOR_COLUMNS.replace(",", " text,") + " text",
             "definitions": ", ".join(f"{name} {kind}" for name, kind in self.columns),
         }
 

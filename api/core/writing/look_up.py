@@ -43,7 +43,22 @@ class Found:
     )
     # Where the texts of all articles would be too large together, what the spans are against them.
     texts: MutableMapping[tuple[str, int], anchors.Text | None] = field(default_factory=dict)
+    # Which record has an external id that is to be given to a record: by namespace and value.
+    taken: dict[tuple[str, str], str] = field(default_factory=dict)
     size: int = 0  # of the documents and texts
+    largest: int = 0  # of the documents and texts, the largest one
+
+    def named(self, ids: Collection[str] = (), external: Collection[tuple[str, str]] = ()) -> Found:
+        """Give what was found for some of the ids and external ids that were looked for."""
+        named = {pair: self.ids[pair] for pair in external if pair in self.ids}
+        wanted = [*ids, *named.values()]
+        return Found(
+            {each: self.current[each] for each in wanted if each in self.current},
+            {each: self.hidden[each] for each in wanted if each in self.hidden},
+            named,
+            self.versions,
+            self.texts,
+        )
 
 
 # --- the statement ---------------------------------------------------------------------------
@@ -75,6 +90,12 @@ _BY_EXTERNAL_ID: Final = f"""{_CURRENT.replace("{name}", "ARRAY[n.namespace, n.v
             AS n(namespace, value)
         CROSS JOIN LATERAL {_ITS_ID}
         CROSS JOIN LATERAL {_THE_ROW}"""
+_TAKEN: Final = """
+        SELECT 'taken' AS role, w.id, 0 AS version, false, NULL::bytea, NULL::text,
+               ARRAY[n.namespace, n.value], NULL::bigint
+        FROM unnest((SELECT :new_namespaces::text[])::text[], (SELECT :new_values::text[])::text[])
+            AS n(namespace, value)
+        CROSS JOIN LATERAL {its_id}""".replace("{its_id}", _ITS_ID)
 _REFERRED: Final = """
         SELECT '{target}' AS role, t.live_id, t.version, false, NULL::bytea, NULL, NULL, NULL
         FROM unnest((SELECT :{target}_ids::uuid[])::uuid[]) AS w(id)
@@ -154,12 +175,13 @@ def _part(name: str) -> str:
 _PARTS: Final = {
     "ids": _BY_ID,
     "external_ids": _BY_EXTERNAL_ID,
+    "taken": _TAKEN,
     RecordType.ARTICLE: _ARTICLES,
     "earlier": _EARLIER_TEXT,
 }
 
 
-async def look_up(
+async def look_up(  # noqa: PLR0913 - each of the last is another way to name a record
     connection: Connection,
     author: Author,
     resource: Resource,
@@ -168,17 +190,19 @@ async def look_up(
     ids: Collection[str] = (),
     external: Collection[tuple[str, str]] = (),
     more: Iterable[Reference] = (),
+    given: Collection[tuple[str, str]] = (),
 ) -> Found:
     """Look up records by id and external id, and the records to which the given `records` refer.
 
     Of the latter, and of the targets of `more` references, those are found that the caller sees.
+    `given` are external ids that may be taken already, whoever sees the record that has them.
     """
     targets: dict[RecordType, set[str]] = {record_type: set() for record_type in RecordType}
     records = list(records)
     for reference in chain(more, *map(references, records)):
         targets[reference.to].add(reference.id)
     appearances = [each for record in records for each in appearances_of(record)]
-    parts = _parts(ids, external, targets, appearances)
+    parts = _parts(ids, external, given, targets, appearances)
     if not parts:
         return Found()
     arguments = {name: value for part in parts.values() for name, value in part.items()}
@@ -192,6 +216,7 @@ async def look_up(
 def _parts(
     ids: Collection[str],
     external: Collection[tuple[str, str]],
+    given: Collection[tuple[str, str]],
     targets: Mapping[RecordType, Collection[str]],
     appearances: Sequence[Appearance],
 ) -> dict[str, dict[str, Any]]:
@@ -203,6 +228,9 @@ def _parts(
     if external:
         namespaces, values = zip(*external, strict=True)
         parts["external_ids"] = {"namespaces": list(namespaces), "values": list(values)}
+    if given:
+        namespaces, values = zip(*given, strict=True)
+        parts["taken"] = {"new_namespaces": list(namespaces), "new_values": list(values)}
     for record_type, target_ids in targets.items():
         if target_ids:
             parts[record_type] = {f"{record_type}_ids": list(target_ids)}
@@ -266,7 +294,12 @@ def _read(rows: Iterable[Row]) -> tuple[Found, list[_LeftOut]]:
         identity = str(uuid)
         if size is not None:
             left_out.append(_LeftOut(identity, version, size))
-        found.size += len(doc or text or ())
+        found.size += (length := len(doc or text or ()))
+        found.largest = max(found.largest, length)
+        if role == "taken":
+            namespace, value = name
+            found.taken[namespace, value] = identity
+            continue
         if name is not None:
             namespace, value = name
             found.ids[namespace, value] = identity

@@ -1,16 +1,14 @@
-"""Write one record: create, replace, update, upsert, delete and restore it.
+"""Write records: create, replace, update, upsert, delete and restore one at a request.
 
-A write is at most two statements: one looks up all that has to be known (the record as it is, the
-records that it refers to, the texts that its spans stand in), and one stores. The database may
-change between the two; the version in the second statement and the keys of the link index notice
-that, and the write starts over. Only a :class:`~api.core.resource.Consequence` takes more.
+Each operation reads its request and says what is to be written. One that comes alone is carried out
+by itself (`single.py`); those that come while another one of the same caller is under way share its
+successor's statements (`joined.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -51,90 +49,28 @@ from api.core.request import (
     required_match,
 )
 from api.core.resource import Resource
+from api.core.services import service
 from api.core.sql import Query, render
+from api.core.writing.joined import JoinedWrites
 from api.core.writing.look_up import Current, Found, look_up
 from api.core.writing.patching import patched, read_patch
 from api.core.writing.settle import (
     Draft,
     InvalidRecord,
-    Settled,
     name_taken,
     read_draft,
-    settle,
     stored,
     unknown,
     with_external_id,
 )
+from api.core.writing.single import TRIES, Decision, Outcome, Write, write_record
 from api.core.writing.store import (
     DELETE,
     RESTORE,
     is_external_id,
-    is_own_id,
     still_referenced,
-    store,
 )
-from schemas.base import Create, Part, references
-
-_TRIES: Final = 5
-"""How often a write starts over when the record changes under it, before it gives up."""
-
-
-class Outcome(NamedTuple):
-    """A record after a write."""
-
-    id: str
-    version: int
-    doc: bytes
-    created: bool
-
-
-async def _write(
-    connection: Connection,
-    author: Author,
-    resource: Resource,
-    sent: Part | None,
-    names: Mapping[str, Any],
-    size: int,
-    decide: Callable[[Found], tuple[str, Current | None, Draft]],
-) -> Outcome:
-    """Look up, decide and store; start over when the record changes meanwhile.
-
-    `names` are the ids or external ids to look for, and `sent`, whose body had `size` bytes, refers
-    to other records to look up. `decide` gives the record's id, how it is stored and how it is
-    wanted, or raises a problem.
-    """
-
-    def decide_and_settle(found: Found) -> tuple[str, Current | None, Settled]:
-        try:
-            identity, current, wanted = decide(found)
-        except InvalidRecord as invalid:
-            stands = next(iter(found.current.values()), None)
-            raise invalid.completed(resource, stands, found) from None
-        return identity, current, settle(resource, identity, wanted, current, found)
-
-    for _ in range(_TRIES):
-        found = await look_up(connection, author, resource, [sent] if sent else [], **names)
-        total = size + found.size
-        identity, current, (record, unchanged) = await work_on(total, decide_and_settle, found)
-        if current is not None and unchanged:
-            return Outcome(identity, current.version, current.doc, created=False)
-        try:
-            async with _savepoint(connection):
-                row = await store(connection, author, resource, identity, current, record, total)
-        except (asyncpg.ForeignKeyViolationError, asyncpg.DeadlockDetectedError):
-            continue  # one of its targets was deleted meanwhile; the next look-up tells which
-        except asyncpg.UniqueViolationError as error:
-            if current is not None or not is_own_id(error, resource):
-                raise
-            continue
-        if row is not None:
-            return Outcome(identity, row["version"], row["doc"], created=current is None)
-    raise contended()
-
-
-def _savepoint(connection: Connection) -> AbstractAsyncContextManager[object]:
-    """Let a transaction go on after a database error; outside of one there is nothing to do."""
-    return connection.transaction() if connection.is_in_transaction() else nullcontext()
+from schemas.base import Create, references
 
 
 async def _read_only_body(request: Request, resource: Resource, media_type: str) -> bytes:
@@ -171,25 +107,30 @@ async def _read_draft(
 
 async def create(resource: Resource, request: Request) -> Answer:
     """Create a record, under an id that the server chooses."""
-    idempotency_key(request)  # refuse a bad key before the body is read
+    keyed = idempotency_key(request) is not None  # a bad key is refused before the body is read
     read_query(request.scope["query_string"], {})
     body = await _read_record_body(request, resource, JSON)
     wanted = await _read_draft(request, resource, body, {})
     identity = new_id()
 
+    def decide(_: Found) -> Decision:
+        return identity, None, wanted
+
+    write = Write(author(request), resource, decide, {}, wanted.record, len(body))
+    if not keyed:
+        return _answer(resource, await _joined(request, write))
+
     async def work(connection: Connection) -> Answer:
-        outcome = await _write(
-            connection,
-            author(request),
-            resource,
-            wanted.record,
-            {},
-            len(body),
-            lambda _: (identity, None, wanted),
-        )
-        return _answer(resource, outcome)
+        return _answer(resource, await write_record(connection, write))
 
     return await once(request, body, work)
+
+
+async def _joined(request: Request, write: Write) -> Outcome:
+    """Carry out a write, together with others if there are some."""
+    return await service(request, JoinedWrites).write(
+        write, lambda connection: write_record(connection, write)
+    )
 
 
 def _answer(resource: Resource, outcome: Outcome) -> Answer:
@@ -210,7 +151,7 @@ async def replace(resource: Resource, request: Request) -> Answer:
     names = {"ids": [identity]}
     wanted = await _read_draft(request, resource, body, names)
 
-    def decide(found: Found) -> tuple[str, Current | None, Draft]:
+    def decide(found: Found) -> Decision:
         current = found.current.get(identity)
         if current is None and expected.if_match is not None:
             raise Problem(PRECONDITION_FAILED, "There is no record of this id.", current=None)
@@ -220,11 +161,8 @@ async def replace(resource: Resource, request: Request) -> Answer:
             raise name_taken("id")
         return identity, current, wanted
 
-    async with context(request).database.connection() as connection:
-        outcome = await _write(
-            connection, author(request), resource, wanted.record, names, len(body), decide
-        )
-    return _answer(resource, outcome)
+    write = Write(author(request), resource, decide, names, wanted.record, len(body))
+    return _answer(resource, await _joined(request, write))
 
 
 async def update(resource: Resource, request: Request) -> Answer:
@@ -234,7 +172,7 @@ async def update(resource: Resource, request: Request) -> Answer:
     body = await _read_only_body(request, resource, MERGE_PATCH)
     patch = await work_on(len(body), read_patch, resource, body)
 
-    def decide(found: Found) -> tuple[str, Current | None, Draft]:
+    def decide(found: Found) -> Decision:
         current = found.current.get(identity)
         if current is None:
             raise Problem(NOT_FOUND, "No record has this id.")
@@ -243,11 +181,8 @@ async def update(resource: Resource, request: Request) -> Answer:
         return identity, current, patched(resource, current, patch)
 
     names = {"ids": [identity], "more": patch.references}
-    async with context(request).database.connection() as connection:
-        outcome = await _write(
-            connection, author(request), resource, patch.sent, names, len(body), decide
-        )
-    return _answer(resource, outcome)
+    write = Write(author(request), resource, decide, names, patch.sent, len(body))
+    return _answer(resource, await _joined(request, write))
 
 
 def _expect(expected: Preconditions, current: Current) -> None:
@@ -284,7 +219,7 @@ async def upsert(resource: Resource, request: Request) -> Answer:
     with_external_id(wanted.record, pair)
     fresh = new_id()
 
-    def decide(found: Found) -> tuple[str, Current | None, Draft]:
+    def decide(found: Found) -> Decision:
         current = next(iter(found.current.values()), None)
         if current is None and expected.if_match is not None:
             raise Problem(PRECONDITION_FAILED, "No record has this external id.", current=None)
@@ -294,20 +229,19 @@ async def upsert(resource: Resource, request: Request) -> Answer:
             _expect(expected, current)
         return current.id if current else fresh, current, wanted
 
-    writer = author(request)
-    async with context(request).database.connection() as connection:
-        for _ in range(_TRIES):
+    write = Write(author(request), resource, decide, names, wanted.record, len(body))
+
+    async def alone(connection: Connection) -> Outcome:
+        for _ in range(TRIES):
             try:
-                outcome = await _write(
-                    connection, writer, resource, wanted.record, names, len(body), decide
-                )
+                return await write_record(connection, write)
             except asyncpg.UniqueViolationError as error:
                 # Another request has created a record of this external id: this one replaces it.
-                if is_external_id(error, pair):
-                    continue
-                raise
-            return _answer(resource, outcome)
-    raise contended()
+                if not is_external_id(error, pair):
+                    raise
+        raise contended()
+
+    return _answer(resource, await service(request, JoinedWrites).write(write, alone))
 
 
 async def delete(resource: Resource, request: Request) -> Answer:
@@ -317,7 +251,15 @@ async def delete(resource: Resource, request: Request) -> Answer:
     refuse_idempotency_key(request)
     expected = required_match(request)
     writer = author(request)
-    async with context(request).database.connection() as connection:
+
+    def decide(found: Found) -> Decision:
+        current = found.current.get(identity)
+        if current is None:
+            raise Problem(NOT_FOUND, "No record has this id.")
+        _expect(expected, current)
+        return identity, current, None
+
+    async def alone(connection: Connection) -> Outcome:
         try:
             version = await connection.fetchval(
                 *_conditional(DELETE, resource, identity, expected, writer)
@@ -328,7 +270,11 @@ async def delete(resource: Resource, request: Request) -> Answer:
         if version is None:
             _expect(expected, await _current(connection, writer, resource, identity))
             raise contended()
-    return Answer(status=204, headers={"etag": etag(identity, version)})
+        return Outcome(identity, version)
+
+    write = Write(writer, resource, decide, {"ids": [identity]})
+    outcome = await service(request, JoinedWrites).write(write, alone)
+    return Answer(status=204, headers={"etag": etag(identity, outcome.version)})
 
 
 def _conditional(

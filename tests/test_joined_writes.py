@@ -1,0 +1,374 @@
+"""Writes that are joined have the effects and the answers of writes that come one by one."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, TypeAlias
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+
+from api.core.writing import joined
+from api.core.writing.batch import MAX_BYTES, Joined, write_batch
+from api.core.writing.single import decide_and_settle
+from tests.conftest import PATIENCE, serving
+from tests.world import World
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+PATCH = {"content-type": "application/merge-patch+json"}
+ANY = {**PATCH, "if-match": "*"}
+UNTIL_JOINED = 2
+"""The first write is carried out by itself; those behind it are joined."""
+
+
+@pytest.fixture
+async def world(database_url: str) -> AsyncIterator[World]:
+    """Give a service of its own, which has not seen any batch fail."""
+    async with serving(database_url) as client:
+        yield World(client)
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Note how many writes each batch has; none is slow, whatever the machine is."""
+    monkeypatch.setattr("api.core.writing.joined.SLOW_SECONDS", PATIENCE)
+    sizes: list[int] = []
+
+    async def noted(connection: Any, some: Sequence[Joined]) -> bool:
+        sizes.append(len(some))
+        return await write_batch(connection, some)
+
+    monkeypatch.setattr("api.core.writing.joined.write_batch", noted)
+    return sizes
+
+
+def _claim(world: World, **fields: Any) -> dict[str, Any]:
+    return world.body("claims", {"tags": [world.tag], **fields})
+
+
+class Script:
+    """Requests of all kinds that stand in each other's way, in a random order."""
+
+    def __init__(self, world: World, seed: int) -> None:
+        self.world = world
+        self.draw = random.Random(seed)  # noqa: S311 - nothing here is secret
+        self.requests: list[tuple[str, httpx.Request]] = []
+
+    def add(self, kind: str, method: str, path: str, **more: Any) -> None:
+        """Add a request of a kind, under which its outcome is counted."""
+        headers = {
+            "x-request-id": f"{kind.replace(' ', '-')}.{uuid4().hex}",
+            **more.pop("headers", {}),
+        }
+        request = self.world.client.build_request(method, path, headers=headers, **more)
+        self.requests.append((kind, request))
+
+    async def send(self) -> list[tuple[str, httpx.Request, httpx.Response]]:
+        """Send all of them at once."""
+        self.draw.shuffle(self.requests)
+        answers = await asyncio.gather(
+            *(self.world.client.send(request) for _, request in self.requests)
+        )
+        return [
+            (kind, request, answer)
+            for (kind, request), answer in zip(self.requests, answers, strict=True)
+        ]
+
+
+async def _script(world: World, seed: int) -> Script:
+    """Write a script over records of its own; each kind has the outcome that one by one has."""
+    await world.add("sources", "office")
+    await world.add("sources", "unused")
+    for name in ("hot", "versioned", "doomed", "kept"):
+        await world.add("claims", name)
+    await world.add("claims", "child", parent_claim_id="@kept")
+    script = Script(world, seed)
+    new, pair = str(uuid4()), {"namespace": "joined", "value": uuid4().hex}
+    named = {"namespace": "joined", "value": uuid4().hex}
+    for number in range(8):
+        unique = [{"namespace": "joined", "value": f"{world.tag}-{number}"}]
+        cited = [{"source_id": world.id("office")}]
+        body = _claim(world, text=f"{number}", external_ids=unique, attributions=cited)
+        script.add("create", "POST", "/v1/claims", json=body)
+        body = _claim(world, external_ids=[pair])
+        script.add("same external id", "POST", "/v1/claims", json=body)
+        body = _claim(world, attributions=[{"source_id": str(uuid4())}])
+        script.add("bad reference", "POST", "/v1/claims", json=body)
+        script.add("patch", "PATCH", world.at("hot"), json={"note": f"{number}"}, headers=ANY)
+        first = {**PATCH, "if-match": '"v1"'}
+        note = {"note": f"{number}"}
+        script.add("patch one version", "PATCH", world.at("versioned"), json=note, headers=first)
+        script.add("delete", "DELETE", world.at("doomed"), headers={"if-match": "*"})
+        script.add("delete what is referred to", "DELETE", world.at("kept"), headers=ANY)
+        absent = {"if-none-match": "*"}
+        script.add("put", "PUT", f"/v1/claims/{new}", json=_claim(world), headers=absent)
+        body = _claim(world, note=f"{number}")
+        script.add("upsert", "PUT", "/v1/claims/by-external-id", params=named, json=body)
+    return script
+
+
+OUTCOMES = {
+    "create": {201: 8},
+    "same external id": {201: 1, 409: 7},
+    "bad reference": {422: 8},
+    "patch": {200: 8},
+    "patch one version": {200: 1, 412: 7},
+    "delete": {204: 1, 410: 7},
+    "delete what is referred to": {409: 8},
+    "put": {201: 1, 412: 7},
+    "upsert": {201: 1, 200: 7},
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_writes_of_all_kinds_at_once_have_the_outcomes_of_one_by_one(
+    world: World, connection: Connection, batches: list[int], seed: int
+) -> None:
+    script = await _script(world, seed)
+    answered = await script.send()
+    statuses = {kind: Counter[int]() for kind in OUTCOMES}
+    for kind, _, answer in answered:
+        statuses[kind][answer.status_code] += 1
+    assert statuses == OUTCOMES
+    assert max(batches) > 1
+    await _check_history(world, connection, answered)
+    await _check_problems(world, answered)
+
+
+async def _check_history(
+    world: World,
+    connection: Connection,
+    answered: Sequence[tuple[str, httpx.Request, httpx.Response]],
+) -> None:
+    """Each write that succeeded has one revision, one event and one line of the audit log."""
+    written = await connection.fetch(
+        "SELECT r.record_id, r.version, r.op, r.doc, r.actor_request_id AS request"
+        " FROM revisions AS r JOIN claims AS c ON c.id = r.record_id WHERE $1 = ANY(c.tags)",
+        world.tag,
+    )
+    by_request = {row["request"]: row for row in written}
+    events = await connection.fetch(
+        "SELECT record_id, version FROM outbox WHERE record_id = ANY($1) ORDER BY id",
+        list({row["record_id"] for row in written}),
+    )
+    assert sorted((e["record_id"], e["version"]) for e in events) == sorted(
+        (row["record_id"], row["version"]) for row in written
+    )
+    seen: Counter[Any] = Counter()
+    for event in events:  # in the order of the feed, no version is missing or comes too early
+        seen[event["record_id"]] += 1
+        assert event["version"] == seen[event["record_id"]]
+    audited = await connection.fetch(
+        "SELECT request_id, version, key_id FROM audit WHERE record_id = ANY($1::text[])",
+        [str(row["record_id"]) for row in written],
+    )
+    assert len(audited) == len(written)
+    assert {a["request_id"]: a["version"] for a in audited} == {
+        row["request"]: row["version"] for row in written
+    }
+    assert len({a["key_id"] for a in audited}) == 1
+    for _, request, answer in answered:
+        row = by_request.get(request.headers["x-request-id"])
+        assert answer.is_success == (row is not None)
+        if row is not None and answer.content:
+            assert answer.content == row["doc"]
+
+
+async def _check_problems(
+    world: World, answered: Sequence[tuple[str, httpx.Request, httpx.Response]]
+) -> None:
+    """Compare the problem of each kind with that of the same request by itself."""
+    told: dict[str, httpx.Response] = {}
+    for kind, request, answer in answered:
+        if answer.is_success or kind in told:
+            continue
+        told[kind] = answer
+        alone = await world.client.send(
+            world.client.build_request(
+                request.method, request.url, headers=request.headers, content=request.content
+            )
+        )
+        assert _problem(alone) == _problem(answer)
+
+
+def _problem(answer: httpx.Response) -> dict[str, Any]:
+    document: dict[str, Any] = answer.json()
+    return {**document, "status": answer.status_code, "instance": None}
+
+
+async def test_two_with_one_idempotency_key_make_one_record(world: World) -> None:
+    key = {"idempotency-key": uuid4().hex}
+    others = [world.client.post("/v1/claims", json=_claim(world)) for _ in range(8)]
+    same = [
+        world.client.post("/v1/claims", json=_claim(world, text="once"), headers=key)
+        for _ in range(2)
+    ]
+    answers = await asyncio.gather(*others, *same)
+    assert {answer.status_code for answer in answers[:8]} == {201}
+    kept = [answer for answer in answers[8:] if answer.status_code == 201]
+    assert len({answer.json()["id"] for answer in kept}) == 1
+
+
+async def test_a_write_that_comes_alone_is_carried_out_by_itself(
+    world: World, batches: list[int]
+) -> None:
+    for _ in range(3):
+        await world.client.post("/v1/claims", json=_claim(world))
+    assert batches == []
+
+
+async def test_no_batch_has_more_than_so_many_writes(world: World, batches: list[int]) -> None:
+    number = 2 * joined.MAX_JOINED + UNTIL_JOINED
+    answers = await asyncio.gather(
+        *(world.client.post("/v1/claims", json=_claim(world)) for _ in range(number))
+    )
+    assert {answer.status_code for answer in answers} == {201}
+    assert sum(batches) == number - 1
+    assert max(batches) == joined.MAX_JOINED
+
+
+async def test_a_large_write_is_not_joined(world: World, batches: list[int]) -> None:
+    text = "x" * MAX_BYTES
+    answers = await asyncio.gather(
+        *(world.client.post("/v1/articles", json={"headline": "h", "text": text}) for _ in range(5))
+    )
+    assert {answer.status_code for answer in answers} == {201}
+    assert batches == []
+
+
+async def test_changes_of_large_records_are_not_joined(world: World, batches: list[int]) -> None:
+    await world.add("articles", "large", text="x" * MAX_BYTES)
+    answers = await asyncio.gather(
+        *(world.client.patch(world.at("large"), json={"note": f"{n}"}, headers=ANY) for n in (1, 2))
+    )
+    assert {answer.status_code for answer in answers} == {200}
+    assert batches == []
+    names = [f"claim {number}" for number in range(4)]
+    for name in names:
+        await world.add("claims", name, text="x" * 9_000, note="x" * 9_000)
+    patches = [{"note": "y" * 100} for _ in names]
+    answers = await asyncio.gather(
+        *(
+            world.client.patch(world.at(name), json=patch, headers=ANY)
+            for name, patch in zip(names, patches, strict=True)
+        )
+    )
+    assert {answer.status_code for answer in answers} == {200}
+    assert {answer.json()["version"] for answer in answers} == {2}
+
+
+async def test_writes_are_not_joined_for_a_while_after_a_batch_has_failed(
+    world: World, batches: list[int]
+) -> None:
+    for name in ("first", "second"):
+        await world.add("sources", name)
+    await world.add("claims", "reference", attributions=[{"source_id": world.id("first")}])
+
+    def deletions() -> list[Any]:
+        return [
+            world.client.delete(world.at(name), headers={"if-match": "*"})
+            for name in ("first",) * (1 + UNTIL_JOINED)
+        ]
+
+    answers = await asyncio.gather(*deletions())
+    assert {answer.status_code for answer in answers} == {409}
+    failed = len(batches)
+    assert failed >= 1
+    answers = await asyncio.gather(*deletions())
+    assert {answer.status_code for answer in answers} == {409}
+    assert len(batches) == failed
+
+
+async def test_who_waits_for_a_lock_holds_up_nobody_else(world: World, database_url: str) -> None:
+    for name in ("locked", "free"):
+        await world.add("claims", name)
+    other = await asyncpg.connect(database_url)
+    try:
+        transaction = other.transaction()
+        await transaction.start()
+        await other.execute("SELECT FROM claims WHERE id = $1 FOR UPDATE", world.id("locked"))
+
+        async def patch(name: str) -> httpx.Response:
+            return await world.client.patch(world.at(name), json={"note": uuid4().hex}, headers=ANY)
+
+        waiting = [asyncio.create_task(patch("locked"))]
+        await asyncio.sleep(0)
+        answers = await asyncio.gather(*(patch("free") for _ in range(3)))
+        assert {answer.status_code for answer in answers} == {200}
+        assert not any(task.done() for task in waiting)
+        await transaction.rollback()
+        assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
+    finally:
+        await other.close()
+
+
+async def test_a_client_that_leaves_takes_no_one_along(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+
+    async def noted(over: Any, some: Sequence[Joined]) -> bool:
+        begun.set()
+        return await write_batch(over, some)
+
+    monkeypatch.setattr("api.core.writing.joined.write_batch", noted)
+    tasks = [
+        asyncio.create_task(world.client.post("/v1/claims", json=_claim(world, text=f"{n}")))
+        for n in range(12)
+    ]
+    await begun.wait()
+    for task in tasks[1::2]:
+        task.cancel()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    stayed = [a for a in answers if isinstance(a, httpx.Response)]
+    assert len(stayed) >= len(tasks) // 2
+    assert {answer.status_code for answer in stayed} == {201}
+    found = await world.client.get("/v1/claims", params={"tag": world.tag, "limit": 100})
+    texts = {item["text"] for item in found.json()["items"]}
+    assert {answer.json()["text"] for answer in stayed} <= texts
+
+
+async def test_of_writes_whose_connection_is_cut_none_is_lost_after_its_answer(
+    world: World, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cut(over: Any, some: Sequence[Joined]) -> bool:
+        pid = over.get_server_pid()
+        killing = asyncio.create_task(connection.execute(f"SELECT pg_terminate_backend({pid})"))
+        try:
+            return await write_batch(over, some)
+        finally:
+            await killing
+
+    monkeypatch.setattr("api.core.writing.joined.write_batch", cut)
+    answers = await asyncio.gather(
+        *(world.client.post("/v1/claims", json=_claim(world, text=f"{n}")) for n in range(40))
+    )
+    monkeypatch.setattr("api.core.writing.joined.write_batch", write_batch)
+    assert {answer.status_code for answer in answers} <= {201, 503}
+    for answer in answers:
+        if answer.status_code == 201:
+            found = await world.client.get(answer.headers["location"])
+            assert found.status_code == 200
+    again = await world.client.post("/v1/claims", json=_claim(world))
+    assert again.status_code == 201
+
+
+async def test_what_nobody_expects_fails_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(write: Any, found: Any) -> Any:
+        if getattr(write.sent, "note", None) == "break":
+            raise ZeroDivisionError
+        return decide_and_settle(write, found)
+
+    monkeypatch.setattr("api.core.writing.batch.decide_and_settle", broken)
+    notes = ["fine", "fine", "break", "fine"]
+    answers = await asyncio.gather(
+        *(world.client.post("/v1/claims", json=_claim(world, note=note)) for note in notes)
+    )
+    assert {answer.status_code for answer in answers} == {201}
