@@ -148,7 +148,7 @@ class Responder(Struct, kw_only=True):
     ]
 
 
-class Response(Struct, kw_only=True):
+class ThreadResponse(Struct, kw_only=True):
     """One response in a thread."""
 
     denial_id: Annotated[Id, Meta(description="The denial that records the response.")]
@@ -172,7 +172,7 @@ class Response(Struct, kw_only=True):
     standing: Annotated[bool, Meta(description="Whether the responder still maintains it.")]
 
 
-class Responses(Struct, kw_only=True):
+class ResponseThread(Struct, kw_only=True):
     """The whole exchange about a claim or a denial."""
 
     responders: Annotated[
@@ -180,7 +180,8 @@ class Responses(Struct, kw_only=True):
         Meta(max_length=10_000, description="Who responded, in the order of their first response."),
     ]
     thread: Annotated[
-        list[Response], Meta(max_length=MAX_THREAD, description="The responses, oldest first.")
+        list[ThreadResponse],
+        Meta(max_length=MAX_THREAD, description="The responses, oldest first."),
     ]
     asked_without_answer: Annotated[
         list[Id],

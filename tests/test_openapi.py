@@ -51,7 +51,7 @@ SOMETIMES = {
         for of in RESOURCES.values()
     },
     "FigureIncluded": {"sources", "articles", "claims", "denials"},
-    "ResponsesIncluded": {"sources", "articles", "claims", "denials"},
+    "ResponseThreadIncluded": {"sources", "articles", "claims", "denials"},
 }
 
 SOMETIMES_SENT = {"Link", "Retry-After", "Idempotency-Replayed", "Access-Control-Allow-Origin"}
@@ -328,6 +328,16 @@ def test_a_list_tells_every_parameter_that_it_takes(of: Resource) -> None:
     assert [p["name"] for p in listed] == list(of.list_parameters)
     repeated = {p["name"] for p in listed if p.get("explode") is True}
     assert repeated == {p.name for p in of.list_parameters.values() if p.many}
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name.startswith("group")])
+def test_the_example_of_groups_is_what_its_parameters_ask_for(name: str) -> None:
+    (by,) = [each for each in OPERATIONS[name]["parameters"] if each["name"] == "by"]
+    (media,) = OPERATIONS[name]["responses"]["200"]["content"].values()
+    assert by["example"] == list(media["example"]["groups"]) == ["created_at:month"]
+    (groups,) = media["example"]["groups"].values()
+    assert [each["value"] for each in groups] == ["2024-12"]
+    assert by["schema"]["maxItems"] == 5
 
 
 def test_parameters_that_go_together_name_what_must_match_all_of_them() -> None:

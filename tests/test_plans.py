@@ -71,7 +71,7 @@ class Watched:
     async def plans(
         self, path: str, having: str = "deleted_at IS NULL", **headers: str
     ) -> list[dict[str, Any]]:
-        """Ask for a list; give the plans of the statements that contain `having`, with what they read."""
+        """Ask a list; give the plans of statements that contain `having`, with what they read."""
         self.asked.clear()
         answer = await self.client.get(path, headers=headers)
         assert answer.status_code == 200, answer.text

@@ -39,6 +39,7 @@ class Parameter(Struct, frozen=True):
     type: Any
     description: str
     many: bool = False  # whether its key can be repeated
+    max_items: int = MAX_VALUES  # how often
     terms: tuple[str, ...] = ()  # if it takes several, see `read_terms`; its key can be repeated
     default: Any = None
     example: Any = None  # if neither its name nor its type implies one
@@ -257,8 +258,9 @@ def _add(parameter: Parameter, value: Any, given: dict[str, Any]) -> None:  # no
     if parameter.many:
         values = given.setdefault(name, [])
         values.append(value)
-        if len(values) > MAX_VALUES:
-            raise invalid_parameter(name, f"It takes at most {MAX_VALUES} values.")
+        if len(values) > parameter.max_items:
+            detail = f"It takes at most {parameter.max_items} values."
+            raise invalid_parameter(name, detail)
     elif name in given and parameter.terms:
         given[name] += f",{value}"
     elif name in given:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from msgspec import structs
 
-from api.core.filters import MAX_VALUES, Filter, Parameter
+from api.core.filters import Filter, Parameter
 from api.core.resource import AS_OF, CURSOR, LIMIT, NAMESPACE, VALUE, Resource
 from api.document import examples
 from api.document.examples import story
@@ -33,7 +33,7 @@ def described(
     required = required or parameter.required
     schema = components.value(parameter.type)
     if parameter.many:
-        schema = {"type": "array", "items": schema, "minItems": 1, "maxItems": MAX_VALUES}
+        schema = {"type": "array", "items": schema, "minItems": 1, "maxItems": parameter.max_items}
     elif parameter.terms:
         schema = {
             "type": "array",

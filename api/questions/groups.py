@@ -100,6 +100,14 @@ _LABELS: Final = {
     RecordType.ARTICLE: "o.headline",
 }
 
+_EXAMPLE_BY: Final = "created_at:month"  # every record type has it
+_EXAMPLE: Final = GroupCounts(
+    total=40,
+    groups={_EXAMPLE_BY: [Group(value="2024-12", name=None, count=25)]},
+    others={_EXAMPLE_BY: 15},
+    none={_EXAMPLE_BY: 0},
+    exact={_EXAMPLE_BY: True},
+)
 _LIMIT: Final = Parameter(
     "limit",
     Annotated[int, Meta(ge=1, le=MAX_LIMIT)],
@@ -277,7 +285,8 @@ def _handler(resource: Resource) -> HTTPRouteHandler:
         Literal[tuple(known)],
         f"Up to {MAX_BY} properties to group by. {listed}.",
         many=True,
-        example=next(iter(known)),
+        max_items=MAX_BY,
+        example=_EXAMPLE_BY,
         required=True,
     )
     operation = Operation(
@@ -292,7 +301,7 @@ def _handler(resource: Resource) -> HTTPRouteHandler:
         parameters=(by, _LIMIT),
         success=f"The number of {resource.plural} for each value.",
         answer=(GroupCounts,),
-        example=_example(next(iter(known))),
+        example=_EXAMPLE,
     )
 
     @get(
@@ -305,16 +314,6 @@ def _handler(resource: Resource) -> HTTPRouteHandler:
 
     group_records.fn.__doc__ = f"Count {resource.plural} by their properties."
     return group_records
-
-
-def _example(name: str) -> GroupCounts:
-    return GroupCounts(
-        total=40,
-        groups={name: [Group(value="person", name=None, count=25)]},
-        others={name: 10},
-        none={name: 5},
-        exact={name: True},
-    )
 
 
 group_handlers = [_handler(resource) for resource in RESOURCES.values()]

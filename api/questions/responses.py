@@ -23,7 +23,7 @@ from api.questions.thread import Entry, depths_of, responses_of
 from schemas.base import Id, Line
 from schemas.examples import CLAIM_ID, DENIAL_ID, MINISTRY_ID
 from schemas.pages import Truncated
-from schemas.questions import MAX_DEPTH, MAX_THREAD, Responder, Response, Responses
+from schemas.questions import MAX_DEPTH, MAX_THREAD, Responder, ResponseThread, ThreadResponse
 from schemas.vocabularies import RecordType
 
 _DENIAL: Final = RecordType.DENIAL
@@ -72,9 +72,9 @@ _EXPAND: Final = Parameter(
     + ".",
     terms=tuple(_BY_NAME),
 )
-_EXAMPLE: Final = Responses(
+_EXAMPLE: Final = ResponseThread(
     responders=[Responder(source_id=MINISTRY_ID, latest=DENIAL_ID, history=[DENIAL_ID])],
-    thread=[Response(denial_id=DENIAL_ID, answers=[CLAIM_ID], depth=1, standing=True)],
+    thread=[ThreadResponse(denial_id=DENIAL_ID, answers=[CLAIM_ID], depth=1, standing=True)],
     asked_without_answer=[],
     circular=[],
     included={},
@@ -82,7 +82,7 @@ _EXAMPLE: Final = Responses(
 )
 
 
-def _operation(asked: RecordType, example: str, answer: Responses) -> Operation:
+def _operation(asked: RecordType, example: str, answer: ResponseThread) -> Operation:
     noun = asked.value
     return Operation(
         tag="questions",
@@ -92,7 +92,7 @@ def _operation(asked: RecordType, example: str, answer: Responses) -> Operation:
         path_parameters=(Parameter("id", Id, f"The {noun}'s id.", example=example),),
         parameters=(_EXPAND,),
         success=f"The responses to the {noun}.",
-        answer=(Responses,),
+        answer=(ResponseThread,),
         expansions=_EXPANSIONS,
         example=answer,
         linked_from={asked: "id"},

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from schemas.questions import MAX_DEPTH, Responder, Response, Responses
+from schemas.questions import MAX_DEPTH, Responder, ResponseThread, ThreadResponse
 from schemas.vocabularies import DenialFamily, DenialValidity
 
 
@@ -38,20 +38,20 @@ def depths_of(root: UUID, rows: Iterable[Entry]) -> dict[UUID, int]:
     return depths
 
 
-def responses_of(root: UUID, thread: Sequence[Entry], depths: Mapping[UUID, int]) -> Responses:
+def responses_of(root: UUID, thread: Sequence[Entry], depths: Mapping[UUID, int]) -> ResponseThread:
     """Write the answer about the entries of a thread, oldest first, of known depths."""
     spoken = [row for row in thread if row.family != DenialFamily.SILENT]
     histories: dict[UUID, list[str]] = {}
     for row in spoken:
         for source in row.responders:
             histories.setdefault(source, []).append(str(row.id))
-    return Responses(
+    return ResponseThread(
         responders=[
             Responder(source_id=str(source), latest=history[-1], history=history)
             for source, history in histories.items()
         ],
         thread=[
-            Response(
+            ThreadResponse(
                 denial_id=str(row.id),
                 answers=[str(each) for each in row.targets if each == root or each in depths],
                 depth=depths[row.id],
