@@ -275,6 +275,8 @@ def test_a_program_in_a_guide_runs(address: str, name: str, block: str) -> None:
         ("limit=x", "It takes a whole number."),
         ("id__in=1", "It takes a UUID in lower case."),
         ("quantity_from=x", "It takes a number."),
+        ("quantity_from=+5", "It takes a number."),
+        ("quantity_from=5%0A", "It takes a number."),
         ("q=", "At least 1 character."),
     ],
 )

@@ -256,3 +256,33 @@ async def test_relations_are_followed_without_reading_the_claims_that_state_them
 
     async with watching(template, fill) as related:
         assert await related.items_read(f"/v1/{asked}") < 20 * CLUSTER
+
+
+_GROUPS: Final = """
+    WITH person AS (
+        INSERT INTO sources (id, kind, identification, name)
+        SELECT gen_random_uuid(), 'person', 'named', 'A' FROM generate_series(1, 100) RETURNING id
+    ), held AS (
+        SELECT json_agg(json_build_object('source_id', p.id)) AS members FROM person AS p
+    )
+    INSERT INTO sources (id, kind, identification, name, members)
+    SELECT gen_random_uuid(), 'group', 'named', 'B', held.members
+    FROM held, generate_series(1, 100)"""
+_CLAIM: Final = """
+    INSERT INTO claims (id, text, attributions, review_status, validity)
+    VALUES ($1, 'It is so', json_build_array(json_build_object(
+        'source_id', $2::uuid, 'role', 'claimant', 'resolution', 'certain', 'position', 0
+    )), 'published', 'standing')"""
+
+
+@pytest.mark.parametrize("rollup", ["", "?rollup=parent"])
+async def test_origins_read_the_members_of_no_other_group(template: str, rollup: str) -> None:
+    async def fill(connection: Connection) -> None:
+        async with connection.transaction():
+            await connection.execute("SET CONSTRAINTS ALL DEFERRED")
+            await connection.execute(_GROUPS)
+            lone = await connection.fetchval(_SOURCE)
+            await connection.execute(_CLAIM, UUID(int=1), lone)
+
+    async with watching(template, fill) as held:
+        assert await held.rows_read(f"/v1/claims/{UUID(int=1)}/origins{rollup}") < FEW

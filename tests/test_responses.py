@@ -156,6 +156,23 @@ async def test_what_lies_nearest_is_kept_however_late_it_was(
     assert found["truncated"] == [{"id": "c", "relation": "responses"}]
 
 
+async def test_a_thread_has_room_for_so_many_bytes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of 1,000 responses may answer all the others, and have hundreds of responders."""
+    await world.add("claims", "c")
+    for number in range(4):
+        others = [{"denial_id": f"@d{other}"} for other in range(number)]
+        await world.add("denials", f"d{number}", targets=[{"claim_id": "@c"}, *others])
+    of_two = 2 * responses._OF_RESPONSE + 3 * responses._OF_TARGET  # noqa: SLF001
+    monkeypatch.setattr(responses, "MAX_THREAD_BYTES", of_two)
+    found = await thread(world, f"{world.at('c')}/responses")
+    assert sum(1 + len(each["answers"]) for each in found["thread"]) <= 5
+    assert found["truncated"] == [{"id": "c", "relation": "responses"}]
+    monkeypatch.undo()
+    assert len((await thread(world, f"{world.at('c')}/responses"))["thread"]) == 4
+
+
 async def test_what_is_not_there_has_no_responses(world: World) -> None:
     await world.add("denials", "d")
     path = f"{world.at('d')}/responses"

@@ -304,6 +304,8 @@ def _value(parameter: Parameter, text: str) -> Any:  # noqa: ANN401 - of the par
                 raise invalid_parameter(parameter.name, "It takes a whole number.")
             return msgspec.convert(int(text), parameter.type)
         if parameter.type is Number:
+            if text.strip() != text:  # JSON lets white space stand around a number
+                raise invalid_parameter(parameter.name, "It takes a number.")
             return float(msgspec.json.decode(text, type=Number))
         value = msgspec.convert(text, parameter.type)
     except KeyError:

@@ -61,16 +61,25 @@ _ABOUT_SOURCES: Final = """
     ), above(id, parent_id) AS (
         SELECT s.id, s.parent_id FROM asked JOIN sources AS s ON s.id = asked.id
         UNION
-        SELECT s.id, s.parent_id FROM above
-        JOIN sources AS s ON s.id = above.parent_id AND :sees(source, s)
+        SELECT s.id, s.parent_id
+        FROM above
+        CROSS JOIN LATERAL (
+            SELECT s.id, s.parent_id FROM sources AS s
+            WHERE s.id = above.parent_id AND :sees(source, s)
+            OFFSET 0 -- or else Postgres may read all sources in each step
+        ) AS s
     ), counted(id) AS (
         SELECT {counted}.id FROM {counted}
     ), inside(id) AS (
         SELECT counted.id FROM counted
         UNION
         SELECT s.id FROM inside
-        JOIN links AS l ON l.owner_id = inside.id AND l.owner_type = 'source' AND l.link = 'member'
-        JOIN sources AS s ON s.id = l.source_id AND :sees(source, s)
+        CROSS JOIN LATERAL (
+            SELECT s.id FROM links AS l
+            JOIN sources AS s ON s.id = l.source_id AND :sees(source, s)
+            WHERE l.owner_id = inside.id AND l.owner_type = 'source' AND l.link = 'member'
+            OFFSET 0 -- or else Postgres may read the members of all groups
+        ) AS s
     )
     (
         SELECT 'parent' AS kind, above.id::text AS one, s.id::text AS other
@@ -81,8 +90,12 @@ _ABOUT_SOURCES: Final = """
     (
         SELECT 'member', inside.id::text, s.id::text
         FROM inside
-        JOIN links AS l ON l.owner_id = inside.id AND l.owner_type = 'source' AND l.link = 'member'
-        JOIN sources AS s ON s.id = l.source_id AND :sees(source, s)
+        CROSS JOIN LATERAL (
+            SELECT s.id FROM links AS l
+            JOIN sources AS s ON s.id = l.source_id AND :sees(source, s)
+            WHERE l.owner_id = inside.id AND l.owner_type = 'source' AND l.link = 'member'
+            OFFSET 0 -- or else Postgres may read the members of all groups
+        ) AS s
         LIMIT {limit}
     )
     UNION ALL
@@ -113,9 +126,13 @@ _ABOUT_ARTICLES: Final = """
         WHERE a.id = ANY(:ids::uuid[]) AND a.deleted_at IS NULL AND :sees(article, a)
         UNION
         SELECT a.id FROM copied
-        JOIN links AS l ON l.owner_id = copied.id AND l.owner_type = 'article'
-            AND l.link = 'relation' AND l.label = 'syndicated_copy_of'
-        JOIN articles AS a ON a.id = l.article_id AND :sees(article, a)
+        CROSS JOIN LATERAL (
+            SELECT a.id FROM links AS l
+            JOIN articles AS a ON a.id = l.article_id AND :sees(article, a)
+            WHERE l.owner_id = copied.id AND l.owner_type = 'article'
+                AND l.link = 'relation' AND l.label = 'syndicated_copy_of'
+            OFFSET 0 -- or else Postgres may read the relations of all articles
+        ) AS a
     )
     SELECT f.kind, f.one::text, f.other::text
     FROM copied

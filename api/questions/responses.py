@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import Final
 from uuid import UUID
 
@@ -10,7 +11,7 @@ import msgspec
 from litestar import get
 
 from api.core.caller import Caller
-from api.core.db import Connection
+from api.core.db import Connection, Row
 from api.core.errors import NOT_FOUND, Problem
 from api.core.expanding import Brought, Item, bring
 from api.core.filters import Parameter, read_query, read_terms
@@ -26,6 +27,12 @@ from schemas.pages import Truncated
 from schemas.questions import MAX_DEPTH, MAX_THREAD, Responder, ResponseThread, ThreadResponse
 from schemas.vocabularies import RecordType
 
+MAX_THREAD_BYTES: Final = 4_194_304
+"""The responses nearest to the record come first, as long as they have room in so many bytes."""
+_OF_TARGET: Final = 40
+_OF_RESPONDER: Final = 180
+_OF_RESPONSE: Final = 140
+"""How many bytes they take in an answer."""
 _DENIAL: Final = RecordType.DENIAL
 _EXISTS: Final = """
     SELECT t.id FROM {table} AS t
@@ -138,7 +145,8 @@ async def _get_responses(request: Request, record_type: RecordType) -> Answer:
         statement = compose(_THREAD, limit=f"{MAX_THREAD + 1}", **pieces)
         rows = await connection.fetch(*render(statement, asker, id=identity))
         root = UUID(identity)
-        near = [Entry(*tuple(row)[1:]) for row in rows if row["place"] <= MAX_THREAD]
+        most = _fitting(rows)
+        near = [Entry(*tuple(row)[1:]) for row in rows if row["place"] <= most]
         depths = depths_of(root, near)
         thread = [entry for entry in near if entry.id in depths]
         brought = await _bring(connection, asker, thread, names)
@@ -151,6 +159,16 @@ async def _get_responses(request: Request, record_type: RecordType) -> Answer:
     if len(thread) < len(rows):
         found.truncated.append(Truncated(id=identity, relation="responses"))
     return Answer(encoded(found))
+
+
+def _fitting(rows: Iterable[Row]) -> int:
+    """Count the responses, from the nearest to the record on, that have room in an answer."""
+    nearest = sorted(rows, key=lambda row: int(row["place"]))[:MAX_THREAD]
+    sizes = accumulate(
+        _OF_RESPONSE + _OF_TARGET * len(row["targets"]) + _OF_RESPONDER * len(row["responders"])
+        for row in nearest
+    )
+    return sum(size <= MAX_THREAD_BYTES for size in sizes)
 
 
 async def _bring(
