@@ -98,9 +98,11 @@ async def read_stretch(
         to = _place(rows[-1], head).position
     elif position.seq < end:
         raise unavailable("The change feed is being restored.")
-    seen = [row for row in rows if row[_TEXT] is not None]
-    places = [_place(row, head) for row in seen] if wanted.places else []
-    return Stretch([row[_TEXT] for row in seen], places, to, to.seq >= head.seq)
+    texts = [text for _, text, _ in rows if text is not None]
+    places: list[Place] = []
+    if wanted.places:
+        places = [_place(row, head) for row in rows if row[_TEXT] is not None]
+    return Stretch(texts, places, to, to.seq >= head.seq)
 
 
 async def read_position(database: Database, head: Head, seq: int) -> Position:
