@@ -81,7 +81,8 @@ SELECT f.seq, o.op, o.record_type AS type, o.record_id AS id, o.version, o.at,
        convert_from(r.doc, 'UTF8')::json AS record
 FROM public.feed AS f
 JOIN public.outbox AS o ON o.id = f.outbox_id
-JOIN public.revisions AS r USING (record_type, record_id, version);
+JOIN public.revisions AS r
+    ON r.record_type = o.record_type AND r.record_id = o.record_id AND r.version = o.version;
 
 -- Rows alone, without triggers, history, feed and further indexes: what an import of them costs.
 CREATE SCHEMA plain;

@@ -149,7 +149,9 @@ S: Final = Case(
             """
             SELECT r.doc FROM feed AS f
             JOIN outbox AS o ON o.id = f.outbox_id
-            JOIN revisions AS r USING (record_type, record_id, version)
+            JOIN revisions AS r
+                ON r.record_type = o.record_type
+                AND r.record_id = o.record_id AND r.version = o.version
             WHERE f.seq > $1::text::bigint AND o.record_type = 'claim'
             ORDER BY f.seq LIMIT 1000""",
             "{seq}",

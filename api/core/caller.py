@@ -49,6 +49,13 @@ _CLASSES: Final = {
 """The classes that the records of a type can have, whatever their articles."""
 
 
+class Sight(NamedTuple):
+    """What exists for a caller, as numbers: Postgres can ask them about many records at once."""
+
+    classes: tuple[int, ...]  # for each record type: bit n is set if the caller sees class n
+    hidden_articles: bool
+
+
 class Caller(Struct, frozen=True, dict=True):
     """The caller of a request: a key, or somebody without one."""
 
@@ -67,6 +74,12 @@ class Caller(Struct, frozen=True, dict=True):
             for record_type in PRINTED:
                 classes[record_type] += tuple(HIDDEN | each for each in classes[record_type])
         return classes
+
+    @cached_property
+    def sight(self) -> Sight:
+        """Give the same as numbers; equal for all callers who see the same records."""
+        classes = tuple(sum(1 << each for each in self.classes[of_type]) for of_type in RecordType)
+        return Sight(classes, self.sees_hidden_articles)
 
     @cached_property
     def sees_hidden_articles(self) -> bool:

@@ -20,8 +20,7 @@ from api.sync.feed import positions
 from api.sync.feed.counted import CountedReader
 from api.sync.feed.following import feed_of
 from api.sync.feed.positions import SINCE, START, TYPES
-from api.sync.feed.stretches import Position
-from api.sync.feed.visible import VisibleChange, visible_change
+from api.sync.feed.stretches import Position, Wanted
 from schemas.changes import MAX_CHANGES, Change, ChangePage
 from schemas.examples import AT, CHANGED_AT, CLAIM_ID, CURSOR
 from schemas.vocabularies import ChangeOp, RecordType
@@ -90,12 +89,11 @@ async def list_changes(request: Request) -> Answer:
     feed, asker, types = feed_of(request), caller(request), positions.types_of(given)
     position = await positions.since(feed, given.get("since", START), asker, types)
     limit = given.get("limit", DEFAULT_CHANGES)
+    wanted = Wanted(asker.sight, limit, positions.filtered(types))
     until = time.monotonic() + given.get("wait", 0)
     reader = CountedReader(request)
     try:
-        items, position, up_to_date = await _visible_changes(
-            request, reader, position, types, limit
-        )
+        items, position, up_to_date = await _visible_changes(request, reader, position, wanted)
         over = not given.get("wait")
         while not items and up_to_date and not over:
             over = not await feed.moved(position, until - time.monotonic())
@@ -104,9 +102,7 @@ async def list_changes(request: Request) -> Answer:
             if over:  # no change came in time, which may be because numbering hangs
                 await feed.catch_up()
             await service(request, Admission).admit_again(request)  # the key may be revoked by now
-            items, position, up_to_date = await _visible_changes(
-                request, reader, position, types, limit
-            )
+            items, position, up_to_date = await _visible_changes(request, reader, position, wanted)
     finally:
         reader.close()
     next_cursor = positions.written(position, asker, types)
@@ -116,33 +112,28 @@ async def list_changes(request: Request) -> Answer:
 
 
 async def _visible_changes(
-    request: Request,
-    reader: CountedReader,
-    position: Position,
-    types: tuple[RecordType, ...],
-    limit: int,
-) -> tuple[list[VisibleChange], Position, bool]:
+    request: Request, reader: CountedReader, position: Position, wanted: Wanted
+) -> tuple[list[bytes], Position, bool]:
     """Read on until the caller may see a change, the feed ends, or it has taken too long.
 
-    Gives the visible changes, the position behind them, and whether the feed ends there. Room is
-    held for them alone.
+    Gives the JSON of the visible changes, the position behind them, and whether the feed ends
+    there. Room is held for them alone.
     """
-    feed, asker, until = feed_of(request), caller(request), time.monotonic() + MAX_READING_SECONDS
+    feed, until = feed_of(request), time.monotonic() + MAX_READING_SECONDS
     patience = context(request).settings.acquire_seconds
     while True:
-        stretch = await reader.read(position, limit, positions.filtered(types), patience)
+        stretch = await reader.read(position, wanted, patience)
         if stretch is None:
             raise no_room()
-        items = [item for change in stretch.changes if (item := visible_change(change, asker))]
-        if items or stretch.up_to_date or feed.stopping.is_set() or time.monotonic() > until:
-            reader.keep(stretch.size if items else 0)
+        items, over = stretch.texts, feed.stopping.is_set() or time.monotonic() > until
+        if items or stretch.up_to_date or over:
             return items, stretch.to, stretch.up_to_date
         position = stretch.to
 
 
-def _page(items: list[VisibleChange], next_cursor: str, *, up_to_date: bool) -> bytes:
+def _page(items: list[bytes], next_cursor: str, *, up_to_date: bool) -> bytes:
     return b'{"items":[%b],"next_cursor":%b,"up_to_date":%b}' % (
-        b",".join([item.encoded() for item in items]),
+        b",".join(items),
         encoded(next_cursor),
         encoded(up_to_date),
     )

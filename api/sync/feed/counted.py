@@ -8,15 +8,13 @@ reading, and reads again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
 from typing import Final
 
 from api.core.flight import room_of
 from api.core.reading import MAX_RECORD_BYTES
 from api.core.request import Request, context
 from api.sync.feed.following import feed_of
-from api.sync.feed.stretches import MAX_BYTES, Position, Stretch
-from schemas.vocabularies import RecordType
+from api.sync.feed.stretches import Position, Stretch, Wanted
 
 _GRACE_SECONDS: Final = 5.0
 
@@ -24,10 +22,9 @@ _GRACE_SECONDS: Final = 5.0
 class CountedReader:
     """Reads the feed for one request, which holds the last stretch until it says otherwise."""
 
-    def __init__(self, request: Request, most_bytes: int = MAX_BYTES) -> None:
-        """Let each reading have about `most_bytes`; it always has at least one change."""
+    def __init__(self, request: Request) -> None:
+        """Hold nothing yet."""
         self._feed, self._room = feed_of(request), room_of(request.scope)
-        self._most_bytes = most_bytes
         # At the latest then, those who do not read are cut off and have given back their room.
         self._patience = context(request).settings.stall_seconds + _GRACE_SECONDS
         self._waiting: asyncio.Task[None] | None = None
@@ -37,27 +34,25 @@ class CountedReader:
         """Whether the reader stands in line for room."""
         return self._waiting is not None
 
-    async def read(
-        self, position: Position, limit: int, types: Collection[RecordType], seconds: float
-    ) -> Stretch | None:
+    async def read(self, position: Position, wanted: Wanted, seconds: float) -> Stretch | None:
         """Read the changes behind a position; null if there is no room for them within `seconds`.
 
         A reader who gets null keeps its place in line for the next call.
         """
         if self._waiting is None:
             self._room.keep(0)
-            stretch = await self._feed.behind(position, limit, types, self._most_bytes)
+            stretch = await self._feed.behind(position, wanted)
             if self._room.hold(stretch.size):
                 return stretch
             del stretch
-            most = self._most_bytes + MAX_RECORD_BYTES
+            most = wanted.most_bytes + MAX_RECORD_BYTES
             self._waiting = asyncio.create_task(self._room.reserve(most, self._patience))
         await asyncio.wait([self._waiting], timeout=seconds)
         if not self._waiting.done():
             return None
         waiting, self._waiting = self._waiting, None
         await waiting
-        stretch = await self._feed.behind(position, limit, types, self._most_bytes)
+        stretch = await self._feed.behind(position, wanted)
         self._room.keep(stretch.size)
         return stretch
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, NamedTuple
 
@@ -22,14 +22,13 @@ from api.core.sql import render
 from api.core.turns import Account, charged, charging
 from api.sync.feed.numbering import Head, Numberer, read_head
 from api.sync.feed.stretches import (
-    MAX_BYTES,
     Position,
     Stretch,
+    Wanted,
     read_position,
     read_stretch,
     resync_required,
 )
-from schemas.vocabularies import RecordType
 
 EAGER_SECONDS: Final = 0.025
 IDLE_SECONDS: Final = 0.25
@@ -57,7 +56,7 @@ class _Reading(NamedTuple):
             return True
         if self.task.cancelled() or self.task.exception():
             return False
-        return now - self.began < SHARED_SECONDS or not self.task.result().changes
+        return now - self.began < SHARED_SECONDS or not self.task.result().texts
 
 
 class Feed:
@@ -133,18 +132,12 @@ class Feed:
 
     # --- reading -----------------------------------------------------------------------------
 
-    async def behind(
-        self,
-        position: Position,
-        limit: int,
-        types: Collection[RecordType] = (),
-        most_bytes: int = MAX_BYTES,
-    ) -> Stretch:
+    async def behind(self, position: Position, wanted: Wanted) -> Stretch:
         """Read the changes behind a position, up to the end of the feed that is known now.
 
         Raises `resync-required` if the position belongs to another feed. Readers who ask for the
-        same at the same time share one reading, so that all streams at the end of the feed cost as
-        much as one.
+        same at the same time share one reading, so that all streams at the end of the feed whose
+        readers see the same records cost as much as one.
         """
         head = self.head or await self.catch_up()
         if position.epoch != head.epoch or position.seq > head.seq:
@@ -157,11 +150,11 @@ class Feed:
                 "This cursor belongs to an earlier feed: the database was restored from a copy. "
                 "Export again, and go on from that export's cursor."
             )
-        key = (position, limit, frozenset(types), most_bytes, head)
+        key = (position, wanted, head)
         now = asyncio.get_running_loop().time()
         reading = self._readings.pop(key, None)
         if reading is None or not reading.may_be_shared(now):
-            reading_changes = read_stretch(self._database, head, position, limit, types, most_bytes)
+            reading_changes = read_stretch(self._database, head, position, wanted)
             with charging(_account()):
                 task = asyncio.create_task(reading_changes)
             task.add_done_callback(lambda done: self._note_done(key, done))
@@ -185,7 +178,7 @@ class Feed:
         """Forget a reading that failed, and one with changes when it can't be shared any more."""
         if task.cancelled() or task.exception():
             self._forget(key, task)
-        elif task.result().changes:
+        elif task.result().texts:
             asyncio.get_running_loop().call_later(SHARED_SECONDS, self._forget, key, task)
 
     def _forget(self, key: Any, task: asyncio.Task[Stretch]) -> None:  # noqa: ANN401

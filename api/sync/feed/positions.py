@@ -9,7 +9,7 @@ changes before it, so nothing is missed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Annotated, Any, Final, get_args
 
 from msgspec import Meta, ValidationError, convert
@@ -72,7 +72,7 @@ def types_of(given: dict[str, Any]) -> tuple[RecordType, ...]:
     return tuple(record_type for record_type in _TYPES if record_type.value in names)
 
 
-def filtered(types: Collection[RecordType]) -> Collection[RecordType]:
+def filtered(types: tuple[RecordType, ...]) -> tuple[RecordType, ...]:
     """Give the types to which a reading is limited; none if it is for all types."""
     return () if len(types) == len(_TYPES) else types
 

@@ -31,8 +31,7 @@ from api.sync.feed.changes import CREATED, DEFAULT_CHANGES, DELETED
 from api.sync.feed.counted import CountedReader
 from api.sync.feed.following import feed_of
 from api.sync.feed.positions import SINCE, START, TYPES
-from api.sync.feed.stretches import Position, Stretch
-from api.sync.feed.visible import VisibleChange, visible_change
+from api.sync.feed.stretches import Position, Stretch, Wanted
 from schemas.changes import Change, UpToDate
 from schemas.examples import CURSOR
 from schemas.vocabularies import RecordType
@@ -115,7 +114,7 @@ async def stream_changes(request: Request) -> Answer:
     begin = request.headers.get("last-event-id") or given.get("since", START)
     position = await positions.since(feed, begin, asker, types)
     # A cursor that can't be used is answered with a status, which must come before the stream.
-    await feed.behind(position, 1)
+    await feed.behind(position, Wanted(asker.sight, 1))
     return EventStream(request, position, types)
 
 
@@ -148,7 +147,7 @@ class EventStream(Stream):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
         leaving = asyncio.create_task(wait_for_disconnect(receive))
-        feed, reader = feed_of(self._request), CountedReader(self._request, STRETCH_BYTES)
+        feed, reader = feed_of(self._request), CountedReader(self._request)
         feed.streams += 1
         try:
             async with aclosing(self._pieces(reader, leaving)) as pieces:
@@ -167,15 +166,17 @@ class EventStream(Stream):
     ) -> AsyncGenerator[bytes, None]:
         """Write the events of one stretch after another, and a comment where there are none."""
         feed, position = feed_of(self._request), self._position
+        sight = caller(self._request).sight
+        wanted = Wanted(sight, DEFAULT_CHANGES, most_bytes=STRETCH_BYTES, places=True)
         announced: Position | None = None  # where the client was last told that it is up to date
         owed = True  # whether the client is to be told when it reaches the end
         last = time.monotonic()
         while not (feed.stopping.is_set() or leaving.done()) and await self._admitted():
             stretch: Stretch | None = None
-            changes: deque[tuple[Position, VisibleChange]] = deque()
+            changes: deque[bytes] = deque()
             try:
                 patience = max(0, min(RECHECK_SECONDS, last + self._heartbeat - time.monotonic()))
-                stretch = await reader.read(position, DEFAULT_CHANGES, (), patience)
+                stretch = await reader.read(position, wanted, patience)
             except Problem as problem:
                 if problem.kind is RESYNC_REQUIRED:
                     yield event("resync-required", "", encoded(problem.document(_PATH)))
@@ -183,7 +184,7 @@ class EventStream(Stream):
                 # Any other problem is that the database is away: the stream waits for it.
             late, at_end, known = time.monotonic() - last >= self._heartbeat, False, False
             if stretch is not None:
-                changes, position = self._visible_changes(stretch), stretch.to
+                changes, position = deque(self._changes(stretch)), stretch.to
                 owed, known = owed or bool(changes), True
                 at_end = stretch.up_to_date and feed.certain
                 at_end = at_end and position != announced and (owed or late)
@@ -194,7 +195,7 @@ class EventStream(Stream):
                 end = _COMMENT
             while changes or end:
                 piece, end = self._take_piece(changes, end)
-                reader.keep(len(piece) + sum(change.size for _, change in changes))
+                reader.keep(len(piece) + sum(map(len, changes)))
                 if feed.stopping.is_set() or leaving.done():
                     return
                 yield piece
@@ -207,34 +208,35 @@ class EventStream(Stream):
                 left = last + self._heartbeat - time.monotonic()
                 await feed.moved(behind, min(RECHECK_SECONDS, left))
 
-    def _visible_changes(self, stretch: Stretch) -> deque[tuple[Position, VisibleChange]]:
-        """Give the changes that this reader asked for and may see, each with its position."""
-        asker, epoch = caller(self._request), stretch.to.epoch
-        return deque(
-            (Position(epoch, change.seq, change.tag), visible)
-            for change in stretch.changes
-            if change.type in self._types and (visible := visible_change(change, asker))
-        )
+    def _changes(self, stretch: Stretch) -> list[bytes]:
+        """Give the events of the changes that this reader asked for and may see.
 
-    def _take_piece(
-        self, changes: deque[tuple[Position, VisibleChange]], end: bytes
-    ) -> tuple[bytes, bytes]:
-        """Take the next changes, and write their events, up to the size of a piece.
+        Streams that share a stretch, and have asked for the same, share its events too.
+        """
+        events = stretch.made.get(self._types)
+        if events is None:
+            events = stretch.made[self._types] = [
+                event("change", self._cursor(place.position), text)
+                for text, place in zip(stretch.texts, stretch.places, strict=True)
+                if place.type in self._types
+            ]
+        return events
+
+    @staticmethod
+    def _take_piece(changes: deque[bytes], end: bytes) -> tuple[bytes, bytes]:
+        """Take the next events, up to the size of a piece.
 
         `end` follows the event of the last change. Gives the piece, and what is left of `end`.
         """
         events: list[bytes] = []
         size = 0
-        while changes and (not events or size + changes[0][1].size <= PIECE_BYTES):
-            events.append(self._change(*changes.popleft()))
+        while changes and (not events or size + len(changes[0]) <= PIECE_BYTES):
+            events.append(changes.popleft())
             size += len(events[-1])
         if not changes:
             events.append(end)
             end = b""
         return b"".join(events), end
-
-    def _change(self, place: Position, change: VisibleChange) -> bytes:
-        return event("change", self._cursor(place), change.encoded())
 
     def _up_to_date(self, position: Position) -> bytes:
         cursor = self._cursor(position)

@@ -25,12 +25,17 @@ from api.core.db import Database
 from api.core.errors import RESYNC_REQUIRED, Problem
 from api.sync.feed import positions
 from api.sync.feed.following import Feed
-from api.sync.feed.stretches import Position
-from api.sync.feed.visible import VisibleChange, visible_change
+from api.sync.feed.stretches import Position, Wanted
 from api.sync.retry_after import retry_after_seconds
 from api.sync.webhooks.addresses import TargetRefused, reach
 from api.sync.webhooks.leases import MAX_PRUNED, Delivery, Endpoint, LeaseLost, Leases
-from api.sync.webhooks.messages import Message, change_message, test_message
+from api.sync.webhooks.messages import (
+    Message,
+    NotedChange,
+    change_message,
+    read_change,
+    test_message,
+)
 from api.sync.webhooks.signatures import signature_headers
 from api.sync.webhooks.targets import NETWORK_ERRORS, TargetAnswer, Targets
 from schemas.vocabularies import PausedReason
@@ -174,39 +179,32 @@ class Deliverer:
     async def _deliver_stretch(self, endpoint: Endpoint, until: float) -> tuple[Endpoint, bool]:
         """Send the next changes that the receiver may see; tell whether its turn has ended."""
         types = positions.filtered(endpoint.types)
+        sight = endpoint.caller.sight
+        wanted = Wanted(sight, _MAX_CHANGES, types, documents=False, places=True)
         try:
-            stretch = await self._feed.behind(endpoint.position, _MAX_CHANGES, types)
+            stretch = await self._feed.behind(endpoint.position, wanted)
         except Problem as problem:
             if problem.kind is RESYNC_REQUIRED:
                 await self._leases.pause_displaced(endpoint)
             raise
-        pending = []
-        for change in stretch.changes:
-            if (visible := visible_change(change, endpoint.caller)) is not None:
-                place = Position(endpoint.position.epoch, change.seq, change.tag)
-                pending.append((visible._replace(record=None), place))
-        up_to_date, to = stretch.up_to_date, stretch.to
-        del stretch  # its documents take memory, and messages do not need them
-        for visible, place in pending:
+        for text, place in zip(stretch.texts, stretch.places, strict=True):
             began = time.monotonic()
-            endpoint = await self._attempt(endpoint, visible, place)
+            endpoint = await self._attempt(endpoint, read_change(text), place.position)
             if self._full and time.monotonic() - began > _SLOW_SECONDS:
                 return endpoint, True
             waits = endpoint.test_message_id is not None
             if waits or not endpoint.due or asyncio.get_running_loop().time() >= until:
                 return endpoint, False
-        if endpoint.position != to:
-            endpoint = await self._leases.skip(endpoint, to)
-        return endpoint, up_to_date
+        if endpoint.position != stretch.to:
+            endpoint = await self._leases.skip(endpoint, stretch.to)
+        return endpoint, stretch.up_to_date
 
     @property
     def _full(self) -> bool:
         """Whether other webhooks may wait for a place among those delivered to at once."""
         return len(self._tasks) >= MAX_AT_ONCE
 
-    async def _attempt(
-        self, endpoint: Endpoint, change: VisibleChange, place: Position
-    ) -> Endpoint:
+    async def _attempt(self, endpoint: Endpoint, change: NotedChange, place: Position) -> Endpoint:
         """Send a change, and store the outcome."""
         message = change_message(endpoint, change, place)
         outcome = await self._send(endpoint, message, endpoint.attempts + 1)

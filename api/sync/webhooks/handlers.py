@@ -38,7 +38,7 @@ from api.core.request import (
 from api.core.sql import render
 from api.sync.feed import positions
 from api.sync.feed.following import feed_of
-from api.sync.feed.stretches import Position
+from api.sync.feed.stretches import Position, Wanted
 from api.sync.webhooks import statements
 from api.sync.webhooks.addresses import TargetRefused, check_url, reach
 from api.sync.webhooks.operations import (
@@ -252,7 +252,7 @@ async def _place(request: Request, since: str) -> Position:
             raise
         detail = "It must be `start`, `now` or a cursor of the change feed."
         raise invalid_record([Fault(("since",), "invalid-value", detail)]) from None
-    await feed.behind(place, 1)
+    await feed.behind(place, Wanted(caller(request).sight, 1, documents=False))
     return place
 
 

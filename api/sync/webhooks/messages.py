@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
+from msgspec import Struct
 
 from api.core.sql import plural
 from api.sync.feed import positions
 from api.sync.feed.stretches import Position
-from api.sync.feed.visible import VisibleChange, in_utc
 from api.sync.webhooks.leases import Endpoint
 from api.sync.webhooks.signatures import message_id
+from schemas.vocabularies import ChangeOp, RecordType
 from schemas.webhooks import WebhookChange, WebhookEvent, WebhookTestEvent, WebhookTestSubject
+
+
+class NotedChange(Struct):
+    """A change, as the feed tells its reader of it without the record."""
+
+    seq: int
+    op: ChangeOp
+    type: RecordType
+    id: str
+    version: int
+    at: str
 
 
 class Subject(NamedTuple):
@@ -34,7 +46,15 @@ class Message(NamedTuple):
     subject: Subject
 
 
-def change_message(endpoint: Endpoint, change: VisibleChange, place: Position) -> Message:
+_CHANGE: Final = msgspec.json.Decoder(NotedChange)
+
+
+def read_change(text: bytes) -> NotedChange:
+    """Read a change of the feed."""
+    return _CHANGE.decode(text)
+
+
+def change_message(endpoint: Endpoint, change: NotedChange, place: Position) -> Message:
     """Write the message about a change; it has the same id each time it is written."""
     name = f"{change.type}.{change.op}"
     data = WebhookChange(
@@ -45,7 +65,7 @@ def change_message(endpoint: Endpoint, change: VisibleChange, place: Position) -
         cursor=positions.written(place, endpoint.caller, endpoint.types),
         url=f"/v1/{plural(change.type)}/{change.id}",
     )
-    event = WebhookEvent(type=name, timestamp=in_utc(change.at), data=data)
+    event = WebhookEvent(type=name, timestamp=change.at, data=data)
     return Message(
         message_id(str(endpoint.id), place.epoch, place.seq),
         name,
@@ -57,6 +77,6 @@ def change_message(endpoint: Endpoint, change: VisibleChange, place: Position) -
 def test_message(endpoint: Endpoint, identity: str) -> Message:
     """Write the message of a test."""
     subject = WebhookTestSubject(webhook_id=str(endpoint.id))
-    now = in_utc(dt.datetime.now(dt.UTC))
+    now = dt.datetime.now(dt.UTC).isoformat().replace("+00:00", "Z")
     event = WebhookTestEvent(type="webhook.test", timestamp=now, data=subject)
     return Message(identity, event.type, msgspec.json.encode(event), Subject())
