@@ -15,10 +15,15 @@ import asyncpg
 from asyncpg import connect_utils
 from asyncpg.connect_utils import SessionAttribute
 
-from api.core.connection import Host, LimitedConnection
+from api.core.connection import Check, Host, LimitedConnection
+from api.core.silence import works_on
 
 HOST_SECONDS: Final = 1.0
 """How long one of several hosts may take to accept a connection, before the next one is tried."""
+CHECK_SECONDS: Final = 5.0
+"""After how long, and again after how long, Postgres is asked whether it works on a statement."""
+_REACH_SECONDS: Final = 5.0
+"""How long that question may take to reach it."""
 _NEXT_HOST: Final = (
     OSError,
     asyncpg.CannotConnectNowError,  # it starts or stops
@@ -141,8 +146,19 @@ def _host(address: str | tuple[str, int]) -> Host:
 
 
 async def connect(url: str, **options: Any) -> LimitedConnection:  # noqa: ANN401
-    """Connect once, outside of a pool."""
-    return await hosts_of(url).connect(**{"timeout": 60, **options})
+    """Connect once, outside of a pool.
+
+    The statements have no limit of time, but Postgres is asked now and then whether it works on
+    them; only a statement prepared by somebody else, as those of migrations, goes without.
+    """
+    hosts = hosts_of(url)
+    connection = await hosts.connect(**{"timeout": 60, **options})
+
+    async def still_works(pid: int) -> bool:
+        return await works_on(lambda: hosts.connect(timeout=_REACH_SECONDS), pid, CHECK_SECONDS)
+
+    connection.limit(None, Check(CHECK_SECONDS, still_works))
+    return connection
 
 
 async def _connect(url: str, **options: Any) -> LimitedConnection:  # noqa: ANN401
