@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -42,6 +43,7 @@ class Hosts:
         self._url = url
         self._read_order: list[Host] = []
         self._parameters: Any = None
+        self._left: Counter[Host] = Counter()  # how often a host was put last
 
     @property
     def _order(self) -> list[Host]:
@@ -61,6 +63,7 @@ class Hosts:
 
     def put_last(self, host: Host) -> None:
         """Try all other hosts before this one."""
+        self._left[host] += 1
         self._move(host, len(self._order))
 
     async def connect(self, *, timeout: float, **options: Any) -> LimitedConnection:  # noqa: ANN401, ASYNC109
@@ -89,6 +92,7 @@ class Hosts:
         """
         failures: list[Exception] = []
         for host in tuple(self._order):
+            left = self._left[host]
             try:
                 connection = await _connect(
                     self._url,
@@ -104,7 +108,8 @@ class Hosts:
                 self.put_last(host)
                 failures.append(error)
             else:
-                self._move(host, 0)
+                if left == self._left[host]:  # nobody has left it meanwhile
+                    self._move(host, 0)
                 connection.host = host
                 return connection
         raise failures[-1]
