@@ -4,7 +4,8 @@
 
 Starts an embedded Postgres and the service with its default settings on loopback, and removes
 everything. Four clients write records, one after another. The fault is made, lasts some seconds and
-is mended; each record whose write was answered with 201 must be there afterwards. `disk full`
+is mended; each record whose write was answered with 201 must be there afterwards. After a failover
+the webhooks are resumed, and each receiver must have been told of each such record. `disk full`
 mounts a small file system in memory, for which one has to be root. A fault takes a minute at most.
 """
 
@@ -21,26 +22,34 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import asyncpg
 import httpx
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
+from api.access import embargoes  # noqa: E402
+from api.core import clocks  # noqa: E402
 from api.embedded import EmbeddedPostgres  # noqa: E402
 from api.server import schema  # noqa: E402
 from tests.conftest import KEY, allow, bearer  # noqa: E402
+from tests.conftest import serving as serving_here  # noqa: E402
 from tests.network import Network, over  # noqa: E402
 from tests.test_cli import Service  # noqa: E402
 from tests.test_cli import serving as serving_for_real  # noqa: E402
+from tests.test_servers import primary_and_standby, promote, with_schema  # noqa: E402
 from tests.test_supervision import server_pid  # noqa: E402
+from tests.test_webhooks import Receiver, receiving  # noqa: E402
 
 CLIENTS: Final = 4
 PACE_SECONDS: Final = 0.02
+WEBHOOKS: Final = 3
 MAX_SECONDS: Final = 60.0
 """After this time without a write that succeeds, a fault counts as not mended."""
 LATEST_SECONDS: Final = 8.0
@@ -264,6 +273,115 @@ async def _host_falls_silent(directory: Path, _: float) -> None:
         networks[0].heal()
 
 
+async def _failover(directory: Path, _: float) -> None:
+    """Let the primary fall silent, promote its standby, and resume the webhooks."""
+    async with AsyncExitStack() as stack:
+        primary, standby = stack.enter_context(primary_and_standby(_closed(directory)))
+        await with_schema(primary)
+        await allow(primary)
+        # What was answered with 201 is on the standby, too.
+        await _execute(primary, "ALTER SYSTEM SET synchronous_standby_names = '*'")
+        await _execute(primary, "SELECT pg_reload_conf()")
+        networks = [
+            await stack.enter_async_context(Network(url).open()) for url in (primary, standby)
+        ]
+        service = await stack.enter_async_context(
+            _service(directory, DATABASE_URL=over(primary, networks))
+        )
+        receivers = [await stack.enter_async_context(receiving()) for _ in range(WEBHOOKS)]
+        writers = Writers(service.address, KEY, 1_000)
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(base_url=service.address, headers=bearer(KEY), timeout=30)
+        )
+        for each in receivers:
+            (await client.post("/v1/webhooks", json={"url": each.url})).raise_for_status()
+
+        async def fail_over() -> None:
+            networks[0].fall_silent()
+            await promote(standby)
+
+        await _watch("the primary silent, its standby promoted", writers, fail_over, 0, _nothing)
+        paused = await _until_paused(client)
+        began = time.monotonic()
+        resumed = (await client.post("/v1/webhooks/resume")).json()
+        async with asyncio.timeout(MAX_SECONDS):
+            while missing := _missing(writers, receivers):  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0.05)
+        print(
+            f"failover with webhooks: {paused} paused, resumed by one request: {resumed};"
+            f" each receiver had all {len(writers.ids)} records {time.monotonic() - began:.2f} s"
+            f" later, {missing} lost",
+            flush=True,
+        )
+        networks[0].heal()
+
+
+def _closed(directory: Path) -> Path:
+    """Give a directory for servers: under root, they make none of their own below a closed one."""
+    directory.chmod(0o700)
+    (servers := directory / "servers").mkdir()
+    return servers
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def _until_paused(client: httpx.AsyncClient) -> int:
+    """Wait until no webhook goes on in the feed that has ended; give how many are paused."""
+    async with asyncio.timeout(MAX_SECONDS):
+        while True:
+            webhooks = (await client.get("/v1/webhooks")).json()["items"]
+            paused = sum(each["paused_reason"] == "resync_required" for each in webhooks)
+            if paused == WEBHOOKS:
+                return paused
+            await asyncio.sleep(0.05)
+
+
+def _missing(writers: Writers, receivers: Sequence[Receiver]) -> int:
+    """Count the records that a receiver was not told of."""
+    return sum(len(writers.ids - {got.told[1] for got in each.got}) for each in receivers)
+
+
+async def _clock(directory: Path, _: float, *, ahead: bool) -> None:
+    """Shift the service's clock against that of Postgres: only the difference counts."""
+    day = timedelta(days=1)
+    offset = -day if ahead else day
+    ends = datetime.now(UTC) + offset / 2  # between the two clocks
+    async with AsyncExitStack() as stack:
+        server = stack.enter_context(EmbeddedPostgres(directory / "postgres"))
+        await with_schema(server.url())
+        before, clocks.utc_now = clocks.utc_now, lambda: datetime.now(UTC) + offset
+        stack.callback(setattr, clocks, "utc_now", before)
+        client = await stack.enter_async_context(serving_here(server.url()))
+        await asyncio.sleep(2 * embargoes.EVERY_SECONDS)  # the service has told Postgres its clock
+        body = {"text": "x", "review_status": "published", "embargoed_until": ends.isoformat()}
+        made = await client.post("/v1/claims", json=body)
+        again = await client.patch(
+            made.headers["location"],
+            json={"text": "x"},
+            headers={
+                "content-type": "application/merge-patch+json",
+                "if-match": made.headers["etag"],
+            },
+        )
+        await asyncio.sleep(5 * embargoes.EVERY_SECONDS)
+        async with httpx.AsyncClient(transport=client._transport, base_url="http://x") as nobody:  # noqa: SLF001 - the same application
+            nobody.headers["host"] = "127.0.0.1"
+            seen = (await nobody.get(made.headers["location"])).status_code
+        print(
+            f"Postgres' clock a day {'ahead' if ahead else 'behind'}: a claim whose embargo ends"
+            f" between the two clocks is {seen} without a key, 5 sweeps later; an unchanged write"
+            f" was {again.status_code}, version {again.json()['version']} after"
+            f" {made.json()['version']}",
+            flush=True,
+        )
+
+
 async def _migrated(directory: Path, stack: AsyncExitStack) -> str:
     server = stack.enter_context(EmbeddedPostgres(directory / "postgres"))
     await schema.migrate(server.url())
@@ -279,6 +397,14 @@ async def _silent_for_good(directory: Path, seconds: float) -> None:
     await _silent(directory, seconds, for_good=True)
 
 
+async def _clock_ahead(directory: Path, seconds: float) -> None:
+    await _clock(directory, seconds, ahead=True)
+
+
+async def _clock_behind(directory: Path, seconds: float) -> None:
+    await _clock(directory, seconds, ahead=False)
+
+
 FAULTS: Final = {
     "killed": _killed,
     "disk-full": _disk_full,
@@ -286,6 +412,9 @@ FAULTS: Final = {
     "silent-for-good": _silent_for_good,
     "first-host-silent": _first_host_silent,
     "host-falls-silent": _host_falls_silent,
+    "failover": _failover,
+    "clock-ahead": _clock_ahead,
+    "clock-behind": _clock_behind,
 }
 
 

@@ -105,6 +105,21 @@ async def test_a_silent_host_is_left_long_before_its_statements_are_late(
         assert first.connections == asked
 
 
+async def test_a_host_that_was_left_while_it_was_silent_is_not_tried_first_again(
+    empty_url: str, networks: list[Network]
+) -> None:
+    first, second = networks
+    database = Database(over(empty_url, networks), patient())
+    first.fall_silent()
+    connecting = asyncio.create_task(database.connect())
+    while not first.connections:  # noqa: ASYNC110 - no event
+        await asyncio.sleep(0)
+    database.hosts.put_last(database.hosts.first)
+    first.heal()
+    await (await connecting).close()
+    assert database.hosts.first.port == second.port
+
+
 async def test_a_host_that_works_on_a_long_statement_is_not_left(
     empty_url: str, networks: list[Network]
 ) -> None:

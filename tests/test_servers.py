@@ -29,9 +29,16 @@ NO_WRITES = "The database takes no writes."
 @pytest.fixture
 def servers(tmp_path: Path) -> Iterator[tuple[str, str]]:
     """Run a primary and a standby of it; give the URL of the same database on each."""
+    with primary_and_standby(tmp_path) as urls:
+        yield urls
+
+
+@contextmanager
+def primary_and_standby(tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """Run both until the end of the block."""
     tmp_path.chmod(0o755)
     with EmbeddedPostgres(tmp_path / "primary", fsync=False) as primary:
-        asyncio.run(let_standbys_in(primary))
+        let_standbys_in(primary)
         copy = tmp_path / "standby"
         command = find_binaries() / "pg_basebackup"
         where = ("--dbname", primary.url(), "--pgdata", copy)
@@ -44,16 +51,16 @@ def servers(tmp_path: Path) -> Iterator[tuple[str, str]]:
             yield primary.url(), standby.url()
 
 
-async def let_standbys_in(primary: EmbeddedPostgres) -> None:
+def let_standbys_in(primary: EmbeddedPostgres) -> None:
     """Let a standby follow: under root its server is a process of `nobody`, who is kept out."""
     (primary.data_dir / "pg_hba.conf").write_text(
         "local all all trust\nlocal replication all trust\n"
     )
-    connection = await asyncpg.connect(primary.url())
-    try:
-        await connection.execute("SELECT pg_reload_conf()")
-    finally:
-        await connection.close()
+    os.kill(first_process(primary), signal.SIGHUP)  # it reads the file again
+
+
+def first_process(server: EmbeddedPostgres) -> int:
+    return int((server.data_dir / "postmaster.pid").read_text().split()[0])
 
 
 @asynccontextmanager
@@ -120,7 +127,7 @@ async def test_a_standby_reads_the_feed_and_asks_for_patience_where_it_lags(
 @contextmanager
 def silent(server: EmbeddedPostgres) -> Iterator[None]:
     """Let a server keep its connections and say nothing, as behind a broken network or disk."""
-    first = int((server.data_dir / "postmaster.pid").read_text().split()[0])
+    first = first_process(server)
     tasks = Path(f"/proc/{first}/task/{first}/children").read_text()
     pids = [first, *map(int, tasks.split())]
     for pid in pids:

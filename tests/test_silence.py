@@ -13,10 +13,11 @@ import msgspec
 import pytest
 
 from api.access import embargoes
-from api.core import silence
+from api.core import hosts, silence
 from api.core.db import Database
 from api.core.errors import Problem
 from api.records.nouns import RESOURCES
+from api.server import schema
 from api.sync.importing import batches
 from api.sync.mirror import copies
 from api.sync.mirror.errors import NO_DATABASE, MirrorError
@@ -230,6 +231,19 @@ _LIFTS_SLOWLY = """
     SELECT pid FROM pg_stat_activity
     WHERE datname = current_database() AND state = 'active' AND query LIKE '%SKIP LOCKED%'
         AND pid <> pg_backend_pid() AND clock_timestamp() - query_start > interval '1 s'"""
+
+
+async def test_a_command_does_not_wait_for_a_database_that_has_fallen_silent(
+    empty_url: str, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silence, "_TRIES", 1)
+    monkeypatch.setattr(hosts, "CHECK_SECONDS", 0.2)
+    monkeypatch.setattr(hosts, "_REACH_SECONDS", 1)
+    network.fall_silent_at(b"CREATE ROLE")
+    async with asyncio.timeout(PATIENCE / 2) as limit:
+        with pytest.raises(asyncpg.ConnectionDoesNotExistError):
+            await schema.create_role(over(empty_url, [network]), schema.SERVICE_ROLE)
+    assert not limit.expired()
 
 
 async def test_a_mirror_does_not_wait_for_a_copy_that_has_fallen_silent(

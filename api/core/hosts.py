@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -15,10 +16,15 @@ import asyncpg
 from asyncpg import connect_utils
 from asyncpg.connect_utils import SessionAttribute
 
-from api.core.connection import Host, LimitedConnection
+from api.core.connection import Check, Host, LimitedConnection
+from api.core.silence import works_on
 
 HOST_SECONDS: Final = 1.0
 """How long one of several hosts may take to accept a connection, before the next one is tried."""
+CHECK_SECONDS: Final = 5.0
+"""After how long, and again after how long, Postgres is asked whether it works on a statement."""
+_REACH_SECONDS: Final = 5.0
+"""How long that question may take to reach it."""
 _NEXT_HOST: Final = (
     OSError,
     asyncpg.CannotConnectNowError,  # it starts or stops
@@ -37,6 +43,7 @@ class Hosts:
         self._url = url
         self._read_order: list[Host] = []
         self._parameters: Any = None
+        self._left: Counter[Host] = Counter()  # how often a host was put last
 
     @property
     def _order(self) -> list[Host]:
@@ -56,6 +63,7 @@ class Hosts:
 
     def put_last(self, host: Host) -> None:
         """Try all other hosts before this one."""
+        self._left[host] += 1
         self._move(host, len(self._order))
 
     async def connect(self, *, timeout: float, **options: Any) -> LimitedConnection:  # noqa: ANN401, ASYNC109
@@ -84,6 +92,7 @@ class Hosts:
         """
         failures: list[Exception] = []
         for host in tuple(self._order):
+            left = self._left[host]
             try:
                 connection = await _connect(
                     self._url,
@@ -99,7 +108,8 @@ class Hosts:
                 self.put_last(host)
                 failures.append(error)
             else:
-                self._move(host, 0)
+                if left == self._left[host]:  # nobody has left it meanwhile
+                    self._move(host, 0)
                 connection.host = host
                 return connection
         raise failures[-1]
@@ -141,8 +151,19 @@ def _host(address: str | tuple[str, int]) -> Host:
 
 
 async def connect(url: str, **options: Any) -> LimitedConnection:  # noqa: ANN401
-    """Connect once, outside of a pool."""
-    return await hosts_of(url).connect(**{"timeout": 60, **options})
+    """Connect once, outside of a pool.
+
+    The statements have no limit of time, but Postgres is asked now and then whether it works on
+    them; only a statement prepared by somebody else, as those of migrations, goes without.
+    """
+    hosts = hosts_of(url)
+    connection = await hosts.connect(**{"timeout": 60, **options})
+
+    async def still_works(pid: int) -> bool:
+        return await works_on(lambda: hosts.connect(timeout=_REACH_SECONDS), pid, CHECK_SECONDS)
+
+    connection.limit(None, Check(CHECK_SECONDS, still_works))
+    return connection
 
 
 async def _connect(url: str, **options: Any) -> LimitedConnection:  # noqa: ANN401

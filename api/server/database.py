@@ -91,10 +91,10 @@ def ask(question: Coroutine[Any, Any, Result], url: str) -> Result:
     """Run some work on the database; if the database fails, raise an error for the user."""
     try:
         return asyncio.run(question)
+    except (TimeoutError, asyncpg.ConnectionDoesNotExistError) as error:
+        raise CommandError(f"The database {masked(url)} does not answer.", DATABASE) from error
     except (MigrationError, asyncpg.PostgresError) as error:
         raise CommandError(f"The database {masked(url)} refused: {error}", DATABASE) from error
-    except TimeoutError as error:
-        raise CommandError(f"The database {masked(url)} does not answer.", DATABASE) from error
     except OSError as error:
         raise CommandError(f"Cannot reach the database {masked(url)}: {error}", DATABASE) from error
     except asyncpg.InterfaceError as error:
