@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import sys
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -14,7 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from api.core import db
+from api.core.caller import EVERYTHING
+from api.core.expanding import Item, bring
 from api.core.resource import MAX_LIMIT
+from api.records.claims import CLAIMS
 from schemas.vocabularies import RecordType
 from tests.conftest import cloned, serving, swept
 from tests.factories import (
@@ -666,3 +671,26 @@ async def test_a_statement_of_a_list_is_put_together_once(
         answer = await client.get(noun.path, params={**asked, "tag": tag})
         assert answer.json()["items"] == []
     assert composed == []
+
+
+async def test_what_a_page_brings_takes_no_look_at_the_type_of_each_of_its_items(
+    connection: asyncpg.Connection[asyncpg.Record],
+) -> None:
+    """As elements of a list, asyncpg would ask of each whether it is a list itself."""
+    looks: list[int] = []
+    pooled = cast("db.Connection", connection)
+
+    def note(frame: Any, event: str, _: Any) -> None:
+        if event == "call" and frame.f_code.co_name == "__instancecheck__":
+            looks[-1] += 1
+
+    for number in (1, 1, 100):  # the first prepares the statements
+        looks.append(0)
+        items = [Item(uuid4(), 1_000) for _ in range(number)]
+        before = sys.getprofile()
+        sys.setprofile(note)
+        try:
+            await bring(pooled, EVERYTHING, RecordType.CLAIM, items, CLAIMS.expansions)
+        finally:
+            sys.setprofile(before)
+    assert looks[2] == looks[1]
