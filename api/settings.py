@@ -102,7 +102,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         Meta(
             gt=0,
             le=86_400,
-            description="How many seconds one SQL statement of an import may take, as long as "
+            description="How many seconds one SQL statement of an import, or one that hides an "
+            "article with all that is printed in it, may take, as long as "
             "Postgres is seen to work on it.",
         ),
     ] = 600.0

@@ -18,6 +18,7 @@ from api.core import cursor
 from api.core.caller import HIDDEN, READER, Caller
 from api.core.db import Database
 from api.records.nouns import RESOURCES
+from api.settings import Settings
 from api.sync.feed import positions
 from api.sync.feed.stretches import Position
 from schemas.vocabularies import RecordType, Scope
@@ -354,6 +355,46 @@ async def test_the_end_of_an_articles_embargo_shows_what_appears_in_it(empty_url
         await connection.close()
 
 
+async def let_articles_take_long(connection: Connection, settings: Settings) -> None:
+    """Have Postgres end each update of an article that has less time than those of an import."""
+    milliseconds = int(settings.import_statement_seconds * 1000)
+    await connection.execute(
+        "CREATE FUNCTION take_long() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF (SELECT setting FROM pg_settings WHERE name = 'statement_timeout')"
+        f" <> '{milliseconds}' THEN"
+        " RAISE EXCEPTION 'canceling statement' USING ERRCODE = 'query_canceled';"
+        " END IF; RETURN NEW; END $$"
+    )
+    await connection.execute(
+        "CREATE TRIGGER articles_take_long BEFORE UPDATE ON articles"
+        " FOR EACH ROW EXECUTE FUNCTION take_long()"
+    )
+
+
+async def test_an_article_is_hidden_however_much_appears_in_it(empty_url: str) -> None:
+    """The database writes that with it, in one statement: 8,000 claims can take more than 5 s."""
+    settings = patient(pool_size=2)
+    connection = await asyncpg.connect(empty_url)
+    try:
+        async with serving(empty_url, settings) as full:
+            article = (await full.post("/v1/articles", json={"headline": "h"})).json()
+            await let_articles_take_long(connection, settings)
+            path = f"/v1/articles/{article['id']}"
+            patch = {"if-match": "*", "content-type": "application/merge-patch+json"}
+            for change in (
+                {"status": "withheld"},
+                {"status": "usable"},
+                {"embargoed_until": "2099-01-01T00:00:00Z"},
+                {"embargoed_until": None},
+            ):
+                answer = await full.patch(path, json=change, headers=patch)
+                assert answer.status_code == httpx.codes.OK, answer.text
+            answer = await full.patch(path, json={"note": "another"}, headers=patch)
+            assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+    finally:
+        await connection.close()
+
+
 async def test_embargoes_end_however_much_appears_in_their_articles(empty_url: str) -> None:
     """A statement that takes too long is given more time: it would take as long for ever."""
     settings = patient(pool_size=2)
@@ -368,18 +409,7 @@ async def test_embargoes_end_however_much_appears_in_their_articles(empty_url: s
         )
         await connection.execute("SET session_replication_role = replica")  # a day later
         await connection.execute("UPDATE articles SET embargoed_until = now(), lifts_at = now()")
-        milliseconds = int(settings.import_statement_seconds * 1000)
-        await connection.execute(
-            "CREATE FUNCTION take_long() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-            " IF (SELECT setting FROM pg_settings WHERE name = 'statement_timeout')"
-            f" <> '{milliseconds}' THEN"
-            " RAISE EXCEPTION 'canceling statement' USING ERRCODE = 'query_canceled';"
-            " END IF; RETURN NEW; END $$"
-        )
-        await connection.execute(
-            "CREATE TRIGGER articles_take_long BEFORE UPDATE ON articles"
-            " FOR EACH ROW EXECUTE FUNCTION take_long()"
-        )
+        await let_articles_take_long(connection, settings)
         assert await lift(database, RESOURCES.values()) == 1
         assert await class_of(connection, claim) == 0
     finally:

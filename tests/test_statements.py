@@ -151,13 +151,15 @@ async def test_with_an_idempotency_key_a_create_costs_three_statements_more(
 async def test_a_replacement_and_a_patch_cost_at_most_two_statements(
     counted: Counted, noun: Noun, ids: Ids
 ) -> None:
+    """One that may hide other records, which follow it, asks Postgres for more time first."""
+    most = 2 if noun.resource.consequence is None else 3
     record = await create(counted.client, noun, noun.referred())
     counted.taken()
     for number in range(3):
         body = noun.full(ids, note=f"{number}")
         response = await counted.client.put(record.path, json=body, headers=record.match)
         assert response.json()["version"] == 2 + 2 * number
-        assert counted.taken() <= 2
+        assert counted.taken() <= most
         record = stored(noun, response)
         headers = {**MERGE_PATCH, **record.match}
         patch = {**noun.full(ids), "note": "patched"}

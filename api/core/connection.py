@@ -53,6 +53,9 @@ class LimitedConnection(_Base):
         self._check: Check | None = None
         self.host: Host | None = None
         """The host that the connection leads to, where the URL names several."""
+        self.long_seconds: float = 0
+        """How long a statement may take that writes any number of records, for Postgres."""
+        self.long_check: Check | None = None
         self.on_answer: Callable[[], None] | None = None
         """Called after each statement that succeeded."""
         self.on_silence: Callable[[], Awaitable[None]] | None = None
@@ -65,6 +68,12 @@ class LimitedConnection(_Base):
         """
         self._seconds = seconds
         self._check = check
+
+    async def allow_long_statements(self) -> None:
+        """Give the rest of a transaction more time for each statement, until :meth:`limit`."""
+        milliseconds = int(self.long_seconds * 1000)
+        await self.execute(f"SET LOCAL statement_timeout = {milliseconds}")
+        self.limit(self.long_seconds + GRACE_SECONDS, self.long_check)
 
     def get_reset_query(self) -> str:
         """Ask for no reset, to be released without a round trip.

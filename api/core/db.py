@@ -104,6 +104,8 @@ class Database:
         )
         self._note_answer()
         self._connections.add(connection)
+        connection.long_seconds = self.settings.import_statement_seconds
+        connection.long_check = self._check
         connection.on_answer = self._note_answer
         connection.on_silence = lambda: self._distrust(generation)
         return connection
@@ -185,8 +187,12 @@ class Database:
         if seconds is None:
             limit(None)
             return
+        limit(seconds + GRACE_SECONDS, self._check)
+
+    @property
+    def _check(self) -> Check:
         every = self.settings.statement_seconds
-        limit(seconds + GRACE_SECONDS, Check(every, lambda pid: works_on(self.connect, pid, every)))
+        return Check(every, lambda pid: works_on(self.connect, pid, every))
 
     async def _wait_for_turn(self, seconds: float, *, searches: bool) -> Account | None:
         """Wait until the caller may take a connection; the service itself always may.
@@ -267,6 +273,12 @@ async def _release(pool: Pool, connection: Connection) -> None:
         return
     held._con._on_release()  # noqa: SLF001 - as `pool.release` does
     await held._holder.release(None)  # noqa: SLF001
+
+
+async def allow_long_statements(connection: Connection) -> None:
+    """Give the statements of the transaction as much time as those of an import."""
+    # The proxy passes this on to the LimitedConnection behind it.
+    await connection.allow_long_statements()  # type: ignore[attr-defined]
 
 
 def turns_of(settings: Settings) -> Turns:

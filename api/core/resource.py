@@ -80,6 +80,8 @@ class Consequence(NamedTuple):
     """Tell by the stored document and the new record whether there is anything else to write."""
     write: Callable[[Connection, Author, str, bytes, Create, int], Awaitable[None]]
     """Write it; takes the record's id, its stored document, the new record and its version."""
+    hides: Callable[[bytes, Create], bool] = lambda *_: False
+    """Tell by the same whether the database may hide or show other records with this one."""
 
 
 # A resource has a field named `type`, which hides the builtin in its body.

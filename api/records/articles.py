@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 from typing import Any
 
+import msgspec
 from litestar import Controller, delete, get, patch, post, put
 
 from api.core import history, listing, querying, reading
@@ -15,7 +17,7 @@ from api.core.resource import Resource, Sort
 from api.core.writing import operations
 from api.records.reanchoring import REANCHORING
 from schemas.articles import Article, ArticleCreate, ArticleUpdate
-from schemas.base import ArticleId, SourceId, Url
+from schemas.base import ArticleId, Create, SourceId, Url
 from schemas.vocabularies import (
     ArticleKind,
     ArticleRelationKind,
@@ -48,6 +50,19 @@ def _measures(article: ArticleCreate) -> dict[str, Any]:
     digest = hashlib.sha256(article.text.encode()).hexdigest()
     length = len(article.text)
     return {"text_sha256": digest, "text_length": length, "headline_derived": derived}
+
+
+class _Seen(msgspec.Struct):
+    """What decides who sees an article, and with it the records that are printed in it."""
+
+    status: ArticleStatus
+    embargoed_until: datetime | None
+
+
+def _changes_who_sees(doc: bytes, article: Create) -> bool:
+    """Tell whether a stored article and the new one may be seen by others."""
+    new = msgspec.convert(article, _Seen, from_attributes=True)
+    return msgspec.json.decode(doc, type=_Seen) != new
 
 
 ARTICLES = Resource(
@@ -113,7 +128,7 @@ ARTICLES = Resource(
     ),
     searched="`headline`, `dateline`, `section` and the first 100,000 characters of `text`",
     large=True,
-    consequence=REANCHORING,
+    consequence=REANCHORING._replace(hides=_changes_who_sees),
     derive=_measures,
 )
 

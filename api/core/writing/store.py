@@ -9,7 +9,7 @@ from typing import Final
 import asyncpg
 import msgspec
 
-from api.core.db import Connection
+from api.core.db import Connection, allow_long_statements
 from api.core.errors import STILL_REFERENCED, Problem
 from api.core.large_input import work_on
 from api.core.request import Author
@@ -102,11 +102,17 @@ async def store(
     statement = resource.table.compose(INSERT if current is None else UPDATE)
     rows = await work_on(size, rows_of, [(identity, version, record)])
     query = render(statement, rows=rows, actor=author.actor)
-    if current is None or not await work_on(size, has_consequence, resource, current, record):
+    if current is None:
+        return await connection.fetchrow(*query)
+    follows = await work_on(size, has_consequence, resource, current, record)
+    hides = await work_on(size, hides_others, resource, current, record)
+    if not follows and not hides:
         return await connection.fetchrow(*query)
     async with connection.transaction():
+        if hides:
+            await allow_long_statements(connection)
         row = await connection.fetchrow(*query)
-        if row is not None:
+        if row is not None and follows:
             await write_consequence(connection, author, resource, current, record, row["version"])
         return row
 
@@ -115,6 +121,12 @@ def has_consequence(resource: Resource, current: Current, record: Create) -> boo
     """Tell whether other records change when this one is replaced."""
     consequence = resource.consequence
     return consequence is not None and consequence.follows(current.doc, record)
+
+
+def hides_others(resource: Resource, current: Current, record: Create) -> bool:
+    """Tell whether the statement that replaces a record may write any number of others."""
+    consequence = resource.consequence
+    return consequence is not None and consequence.hides(current.doc, record)
 
 
 async def write_consequence(
