@@ -88,6 +88,22 @@ async def test_searches_have_fewer_places_and_hold_up_only_searches() -> None:
     assert served == ["search"]
 
 
+async def test_who_has_no_key_has_fewer_places_while_keys_are_in_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turns = Turns(8, 8, 3, beside_keys=1)
+    reader, feed = Account(KEYLESS, "reader"), Account("feed", "")
+    with_key = Account("key", "key", has_key=True)
+    async with place(turns, reader, 1), place(turns, feed, 1):
+        assert await has_place(turns, reader)
+        assert await has_place(turns, with_key)
+        assert not await has_place(turns, reader)
+        async with place(turns, with_key, 1), place(turns, with_key, 1):
+            assert await has_place(turns, with_key)
+        monkeypatch.setattr(turns_module, "ACTIVE_SECONDS", 0)  # and so it is some time later
+        assert await has_place(turns, reader)
+
+
 async def test_the_shares_and_their_lines_are_served_in_turn() -> None:
     turns = Turns(1, 1, 1)
     served: list[str] = []
@@ -234,6 +250,22 @@ async def test_who_has_all_of_its_share_waits_and_nobody_else(
     assert refused.status_code == 503
     assert "Send fewer at once" in refused.json()["detail"]
     assert ("send a key" in refused.json()["detail"]) is not with_key
+
+
+@pytest.mark.usefixtures("locked")
+async def test_any_request_with_a_key_leaves_fewer_connections_to_those_without(
+    empty_url: str,
+) -> None:
+    key = bearer(await allow(empty_url, keyring.new_key(), [Scope.READ]))
+    settings = patient(pool_size=8, open_reads=True, acquire_seconds=0.5)
+    async with serving(empty_url, settings) as client:
+        del client.headers["authorization"]
+        async with asking(client, 1, {}):
+            assert (await client.get("/v1/articles")).status_code == 200
+            joined = "/v1/claims/01938f7a-4c00-7000-8000-00000000c002"
+            assert (await client.get(joined, headers=key)).status_code == 404
+            assert (await client.get("/v1/articles")).status_code == 503
+            assert (await client.get("/v1/articles", headers=key)).status_code == 200
 
 
 async def test_an_operator_can_set_the_share() -> None:

@@ -290,9 +290,10 @@ def _check(caller: Caller, need: Need | None) -> None:
 def _account_of(scope: Any, need: Need | None) -> Account:  # noqa: ANN401 - as above
     """Give the account from whose share a request takes its connections."""
     line = bucket_of(scope)
-    share = KEYLESS_SHARE if scope["state"]["caller"].key_id is None else line
+    has_key = scope["state"]["caller"].key_id is not None
     reads = scope["method"] == "GET" or (need is not None and bool(need.reads))
-    return Account(share, line, writes=not reads)
+    share = line if has_key else KEYLESS_SHARE
+    return Account(share, line, writes=not reads, has_key=has_key)
 
 
 def unauthorized(detail: str) -> Problem:

@@ -194,6 +194,10 @@ class Database:
         every = self.settings.statement_seconds
         return Check(every, lambda pid: works_on(self.connect, pid, every))
 
+    def notice_caller(self) -> None:
+        """Note the caller of this task, for whom another task is going to take a connection."""
+        self._turns.notice(charged())
+
     async def _wait_for_turn(self, seconds: float, *, searches: bool) -> Account | None:
         """Wait until the caller may take a connection; the service itself always may.
 
@@ -285,7 +289,8 @@ def turns_of(settings: Settings) -> Turns:
     """Share out the connections of the pool.
 
     Readers leave a tenth of them to writers, and writers a tenth to the service itself, which looks
-    up keys and checks its health. Half of a caller's connections can search at the same time.
+    up keys and checks its health. Half of a caller's connections can search at the same time. A
+    quarter of them, but one at least, is left to callers without a key beside those with keys.
     """
     size = settings.pool_size
     kept = max(1, size // 10)
@@ -295,6 +300,7 @@ def turns_of(settings: Settings) -> Turns:
         for_readers=max(1, size - 2 * kept),
         per_share=per_share,
         for_searches=max(1, per_share // 2),
+        beside_keys=max(1, per_share // 4),
     )
 
 

@@ -35,6 +35,7 @@ class JoinedReads:
         The query's only parameter is a list of ids. Its rows have the text of the id as `name`.
         There is one query for each table and each set of classes that a caller can see.
         """
+        self._database.notice_caller()
         if query not in self._queries:
             self._queries[query] = _Query(self._database, query)
         return await self._queries[query].read(identity)

@@ -4,11 +4,15 @@ Each key has a share of its own, and all callers without a key have one together
 most so many places, and fewer for searches, which can take long whatever they find. Who finds none
 free waits in a line, and the lines are served in turn, one place each. So a caller who asks a
 thousand times waits longer, and nobody else does.
+
+Postgres shares its processors among all statements that run. So while callers with keys are active,
+those without a key have fewer places.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +21,8 @@ from typing import Final, NamedTuple
 
 KEYLESS: Final = "keyless"
 """The share that all callers without a key have together."""
+ACTIVE_SECONDS: Final = 10
+"""For how long after a request with a key callers without one have fewer places."""
 MAX_IN_LINE: Final = 100
 MAX_WAITING: Final = 2_000
 """How many may wait for a place in one line, and in all lines of one share."""
@@ -29,6 +35,7 @@ class Account(NamedTuple):
     line: str
     writes: bool = False
     searches: bool = False
+    has_key: bool = False
 
 
 _account: ContextVar[Account | None] = ContextVar("account", default=None)
@@ -80,16 +87,24 @@ class Turns:
     """A number of places, of which each share has at most some, and readers leave some free."""
 
     def __init__(
-        self, places: int, for_readers: int, per_share: int, for_searches: int | None = None
+        self,
+        places: int,
+        for_readers: int,
+        per_share: int,
+        for_searches: int | None = None,
+        beside_keys: int | None = None,
     ) -> None:
         """Hand out `places` in all, of them at most `for_readers` to those who do not write.
 
-        Each share has at most `per_share`, of them at most `for_searches` for its searches.
+        Each share has at most `per_share`, of them at most `for_searches` for its searches. All
+        callers without a key have `beside_keys` while others are active.
         """
         self._places = places
         self._for_readers = for_readers
         self._per_share = per_share
         self._for_searches = per_share if for_searches is None else for_searches
+        self._beside_keys = per_share if beside_keys is None else beside_keys
+        self._key_seen_at = -math.inf  # on the loop's clock
         self._writing = self._reading = 0
         self._held: Counter[str] = Counter()
         self._searching: Counter[str] = Counter()
@@ -100,8 +115,14 @@ class Turns:
         """How many wait for a place."""
         return sum(group.waiting for group in self._groups.values())
 
+    def notice(self, account: Account | None) -> None:
+        """Note that a caller is active, whichever share its places come from."""
+        if account is not None and account.has_key:
+            self._key_seen_at = asyncio.get_running_loop().time()
+
     async def take(self, account: Account, timeout_seconds: float) -> None:
         """Wait for a place, to be given back; raise TimeoutError where none comes free."""
+        self.notice(account)
         group = self._groups.get(_of_group(account))
         if group is None and self._may_have(account):
             self._count(account, 1)
@@ -121,9 +142,16 @@ class Turns:
         return (
             self._reading + self._writing < self._places
             and (account.writes or self._reading < self._for_readers)
-            and self._held[account.share] < self._per_share
+            and self._held[account.share] < self._most(account.share)
             and not (account.searches and self._searching[account.share] >= self._for_searches)
         )
+
+    def _most(self, share: str) -> int:
+        """Give how many places a share has at most."""
+        if share != KEYLESS:
+            return self._per_share
+        idle_seconds = asyncio.get_running_loop().time() - self._key_seen_at
+        return self._beside_keys if idle_seconds < ACTIVE_SECONDS else self._per_share
 
     def give_back(self, account: Account) -> None:
         """Give a place back, to the next who waits."""
