@@ -727,20 +727,20 @@ async def test_changes_that_have_their_number_get_their_text(bare: str) -> None:
         for text in ("one", "two"):
             await connection.execute(_ADD_PLAIN, text)
             await connection.execute("SELECT sequence_feed(true)")
-        await schema.migrate(bare, "0022")
+        await schema.migrate(bare, "0021")
         written = await connection.fetch(texts)
         assert [json.loads(head + "null}")["seq"] for _, head in written] == [1, 2]
 
         await connection.execute("ALTER TABLE feed DROP CONSTRAINT feed_head_check")
         await connection.execute("UPDATE feed SET head = NULL WHERE seq = 2")
         await connection.execute("UPDATE alembic_version SET version_num = '0020'")
-        await schema.migrate(bare, "0022")
+        await schema.migrate(bare, "0021")
         assert await connection.fetch(texts) == written
 
         await schema.migrate(bare, "0020")
         await connection.execute(_ADD_PLAIN, "three")
         await connection.execute("SELECT sequence_feed(true)")
-        await schema.migrate(bare, "0022")
+        await schema.migrate(bare, "0021")
         assert (await connection.fetch(texts))[:2] == written
         await connection.execute(_ADD_PLAIN, "four")
         await connection.execute("SELECT sequence_feed(true)")

@@ -1,6 +1,6 @@
 """Keep in the feed what its readers are told of each change, written once when it is numbered.
 
-Revision ID: 0022
+Revision ID: 0021
 Revises: 0020
 
 A page of the feed looked up each change in the outbox and wrote its JSON anew for every reader,
@@ -11,7 +11,7 @@ written in steps of 10,000, while the service goes on.
 
 from alembic import op
 
-revision = "0022"
+revision = "0021"
 down_revision = "0020"
 branch_labels = None
 depends_on = None
