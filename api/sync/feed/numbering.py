@@ -1,7 +1,7 @@
 """Numbering: committed changes get their numbers in the feed, and the feed's end is known.
 
 A write leaves a row in the outbox (migration 0001). The SQL function `sequence_feed` (migrations
-0003 and 0022) gives each row a number once its transaction is visible, and writes what all readers
+0003 and 0021) gives each row a number once its transaction is visible, and writes what all readers
 get of it. Any process may call it, and the first one that does numbers the changes of all.
 """
 

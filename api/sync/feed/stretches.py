@@ -1,6 +1,6 @@
 """Stretches: runs of successive changes, read from the feed behind a position.
 
-The JSON of a change is kept in the feed, but for its record (migration 0022). Postgres decides for
+The JSON of a change is kept in the feed, but for its record (migration 0021). Postgres decides for
 all changes of a stretch at once what the reader may know of each, and adds the records. So all that
 is left to do for a page is to join the texts.
 """
