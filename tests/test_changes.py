@@ -197,6 +197,7 @@ async def test_walks_in_steps_of_any_size_find_the_same(empty: httpx.AsyncClient
     assert not (await page(empty, limit=13))["up_to_date"]
 
 
+@pytest.mark.long
 async def test_an_answer_holds_what_was_written_before_whoever_numbers_it(
     empty: httpx.AsyncClient, empty_url: str
 ) -> None:
@@ -458,6 +459,7 @@ async def test_who_waits_is_told_as_soon_as_there_is_a_change(
             assert told((await waiting)["items"]) == [("created", made.id, 1)]
 
 
+@pytest.mark.long
 async def test_who_waits_in_vain_gets_an_empty_page_when_the_time_is_over(
     empty: httpx.AsyncClient, waits: asyncio.Queue[None]
 ) -> None:

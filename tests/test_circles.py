@@ -135,6 +135,7 @@ async def test_records_that_an_atomic_import_creates_make_no_circle(
     assert (await client.get(f"/v1/{plural}/{ids[0]}")).status_code == 404
 
 
+@pytest.mark.long
 async def test_of_two_writes_that_together_make_a_circle_one_fails(
     client: httpx.AsyncClient, kind: tuple[str, str, Any]
 ) -> None:

@@ -426,6 +426,7 @@ def test_a_database_behind_is_refused_until_it_is_migrated(
         assert service.get("/v1/claims").status_code == 200
 
 
+@pytest.mark.long
 def test_migrate_says_from_where_to_where(run: Run, unmigrated: str) -> None:
     last = schema.latest()
     for arguments, said in [
@@ -500,6 +501,7 @@ CLIENT = {"httpcore", "httpx"}
 NOWHERE = "postgresql://127.0.0.1:1/none"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "unwanted"),
     [

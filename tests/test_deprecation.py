@@ -72,6 +72,7 @@ async def test_other_answers_do_not(client: httpx.AsyncClient) -> None:
         assert not {"deprecation", "sunset"} & set(answer.headers)
 
 
+@pytest.mark.long
 def test_the_document_marks_the_operation() -> None:
     router = create_router()
     before = json.loads(openapi.build(router))

@@ -114,6 +114,7 @@ async def _answer(client: httpx.AsyncClient, asked: Asked) -> tuple[int, list[An
     return answer.status_code, answer.headers.raw, answer.content
 
 
+@pytest.mark.long
 async def test_both_ways_give_the_same_bytes_and_log_lines(
     empty_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -380,6 +380,7 @@ async def test_an_export_is_cut_off_when_its_key_is_withdrawn(
     assert "an export was cut off" in caplog.text
 
 
+@pytest.mark.long
 def test_an_export_that_fails_midway_is_seen_to_be_cut_off(tmp_path: Path, template: str) -> None:
     with asyncio.Runner() as runner:
         database = cloned(template)
@@ -435,6 +436,7 @@ async def test_who_leaves_takes_nothing_with_them(empty_url: str) -> None:
         await exported(client)
 
 
+@pytest.mark.long
 def test_a_stop_does_not_wait_for_who_reads_slowly(tmp_path: Path, template: str) -> None:
     with asyncio.Runner() as runner:
         database = cloned(template)

@@ -201,6 +201,7 @@ async def test_an_answer_is_handed_on_in_pieces(app: Application, path: str) -> 
         assert len(json.loads(reader.body)["items"]) in (3, 4)
 
 
+@pytest.mark.long
 async def test_what_nobody_reads_is_bounded_for_each_caller(
     app: Application, empty_url: str
 ) -> None:
@@ -226,6 +227,7 @@ async def test_what_nobody_reads_is_bounded_for_each_caller(
         await reader.read()
 
 
+@pytest.mark.long
 async def test_exports_that_nobody_reads_wait_for_each_other(app: Application) -> None:
     """Each has read an article of 2 MiB and holds it; one needs room for the largest page."""
     stalled = [Reader(app, "/v1/export?types=article", {}) for _ in range(20)]

@@ -433,6 +433,7 @@ async def test_behind_pgbouncer_the_role_has_the_settings_of_a_session(empty_url
         await connection.close()
 
 
+@pytest.mark.long
 async def test_ones_own_postgres_is_migrated_by_another_role(empty_url: str) -> None:
     """What the README's section on one's own Postgres says."""
     owner, name = f"owner_{uuid4().hex}", urlsplit(empty_url).path.removeprefix("/")

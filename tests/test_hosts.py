@@ -27,6 +27,7 @@ async def networks(empty_url: str) -> AsyncIterator[list[Network]]:
         yield [await stack.enter_async_context(Network(empty_url).open()) for _ in range(2)]
 
 
+@pytest.mark.long
 async def test_the_second_host_serves_while_the_first_is_silent(
     empty_url: str, networks: list[Network]
 ) -> None:
@@ -63,6 +64,7 @@ async def test_a_host_that_is_silent_at_the_start_is_asked_once(
         await database.close()
 
 
+@pytest.mark.long
 async def test_the_service_moves_to_the_second_host_and_stays_there(
     empty_url: str, networks: list[Network]
 ) -> None:

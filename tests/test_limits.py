@@ -439,6 +439,7 @@ def in_time(client: Callable[[], bool]) -> None:
         assert time.monotonic() < gives_up, "it never works"
 
 
+@pytest.mark.long
 def test_an_answer_that_is_read_slowly_is_not_cut(impatient: Service) -> None:
     count = 12
     whole = count * len(httpx.get(f"{impatient.address}/openapi.json", timeout=PATIENCE).content)
@@ -458,6 +459,7 @@ def test_an_answer_that_is_read_slowly_is_not_cut(impatient: Service) -> None:
     in_time(read_slowly)
 
 
+@pytest.mark.long
 def test_a_quick_client_may_take_its_time_between_requests(impatient: Service) -> None:
     def take_time() -> bool:
         with connected(impatient) as client, suppress(ConnectionResetError, BrokenPipeError):

@@ -102,6 +102,7 @@ async def own_objects(url: str) -> dict[str, list[list[Any]]]:
 # --- forward and back ------------------------------------------------------------------------
 
 
+@pytest.mark.long
 async def test_the_schema_knows_where_it_is(bare: str) -> None:
     assert await schema.current(bare) is None
     assert schema.latest() == KNOWN[-1]
@@ -121,6 +122,7 @@ async def test_every_state_leads_to_the_newest(bare: str, template: str, revisio
     assert await described(bare) == await described(template)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("revision", swept(KNOWN, tried=KNOWN[-1:]))
 async def test_every_migration_goes_back_without_a_trace(bare: str, revision: str) -> None:
     empty = await own_objects(bare)

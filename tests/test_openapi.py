@@ -157,6 +157,7 @@ async def test_the_service_gives_the_file_byte_for_byte(client: httpx.AsyncClien
     assert answer.headers["content-type"] == "application/vnd.oai.openapi+json;version=3.1"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("coding", ["identity", "gzip", "zstd"])
 async def test_the_document_comes_as_json_and_as_yaml_compressed_if_asked(
     client: httpx.AsyncClient, coding: str
@@ -180,6 +181,7 @@ def test_the_same_code_gives_the_same_bytes() -> None:
     assert build(create_router()) == BUILT
 
 
+@pytest.mark.long
 def test_it_is_valid_openapi() -> None:
     assert [str(error) for error in OpenAPIV31SpecValidator(DOCUMENT).iter_errors()] == []
 

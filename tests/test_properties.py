@@ -351,6 +351,7 @@ any_record = given(
 )
 
 
+@pytest.mark.long
 @bounded(12)
 @any_record
 @pytest.mark.usefixtures("referred")
@@ -419,6 +420,7 @@ def inside(struct: type[Part]) -> Iterator[type[Part]]:
             yield from (kind, *inside(kind))
 
 
+@pytest.mark.long
 def test_what_is_drawn_reaches_every_field() -> None:
     """Hold the strategies to their purpose: a field never drawn would never be tested."""
     drawn_of: dict[type[Part], Bodies] = {
@@ -482,6 +484,7 @@ def test_any_bytes_are_a_record_or_a_problem(body: bytes) -> None:
         examine(noun, kind, body)
 
 
+@pytest.mark.long
 @bounded(200)
 @given(st.dictionaries(st.text(max_size=9), ANY_VALUES), st.booleans())
 def test_any_json_is_a_record_or_a_problem(document: dict[str, Json], escaped: bool) -> None:
@@ -507,6 +510,7 @@ def damaged(draw: st.DrawFn, noun: Noun) -> Json:
         held = deeper
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("of", swept(EVERY, [RecordType.CLAIM], pytest.mark.newest))
 @bounded(80)
 @given(data=st.data())

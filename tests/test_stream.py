@@ -258,6 +258,7 @@ async def test_head_ends_at_once(running: Running) -> None:
     assert (await running.client.head(f"{STREAM}?since=x")).status_code == 400
 
 
+@pytest.mark.long
 async def test_a_restored_feed_says_so_as_the_last_event(running_alone: Running) -> None:
     await create(running_alone.client, CLAIM)
     async with streaming(running_alone.client) as events:
@@ -326,6 +327,7 @@ async def sent_and_answered(client: httpx.AsyncClient, since: str, sent: asyncio
     return (await client.get("/v1/changes", params=asked, extensions={"trace": trace})).json()
 
 
+@pytest.mark.long
 async def test_who_does_not_read_is_cut_off_and_holds_up_nobody(
     empty_url: str, tmp_path: Path
 ) -> None:
@@ -383,6 +385,7 @@ def everything_of(client: socket.socket) -> bytes:
     return received
 
 
+@pytest.mark.long
 async def test_two_hundred_streams_see_every_change_in_order(running_alone: Running) -> None:
     client = running_alone.client
     async with asyncio.timeout(PATIENCE):
@@ -455,6 +458,7 @@ class Listener:
             yield chunk
 
 
+@pytest.mark.long
 async def test_more_streams_take_no_more_statements(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -548,6 +552,7 @@ async def test_a_change_is_sent_because_somebody_listens(
         await task
 
 
+@pytest.mark.long
 async def test_a_stream_outlasts_a_database_that_has_no_time(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
