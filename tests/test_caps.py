@@ -103,7 +103,7 @@ def test_the_dependency_is_capped(name: str) -> None:
     assert f",<{CAPS[name].version}" in dependency
 
 
-NEW_METHODS: Final = {LimitedConnection: {"limit"}}
+NEW_METHODS: Final = {LimitedConnection: {"allow_long_statements", "limit"}}
 """Methods that override nothing."""
 
 

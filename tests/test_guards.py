@@ -337,6 +337,7 @@ _INLINED: Final = {
     "derived_headline",
     "has_source",
     "is_credited",
+    "change_head",
     *(f"{each.type}_{what}" for each in RECORD_TYPES for what in ("visibility", "links")),
 }
 """SQL functions that Postgres puts into the statement that calls them: a setting would prevent it.

@@ -257,7 +257,7 @@ async def test_any_request_with_a_key_leaves_fewer_connections_to_those_without(
     empty_url: str,
 ) -> None:
     key = bearer(await allow(empty_url, keyring.new_key(), [Scope.READ]))
-    settings = patient(pool_size=8, open_reads=True, acquire_seconds=0.5)
+    settings = patient(pool_size=8, open_reads=True, acquire_seconds=2)
     async with serving(empty_url, settings) as client:
         del client.headers["authorization"]
         async with asking(client, 1, {}):
