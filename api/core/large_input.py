@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final, ParamSpec, TypeVar, cast
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -21,6 +21,7 @@ MAX_THREADS: Final = 2
 _THREADS: Final = ThreadPoolExecutor(MAX_THREADS, "large-input")
 _CONNECTED_THREAD: Final = ThreadPoolExecutor(1, "large-input-connected")
 """For work that keeps a connection to Postgres from others: it waits for no other work."""
+_UNDER_WAY: Final[set[asyncio.Future[Any]]] = set()
 _holds_connection: Final = ContextVar("holds_connection", default=False)
 
 
@@ -75,7 +76,15 @@ async def in_thread(
     """Call a function in a thread, when one is free."""
     loop = asyncio.get_running_loop()
     threads = _CONNECTED_THREAD if _holds_connection.get() else _THREADS
-    return await loop.run_in_executor(threads, lambda: function(*args, **kwargs))
+    work = loop.run_in_executor(threads, lambda: function(*args, **kwargs))
+    _UNDER_WAY.add(work)
+    work.add_done_callback(_UNDER_WAY.discard)
+    return await work
+
+
+def is_under_way() -> bool:
+    """Tell whether a thread works on large input, or some waits for one."""
+    return bool(_UNDER_WAY)
 
 
 async def each_in_thread(items: Iterator[Result]) -> AsyncIterator[Result]:

@@ -11,6 +11,9 @@ _SECRET: Final = re.compile(r"(clk_[a-z0-9]{12}_|whsec_)[0-9A-Za-z+/=]+")
 
 def masked(text: str) -> str:
     """Hide the secret of each key, and of each webhook, in a text."""
+    # A search for plain words takes a tenth of the time, and a problem may have 3,000 texts.
+    if "clk_" not in text and "whsec_" not in text:
+        return text
     return _SECRET.sub(r"\1***", text)
 
 

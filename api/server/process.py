@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import uvicorn
 
+from api.core import large_input
 from api.server.exits import CommandError
 from api.server.listening import accept_waiting, ignore_new_clients
 from api.server.protocol import protocol
@@ -57,6 +58,10 @@ Factory: TypeAlias = "Callable[[Share | None], Application]"
 """Makes the application in the process that serves it. Workers get it pickled."""
 
 
+COLLECTION_SECONDS: Final = 10
+"""How often the server collects all garbage, if no large body is being read."""
+LATE_COLLECTION_SECONDS: Final = 60
+"""How often it does so at least."""
 SWITCH_SECONDS: Final = 0.001
 """How long the event loop waits for a thread that calculates; Python's default is five times it."""
 
@@ -64,11 +69,19 @@ SWITCH_SECONDS: Final = 0.001
 def shorten_blocks() -> None:
     """Let nothing hold the event loop for long that is not a request's own work.
 
-    A full garbage collection would look at all that was made at the start, for some 80 ms.
+    A full garbage collection would look at all that was made at the start, for some 80 ms. It would
+    also look at all parts of a large body, for up to 50 ms, whenever it comes while one is read. So
+    Python itself makes none: the server makes it (:meth:`Server.on_tick`).
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
     gc.freeze()
+    young, middle, _ = gc.get_threshold()
+    gc.set_threshold(young, middle, _NEVER)
+
+
+_NEVER: Final = 2**31 - 1
+"""After so many collections of younger objects, Python would look at the old ones."""
 
 
 class Server(uvicorn.Server):
@@ -93,6 +106,7 @@ class Server(uvicorn.Server):
         self._stop_seconds = settings.stop_seconds
         self.drains = False  # whether a balancer may send requests elsewhere
         self._drained_at: float | None = None  # on the monotonic clock
+        self._collected_at = time.monotonic()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then announce it."""
@@ -104,13 +118,24 @@ class Server(uvicorn.Server):
         self._announce()
 
     async def on_tick(self, counter: int) -> bool:
-        """Look after the database too, every tenth of a second; stop where that is in vain."""
+        """Look after the database and the memory, too, every tenth of a second.
+
+        The server stops if nothing can be done for the database.
+        """
+        self._collect_garbage()
         if self.failure is None:
             try:
                 self._supervise()
             except CommandError as error:
                 self.failure, self.should_exit = error, True
         return await super().on_tick(counter) and self._is_drained()
+
+    def _collect_garbage(self) -> None:
+        """Collect all garbage if it is time, when this takes the shortest."""
+        wait = LATE_COLLECTION_SECONDS if large_input.is_under_way() else COLLECTION_SECONDS
+        if time.monotonic() - self._collected_at >= wait:
+            gc.collect()
+            self._collected_at = time.monotonic()
 
     def _is_drained(self) -> bool:
         """Tell whether clients have had their time to go elsewhere; at first, begin to drain."""
