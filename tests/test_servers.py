@@ -37,7 +37,9 @@ def servers(tmp_path: Path) -> Iterator[tuple[str, str]]:
 def primary_and_standby(tmp_path: Path) -> Iterator[tuple[str, str]]:
     """Run both until the end of the block."""
     tmp_path.chmod(0o755)
-    with EmbeddedPostgres(tmp_path / "primary", fsync=False) as primary:
+    # A program may have it wait for the standby, which asynchronous commits would not.
+    settings = {"synchronous_commit": "on"}
+    with EmbeddedPostgres(tmp_path / "primary", fsync=False, settings=settings) as primary:
         let_standbys_in(primary)
         copy = tmp_path / "standby"
         command = find_binaries() / "pg_basebackup"
