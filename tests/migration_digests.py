@@ -21,17 +21,24 @@ DIGESTS: Final = Path(__file__).with_suffix(".json")
 
 
 class Recorder:
-    """The methods of alembic's `op` that migrations call; it keeps the statements."""
+    """The methods of alembic's `op` that migrations call; it keeps the statements.
+
+    It is a database in which nothing is found.
+    """
 
     def __init__(self) -> None:
         """Begin with no statement."""
         self.statements: list[str] = []
 
-    def execute(self, statement: str) -> None:
+    def execute(self, statement: str) -> Recorder:
         """Keep a statement."""
         self.statements.append(statement)
+        return self
 
     exec_driver_sql = execute
+
+    def scalar(self) -> None:
+        """Give what a statement has found."""
 
     def get_bind(self) -> Recorder:
         """Give the connection."""

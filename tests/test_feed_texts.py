@@ -212,6 +212,24 @@ async def test_records_are_looked_up_all_at_once(empty_url: str, mode: str) -> N
     assert "Full" in {joins.get("Hash Join"), joins.get("Merge Join")}
 
 
+async def test_a_change_that_is_not_told_brings_no_record(empty_url: str) -> None:
+    """Neither does it count as one, though its record is there for another change."""
+    hide = (
+        "INSERT INTO outbox"
+        " (record_type, record_id, version, op, at, visibility_before, visibility_after)"
+        " SELECT 'claim', id, version, 'updated', now(), 2, 2 FROM claims"
+    )
+    async with owner(empty_url) as connection:
+        await connection.execute(ADD, 1)
+        size = await connection.fetchval("SELECT octet_length(doc) FROM claims")
+        await connection.execute(hide)
+        await connection.execute(ADD, 1)
+        await connection.fetch("SELECT * FROM sequence_feed(true)")
+        wanted = stretches.Wanted(READER.sight, 10, most_bytes=2 * size)
+        rows = await connection.fetch(*stretches.stretch_query(0, 3, wanted, 10))
+    assert [row["text"] is not None for row in rows] == [True, False, True]
+
+
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield plan
     for each in plan.get("Plans", ()):

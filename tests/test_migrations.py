@@ -677,6 +677,55 @@ async def _chain(connection: asyncpg.Connection[asyncpg.Record], text: str) -> l
     return [list(each) for each in row]
 
 
+async def before_statement(url: str, target: str, begin: str, query: str) -> list[Any]:
+    """Migrate, and give what a query finds just before the statement that begins so."""
+    found: list[Any] = []
+
+    def look(connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.strip().startswith(begin):
+            found.extend(connection.exec_driver_sql(query).scalars())
+
+    event.listen(Engine, "before_cursor_execute", look)
+    try:
+        await schema.migrate(url, target)
+    finally:
+        event.remove(Engine, "before_cursor_execute", look)
+    return found
+
+
+async def test_chains_go_on_where_they_were_cut_off(bare: str) -> None:
+    """An import that is open is waited for; who ends the migration meanwhile can begin it again."""
+    await schema.migrate(bare, "0018")
+    index = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('links_answers_idx')"
+    tables = "SELECT relfilenode FROM pg_class WHERE relname IN ('claims', 'denials') ORDER BY 1"
+    end = (
+        "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND query LIKE 'CREATE INDEX CONCURRENTLY%' AND wait_event_type = 'Lock'"
+    )
+    connection, writer = await asyncpg.connect(bare), await asyncpg.connect(bare)
+    try:
+        async with writer.transaction():
+            await writer.execute("LOCK TABLE links IN ROW EXCLUSIVE MODE")
+            migrating = asyncio.create_task(schema.migrate(bare, "0019"))
+            async with asyncio.timeout(PATIENCE):
+                while not await connection.fetchval(end):
+                    assert not migrating.done()
+            with pytest.raises(schema.MigrationError, match="user request"):
+                await migrating
+        assert await schema.current(bare) == "0018"
+        assert await connection.fetchval(index) is False
+        written = await connection.fetch(tables)
+
+        begin = "CREATE INDEX CONCURRENTLY"
+        waits = await before_statement(bare, "0019", begin, "SHOW lock_timeout")
+        assert waits == ["0"]  # for as long as it takes
+        assert await connection.fetchval(index) is True
+        assert await connection.fetch(tables) == written  # not once more
+    finally:
+        await writer.close()
+        await connection.close()
+
+
 _ADD_RELATED = """
     INSERT INTO claims (id, text, relations)
     SELECT gen_random_uuid(), $1, json_build_array(
@@ -711,6 +760,26 @@ async def test_links_know_the_states_of_relations_that_there_were_before(bare: s
         await schema.migrate(bare, "0020")
         found.append(("without", "restates", "rejected"))
         assert [tuple(row) for row in await connection.fetch(_STATES)] == found
+    finally:
+        await connection.close()
+
+
+async def test_links_are_read_and_written_while_their_states_are_derived(bare: str) -> None:
+    await schema.migrate(bare, "0019")
+    held = (
+        "SELECT DISTINCT mode FROM pg_locks"
+        " WHERE relation = 'links'::regclass AND pid = pg_backend_pid() AND granted"
+    )
+    locks = await before_statement(bare, "0020", "ANALYZE links", held)
+    assert locks
+    assert set(locks) <= {"AccessShareLock", "RowShareLock", "RowExclusiveLock"}
+
+    connection = await asyncpg.connect(bare)
+    try:  # a migration that was cut off has left the column
+        before = await described(bare)
+        await connection.execute("UPDATE alembic_version SET version_num = '0019'")
+        await schema.migrate(bare, "0020")
+        assert await described(bare) == before
     finally:
         await connection.close()
 

@@ -28,7 +28,7 @@ from api.core.flight import InFlight, hold_room
 from api.settings import Settings
 from api.sync.feed.following import Feed
 from api.sync.feed.stream import HEARTBEAT_SECONDS, PIECE_BYTES, EventStream
-from api.sync.feed.stretches import Stretch
+from api.sync.feed.stretches import Position, Stretch, Wanted
 from schemas.vocabularies import RecordType, Scope
 from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, cloned, patient, serving
 from tests.factories import EVERY, create
@@ -249,6 +249,21 @@ async def test_what_is_wrong_is_a_status_before_the_stream_begins(
             assert answer.headers["content-type"] == "application/problem+json"
     for query in ("types=x", "limit=1", "wait=1", "since=now&since=now"):
         assert (await empty.get(f"{STREAM}?{query}")).status_code == 400
+
+
+async def test_a_stream_is_checked_without_reading_a_record(
+    empty: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behind = Feed.behind
+    read: list[Wanted] = []
+
+    async def seen(self: Feed, position: Position, wanted: Wanted) -> Stretch:
+        read.append(wanted)
+        return await behind(self, position, wanted)
+
+    monkeypatch.setattr(Feed, "behind", seen)
+    assert (await empty.head(STREAM)).status_code == 200
+    assert [wanted.documents for wanted in read] == [False]
 
 
 async def test_head_ends_at_once(running: Running) -> None:

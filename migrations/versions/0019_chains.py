@@ -48,10 +48,33 @@ _DROP_INDEX = """-- squawk-ignore require-concurrent-index-deletion
 _CREATE_INDEX = """-- squawk-ignore require-concurrent-index-creation
     CREATE INDEX"""
 
+_HAS_CHAINS = f"""
+    SELECT count(*) FROM pg_attribute
+    WHERE attrelid = '{CHAINED_19[-1].table}'::regclass AND attname = '{derive.CHAIN[-1]}'"""
+
 
 def upgrade() -> None:
-    """Add the sources of chains, and make the indexes of terms anew."""
+    """Add the sources of chains, and make the indexes of terms anew.
+
+    The tables are written anew in one transaction. What follows can be cut off; then this goes on
+    behind that transaction.
+    """
     op.execute("SET LOCAL lock_timeout = '5s'")
+    if not op.get_bind().exec_driver_sql(_HAS_CHAINS).scalar():
+        _add_chains()
+    with op.get_context().autocommit_block():
+        # To create an index so is to wait for all transactions that began before, such as those of
+        # a backup. Nobody waits for it meanwhile, nor for VACUUM.
+        op.execute("SET lock_timeout = 0")
+        for statement in derive.create_concurrently(*_ANSWERS):
+            op.execute(statement)
+        op.execute("ANALYZE links")
+        # No index could be read alone before.
+        for each in CHAINED_19:
+            op.execute(f"VACUUM (ANALYZE) {each.table}")
+
+
+def _add_chains() -> None:
     for statement in (
         # Dropped first, or else they would be made anew twice.
         *(f"{_DROP_INDEX} {name}" for name in _indexes()),
@@ -61,14 +84,6 @@ def upgrade() -> None:
         f"CREATE STATISTICS {STATISTICS} (mcv) ON owner_type, link FROM links",
     ):
         op.get_bind().exec_driver_sql(statement)
-    with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = '5s'")
-        for statement in derive.create_concurrently(*_ANSWERS):
-            op.execute(statement)
-        op.execute("ANALYZE links")
-        # No index could be read alone before.
-        for each in CHAINED_19:
-            op.execute(f"VACUUM (ANALYZE) {each.table}")
 
 
 def _indexes(more: str = "") -> dict[str, str]:

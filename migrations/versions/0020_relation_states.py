@@ -4,7 +4,8 @@ Revision ID: 0020
 Revises: 0019
 
 A walk along confirmed relations read the list of relations in the claim, once for each link. Nothing
-changes in a document, so no version and no event is made.
+changes in a document, so no version and no event is made. No claim can be written while its links
+are derived; all else goes on.
 """
 
 from alembic import op
@@ -23,10 +24,13 @@ _WAIT_FOR_WRITES = "LOCK TABLE claims IN SHARE ROW EXCLUSIVE MODE"
 
 def upgrade() -> None:
     """Add the column, and derive the links of relations anew."""
+    # A transaction of its own: it keeps out all who read or write links, and only for a moment.
+    with op.get_context().autocommit_block():
+        op.execute("SET lock_timeout = '5s'")
+        op.execute("ALTER TABLE links ADD COLUMN IF NOT EXISTS state text")
     op.execute("SET LOCAL lock_timeout = '5s'")
     for statement in (
         _WAIT_FOR_WRITES,
-        "ALTER TABLE links ADD COLUMN state text",
         *derive.replace_derived(CLAIMS_20, derive.ACTOR_6),
         *derive.refill_links(CLAIMS_20, "relation"),
         "ANALYZE links",

@@ -114,7 +114,7 @@ async def stream_changes(request: Request) -> Answer:
     begin = request.headers.get("last-event-id") or given.get("since", START)
     position = await positions.since(feed, begin, asker, types)
     # A cursor that can't be used is answered with a status, which must come before the stream.
-    await feed.behind(position, Wanted(asker.sight, 1))
+    await feed.behind(position, Wanted(asker.sight, 1, documents=False))
     return EventStream(request, position, types)
 
 
@@ -189,7 +189,7 @@ class EventStream(Stream):
                 at_end = stretch.up_to_date and feed.certain
                 at_end = at_end and position != announced and (owed or late)
             goes_on = stretch is not None and not stretch.up_to_date
-            stretch = None  # what is hidden from the reader need not stay in memory
+            stretch = None  # its texts need not stay in memory beside their events
             end = self._up_to_date(position) if at_end else b""
             if late and not (changes or at_end):
                 end = _COMMENT

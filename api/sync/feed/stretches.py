@@ -244,13 +244,13 @@ _STRETCH: Final = """
                 WHEN l.classes >> l.visibility_before & 1 = 1 THEN 'removed'
             END AS told
             FROM logged AS l
-        ), changes AS MATERIALIZED (
+        ), changes AS MATERIALIZED ( -- `has_record` is NULL for those that are not told
             SELECT k.*, :documents AND k.told NOT IN ('removed', 'deleted') AS has_record
             FROM known AS k
         ), today AS ({today}
         ), written AS (
             SELECT c.*, CASE
-                WHEN NOT c.has_record OR c.classes >> today.visibility & 1 = 0 THEN NULL
+                WHEN c.has_record IS NOT TRUE OR c.classes >> today.visibility & 1 = 0 THEN NULL
                 WHEN today.version = c.version THEN today.doc
                 ELSE past.doc
             END AS doc
