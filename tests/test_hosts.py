@@ -169,6 +169,32 @@ async def test_a_silent_host_is_not_left_where_no_other_can_be_used(
         await database.close()
 
 
+@pytest.mark.long
+async def test_a_silent_host_is_left_as_soon_as_another_one_is_up_again(
+    empty_url: str, networks: list[Network]
+) -> None:
+    first, second = networks
+    database = Database(as_service(over(empty_url, networks)), HASTY)
+    await database.open()
+    heartbeat = Heartbeat(database)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await heartbeat.beat()
+            other = await database.connect()
+            first.fall_silent()
+            second.fall_silent()
+            for _ in range(2):  # no host accepts a connection; then the question is late
+                with pytest.raises(TimeoutError):
+                    await heartbeat.beat()
+            second.heal()
+            assert not other.is_closed()
+            await heartbeat.beat()
+            assert other.is_closed()
+    finally:
+        await heartbeat.close()
+        await database.close()
+
+
 @pytest.mark.parametrize(
     ("wanted", "served"),
     [
