@@ -399,6 +399,22 @@ def test_a_dead_worker_is_replaced_while_the_other_answers(tmp_path: Path, url: 
         assert not any(map(alive, before | workers))
 
 
+@pytest.mark.process
+def test_a_worker_that_is_stopped_alone_leaves_the_listener_to_the_others(
+    tmp_path: Path, url: str
+) -> None:
+    settings = {"CLAIM_RECORDS_DRAIN_SECONDS": "0.2"}
+    with serving(tmp_path, "--workers", "2", DATABASE_URL=url, **settings) as service:
+        victim = min(service.workers())
+        os.kill(victim, signal.SIGTERM)
+        eventually(lambda: not alive(victim))
+        for _ in range(20):  # each over a connection of its own
+            assert service.get("/health/live").status_code == 200
+        eventually(lambda: f"Worker {victim} ended (exit code 0)" in service.log)
+        eventually(lambda: len(service.workers() - {victim}) == 2)
+        assert service.stop() == 0
+
+
 # --- refusals ------------------------------------------------------------------------------------
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import asyncpg
 import pytest
 
+from api.core.connection import LimitedConnection
 from api.core.db import Database
 from api.core.heartbeat import SILENT_SECONDS, Heartbeat
 from api.server import schema
@@ -122,6 +124,51 @@ async def test_a_host_that_was_left_while_it_was_silent_is_not_tried_first_again
     assert database.hosts.first.port == second.port
 
 
+async def test_a_connection_that_is_being_made_to_a_host_that_is_left_is_made_to_another(
+    empty_url: str, networks: list[Network]
+) -> None:
+    first, second = networks
+    database = Database(as_service(over(empty_url, networks)), patient())
+    await database.open()
+    try:
+        first.fall_silent()
+        connecting = asyncio.create_task(database.connect())
+        while not first.connections:  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0)
+        left = database.hosts.first
+        database.hosts.put_last(left)
+        await database.leave(left)
+        first.heal()
+        connection = await connecting
+        assert connection.host is not None
+        assert connection.host.port == second.port
+        await connection.close()
+    finally:
+        await database.close()
+
+
+async def test_a_connection_whose_hosts_are_left_again_and_again_is_given_up(
+    empty_url: str, networks: list[Network], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(as_service(over(empty_url, networks)), patient())
+    await database.open()
+    connect, made = database.hosts.connect, list[LimitedConnection]()
+
+    async def connect_and_leave(**options: Any) -> LimitedConnection:
+        made.append(await connect(**options))
+        database.hosts.put_last(database.hosts.first)
+        await database.renew()
+        return made[-1]
+
+    monkeypatch.setattr(database.hosts, "connect", connect_and_leave)
+    try:
+        with pytest.raises(ConnectionAbortedError):
+            await database.connect()
+        assert [each.is_closed() for each in made] == [True, True]
+    finally:
+        await database.close()
+
+
 async def test_a_host_that_works_on_a_long_statement_is_not_left(
     empty_url: str, networks: list[Network]
 ) -> None:
@@ -164,6 +211,32 @@ async def test_a_silent_host_is_not_left_where_no_other_can_be_used(
             await heartbeat.beat()
             assert await database.fetch("SELECT 1")
         assert "using another one" not in caplog.text
+    finally:
+        await heartbeat.close()
+        await database.close()
+
+
+@pytest.mark.long
+async def test_a_silent_host_is_left_as_soon_as_another_one_is_up_again(
+    empty_url: str, networks: list[Network]
+) -> None:
+    first, second = networks
+    database = Database(as_service(over(empty_url, networks)), HASTY)
+    await database.open()
+    heartbeat = Heartbeat(database)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await heartbeat.beat()
+            other = await database.connect()
+            first.fall_silent()
+            second.fall_silent()
+            for _ in range(2):  # no host accepts a connection; then the question is late
+                with pytest.raises(TimeoutError):
+                    await heartbeat.beat()
+            second.heal()
+            assert not other.is_closed()
+            await heartbeat.beat()
+            assert other.is_closed()
     finally:
         await heartbeat.close()
         await database.close()

@@ -13,6 +13,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from api.core.db import Database
+from api.core.heartbeat import Heartbeat
 from api.embedded import EmbeddedPostgres, find_binaries
 from api.server import schema
 from api.settings import Settings
@@ -191,6 +193,22 @@ async def test_the_service_moves_only_to_a_host_that_takes_writes(
         assert (await client.get(made.path)).status_code == 200
         await create(client, CLAIM)
         first.heal()
+
+
+@pytest.mark.process
+async def test_a_standby_that_comes_first_in_the_url_is_not_called_silent(
+    servers: tuple[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    primary, standby = servers
+    async with Network(standby).open() as first, Network(primary).open() as second:
+        heartbeat = Heartbeat(Database(over(primary, [first, second]), patient()))
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await heartbeat.beat()
+        finally:
+            await heartbeat.close()
+    assert f"port {first.port}, cannot be used; using another one" in caplog.text
+    assert "does not answer" not in caplog.text
 
 
 async def promote(url: str) -> None:

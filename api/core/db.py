@@ -94,14 +94,23 @@ class Database:
         return await self._connect(server_settings=_session(self.settings, 0))
 
     async def _connect(self, *_: str, **options: Any) -> LimitedConnection:  # noqa: ANN401
-        generation = self._generation
-        connection = await self.hosts.connect(
-            timeout=self.settings.acquire_seconds,
-            statement_cache_size=self.settings.statement_cache_size,
-            # Postgres ends statements itself; this is for a server that does not answer any more.
-            command_timeout=self.settings.statement_seconds + GRACE_SECONDS,
-            **options,
-        )
+        """Connect; once more, if the host is left while the connection to it is being made."""
+        for _attempt in range(2):
+            generation = self._generation
+            connection = await self.hosts.connect(
+                timeout=self.settings.acquire_seconds,
+                statement_cache_size=self.settings.statement_cache_size,
+                # Postgres ends statements itself; this is for a server that does not answer.
+                command_timeout=self.settings.statement_seconds + GRACE_SECONDS,
+                **options,
+            )
+            if generation == self._generation or connection.host in (None, self.hosts.first):
+                return self._adopt(connection, generation)
+            connection.terminate()  # :meth:`leave` did not know it yet
+        raise ConnectionAbortedError("The hosts of the database were left while they answered.")
+
+    def _adopt(self, connection: LimitedConnection, generation: int) -> LimitedConnection:
+        """Remember a new connection, and have it tell how it fares."""
         self._note_answer()
         self._connections.add(connection)
         connection.long_seconds = self.settings.import_statement_seconds

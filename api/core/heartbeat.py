@@ -69,7 +69,8 @@ class Heartbeat:
         before, first = self._connection, self._database.hosts.first
         if before is None or before.is_closed():
             self._connection = await self._open()
-            await self._leave(first)
+            left = first if before is None else before.host or first
+            await self._leave(left, "cannot be used")
         elif before.host != first:  # the pool has found another host; all go there
             await before.close()
             self._connection = await self._open()
@@ -95,11 +96,12 @@ class Heartbeat:
         connection = await self._open()
         await self.close()
         self._connection = connection
-        await self._leave(silent)
+        await self._leave(silent, "does not answer")
 
-    async def _leave(self, host: Host) -> None:
+    async def _leave(self, host: Host, why: str) -> None:
+        """Cut what leads to a host, if there is a connection to another one now."""
         if self._connection is not None and self._connection.host != host:
-            log.warning("the database host %s, port %d, does not answer; using another one", *host)
+            log.warning("the database host %s, port %d, %s; using another one", *host, why)
             await self._database.leave(host)
 
     async def close(self) -> None:

@@ -63,7 +63,8 @@ def ignore_new_clients(listener: socket.socket) -> None:
     """Have the kernel begin no more connections, and finish those that have begun; Linux only.
 
     If a listener is closed at once, the kernel resets connections that it has accepted meanwhile,
-    or is about to. A client that is ignored asks again after a second, and is refused then.
+    or is about to. A client that is ignored asks again after a second, and is refused then. This
+    holds for all processes that share the listener, until the last of them has closed it.
     """
     if sys.platform != "linux":
         return

@@ -105,6 +105,7 @@ class Server(uvicorn.Server):
         self._drain_seconds = settings.drain_seconds
         self._stop_seconds = settings.stop_seconds
         self.drains = False  # whether a balancer may send requests elsewhere
+        self.shares_listener = False  # whether others are to accept connections after the end
         self._drained_at: float | None = None  # on the monotonic clock
         self._collected_at = time.monotonic()
 
@@ -166,9 +167,10 @@ class Server(uvicorn.Server):
         second descriptor keeps the listener open, until the moment in which the last one is taken.
         """
         kept = [listener.dup() for listener in listeners]
-        for listener in kept:
-            ignore_new_clients(listener)
-        await asyncio.sleep(_HANDSHAKE_SECONDS)
+        if not self.shares_listener:
+            for listener in kept:
+                ignore_new_clients(listener)
+            await asyncio.sleep(_HANDSHAKE_SECONDS)
         for server in self.servers:
             server.close()
         for listener in listeners:

@@ -46,6 +46,7 @@ class _WorkerServer(Server):
     ) -> None:
         super().__init__(settings, factory, self._report, share)
         self._parent = parent
+        self.shares_listener = True  # a worker that ends alone is replaced
 
     def _report(self) -> None:
         asyncio.get_running_loop().add_reader(self._parent.fileno(), self._obey)
@@ -53,6 +54,7 @@ class _WorkerServer(Server):
             self._parent.send(_READY)
 
     def _obey(self) -> None:
+        self.shares_listener = False  # all workers end, whatever the parent says
         try:
             word = self._parent.recv()
             self.force_exit = word == HURRY
