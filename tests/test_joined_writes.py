@@ -372,3 +372,78 @@ async def test_what_nobody_expects_fails_alone(
         *(world.client.post("/v1/claims", json=_claim(world, note=note)) for note in notes)
     )
     assert {answer.status_code for answer in answers} == {201}
+
+
+ONE = '"v1"'
+
+
+def _change(world: World, name: str, pair: dict[str, str] | None, match: str | None) -> Any:
+    """Change a record that is named by an external id, or by its id if there is no pair."""
+    note = {"note": uuid4().hex}
+    matching = {} if match is None else {"if-match": match}
+    if pair is None:
+        return world.client.patch(world.at(name), json=note, headers={**ANY, **matching})
+    path = "/v1/claims/by-external-id"
+    return world.client.put(path, params=pair, json=_claim(world, **note), headers=matching)
+
+
+NAMED_TWICE = [("id", "a"), ("a", "id"), ("a", "b")]
+
+
+@pytest.mark.parametrize("names", NAMED_TWICE)
+async def test_of_two_writes_to_one_version_under_two_names_one_succeeds(
+    world: World, connection: Connection, batches: list[int], names: tuple[str, str]
+) -> None:
+    answers = await _change_twice(world, names, ONE)
+    assert batches == [2]
+    assert sorted(answer.status_code for answer in answers) == [200, 412]
+    assert await _kept(connection, [world.id("named")]) == Counter(revisions=2, outbox=2, audit=2)
+
+
+@pytest.mark.parametrize("names", NAMED_TWICE)
+async def test_two_writes_under_two_names_are_both_kept(
+    world: World, connection: Connection, batches: list[int], names: tuple[str, str]
+) -> None:
+    answers = await _change_twice(world, names, None)
+    assert batches == [2]
+    written = sorted((answer.json()["id"], answer.json()["version"]) for answer in answers)
+    if "id" in names:
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert written == [(world.id("named"), 2), (world.id("named"), 3)]
+    else:
+        # The first one takes the other external id away, and the second one creates a record of it.
+        assert [answer.status_code for answer in answers] == [200, 201]
+        assert sorted(version for _, version in written) == [1, 2]
+    for answer in answers:
+        doc = await connection.fetchval(
+            "SELECT doc FROM revisions WHERE record_id = $1 AND version = $2",
+            answer.json()["id"],
+            answer.json()["version"],
+        )
+        assert answer.content == doc
+    records = list({world.id("named"), *(identity for identity, _ in written)})
+    assert await _kept(connection, records) == Counter(revisions=3, outbox=3, audit=3)
+
+
+async def _change_twice(
+    world: World, names: tuple[str, str], match: str | None
+) -> list[httpx.Response]:
+    """Change one record at once under two of its names, while another write is under way."""
+    pairs = {name: {"namespace": name, "value": uuid4().hex} for name in ("a", "b")}
+    await world.add("claims", "named", external_ids=list(pairs.values()))
+    _, *answers = await asyncio.gather(
+        world.client.post("/v1/claims", json=_claim(world)),
+        *(_change(world, "named", pairs.get(name), match) for name in names),
+    )
+    return answers
+
+
+async def _kept(connection: Connection, records: Sequence[str]) -> Counter[str]:
+    """Count what is kept of the writes to some records."""
+    counts: Counter[str] = Counter()
+    for table in ("revisions", "outbox", "audit"):
+        counts[table] = await connection.fetchval(
+            f"SELECT count(*) FROM {table} WHERE record_id::text = ANY($1::text[])",
+            records,
+        )
+    return counts

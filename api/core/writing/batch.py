@@ -104,22 +104,24 @@ async def write_batch(connection: Connection, batch: Sequence[Joined]) -> bool:
         found = await _look_up(connection, [each.write for each in batch])
     except _UNDONE:
         return _leave_out(batch)
-    rows: list[_Row] = []
+    rows: dict[str, _Row] = {}
+    again: list[Joined] = []  # writes to a record that an earlier one writes to, under another name
     for number, joined in enumerate(batch):
         if number and number % _YIELD_EVERY == 0:
             await asyncio.sleep(0)
         row = await _settle(joined, found)
-        if row is not None:
-            rows.append(row)
-    rows.sort(key=lambda row: row.id)
-    created = [row for row in rows if row.current is None]
-    changed = [row for row in rows if row.current is not None and row.record is not None]
-    deleted = [row for row in rows if row.record is None]
+        if row is not None and rows.setdefault(row.id, row) is not row:
+            again.append(joined)
+    in_order = [rows[identity] for identity in sorted(rows)]
+    created = [row for row in in_order if row.current is None]
+    changed = [row for row in in_order if row.current is not None and row.record is not None]
+    deleted = [row for row in in_order if row.record is None]
     succeeded = [
         await _execute(connection, statement, some)
         for statement, some in ((_INSERT, created), (_UPDATE, changed), (_DELETE, deleted))
         if some
     ]
+    _leave_out(again)
     return all(succeeded)
 
 

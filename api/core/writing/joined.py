@@ -132,7 +132,7 @@ class _Lane:
             sender.add_done_callback(self._senders.discard)
 
     def _take(self) -> list[Joined]:
-        """Take the next batch: no record twice, since a write has to see the one before it."""
+        """Take the next batch: no name twice, since a write has to see the one before it."""
         taken: list[Joined] = []
         left: deque[Joined] = deque()
         names: set[object] = set()
