@@ -13,10 +13,15 @@ import asyncpg
 import httpx
 import pytest
 
+from api.core.db import Database
+from api.core.errors import PRECONDITION_FAILED, Problem
+from api.core.request import SERVICE
 from api.core.writing import joined
 from api.core.writing.batch import MAX_BYTES, Joined, write_batch
-from api.core.writing.single import decide_and_settle
-from tests.conftest import PATIENCE, serving
+from api.core.writing.look_up import Found
+from api.core.writing.single import Decision, Write, decide_and_settle
+from api.records.claims import CLAIMS
+from tests.conftest import PATIENCE, as_service, patient, serving
 from tests.world import World
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -447,3 +452,31 @@ async def _kept(connection: Connection, records: Sequence[str]) -> Counter[str]:
             records,
         )
     return counts
+
+
+async def test_a_batch_holds_up_the_next_writes_before_its_task_starts(
+    database_url: str, batches: list[int]
+) -> None:
+    database = Database(as_service(database_url), patient())
+    await database.open()
+    try:
+        lane = joined.Lane(database)
+        with lane.working():
+            waiting = asyncio.create_task(lane.join(_refused()))
+            await asyncio.sleep(0)
+        assert batches == []
+        assert not lane.is_free()
+        with pytest.raises(Problem):
+            await waiting
+        assert batches == [1]
+    finally:
+        await database.close()
+
+
+def _refused() -> Write:
+    """Give a write that is refused."""
+
+    def decide(_: Found) -> Decision:
+        raise Problem(PRECONDITION_FAILED)
+
+    return Write(SERVICE, CLAIMS, decide, {"ids": [str(uuid4())]})
