@@ -363,6 +363,41 @@ async def test_of_writes_whose_connection_is_cut_none_is_lost_after_its_answer(
     assert again.status_code == 201
 
 
+@pytest.mark.parametrize("started", [True, False])
+async def test_writes_whose_batch_is_cancelled_are_answered(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, started: bool
+) -> None:
+    senders: list[asyncio.Task[None]] = []
+
+    def make(loop: Any, work: Any, **more: Any) -> Any:
+        task = asyncio.Task(work, loop=loop, **more)
+        if getattr(work, "__qualname__", "").endswith("Lane._send"):
+            senders.append(task)
+            if not started:
+                task.cancel()
+        return task
+
+    async def cancelled(over: Any, some: Sequence[Joined]) -> bool:
+        senders[-1].cancel()
+        return await write_batch(over, some)
+
+    monkeypatch.setattr("api.core.writing.joined.write_batch", cancelled)
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(make)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            answers = await asyncio.gather(
+                *(world.client.post("/v1/claims", json=_claim(world)) for _ in range(6))
+            )
+    finally:
+        loop.set_task_factory(None)
+    assert senders
+    assert {answer.status_code for answer in answers} == {201, 503}
+    monkeypatch.undo()
+    again = await world.client.post("/v1/claims", json=_claim(world))
+    assert again.status_code == 201
+
+
 async def test_what_nobody_expects_fails_alone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeAlias
 
 from api.core.caller import Caller
 from api.core.db import Connection, Database
+from api.core.errors import unavailable
 from api.core.writing.batch import MAX_BYTES, Joined, external_ids, write_batch
 from api.core.writing.single import Outcome, Write
 from schemas.vocabularies import RecordType
@@ -134,8 +135,10 @@ class Lane:
             return
         let_go = self._hold_up()  # before the task starts: a write may come first
 
+        # A task that is cancelled before it starts runs none of its own code, but this.
         def end(sender: asyncio.Task[None]) -> None:
             self._senders.discard(sender)
+            _fail(batch, unavailable("The write was broken off; it may have been carried out."))
             let_go()
 
         # The task goes on in the caller's account: it was begun by a request of the caller.
@@ -165,15 +168,20 @@ class Lane:
             async with self._database.connection() as connection:
                 succeeded = await write_batch(connection, batch)
         except Exception as error:  # noqa: BLE001 - every write that waits gets it
-            for joined in batch:
-                if not joined.answer.done():
-                    joined.answer.set_exception(error)
+            _fail(batch, error)
             return
         if succeeded:
             self._pause = FIRST_PAUSE
         else:
             self._paused = self._pause
             self._pause = min(2 * self._pause, MAX_PAUSE)
+
+
+def _fail(batch: Iterable[Joined], error: Exception) -> None:
+    """Answer whoever still waits with an error."""
+    for joined in batch:
+        if not joined.answer.done():
+            joined.answer.set_exception(error)
 
 
 def _is_small(write: Write) -> bool:
