@@ -44,7 +44,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr("api.core.writing.joined.SLOW_SECONDS", PATIENCE)
     sizes: list[int] = []
 
-    async def noted(connection: Any, some: Sequence[Joined]) -> bool:
+    async def noted(connection: Any, some: Sequence[Joined]) -> bool | None:
         sizes.append(len(some))
         return await write_batch(connection, some)
 
@@ -289,6 +289,32 @@ async def test_writes_are_not_joined_for_a_while_after_a_batch_has_failed(
     assert len(batches) == failed
 
 
+async def test_a_batch_that_writes_nothing_does_not_end_the_doubling(
+    world: World, batches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.core.writing.joined.FIRST_PAUSE", 1)
+    await world.add("sources", "cited")
+    await world.add("claims", "reference", attributions=[{"source_id": world.id("cited")}])
+
+    def change(match: str = "*") -> Any:
+        headers = {**ANY, "if-match": match}
+        return world.client.patch(world.at("cited"), json={"note": uuid4().hex}, headers=headers)
+
+    def delete() -> Any:
+        return world.client.delete(world.at("cited"), headers={"if-match": "*"})
+
+    await asyncio.gather(delete(), delete())  # the batch fails, and one write is not joined
+    await change()
+    await asyncio.gather(change('"v999"'), change('"v999"'))  # the batch has nothing to write
+    await asyncio.gather(delete(), delete())  # the batch fails, and two writes are not joined
+    assert batches == [1, 1, 1]
+    await change()
+    await asyncio.gather(change(), change())
+    assert batches == [1, 1, 1]
+    await asyncio.gather(change(), change())
+    assert batches == [1, 1, 1, 1]
+
+
 async def test_who_waits_for_a_lock_holds_up_nobody_else(world: World, database_url: str) -> None:
     for name in ("locked", "free"):
         await world.add("claims", name)
@@ -317,7 +343,7 @@ async def test_a_client_that_leaves_takes_no_one_along(
 ) -> None:
     begun = asyncio.Event()
 
-    async def noted(over: Any, some: Sequence[Joined]) -> bool:
+    async def noted(over: Any, some: Sequence[Joined]) -> bool | None:
         begun.set()
         return await write_batch(over, some)
 
@@ -341,7 +367,7 @@ async def test_a_client_that_leaves_takes_no_one_along(
 async def test_of_writes_whose_connection_is_cut_none_is_lost_after_its_answer(
     world: World, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def cut(over: Any, some: Sequence[Joined]) -> bool:
+    async def cut(over: Any, some: Sequence[Joined]) -> bool | None:
         pid = over.get_server_pid()
         killing = asyncio.create_task(connection.execute(f"SELECT pg_terminate_backend({pid})"))
         try:
@@ -377,7 +403,7 @@ async def test_writes_whose_batch_is_cancelled_are_answered(
                 task.cancel()
         return task
 
-    async def cancelled(over: Any, some: Sequence[Joined]) -> bool:
+    async def cancelled(over: Any, some: Sequence[Joined]) -> bool | None:
         senders[-1].cancel()
         return await write_batch(over, some)
 

@@ -95,10 +95,11 @@ class _Row(NamedTuple):
     record: Create | None  # null to delete it
 
 
-async def write_batch(connection: Connection, batch: Sequence[Joined]) -> bool:
+async def write_batch(connection: Connection, batch: Sequence[Joined]) -> bool | None:
     """Carry out writes of one caller to records of one type; tell whether all statements succeeded.
 
-    Each is answered with its outcome, with the problem that refuses it, or with null.
+    Each is answered with its outcome, with the problem that refuses it, or with null. If nothing
+    was to be written, there is nothing to tell: null.
     """
     try:
         found = await _look_up(connection, [each.write for each in batch])
@@ -122,7 +123,7 @@ async def write_batch(connection: Connection, batch: Sequence[Joined]) -> bool:
         if some
     ]
     _leave_out(again)
-    return all(succeeded)
+    return all(succeeded) if succeeded else None
 
 
 async def _look_up(connection: Connection, writes: Sequence[Write]) -> Found:

@@ -33,7 +33,10 @@ SLOW_SECONDS: Final = 0.1
 """How long writes hold up the next ones: longer ones wait for something that those may not need."""
 FIRST_PAUSE: Final = 32
 MAX_PAUSE: Final = 1_024
-"""After a batch has failed, so many writes are not joined; twice as many after each further one."""
+"""After a batch has failed, so many writes are not joined; twice as many after each further one.
+
+That begins anew when the statements of a batch succeed. A batch without any tells nothing.
+"""
 
 Alone: TypeAlias = Callable[[Connection], Awaitable[Outcome]]
 """Carries out a write by itself, over a connection."""
@@ -169,6 +172,8 @@ class Lane:
                 succeeded = await write_batch(connection, batch)
         except Exception as error:  # noqa: BLE001 - every write that waits gets it
             _fail(batch, error)
+            return
+        if succeeded is None:
             return
         if succeeded:
             self._pause = FIRST_PAUSE
