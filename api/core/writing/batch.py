@@ -118,8 +118,12 @@ async def write_batch(connection: Connection, batch: Sequence[Joined]) -> bool |
     changed = [row for row in in_order if row.current is not None and row.record is not None]
     deleted = [row for row in in_order if row.record is None]
     succeeded = [
-        await _execute(connection, statement, some)
-        for statement, some in ((_INSERT, created), (_UPDATE, changed), (_DELETE, deleted))
+        await _execute(connection, statement, some, created=new)
+        for statement, some, new in (
+            (_INSERT, created, True),
+            (_UPDATE, changed, False),
+            (_DELETE, deleted, False),
+        )
         if some
     ]
     _leave_out(again)
@@ -180,18 +184,23 @@ def _is_taken(write: Write, identity: str, found: Found) -> bool:
     return any(found.taken.get(pair, identity) != identity for pair in external_ids(write))
 
 
-async def _execute(connection: Connection, statement: str, rows: Sequence[_Row]) -> bool:
-    """Write records with one statement, and answer who waits; tell whether it succeeded."""
+async def _execute(
+    connection: Connection, statement: str, rows: Sequence[_Row], *, created: bool
+) -> bool:
+    """Write records with one statement, and answer who waits; tell whether it succeeded.
+
+    Records that are `created` do not exist before; all others are locked by their ids.
+    """
     resource: Resource = rows[0].joined.write.resource
     values: dict[str, object] = {"rows": _encoded(rows)}
-    if statement is not _INSERT:
+    if not created:
         values["ids"] = [row.id for row in rows]
     try:
         written = await connection.fetch(*render(resource.table.compose(statement), **values))
     except _UNDONE:
         return _leave_out([row.joined for row in rows])
     outcomes = {
-        str(identity): Outcome(str(identity), version, doc or b"", created=statement is _INSERT)
+        str(identity): Outcome(str(identity), version, doc or b"", created=created)
         for identity, version, doc in written
     }
     for row in rows:
