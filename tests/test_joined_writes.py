@@ -13,10 +13,15 @@ import asyncpg
 import httpx
 import pytest
 
+from api.core.db import Database
+from api.core.errors import PRECONDITION_FAILED, Problem
+from api.core.request import SERVICE
 from api.core.writing import joined
 from api.core.writing.batch import MAX_BYTES, Joined, write_batch
-from api.core.writing.single import decide_and_settle
-from tests.conftest import PATIENCE, serving
+from api.core.writing.look_up import Found
+from api.core.writing.single import Decision, Write, decide_and_settle
+from api.records.claims import CLAIMS
+from tests.conftest import PATIENCE, as_service, patient, serving
 from tests.world import World
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -39,7 +44,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr("api.core.writing.joined.SLOW_SECONDS", PATIENCE)
     sizes: list[int] = []
 
-    async def noted(connection: Any, some: Sequence[Joined]) -> bool:
+    async def noted(connection: Any, some: Sequence[Joined]) -> bool | None:
         sizes.append(len(some))
         return await write_batch(connection, some)
 
@@ -284,6 +289,32 @@ async def test_writes_are_not_joined_for_a_while_after_a_batch_has_failed(
     assert len(batches) == failed
 
 
+async def test_a_batch_that_writes_nothing_does_not_end_the_doubling(
+    world: World, batches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.core.writing.joined.FIRST_PAUSE", 1)
+    await world.add("sources", "cited")
+    await world.add("claims", "reference", attributions=[{"source_id": world.id("cited")}])
+
+    def change(match: str = "*") -> Any:
+        headers = {**ANY, "if-match": match}
+        return world.client.patch(world.at("cited"), json={"note": uuid4().hex}, headers=headers)
+
+    def delete() -> Any:
+        return world.client.delete(world.at("cited"), headers={"if-match": "*"})
+
+    await asyncio.gather(delete(), delete())  # the batch fails, and one write is not joined
+    await change()
+    await asyncio.gather(change('"v999"'), change('"v999"'))  # the batch has nothing to write
+    await asyncio.gather(delete(), delete())  # the batch fails, and two writes are not joined
+    assert batches == [1, 1, 1]
+    await change()
+    await asyncio.gather(change(), change())
+    assert batches == [1, 1, 1]
+    await asyncio.gather(change(), change())
+    assert batches == [1, 1, 1, 1]
+
+
 async def test_who_waits_for_a_lock_holds_up_nobody_else(world: World, database_url: str) -> None:
     for name in ("locked", "free"):
         await world.add("claims", name)
@@ -312,7 +343,7 @@ async def test_a_client_that_leaves_takes_no_one_along(
 ) -> None:
     begun = asyncio.Event()
 
-    async def noted(over: Any, some: Sequence[Joined]) -> bool:
+    async def noted(over: Any, some: Sequence[Joined]) -> bool | None:
         begun.set()
         return await write_batch(over, some)
 
@@ -336,7 +367,7 @@ async def test_a_client_that_leaves_takes_no_one_along(
 async def test_of_writes_whose_connection_is_cut_none_is_lost_after_its_answer(
     world: World, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def cut(over: Any, some: Sequence[Joined]) -> bool:
+    async def cut(over: Any, some: Sequence[Joined]) -> bool | None:
         pid = over.get_server_pid()
         killing = asyncio.create_task(connection.execute(f"SELECT pg_terminate_backend({pid})"))
         try:
@@ -358,6 +389,41 @@ async def test_of_writes_whose_connection_is_cut_none_is_lost_after_its_answer(
     assert again.status_code == 201
 
 
+@pytest.mark.parametrize("started", [True, False])
+async def test_writes_whose_batch_is_cancelled_are_answered(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, started: bool
+) -> None:
+    senders: list[asyncio.Task[None]] = []
+
+    def make(loop: Any, work: Any, **more: Any) -> Any:
+        task = asyncio.Task(work, loop=loop, **more)
+        if getattr(work, "__qualname__", "").endswith("Lane._send"):
+            senders.append(task)
+            if not started:
+                task.cancel()
+        return task
+
+    async def cancelled(over: Any, some: Sequence[Joined]) -> bool | None:
+        senders[-1].cancel()
+        return await write_batch(over, some)
+
+    monkeypatch.setattr("api.core.writing.joined.write_batch", cancelled)
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(make)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            answers = await asyncio.gather(
+                *(world.client.post("/v1/claims", json=_claim(world)) for _ in range(6))
+            )
+    finally:
+        loop.set_task_factory(None)
+    assert senders
+    assert {answer.status_code for answer in answers} == {201, 503}
+    monkeypatch.undo()
+    again = await world.client.post("/v1/claims", json=_claim(world))
+    assert again.status_code == 201
+
+
 async def test_what_nobody_expects_fails_alone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -372,3 +438,106 @@ async def test_what_nobody_expects_fails_alone(
         *(world.client.post("/v1/claims", json=_claim(world, note=note)) for note in notes)
     )
     assert {answer.status_code for answer in answers} == {201}
+
+
+ONE = '"v1"'
+
+
+def _change(world: World, name: str, pair: dict[str, str] | None, match: str | None) -> Any:
+    """Change a record that is named by an external id, or by its id if there is no pair."""
+    note = {"note": uuid4().hex}
+    matching = {} if match is None else {"if-match": match}
+    if pair is None:
+        return world.client.patch(world.at(name), json=note, headers={**ANY, **matching})
+    path = "/v1/claims/by-external-id"
+    return world.client.put(path, params=pair, json=_claim(world, **note), headers=matching)
+
+
+NAMED_TWICE = [("id", "a"), ("a", "id"), ("a", "b")]
+
+
+@pytest.mark.parametrize("names", NAMED_TWICE)
+async def test_of_two_writes_to_one_version_under_two_names_one_succeeds(
+    world: World, connection: Connection, batches: list[int], names: tuple[str, str]
+) -> None:
+    answers = await _change_twice(world, names, ONE)
+    assert batches == [2]
+    assert sorted(answer.status_code for answer in answers) == [200, 412]
+    assert await _kept(connection, [world.id("named")]) == Counter(revisions=2, outbox=2, audit=2)
+
+
+@pytest.mark.parametrize("names", NAMED_TWICE)
+async def test_two_writes_under_two_names_are_both_kept(
+    world: World, connection: Connection, batches: list[int], names: tuple[str, str]
+) -> None:
+    answers = await _change_twice(world, names, None)
+    assert batches == [2]
+    written = sorted((answer.json()["id"], answer.json()["version"]) for answer in answers)
+    if "id" in names:
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert written == [(world.id("named"), 2), (world.id("named"), 3)]
+    else:
+        # The first one takes the other external id away, and the second one creates a record of it.
+        assert [answer.status_code for answer in answers] == [200, 201]
+        assert sorted(version for _, version in written) == [1, 2]
+    for answer in answers:
+        doc = await connection.fetchval(
+            "SELECT doc FROM revisions WHERE record_id = $1 AND version = $2",
+            answer.json()["id"],
+            answer.json()["version"],
+        )
+        assert answer.content == doc
+    records = list({world.id("named"), *(identity for identity, _ in written)})
+    assert await _kept(connection, records) == Counter(revisions=3, outbox=3, audit=3)
+
+
+async def _change_twice(
+    world: World, names: tuple[str, str], match: str | None
+) -> list[httpx.Response]:
+    """Change one record at once under two of its names, while another write is under way."""
+    pairs = {name: {"namespace": name, "value": uuid4().hex} for name in ("a", "b")}
+    await world.add("claims", "named", external_ids=list(pairs.values()))
+    _, *answers = await asyncio.gather(
+        world.client.post("/v1/claims", json=_claim(world)),
+        *(_change(world, "named", pairs.get(name), match) for name in names),
+    )
+    return answers
+
+
+async def _kept(connection: Connection, records: Sequence[str]) -> Counter[str]:
+    """Count what is kept of the writes to some records."""
+    counts: Counter[str] = Counter()
+    for table in ("revisions", "outbox", "audit"):
+        counts[table] = await connection.fetchval(
+            f"SELECT count(*) FROM {table} WHERE record_id::text = ANY($1::text[])",
+            records,
+        )
+    return counts
+
+
+async def test_a_batch_holds_up_the_next_writes_before_its_task_starts(
+    database_url: str, batches: list[int]
+) -> None:
+    database = Database(as_service(database_url), patient())
+    await database.open()
+    try:
+        lane = joined.Lane(database)
+        with lane.working():
+            waiting = asyncio.create_task(lane.join(_refused()))
+            await asyncio.sleep(0)
+        assert batches == []
+        assert not lane.is_free()
+        with pytest.raises(Problem):
+            await waiting
+        assert batches == [1]
+    finally:
+        await database.close()
+
+
+def _refused() -> Write:
+    """Give a write that is refused."""
+
+    def decide(_: Found) -> Decision:
+        raise Problem(PRECONDITION_FAILED)
+
+    return Write(SERVICE, CLAIMS, decide, {"ids": [str(uuid4())]})

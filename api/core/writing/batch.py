@@ -95,32 +95,39 @@ class _Row(NamedTuple):
     record: Create | None  # null to delete it
 
 
-async def write_batch(connection: Connection, batch: Sequence[Joined]) -> bool:
+async def write_batch(connection: Connection, batch: Sequence[Joined]) -> bool | None:
     """Carry out writes of one caller to records of one type; tell whether all statements succeeded.
 
-    Each is answered with its outcome, with the problem that refuses it, or with null.
+    Each is answered with its outcome, with the problem that refuses it, or with null. If nothing
+    was to be written, there is nothing to tell: null.
     """
     try:
         found = await _look_up(connection, [each.write for each in batch])
     except _UNDONE:
         return _leave_out(batch)
-    rows: list[_Row] = []
+    rows: dict[str, _Row] = {}
+    again: list[Joined] = []  # writes to a record that an earlier one writes to, under another name
     for number, joined in enumerate(batch):
         if number and number % _YIELD_EVERY == 0:
             await asyncio.sleep(0)
         row = await _settle(joined, found)
-        if row is not None:
-            rows.append(row)
-    rows.sort(key=lambda row: row.id)
-    created = [row for row in rows if row.current is None]
-    changed = [row for row in rows if row.current is not None and row.record is not None]
-    deleted = [row for row in rows if row.record is None]
+        if row is not None and rows.setdefault(row.id, row) is not row:
+            again.append(joined)
+    in_order = [rows[identity] for identity in sorted(rows)]
+    created = [row for row in in_order if row.current is None]
+    changed = [row for row in in_order if row.current is not None and row.record is not None]
+    deleted = [row for row in in_order if row.record is None]
     succeeded = [
-        await _execute(connection, statement, some)
-        for statement, some in ((_INSERT, created), (_UPDATE, changed), (_DELETE, deleted))
+        await _execute(connection, statement, some, created=new)
+        for statement, some, new in (
+            (_INSERT, created, True),
+            (_UPDATE, changed, False),
+            (_DELETE, deleted, False),
+        )
         if some
     ]
-    return all(succeeded)
+    _leave_out(again)
+    return all(succeeded) if succeeded else None
 
 
 async def _look_up(connection: Connection, writes: Sequence[Write]) -> Found:
@@ -177,18 +184,23 @@ def _is_taken(write: Write, identity: str, found: Found) -> bool:
     return any(found.taken.get(pair, identity) != identity for pair in external_ids(write))
 
 
-async def _execute(connection: Connection, statement: str, rows: Sequence[_Row]) -> bool:
-    """Write records with one statement, and answer who waits; tell whether it succeeded."""
+async def _execute(
+    connection: Connection, statement: str, rows: Sequence[_Row], *, created: bool
+) -> bool:
+    """Write records with one statement, and answer who waits; tell whether it succeeded.
+
+    Records that are `created` do not exist before; all others are locked by their ids.
+    """
     resource: Resource = rows[0].joined.write.resource
     values: dict[str, object] = {"rows": _encoded(rows)}
-    if statement is not _INSERT:
+    if not created:
         values["ids"] = [row.id for row in rows]
     try:
         written = await connection.fetch(*render(resource.table.compose(statement), **values))
     except _UNDONE:
         return _leave_out([row.joined for row in rows])
     outcomes = {
-        str(identity): Outcome(str(identity), version, doc or b"", created=statement is _INSERT)
+        str(identity): Outcome(str(identity), version, doc or b"", created=created)
         for identity, version, doc in written
     }
     for row in rows:

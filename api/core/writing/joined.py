@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeAlias
 
 from api.core.caller import Caller
 from api.core.db import Connection, Database
+from api.core.errors import unavailable
 from api.core.writing.batch import MAX_BYTES, Joined, external_ids, write_batch
 from api.core.writing.single import Outcome, Write
 from schemas.vocabularies import RecordType
@@ -32,7 +33,10 @@ SLOW_SECONDS: Final = 0.1
 """How long writes hold up the next ones: longer ones wait for something that those may not need."""
 FIRST_PAUSE: Final = 32
 MAX_PAUSE: Final = 1_024
-"""After a batch has failed, so many writes are not joined; twice as many after each further one."""
+"""After a batch has failed, so many writes are not joined; twice as many after each further one.
+
+That begins anew when the statements of a batch succeed. A batch without any tells nothing.
+"""
 
 Alone: TypeAlias = Callable[[Connection], Awaitable[Outcome]]
 """Carries out a write by itself, over a connection."""
@@ -44,7 +48,7 @@ class JoinedWrites:
     def __init__(self, database: Database) -> None:
         """Join nothing yet."""
         self._database = database
-        self._lanes: OrderedDict[tuple[Caller, RecordType], _Lane] = OrderedDict()
+        self._lanes: OrderedDict[tuple[Caller, RecordType], Lane] = OrderedDict()
 
     async def write(self, write: Write, alone: Alone) -> Outcome:
         """Carry out a write, by itself or together with others; return after its commit."""
@@ -63,19 +67,19 @@ class JoinedWrites:
         async with self._database.connection() as connection:
             return await alone(connection)
 
-    def _lane(self, write: Write) -> _Lane:
+    def _lane(self, write: Write) -> Lane:
         """Give the lane of a caller and a type; the one that was used longest ago makes room."""
         key = write.author.caller, write.resource.type
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = _Lane(self._database)
+            lane = self._lanes[key] = Lane(self._database)
             if len(self._lanes) > MAX_LANES:
                 self._lanes.popitem(last=False)
         self._lanes.move_to_end(key)
         return lane
 
 
-class _Lane:
+class Lane:
     """The writes of one caller to records of one type."""
 
     def __init__(self, database: Database) -> None:
@@ -106,33 +110,47 @@ class _Lane:
     @contextmanager
     def working(self) -> Iterator[None]:
         """Hold up the next writes in this block, but not for long."""
+        let_go = self._hold_up()
+        try:
+            yield
+        finally:
+            let_go()
+
+    def _hold_up(self) -> Callable[[], None]:
+        """Hold up the next writes, but not for long; give the function that lets them go."""
+        self._working += 1
         holds_up = True
 
         def let_go() -> None:
             nonlocal holds_up
+            timer.cancel()
             if holds_up:
                 holds_up = False
                 self._working -= 1
                 self._send_next()
 
-        self._working += 1
         timer = asyncio.get_running_loop().call_later(SLOW_SECONDS, let_go)
-        try:
-            yield
-        finally:
-            timer.cancel()
-            let_go()
+        return let_go
 
     def _send_next(self) -> None:
         """Carry out what waits, if nothing is under way."""
-        if not self._working and (batch := self._take()):
-            # The task goes on in the caller's account: it was begun by a request of the caller.
-            sender = asyncio.get_running_loop().create_task(self._send(batch))
-            self._senders.add(sender)
-            sender.add_done_callback(self._senders.discard)
+        if self._working or not (batch := self._take()):
+            return
+        let_go = self._hold_up()  # before the task starts: a write may come first
+
+        # A task that is cancelled before it starts runs none of its own code, but this.
+        def end(sender: asyncio.Task[None]) -> None:
+            self._senders.discard(sender)
+            _fail(batch, unavailable("The write was broken off; it may have been carried out."))
+            let_go()
+
+        # The task goes on in the caller's account: it was begun by a request of the caller.
+        sender = asyncio.get_running_loop().create_task(self._send(batch))
+        self._senders.add(sender)
+        sender.add_done_callback(end)
 
     def _take(self) -> list[Joined]:
-        """Take the next batch: no record twice, since a write has to see the one before it."""
+        """Take the next batch: no name twice, since a write has to see the one before it."""
         taken: list[Joined] = []
         left: deque[Joined] = deque()
         names: set[object] = set()
@@ -149,20 +167,26 @@ class _Lane:
         return taken
 
     async def _send(self, batch: list[Joined]) -> None:
-        with self.working():
-            try:
-                async with self._database.connection() as connection:
-                    succeeded = await write_batch(connection, batch)
-            except Exception as error:  # noqa: BLE001 - every write that waits gets it
-                for joined in batch:
-                    if not joined.answer.done():
-                        joined.answer.set_exception(error)
-                return
-            if succeeded:
-                self._pause = FIRST_PAUSE
-            else:
-                self._paused = self._pause
-                self._pause = min(2 * self._pause, MAX_PAUSE)
+        try:
+            async with self._database.connection() as connection:
+                succeeded = await write_batch(connection, batch)
+        except Exception as error:  # noqa: BLE001 - every write that waits gets it
+            _fail(batch, error)
+            return
+        if succeeded is None:
+            return
+        if succeeded:
+            self._pause = FIRST_PAUSE
+        else:
+            self._paused = self._pause
+            self._pause = min(2 * self._pause, MAX_PAUSE)
+
+
+def _fail(batch: Iterable[Joined], error: Exception) -> None:
+    """Answer whoever still waits with an error."""
+    for joined in batch:
+        if not joined.answer.done():
+            joined.answer.set_exception(error)
 
 
 def _is_small(write: Write) -> bool:

@@ -1,8 +1,8 @@
 """Write records: create, replace, update, upsert, delete and restore one at a request.
 
-Each operation reads its request and says what is to be written. One that comes alone is carried out
-by itself (`single.py`); those that come while another one of the same caller is under way share its
-successor's statements (`joined.py`).
+Each operation reads its request and says what is to be written. A write that comes alone is carried
+out by itself (`single.py`). Writes that come while another one of the same caller is under way wait
+for it, but not for long, and are then carried out together (`joined.py`).
 """
 
 from __future__ import annotations
