@@ -60,7 +60,7 @@ _DROP_SYN: Final = (  # for the kernel's packet filter: code, jumps if true and 
 
 
 def ignore_new_clients(listener: socket.socket) -> None:
-    """Have the kernel begin no more connections, and finish those that have begun; Linux only.
+    """Have the kernel begin no more connections, on Linux; those that have begun can be finished.
 
     If a listener is closed at once, the kernel resets connections that it has accepted meanwhile,
     or is about to. A client that is ignored asks again after a second, and is refused then. This

@@ -35,8 +35,11 @@ CLOSING_SECONDS: Final = 5
 _MAX_TURNS: Final = 100
 """How many turns of the loop a listener may take to be closed."""
 
-_HANDSHAKE_SECONDS: Final = 0.05
-"""How long connections that have begun may take to be made, before the listener is closed."""
+_HANDSHAKE_SECONDS: Final = 0.2
+"""How long connections that have begun may take to be made, before the listener is closed.
+
+The kernel resets those of clients whose packets take longer to arrive and come back.
+"""
 
 log = logging.getLogger("claim_records")
 
