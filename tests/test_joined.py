@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -90,3 +91,36 @@ async def test_a_failure_reaches_everyone_who_waits(database_url: str) -> None:
         assert row["name"] == identity
     finally:
         await database.close()
+
+
+class Held(Database):
+    """A database whose statements all end at the same moment."""
+
+    def __init__(self) -> None:
+        super().__init__("postgresql:///never", patient())
+        self.end = asyncio.Event()
+
+    async def fetch(self, query: str, *arguments: Any) -> list[Any]:
+        """Find every record that is asked for, when the moment has come."""
+        del query
+        await self.end.wait()
+        return [{"name": identity} for identity in arguments[0]]
+
+
+async def test_a_read_that_comes_as_the_others_end_does_not_wait_in_vain() -> None:
+    database = Held()
+    reads = JoinedReads(database)
+
+    async def read_again() -> None:
+        await reads.read(QUERY, "first")
+        await reads.read(QUERY, "second")
+
+    again = asyncio.create_task(read_again())
+    await asyncio.sleep(0)
+    once = asyncio.create_task(reads.read(QUERY, "other"))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    database.end.set()
+    async with asyncio.timeout(10):
+        await once
+        await again

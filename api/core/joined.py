@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, cast
 
 from api.core.db import Database, Row
 from api.core.turns import Account, charging
@@ -62,18 +62,27 @@ class _Query:
         return await answer
 
     async def _send(self) -> None:
-        """Send the reads that wait, until none does."""
-        while self._waiting:
-            taken, self._waiting = self._waiting, {}
-            try:
-                rows = await self._database.fetch(self._query, list(taken))
-            except Exception as error:  # noqa: BLE001 - every read that waits gets it
-                for _, answer in _open(taken):
-                    answer.set_exception(error)
-                continue
-            found = {row["name"]: row for row in rows}
-            for identity, answer in _open(taken):
-                answer.set_result(found.get(identity))
+        """Send the reads that wait, until none does.
+
+        A read that comes after the last look would wait in vain for a sender that is still counted.
+        """
+        try:
+            while self._waiting:
+                await self._send_waiting()
+        finally:
+            self._senders.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _send_waiting(self) -> None:
+        taken, self._waiting = self._waiting, {}
+        try:
+            rows = await self._database.fetch(self._query, list(taken))
+        except Exception as error:  # noqa: BLE001 - every read that waits gets it
+            for _, answer in _open(taken):
+                answer.set_exception(error)
+            return
+        found = {row["name"]: row for row in rows}
+        for identity, answer in _open(taken):
+            answer.set_result(found.get(identity))
 
 
 def _open(taken: Waiting) -> Iterator[tuple[str, asyncio.Future[Row | None]]]:
