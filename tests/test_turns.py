@@ -14,7 +14,7 @@ import pytest
 from api.access import keyring
 from api.core import turns as turns_module
 from api.core.db import turns_of
-from api.core.turns import KEYLESS, Account, Turns
+from api.core.turns import KEYLESS, Account, Turns, charging
 from schemas.vocabularies import Scope
 from tests.conftest import allow, bearer, patient, serving
 
@@ -258,14 +258,16 @@ async def test_any_request_with_a_key_leaves_fewer_connections_to_those_without(
 ) -> None:
     key = bearer(await allow(empty_url, keyring.new_key(), [Scope.READ]))
     settings = patient(pool_size=8, open_reads=True, acquire_seconds=2)
-    async with serving(empty_url, settings) as client:
-        del client.headers["authorization"]
-        async with asking(client, 1, {}):
-            assert (await client.get("/v1/articles")).status_code == 200
-            joined = "/v1/claims/01938f7a-4c00-7000-8000-00000000c002"
-            assert (await client.get(joined, headers=key)).status_code == 404
-            assert (await client.get("/v1/articles")).status_code == 503
-            assert (await client.get("/v1/articles", headers=key)).status_code == 200
+    # A request of an earlier test may have left its account, which background tasks would take.
+    with charging(None):
+        async with serving(empty_url, settings) as client:
+            del client.headers["authorization"]
+            async with asking(client, 1, {}):
+                assert (await client.get("/v1/articles")).status_code == 200
+                joined = "/v1/claims/01938f7a-4c00-7000-8000-00000000c002"
+                assert (await client.get(joined, headers=key)).status_code == 404
+                assert (await client.get("/v1/articles")).status_code == 503
+                assert (await client.get("/v1/articles", headers=key)).status_code == 200
 
 
 async def test_an_operator_can_set_the_share() -> None:
