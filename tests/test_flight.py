@@ -294,6 +294,8 @@ async def test_each_large_answer_is_counted_until_it_ends(
     elif end == "fail":
         reader.fail()
         await asyncio.wait([reader.task])
+        # The event loop would report an exception that nobody took, to whichever test runs then.
+        assert isinstance(reader.task.exception(), ConnectionError)
     else:
         reader.read_on()
         await until(lambda: held(app) == 0)
