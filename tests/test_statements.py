@@ -23,6 +23,9 @@ _OF_THE_DRIVER = ("typeinfo_tree", "current_setting('jit')")
 # Twice a second at most, and once an hour, for each key: whatever the requests.
 _OF_KEYS = ("FROM keys", "UPDATE keys")
 
+# How a connection is tried where Postgres was quiet for a second, as on a machine that is busy.
+_TRIED = "SELECT 1"
+
 
 class Counted:
     """A service on one connection that notes what is run on it."""
@@ -34,7 +37,8 @@ class Counted:
     def note(self, query: asyncpg.connection.LoggedQuery) -> None:
         """Note a statement of ours."""
         ours = not any(mark in query.query for mark in (*_OF_THE_DRIVER, *_OF_KEYS))
-        if ours and query.query.rstrip(";").split()[0] not in _TRANSACTION_CONTROL:
+        word = query.query.rstrip(";").split()[0]
+        if ours and word not in _TRANSACTION_CONTROL and query.query != _TRIED:
             self.statements.append(query.query)
 
     def taken(self) -> int:
