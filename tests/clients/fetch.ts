@@ -3,29 +3,8 @@
 import assert from "node:assert/strict";
 import { env } from "node:process";
 
-import createClient from "openapi-fetch";
-
-import type { components, paths } from "./generated/schema.d.ts";
-
-type Schemas = components["schemas"];
-
-const client = createClient<paths>({
-  baseUrl: env.BASE ?? "",
-  headers: { Authorization: `Bearer ${env.KEY}` },
-});
-
-// openapi-fetch calls every body application/json, unless told otherwise.
-client.use({
-  onRequest({ request }) {
-    if (request.method === "PATCH")
-      request.headers.set("Content-Type", "application/merge-patch+json");
-  },
-});
-
-function done<T>(answer: { data?: T; error?: Schemas["Problem"]; response: Response }): T {
-  assert(answer.data !== undefined, `${answer.response.status}: ${answer.error?.detail}`);
-  return answer.data;
-}
+import { client, done } from "./connected.ts";
+import type { Schemas } from "./connected.ts";
 
 async function followed(since: string): Promise<{ changes: Schemas["Change"][]; cursor: string }> {
   const changes: Schemas["Change"][] = [];

@@ -1,32 +1,12 @@
 // The questions of a newsroom, by openapi-typescript's types and openapi-fetch.
 
 import assert from "node:assert/strict";
-import { env } from "node:process";
 
-import createClient from "openapi-fetch";
-
-import type { components, paths } from "./generated/schema.d.ts";
-
-type Schemas = components["schemas"];
+import { client, done } from "./connected.ts";
+import type { Schemas } from "./connected.ts";
 
 const ASKED = "1d1e7f77-78ed-5b26-95a1-e8f8034d8e9f";
 const RESTATED = "147fa90f-1ccf-53d4-af97-3da31ce125f2";
-
-const client = createClient<paths>({
-  baseUrl: env.BASE ?? "",
-  headers: { Authorization: `Bearer ${env.KEY}` },
-});
-client.use({
-  onRequest({ request }) {
-    if (request.method === "PATCH")
-      request.headers.set("Content-Type", "application/merge-patch+json");
-  },
-});
-
-function done<T>(answer: { data?: T; error?: Schemas["Problem"]; response: Response }): T {
-  assert(answer.data !== undefined, `${answer.response.status}: ${answer.error?.detail}`);
-  return answer.data;
-}
 
 // --- who gave which figure, and what conflicts with it -------------------------------------------
 

@@ -1,28 +1,9 @@
 // The five-minute tour of the README, by openapi-typescript's types and openapi-fetch.
 
 import assert from "node:assert/strict";
-import { env } from "node:process";
 
-import createClient from "openapi-fetch";
-
-import type { components, paths } from "./generated/schema.d.ts";
-
-type Schemas = components["schemas"];
-
-const base = env.BASE ?? "";
-const headers = { Authorization: `Bearer ${env.KEY}` };
-const client = createClient<paths>({ baseUrl: base, headers });
-client.use({
-  onRequest({ request }) {
-    if (request.method === "PATCH")
-      request.headers.set("Content-Type", "application/merge-patch+json");
-  },
-});
-
-function done<T>(answer: { data?: T; error?: Schemas["Problem"]; response: Response }): T {
-  assert(answer.data !== undefined, `${answer.response.status}: ${answer.error?.detail}`);
-  return answer.data;
-}
+import { base, client, done, headers } from "./connected.ts";
+import type { Schemas } from "./connected.ts";
 
 async function source(body: Schemas["SourceCreate"]): Promise<string> {
   return done(await client.POST("/v1/sources", { body })).id;
