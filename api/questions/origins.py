@@ -53,6 +53,11 @@ _PRINTINGS: Final = """
     WHERE l.owner_id = ANY(:ids::uuid[]) AND l.owner_type = 'claim' AND l.link = 'appearance'
     ORDER BY a.created_at, a.id
     LIMIT {limit}"""
+_MEMBERS: Final = """
+            SELECT s.id FROM links AS l
+            JOIN sources AS s ON s.id = l.source_id AND :sees(source, s)
+            WHERE l.owner_id = inside.id AND l.owner_type = 'source' AND l.link = 'member'
+            OFFSET 0 -- or else Postgres may read the members of all groups"""
 # Each fact is a kind and two ids. With a roll-up, everything above the sources is counted as well.
 _ABOUT_SOURCES: Final = """
     WITH RECURSIVE asked(id) AS (
@@ -74,11 +79,7 @@ _ABOUT_SOURCES: Final = """
         SELECT counted.id FROM counted
         UNION
         SELECT s.id FROM inside
-        CROSS JOIN LATERAL (
-            SELECT s.id FROM links AS l
-            JOIN sources AS s ON s.id = l.source_id AND :sees(source, s)
-            WHERE l.owner_id = inside.id AND l.owner_type = 'source' AND l.link = 'member'
-            OFFSET 0 -- or else Postgres may read the members of all groups
+        CROSS JOIN LATERAL ({members}
         ) AS s
     )
     (
@@ -90,11 +91,7 @@ _ABOUT_SOURCES: Final = """
     (
         SELECT 'member', inside.id::text, s.id::text
         FROM inside
-        CROSS JOIN LATERAL (
-            SELECT s.id FROM links AS l
-            JOIN sources AS s ON s.id = l.source_id AND :sees(source, s)
-            WHERE l.owner_id = inside.id AND l.owner_type = 'source' AND l.link = 'member'
-            OFFSET 0 -- or else Postgres may read the members of all groups
+        CROSS JOIN LATERAL ({members}
         ) AS s
         LIMIT {limit}
     )
@@ -119,7 +116,7 @@ _ABOUT_SOURCES: Final = """
         JOIN sources AS o ON o.id = asked.id
         JOIN sources AS s ON s.id = o.merged_into_id AND :sees(source, s)
         LIMIT {limit}
-    )"""
+    )""".replace("{members}", _MEMBERS)
 _ABOUT_ARTICLES: Final = """
     WITH RECURSIVE copied(id) AS (
         SELECT a.id FROM articles AS a
