@@ -13,7 +13,6 @@ from itertools import chain
 from typing import Final, NamedTuple
 
 import asyncpg
-import msgspec
 
 from api.core.db import Connection
 from api.core.errors import Problem
@@ -22,6 +21,7 @@ from api.core.resource import Resource
 from api.core.sql import render
 from api.core.writing.look_up import Current, Found, look_up
 from api.core.writing.single import Outcome, Write, decide_and_settle
+from api.core.writing.store import array_of, row_of
 from schemas.base import Create, ExternalId
 
 _INSERT: Final = """
@@ -231,17 +231,11 @@ _ACTOR: Final = ("actor", "actor_scope", "actor_request_id", "actor_route")
 
 def _encoded(rows: Iterable[_Row]) -> str:
     """Write rows as a JSON array, each with its id, its version, its actor and its record."""
-    return "[" + ",".join(map(_encoded_row, rows)) + "]"
+    return array_of(map(_encoded_row, rows))
 
 
 def _encoded_row(row: _Row) -> str:
     actor = row.joined.write.author.actor
-    head: dict[str, object] = {"id": row.id}
-    if row.current is not None:
-        head["version"] = row.current.version
-    if actor is not None:
-        head |= zip(_ACTOR, actor, strict=True)
-    text = msgspec.json.encode(head).decode()
-    if row.record is None:
-        return text
-    return f"{text[:-1]},{msgspec.json.encode(row.record)[1:].decode()}"
+    own = {} if actor is None else dict(zip(_ACTOR, actor, strict=True))
+    version = None if row.current is None else row.current.version
+    return row_of(row.id, version, row.record, **own)

@@ -51,7 +51,7 @@ from api.core.request import (
 from api.core.resource import Resource
 from api.core.services import service
 from api.core.sql import Query, render
-from api.core.writing.joined import JoinedWrites
+from api.core.writing.joined import Alone, JoinedWrites
 from api.core.writing.look_up import Current, Found, look_up
 from api.core.writing.patching import patched, read_patch
 from api.core.writing.settle import (
@@ -126,11 +126,13 @@ async def create(resource: Resource, request: Request) -> Answer:
     return await once(request, body, work)
 
 
-async def _joined(request: Request, write: Write) -> Outcome:
-    """Carry out a write, together with others if there are some."""
-    return await service(request, JoinedWrites).write(
-        write, lambda connection: write_record(connection, write)
-    )
+async def _joined(request: Request, write: Write, alone: Alone | None = None) -> Outcome:
+    """Carry out a write, together with others if there are some, or else `alone`."""
+
+    async def by_itself(connection: Connection) -> Outcome:
+        return await write_record(connection, write)
+
+    return await service(request, JoinedWrites).write(write, alone or by_itself)
 
 
 def _answer(resource: Resource, outcome: Outcome) -> Answer:
@@ -241,7 +243,7 @@ async def upsert(resource: Resource, request: Request) -> Answer:
                     raise
         raise contended()
 
-    return _answer(resource, await service(request, JoinedWrites).write(write, alone))
+    return _answer(resource, await _joined(request, write, alone))
 
 
 async def delete(resource: Resource, request: Request) -> Answer:
@@ -273,7 +275,7 @@ async def delete(resource: Resource, request: Request) -> Answer:
         return Outcome(identity, version)
 
     write = Write(writer, resource, decide, {"ids": [identity]})
-    outcome = await service(request, JoinedWrites).write(write, alone)
+    outcome = await _joined(request, write, alone)
     return Answer(status=204, headers={"etag": etag(identity, outcome.version)})
 
 

@@ -73,16 +73,21 @@ _NAMED: Final = 3
 
 def rows_of(records: Iterable[tuple[str, int | None, Create]]) -> str:
     """Write records, each with its id and the version that it replaces, as a JSON array."""
-    return (
-        "["
-        + ",".join(
-            f'{{"id":"{identity}",'
-            + (f'"version":{version},' if version is not None else "")
-            + msgspec.json.encode(record)[1:].decode()
-            for identity, version, record in records
-        )
-        + "]"
-    )
+    return array_of(row_of(*each) for each in records)
+
+
+def row_of(identity: str, version: int | None, record: Create | None, **more: str | None) -> str:
+    """Write a record, or nothing of it, with its id, the version that it replaces, and more."""
+    head: dict[str, object] = {"id": identity, **more}
+    if version is not None:
+        head["version"] = version
+    text = msgspec.json.encode(head).decode()
+    return text if record is None else f"{text[:-1]},{msgspec.json.encode(record)[1:].decode()}"
+
+
+def array_of(rows: Iterable[str]) -> str:
+    """Write rows that are JSON already as an array."""
+    return f"[{','.join(rows)}]"
 
 
 async def store(
