@@ -47,7 +47,7 @@ _ROOM: Final = 2 * 1024**3
 _PREFIX: Final = "claim-records-tests-"
 _LOCK: Final = "lock"
 SAMPLE: Final = 4
-"""How many of a test's cases the plain run tries. It takes two minutes on two cores by that."""
+"""How many of a test's cases the plain run tries, so that everybody can afford it."""
 _WHOLE = "whole_suite"
 _TEMPLATE = pytest.StashKey[str]()
 _CLEANUP = pytest.StashKey[list[Callable[[], None]]]()
