@@ -12,7 +12,7 @@ import re
 import sys
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 import asyncpg
@@ -31,7 +31,7 @@ from msgspec.inspect import (
     type_info,
 )
 
-from api.core import cursor, json_text
+from api.core import cursor, json_pieces, json_text
 from api.core.errors import FAULT_CODES, KINDS, Problem
 from api.core.json_text import read_json
 from api.core.resource import Resource
@@ -420,7 +420,7 @@ def hostile(size: int) -> dict[str, bytes]:
         "many keys, the last one twice": b"{"
         + b",".join(b'"%d":1' % n for n in range(size))
         + b',"%d":1}' % (size - 1),
-        "brackets": b"[" + b"[]," * size + b"1]",
+        "brackets": b"[" + b"[       ]," * size + b"1]",
         "unfinished brackets": b"[]" * size + b"[",
     }
 
@@ -503,10 +503,50 @@ def test_a_large_body_is_decoded_in_pieces(monkeypatch: pytest.MonkeyPatch) -> N
         "x": [{"start": 1, "exact": "é", "more": [[], {}, None, 1.5, "[{,"]}] * 1_200,
         "y": {},
     }
-    text = json.dumps({"a": [record] * 2, "b": record, "c": [0] * 9})
-    body = f" {text}\n".encode()
+    size = json_text.WINDOW_BYTES
+    text = json.dumps(
+        {
+            "a": [record] * 2,
+            "b": record,
+            "c": [0] * 9,
+            "escapes": "é😀" * (size // 12),
+            "many keys": {f"key {number}": number for number in range(size // 10)},
+            "k" * size * 2: [[" " * size * 2]],
+        }
+    )
+    blanks = "\n" * size * 2
+    body = f"{blanks}{text[:-1]}{blanks}}} ".encode()
     assert read_json(body) == json.loads(body)
-    assert max(sizes) <= json_text.WINDOW_BYTES < len(body)
+    assert max(sizes) <= size + len("[]")
+
+
+JSON_VALUES: Final = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text('é😀\\"[]{},: a', max_size=12),
+    lambda values: (
+        st.lists(values, max_size=4) | st.dictionaries(st.text('b:"😀', max_size=3), values)
+    ),
+    max_leaves=20,
+)
+
+
+@given(data=st.data())
+def test_pieces_are_read_as_the_whole(data: st.DataObject) -> None:
+    """However small the pieces are, what is JSON is read, and nothing else."""
+    value, indent = data.draw(JSON_VALUES), data.draw(st.sampled_from([None, 1]))
+    text = json.dumps(value, ensure_ascii=data.draw(st.booleans()), indent=indent)
+    place = data.draw(st.integers(0, len(text)))
+    changed = text[:place] + data.draw(st.text('[]{},:" \\1u', max_size=1)) + text[place + 1 :]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_pieces, "PIECE_BYTES", data.draw(st.integers(16, 64)))
+        for each in (text.encode(), changed.encode()):
+            mask = json_pieces.masked(each)
+            try:
+                whole = msgspec.json.decode(each)
+            except msgspec.DecodeError:
+                with pytest.raises(Problem, match=r"byte \d+"):
+                    json_pieces.decode(each, mask)
+            else:
+                assert json_pieces.decode(each, mask) == whole
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=16) | st.integers(-9, 9)))

@@ -1,10 +1,8 @@
 """Read JSON text strictly, in a time that grows with its size alone.
 
 A small text is decoded by the standard library, which says where a fault is. A large one is decoded
-by msgspec in one short step, and what msgspec lets pass is found by counting. Python lets no other
-thread run during a call into C. So each call handles at most :data:`WINDOW_BYTES` or
-:data:`MAX_VALUES` values, or passes over the bytes once: a thread that reads a large text never
-keeps the event loop waiting for longer than that.
+by msgspec, piece by piece (:mod:`api.core.json_pieces`), and what msgspec lets pass is found by
+counting. Other calls into C, which keep the event loop waiting, pass over the bytes once at most.
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
+from api.core import json_pieces
 from api.core.errors import MALFORMED_JSON, MAX_ERRORS, TOO_DEEP, Problem, invalid_record
 from schemas.base import MAX_DIGITS, Fault, Path, significant_digits
 
@@ -29,7 +28,7 @@ MAX_KEYS: Final = 40_000
 
 A claim or denial with every list full has some 38,000.
 """
-WINDOW_BYTES: Final = 65_536
+WINDOW_BYTES: Final = json_pieces.PIECE_BYTES
 _NUL: Final = rb"\u0000"
 
 
@@ -46,14 +45,13 @@ def read_json(body: bytes) -> Any:  # noqa: ANN401 - JSON
         raise Problem(MALFORMED_JSON, f"Byte {error.start} is not UTF-8.") from None
     if len(body) <= WINDOW_BYTES:
         return _read_small(body)
-    structure = _structure(body)
+    mask = json_pieces.masked(body)
+    structure = _structure(mask)
     _refuse_large(structure, body)
     try:
-        document = _decode_large(body)
+        document = json_pieces.decode(body, mask)
     except msgspec.ValidationError as error:
         raise _out_of_range() from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Problem(MALFORMED_JSON, f"{error}.") from None
     for number in _fractions(structure):
         _float(number.decode())
     if structure.count(b":") != _count_keys(document):
@@ -68,7 +66,7 @@ def is_refused_for_its_size(body: bytes) -> bool:
     if len(body) <= WINDOW_BYTES:
         return False
     try:
-        _refuse_large(_structure(body), b"")
+        _refuse_large(_structure(json_pieces.masked(body)), b"")
     except Problem:
         return True
     return False
@@ -77,32 +75,16 @@ def is_refused_for_its_size(body: bytes) -> bool:
 # --- the structure: a JSON text without its strings -------------------------------------------
 
 
-def _structure(body: bytes) -> bytes:
+def _structure(mask: bytes) -> bytes:
     """Give what stands outside the strings of a JSON text: brackets, commas, colons, numbers.
 
     Of a text that is no JSON it gives some of that, from which nothing is concluded but a limit.
     """
-    if len(body) <= WINDOW_BYTES and b"\\" not in body:
-        return b"".join(body.split(b'"')[::2])
-    pieces: list[bytes] = []
-    inside = 0  # 1 where a window begins inside a string
-    for window in _windows(body):
-        parts = window.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')
-        pieces.append(b"".join(parts[inside::2]))
-        inside = (inside + len(parts) - 1) % 2
-    return b"".join(pieces)
+    windows = (mask[at : at + WINDOW_BYTES] for at in range(0, len(mask), WINDOW_BYTES))
+    return b"".join(window.translate(None, delete=_NO_STRUCTURE) for window in windows)
 
 
-def _windows(body: bytes) -> Iterator[bytes]:
-    """Cut a text into windows, none of which ends within an escape."""
-    start = 0
-    while start < len(body):
-        window = body[start : start + WINDOW_BYTES]
-        backslashes = len(window) - len(window.rstrip(b"\\"))
-        if backslashes % 2 and start + len(window) < len(body):
-            window = window[:-1]
-        yield window
-        start += len(window)
+_NO_STRUCTURE: Final = b'_"'
 
 
 def _refuse_large(structure: bytes, body: bytes) -> None:
@@ -156,7 +138,7 @@ def _too_many_values(body: bytes) -> Problem:
     paths: list[Path] = [
         (name,)
         for name, raw in properties.items()
-        if _structure(bytes(raw)).count(b",") >= MAX_VALUES
+        if _structure(json_pieces.masked(bytes(raw))).count(b",") >= MAX_VALUES
     ]
     return invalid_record(Fault(path, "invalid-value", detail) for path in paths or [()])
 
@@ -182,43 +164,6 @@ _FIRST_OF_NUMBER: Final = frozenset(b"-0123456789")
 _MARKS: Final = frozenset(b".eE")
 
 
-def _decode_large(body: bytes) -> Any:  # noqa: ANN401 - JSON
-    """Decode a text in many short calls; one call names the place of an error in the whole text."""
-    try:
-        return _decode_pieces(body.lstrip(_SPACE))
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return msgspec.json.decode(body)
-
-
-def _decode_pieces(text: bytes | msgspec.Raw) -> Any:  # noqa: ANN401 - JSON
-    """Decode a text; split a large list or object into its items first, and decode these."""
-    if len(text) <= WINDOW_BYTES:
-        return msgspec.json.decode(text)
-    first = bytes(memoryview(text)[:1])
-    if first == b"[":
-        return _decode_items(_LIST.decode(text))
-    if first == b"{":
-        return {key: _decode_pieces(item) for key, item in _OBJECT.decode(text).items()}
-    return msgspec.json.decode(text)
-
-
-def _decode_items(items: list[msgspec.Raw]) -> list[Any]:
-    """Decode the items of a list, small ones some at a time."""
-    values: list[Any] = []
-    for start in range(0, len(items), _ITEMS):
-        some = items[start : start + _ITEMS]
-        text = b"[%b]" % b",".join(some)
-        small = len(text) <= WINDOW_BYTES
-        values += msgspec.json.decode(text) if small else map(_decode_pieces, some)
-    return values
-
-
-_ITEMS: Final = 100
-_SPACE: Final = b" \t\r\n"
-_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
-_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-
 def _count_keys(document: Any) -> int:  # noqa: ANN401 - JSON
     """Count the keys of all objects in a JSON value."""
     count = 0
@@ -239,7 +184,7 @@ def _count_keys(document: Any) -> int:  # noqa: ANN401 - JSON
 def _read_small(body: bytes) -> Any:  # noqa: ANN401 - JSON
     """Read a text of at most :data:`WINDOW_BYTES`."""
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _too_deep(
-        _structure(body).translate(_ONE_KIND, delete=_NO_BRACKETS)
+        _structure(json_pieces.masked(body)).translate(_ONE_KIND, delete=_NO_BRACKETS)
     ):
         raise Problem(TOO_DEEP)
     try:
