@@ -7,11 +7,12 @@ import gc
 import sys
 import threading
 import time
+import weakref
 from typing import Any
 
 import pytest
 
-from api.core.large_input import in_thread
+from api.core.large_input import in_thread, without_frames
 from api.server.process import (
     COLLECTION_SECONDS,
     LATE_COLLECTION_SECONDS,
@@ -82,3 +83,47 @@ def test_python_itself_looks_at_no_old_object() -> None:
         gc.set_threshold(*before)
         gc.unfreeze()
         sys.setswitchinterval(interval)
+
+
+class Document:
+    """Something large."""
+
+    text = "no number"
+
+
+async def test_what_an_error_in_a_thread_kept_is_freed_there() -> None:
+    freed_by = []
+
+    def fail() -> None:
+        document = Document()
+        weakref.finalize(document, lambda: freed_by.append(threading.current_thread()))
+        try:
+            int(document.text)
+        except ValueError:
+            raise LookupError from None
+
+    with pytest.raises(LookupError) as caught:
+        await in_thread(fail)
+    assert caught.value.__traceback__
+    assert freed_by
+    assert threading.main_thread() not in freed_by
+
+
+def test_an_error_that_is_kept_lets_go_of_what_it_was_about() -> None:
+    freed = []
+
+    def fail() -> None:
+        document = Document()
+        weakref.finalize(document, freed.append, document.text)
+        int(document.text)
+
+    gc.disable()
+    try:
+        try:
+            fail()
+        except ValueError as error:
+            kept = without_frames(error)
+    finally:
+        gc.enable()
+    assert kept.args
+    assert freed

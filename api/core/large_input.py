@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from traceback import clear_frames
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+Error = TypeVar("Error", bound=BaseException)
 
 MAX_INLINE_BYTES: Final = 16_384
 """Input of this size is read and checked within some milliseconds."""
@@ -76,10 +78,38 @@ async def in_thread(
     """Call a function in a thread, when one is free."""
     loop = asyncio.get_running_loop()
     threads = _CONNECTED_THREAD if _holds_connection.get() else _THREADS
-    work = loop.run_in_executor(threads, lambda: function(*args, **kwargs))
+    work = loop.run_in_executor(threads, _call, lambda: function(*args, **kwargs))
     _UNDER_WAY.add(work)
     work.add_done_callback(_UNDER_WAY.discard)
     return await work
+
+
+def _call(function: Callable[[], Result]) -> Result:
+    """Call a function; if it fails, free what it worked on.
+
+    An error keeps its frames, and they keep the documents that they read. To free a large one takes
+    up to 12 ms, which would pass in the event loop, some time after the error was answered.
+    """
+    try:
+        return function()
+    except Exception as error:
+        for each in _chain(error):
+            clear_frames(each.__traceback__)
+        raise
+
+
+def without_frames(error: Error) -> Error:
+    """Have an error that is kept for later let go of what its frames hold."""
+    for each in list(_chain(error)):
+        each.__traceback__ = each.__context__ = None
+    return error
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Give an error, and those during whose handling it was raised."""
+    while error is not None:
+        yield error
+        error = error.__context__
 
 
 def is_under_way() -> bool:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from api.core.caller import WRITE
 from api.core.errors import BODY_TOO_LARGE, FORBIDDEN, Problem, invalid_record
+from api.core.large_input import without_frames
 from api.core.resource import Resource
 from api.core.validation import check, read_object
 from api.core.writing.settle import Draft, InvalidRecord, draft, from_elsewhere, with_external_id
@@ -64,9 +65,10 @@ def read_line(run: ImportRun, number: int, raw: bytes | None) -> Entry | None:
             line.id = run.sender.line_ids(number)
             id_is_ours = True
     except InvalidRecord as invalid:
-        return Entry(number, size, line, None, invalid.under("/data"), invalid=invalid)
+        under = invalid.under("/data")
+        return Entry(number, size, line, None, under, invalid=without_frames(invalid))
     except Problem as problem:
-        return Entry(number, size, line, None, problem)
+        return Entry(number, size, line, None, without_frames(problem))
     return Entry(number, size, line, wanted, None, id_is_ours)
 
 
