@@ -110,7 +110,7 @@ async def test_what_an_error_in_a_thread_kept_is_freed_there() -> None:
 
 
 def test_an_error_that_is_kept_lets_go_of_what_it_was_about() -> None:
-    freed = []
+    freed: list[str] = []
 
     def fail() -> None:
         document = Document()
