@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import pytest
 
+from api.core import hosts
+from api.core.connection import LimitedConnection
+from api.core.heartbeat import Heartbeat
 from api.settings import Settings
+from tests.conftest import PATIENCE
 
-HASTY = Settings(statement_seconds=0.2, acquire_seconds=2, rate_per_minute=0, pool_size=4)
-"""The service ends each statement after these 0.2 s, and 2 s for the answer of Postgres."""
+HASTY = Settings(statement_seconds=1.5, acquire_seconds=4, rate_per_minute=0, pool_size=4)
+"""The service ends each statement after these 1.5 s, and 2 s for the answer of Postgres."""
 
 
 class Network:
@@ -43,6 +49,11 @@ class Network:
                 pump.cancel()
             for end in self._ends:
                 end.transport.abort()
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing is forwarded now."""
+        return not self._flows.is_set()
 
     def fall_silent(self) -> None:
         """Forward nothing from now on."""
@@ -110,3 +121,30 @@ def over(url: str, networks: Iterable[Network], **more: str) -> str:
 async def fill_pool(client: httpx.AsyncClient, path: str) -> None:
     """Have the service open all its connections, and leave them idle."""
     await asyncio.gather(*(client.get(path) for _ in range(HASTY.pool_size * 4)))
+
+
+def be_patient_with(networks: Sequence[Network], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have hosts that are not silent be left by no limit of time: only the machine is slow there.
+
+    A silent host is left as soon as ever.
+    """
+    connect, move = hosts._connect, Heartbeat._move  # noqa: SLF001 - what leaves a host
+
+    def is_silent(port: int) -> bool:
+        return any(each.is_silent for each in networks if each.port == port)
+
+    async def connect_patiently(url: str, **options: Any) -> LimitedConnection:
+        if "port" in options:  # one host of several
+            assert options["timeout"] == hosts.HOST_SECONDS
+            if not is_silent(options["port"]):
+                options["timeout"] = PATIENCE
+        return await connect(url, **options)
+
+    async def move_from_silence(heartbeat: Heartbeat) -> None:
+        connection = heartbeat._connection  # noqa: SLF001 - as above
+        host = None if connection is None else connection.host
+        if host is None or is_silent(host.port):
+            await move(heartbeat)
+
+    monkeypatch.setattr(hosts, "_connect", connect_patiently)
+    monkeypatch.setattr(Heartbeat, "_move", move_from_silence)

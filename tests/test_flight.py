@@ -16,12 +16,12 @@ from api.app import Application, create_app
 from api.core import flight
 from api.core.db import Database
 from api.core.flight import InFlight
-from api.core.request import PIECE_BYTES
+from api.core.request import PIECE_BYTES, Context
 from api.core.turns import KEYLESS
 from api.sync.feed import stream
 from api.sync.feed.stream import EventStream
 from schemas.vocabularies import Scope
-from tests.conftest import KEY, allow, as_service, bearer, patient
+from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, patient
 
 MEBIBYTE = 1024**2
 
@@ -156,11 +156,7 @@ class Reader:
 
     async def has_begun(self) -> None:
         """Wait for the head of the answer."""
-        for _ in range(2_000):
-            if self.status:
-                return
-            await asyncio.sleep(0.005)
-        raise AssertionError("there is no answer")
+        await until(lambda: self.status > 0)
 
     async def leave(self) -> None:
         """Hang up."""
@@ -171,10 +167,16 @@ class Reader:
 
 @pytest.fixture
 async def app(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Application]:
-    """Serve four articles of 2 MiB, with room for two pages in flight."""
+    """Serve four articles of 2 MiB, with room for two pages in flight.
+
+    Who finds no room is refused after a second; a connection may be waited for for longer.
+    """
     monkeypatch.setattr(flight.InFlight.__init__, "__defaults__", (17 * MEBIBYTE,))
-    settings = patient(pool_size=5, open_reads=True, acquire_seconds=1)
+    settings = patient(pool_size=5, open_reads=True)
     found = create_app(settings, Database(as_service(empty_url), settings))
+    context = found.services.get(Context)
+    hasty = patient(pool_size=5, open_reads=True, acquire_seconds=1)
+    found.services.put(Context, context._replace(settings=hasty))
     await allow(empty_url)
     async with found.lifespan():
         transport = httpx.ASGITransport(found)  # type: ignore[arg-type]
@@ -231,13 +233,17 @@ async def test_what_nobody_reads_is_bounded_for_each_caller(
 async def test_exports_that_nobody_reads_wait_for_each_other(app: Application) -> None:
     """Each has read an article of 2 MiB and holds it; one needs room for the largest page."""
     stalled = [Reader(app, "/v1/export?types=article", {}) for _ in range(20)]
-    await asyncio.sleep(0.5)
-    begun = [reader for reader in stalled if reader.status]
-    assert 0 < len(begun) < 10
-    for reader in begun:
+
+    def begun() -> list[Reader]:
+        return [reader for reader in stalled if reader.status]
+
+    await until(lambda: len(begun()) + waiting(app) == len(stalled))
+    first = begun()
+    assert 0 < len(first) < 10
+    for reader in first:
         await reader.leave()
-    await asyncio.sleep(0.5)
-    assert len([reader for reader in stalled if reader.status]) > len(begun)
+    await until(lambda: len(begun()) > len(first))
+    assert {reader.status for reader in begun()} == {200}
     for reader in stalled:
         await reader.leave()
 
@@ -247,13 +253,16 @@ def held(app: Application) -> int:
     return app._in_flight.held(KEYLESS)  # noqa: SLF001 - nobody else asks
 
 
+def waiting(app: Application) -> int:
+    """Tell how many requests without a key stand in line for room."""
+    return len(app._in_flight._lines.get(KEYLESS, ()))  # noqa: SLF001 - nobody else asks
+
+
 async def until(true: Callable[..., bool]) -> None:
     """Wait until something is so."""
-    for _ in range(2_000):
-        if true():
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError("it never is so")
+    async with asyncio.timeout(PATIENCE):
+        while not true():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.005)
 
 
 ARTICLE = "9b2f4f5e-3f6c-4c1e-8a57-1d1f0a3a7c11"

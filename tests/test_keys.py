@@ -31,7 +31,7 @@ from api.server.metrics import Metrics
 from api.settings import Settings, reads_are_open
 from schemas.keys import SourceIdentity
 from schemas.vocabularies import Scope
-from tests.conftest import KEY, allow, as_service, bearer, cloned, patient, serving
+from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, cloned, patient, serving
 from tests.world import faults
 
 WRITES = [Scope.ARTICLES_WRITE, Scope.CLAIMS_WRITE, Scope.SOURCES_WRITE, Scope.DENIALS_WRITE]
@@ -541,7 +541,10 @@ async def test_every_change_stands_in_the_audit_log(empty: httpx.AsyncClient) ->
     assert {revision["actor"] for revision in revisions} == {identity}
 
 
-async def test_what_fails_leaves_no_trace_but_refusals_do(empty_url: str) -> None:
+async def test_what_fails_leaves_no_trace_but_refusals_do(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "PAUSE_SECONDS", PATIENCE)  # however long the machine takes
     async with serving(empty_url) as client:
         assert (await client.post("/v1/claims", json={})).status_code == 422
         headers = await key_with(empty_url, Scope.READ)

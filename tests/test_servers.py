@@ -21,7 +21,7 @@ from api.settings import Settings
 from schemas.vocabularies import RecordType
 from tests.conftest import PATIENCE, patient, serving, serving_as_it_is
 from tests.factories import EVERY, create
-from tests.network import Network, over
+from tests.network import Network, be_patient_with, over
 from tests.test_changes import cursor_of, page, walk
 
 CLAIM = EVERY[RecordType.CLAIM]
@@ -157,7 +157,7 @@ async def test_a_database_that_falls_silent_is_not_waited_for_without_end(
     server: EmbeddedPostgres,
 ) -> None:
     await with_schema(server.url())
-    patience = Settings(statement_seconds=0.2, acquire_seconds=0.2, rate_per_minute=0)
+    patience = Settings(statement_seconds=1, acquire_seconds=2, rate_per_minute=0)
     async with serving(server.url(), patience) as client, asyncio.timeout(PATIENCE):
         made = await create(client, CLAIM)
         with silent(server):
@@ -171,13 +171,18 @@ async def test_a_database_that_falls_silent_is_not_waited_for_without_end(
 
 @pytest.mark.process
 async def test_the_service_moves_only_to_a_host_that_takes_writes(
-    servers: tuple[str, str],
+    servers: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     primary, standby = servers
     await with_schema(primary)
+    monkeypatch.setattr("api.core.db.QUIET_SECONDS", PATIENCE)  # no connection is tried before
+    async with Network(primary).open() as first, Network(standby).open() as second:
+        be_patient_with([first, second], monkeypatch)
+        await _move_to_the_standby(primary, standby, first, second)
+
+
+async def _move_to_the_standby(primary: str, standby: str, first: Network, second: Network) -> None:
     async with (
-        Network(primary).open() as first,
-        Network(standby).open() as second,
         serving(over(primary, [first, second]), patient(pool_size=4)) as client,
         asyncio.timeout(PATIENCE),
     ):

@@ -162,7 +162,7 @@ async def test_an_import_ends_soon_after_the_network_fell_silent(
         json.dumps({"type": "source", "data": SOURCE.minimal(name=name)}) for name in names
     )
     # Postgres may take ten minutes for a statement of an import; the test may not.
-    settings = msgspec.structs.replace(HASTY, acquire_seconds=1)
+    settings = msgspec.structs.replace(HASTY, acquire_seconds=3)
     async with serving(over(empty_url, [network]), settings) as client, asyncio.timeout(60):
         network.fall_silent_at(word, times=applied if word == b"COMMIT;" and not query else 1)
         answer = await client.post(
@@ -183,12 +183,13 @@ async def test_an_import_ends_soon_after_the_network_fell_silent(
 async def test_a_statement_that_may_take_long_ends_where_its_connection_alone_is_silent(
     empty_url: str, network: Network
 ) -> None:
-    database = Database(over(empty_url, [network]), HASTY)
+    # Postgres is asked every 0.4 s, and it may take long to answer.
+    database = Database(over(empty_url, [network]), patient(statement_seconds=0.4))
     await database.open()
     try:
         async with asyncio.timeout(PATIENCE / 2), database.connection(PATIENCE) as connection:
             await connection.execute("SET statement_timeout = 0")
-            assert await connection.fetchval("SELECT 1 FROM pg_sleep(0.5)") == 1
+            assert await connection.fetchval("SELECT 1 FROM pg_sleep(0.9)") == 1
             network.fall_silent()
             network.heal(forget=True)
             with pytest.raises(asyncpg.ConnectionDoesNotExistError):
@@ -202,7 +203,7 @@ async def test_a_long_lift_of_embargoes_ends_soon_after_the_network_fell_silent(
 ) -> None:
     monkeypatch.setattr(silence, "_TRIES", 1)
     # A lift may take ten minutes; the test may not.
-    settings = msgspec.structs.replace(HASTY, acquire_seconds=1)
+    settings = msgspec.structs.replace(HASTY, acquire_seconds=3)
     database = Database(over(empty_url, [network]), settings)
     await database.open()
     owner = await asyncpg.connect(empty_url)
@@ -252,7 +253,7 @@ async def test_a_command_does_not_wait_for_a_database_that_has_fallen_silent(
 async def test_a_mirror_does_not_wait_for_a_copy_that_has_fallen_silent(
     empty_url: str, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copies, "STATEMENT_SECONDS", 0.5)
+    monkeypatch.setattr(copies, "STATEMENT_SECONDS", 1)  # of any statement
 
     async def keep() -> None:
         async with (

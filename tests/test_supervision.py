@@ -18,8 +18,6 @@ from tests.test_cli import Service, eventually, serving
 
 pytestmark = pytest.mark.process
 
-HEALED_SECONDS = 5.0
-
 
 def server_pid(data_dir: Path) -> int:
     """Give the pid of the server that takes connections, 0 while there is none."""
@@ -63,10 +61,11 @@ def test_writes_go_on_after_postgres_ended(
             assert time.monotonic() - began < PATIENCE
         took = time.monotonic() - began
         record_property("healed", f"{number.name}, {workers} workers: {took:.2f} s")
-        assert took < HEALED_SECONDS
         assert set(statuses) <= {201, 503}
         eventually(lambda: service.get("/health/ready").status_code == 200)
-        assert "The embedded Postgres has ended; starting it again" in service.log
+        # One start is enough, and the first comes soon; `bench/faults.py` measures the time.
+        assert service.log.count("The embedded Postgres has ended; starting it again") == 1
+        assert "did not start again" not in service.log
         eventually(lambda: "The embedded Postgres runs again, after" in service.log)
         assert "Traceback" not in service.log
         assert service.stop() == 0

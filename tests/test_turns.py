@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Any, TypeAlias
 
 import asyncpg
 import httpx
+import msgspec
 import pytest
 
-from api.access import keyring
+from api.access import authentication, keyring
 from api.core import turns as turns_module
-from api.core.db import turns_of
+from api.core.db import Database, turns_of
 from api.core.turns import KEYLESS, Account, Turns, charging
 from schemas.vocabularies import Scope
-from tests.conftest import allow, bearer, patient, serving
+from tests.conftest import PATIENCE, allow, bearer, patient, serving
 
 A, B, C = (Account(name, name) for name in "abc")
 WRITER = Account("a", "a", writes=True)
@@ -168,30 +170,49 @@ async def test_no_place_is_lost_however_waits_end() -> None:
 # --- the connections of the service ----------------------------------------------------------
 
 
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+
 @pytest.fixture
-async def locked(empty_url: str) -> AsyncIterator[None]:
+async def locked(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Connection]:
     """Lock the names of sources, so that everybody who reads them holds a connection meanwhile."""
+    # No key is looked up twice, which would take a connection.
+    monkeypatch.setattr(authentication, "FRESH_SECONDS", 10 * PATIENCE)
+    monkeypatch.setattr(turns_module, "ACTIVE_SECONDS", 10 * PATIENCE)
     connection = await asyncpg.connect(empty_url)
     try:
         async with connection.transaction():
             await connection.execute("LOCK TABLE source_names IN ACCESS EXCLUSIVE MODE")
-            yield
+            yield connection
     finally:
         await connection.close()
 
 
 SLOW = "/v1/sources?name=x"
 """A list that does not answer while the names are locked."""
+_BLOCKED = "SELECT count(*) FROM pg_locks WHERE relation = 'source_names'::regclass AND NOT granted"
+
+
+async def held_up(client: httpx.AsyncClient, locked: Connection) -> int:
+    """Tell how many requests wait for the lock, for a turn, or for room for their answers."""
+    app: Any = client._transport.app  # type: ignore[attr-defined]  # noqa: SLF001 - nobody else asks
+    blocked: int = await locked.fetchval(_BLOCKED)
+    waiting: int = app._database._turns.waiting  # noqa: SLF001 - as above
+    lines = app._in_flight._lines.values()  # noqa: SLF001 - as above
+    return blocked + waiting + sum(map(len, lines))
 
 
 @asynccontextmanager
 async def asking(
-    client: httpx.AsyncClient, times: int, headers: dict[str, str]
+    client: httpx.AsyncClient, locked: Connection, times: int, headers: dict[str, str]
 ) -> AsyncIterator[None]:
     """Have so many slow lists asked for while the block runs."""
+    wanted = await held_up(client, locked) + times
     tasks = [asyncio.create_task(client.get(SLOW, headers=headers)) for _ in range(times)]
-    await asyncio.sleep(0.2)
     try:
+        async with asyncio.timeout(PATIENCE):
+            while await held_up(client, locked) < wanted:
+                assert not any(task.done() for task in tasks)
         yield
     finally:
         for task in tasks:
@@ -199,14 +220,25 @@ async def asking(
         await asyncio.wait(tasks)
 
 
-@pytest.mark.usefixtures("locked")
-async def test_nobody_takes_all_connections(empty_url: str) -> None:
+@contextmanager
+def hurried(client: httpx.AsyncClient) -> Iterator[None]:
+    """Have nobody wait long for a connection: for requests that are to be refused."""
+    database: Database = client._transport.app._database  # type: ignore[attr-defined]  # noqa: SLF001 - as above
+    patient_settings = database.settings
+    database.settings = msgspec.structs.replace(patient_settings, acquire_seconds=0.5)
+    try:
+        yield
+    finally:
+        database.settings = patient_settings
+
+
+async def test_nobody_takes_all_connections(empty_url: str, locked: Connection) -> None:
     scopes = [Scope.READ, Scope.CLAIMS_WRITE]
     one, other = [bearer(await allow(empty_url, keyring.new_key(), scopes)) for _ in range(2)]
     settings = patient(pool_size=6, open_reads=True)
     async with serving(empty_url, settings) as client:
         del client.headers["authorization"]
-        async with asking(client, 9, {}), asking(client, 9, one):
+        async with asking(client, locked, 9, {}), asking(client, locked, 9, one):
             # Three connections are left of six: one for readers, one for writers, one for us.
             claim = {"text": "It is so"}
             written = await client.post("/v1/claims", json=claim, headers=other)
@@ -216,16 +248,18 @@ async def test_nobody_takes_all_connections(empty_url: str) -> None:
             assert refused.status_code == 403
 
 
-@pytest.mark.usefixtures("locked")
-async def test_half_of_a_callers_connections_search(empty_url: str) -> None:
+async def test_half_of_a_callers_connections_search(empty_url: str, locked: Connection) -> None:
     key = bearer(await allow(empty_url, keyring.new_key(), [Scope.READ]))
-    settings = patient(pool_size=8, open_reads=True, acquire_seconds=0.5)
+    settings = patient(pool_size=8, open_reads=True)
     async with serving(empty_url, settings) as client:
         del client.headers["authorization"]
         searches = "/v1/sources/query", {"name": "x", "q": "x"}
         slow = [asyncio.create_task(client.post(searches[0], json=searches[1])) for _ in range(2)]
-        await asyncio.sleep(0.2)
-        refused = await client.post("/v1/claims/query", json={"q": "x"})
+        async with asyncio.timeout(PATIENCE):
+            while await locked.fetchval(_BLOCKED) < len(slow):
+                assert not any(task.done() for task in slow)
+        with hurried(client):
+            refused = await client.post("/v1/claims/query", json={"q": "x"})
         assert refused.status_code == 503
         assert (await client.get("/v1/claims")).status_code == 200
         assert (await client.get("/v1/claims?q=x", headers=key)).status_code == 200
@@ -234,39 +268,40 @@ async def test_half_of_a_callers_connections_search(empty_url: str) -> None:
         await asyncio.wait(slow)
 
 
-@pytest.mark.usefixtures("locked")
 @pytest.mark.parametrize("with_key", [False, True])
 async def test_who_has_all_of_its_share_waits_and_nobody_else(
-    empty_url: str, *, with_key: bool
+    empty_url: str, locked: Connection, *, with_key: bool
 ) -> None:
     key = bearer(await allow(empty_url, keyring.new_key(), [Scope.READ]))
-    settings = patient(pool_size=6, open_reads=True, acquire_seconds=0.5)
+    settings = patient(pool_size=6, open_reads=True)
     async with serving(empty_url, settings) as client:
         del client.headers["authorization"]
         busy, other = (key, {}) if with_key else ({}, key)
-        async with asking(client, 3, busy):
+        async with asking(client, locked, 3, busy):
             assert (await client.get("/v1/articles", headers=other)).status_code == 200
-            refused = await client.get("/v1/articles", headers=busy)
+            with hurried(client):
+                refused = await client.get("/v1/articles", headers=busy)
     assert refused.status_code == 503
     assert "Send fewer at once" in refused.json()["detail"]
     assert ("send a key" in refused.json()["detail"]) is not with_key
 
 
-@pytest.mark.usefixtures("locked")
 async def test_any_request_with_a_key_leaves_fewer_connections_to_those_without(
-    empty_url: str,
+    empty_url: str, locked: Connection
 ) -> None:
     key = bearer(await allow(empty_url, keyring.new_key(), [Scope.READ]))
-    settings = patient(pool_size=8, open_reads=True, acquire_seconds=2)
+    settings = patient(pool_size=8, open_reads=True)
     # A request of an earlier test may have left its account, which background tasks would take.
     with charging(None):
         async with serving(empty_url, settings) as client:
             del client.headers["authorization"]
-            async with asking(client, 1, {}):
+            async with asking(client, locked, 1, {}):
                 assert (await client.get("/v1/articles")).status_code == 200
                 joined = "/v1/claims/01938f7a-4c00-7000-8000-00000000c002"
                 assert (await client.get(joined, headers=key)).status_code == 404
-                assert (await client.get("/v1/articles")).status_code == 503
+                with hurried(client):
+                    refused = await client.get("/v1/articles")
+                assert refused.status_code == 503
                 assert (await client.get("/v1/articles", headers=key)).status_code == 200
 
 
