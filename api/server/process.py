@@ -24,6 +24,7 @@ import uvicorn
 from api.core import large_input
 from api.server.exits import CommandError
 from api.server.listening import accept_waiting, ignore_new_clients
+from api.server.memory import keep_freed_memory
 from api.server.protocol import protocol
 from api.server.shares import Share
 from api.server.signals import STOPPING, StopSignals, drains_at
@@ -119,6 +120,7 @@ class Server(uvicorn.Server):
         except SystemExit:
             raise CommandError("The service did not start; the log says why.") from None
         shorten_blocks()
+        keep_freed_memory()
         self._announce()
 
     async def on_tick(self, counter: int) -> bool:
