@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from types import NoneType, UnionType
 from typing import (
@@ -368,34 +368,65 @@ def _referring(struct: type[Struct]) -> tuple[tuple[FieldInfo, Shape], ...]:
     )
 
 
-def parts(part: Part, path: Path = ()) -> Iterator[tuple[Path, Part]]:
-    """Yield a record and every part in it, each with its path."""
-    yield path, part
-    for field, found in _followed(type(part)):
-        value = getattr(part, field.name)
-        if not value or found.refers_to:
+@cache
+def _ruled(struct: type[Part]) -> tuple[tuple[str, str, bool], ...]:
+    """Give the fields that hold parts with rules: name, encoded name, and whether it is a list."""
+    return tuple(
+        (field.name, field.encode_name, found.many)
+        for field, found in _followed(struct)
+        if not found.refers_to and (has_rules(found.kind) or _ruled(found.kind))
+    )
+
+
+def has_rules(struct: type[Part]) -> bool:
+    """Tell whether a part has rules of its own, beside those of the parts in it."""
+    return struct.faults is not Part.faults
+
+
+def _ruled_parts(
+    part: Part, path: Path, listed: list[tuple[Path, Part]], only: Collection[str] | None = None
+) -> list[tuple[Path, Part]]:
+    """List a record and every part in it that have rules, each with its path."""
+    kind = type(part)
+    if has_rules(kind):
+        listed.append((path, part))
+    for name, key, many in _ruled(kind):
+        value = getattr(part, name)
+        if not value or (only is not None and key not in only):
             continue
-        if not found.many:
-            yield from parts(value, (*path, field.encode_name))
+        if not many:
+            _ruled_parts(value, (*path, key), listed)
             continue
         for index, item in enumerate(value):
-            yield from parts(item, (*path, field.encode_name, index))
+            _ruled_parts(item, (*path, key, index), listed)
+    return listed
 
 
-def references(part: Part, path: Path = ()) -> Iterator[Reference]:
-    """Yield every id in a record that must name a record which is not deleted."""
+def references(part: Part, only: Collection[str] | None = None) -> list[Reference]:
+    """List every id in a record that must name a record which is not deleted.
+
+    `only` names the properties in which they are looked for.
+    """
+    listed: list[Reference] = []
+    _add_references(part, (), listed, only)
+    return listed
+
+
+def _add_references(
+    part: Part, path: Path, listed: list[Reference], only: Collection[str] | None = None
+) -> None:
     for field, found in _referring(type(part)):
         value = getattr(part, field.name)
-        if not value:
+        if not value or (only is not None and field.encode_name not in only):
             continue
         where = (*path, field.encode_name)
         items = enumerate(value) if found.many else [(None, value)]
         for index, item in items:
             place = where if index is None else (*where, index)
             if found.refers_to:
-                yield Reference(place, found.refers_to, item)
+                listed.append(Reference(place, found.refers_to, item))
             else:
-                yield from references(item, place)
+                _add_references(item, place, listed)
 
 
 def references_in(
@@ -416,9 +447,13 @@ def references_in(
                 yield Reference(place, found.refers_to, item)
 
 
-def faults(record: Part) -> Iterator[Fault]:
-    """Yield every rule of the model that a well-typed record breaks."""
-    return (fault.under(*path) for path, part in parts(record) for fault in part.faults())
+def faults(record: Part, only: Collection[str] | None = None) -> Iterator[Fault]:
+    """Yield every rule of the model that a well-typed record breaks.
+
+    `only` names the properties whose parts are looked at, beside the record itself.
+    """
+    listed = _ruled_parts(record, (), [], only)
+    return (fault.under(*path) for path, part in listed for fault in part.faults())
 
 
 # --- the other forms of a record -------------------------------------------------------------

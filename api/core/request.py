@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import litestar
 import msgspec
 from litestar.connection import ASGIConnection
-from litestar.exceptions import ClientException, InternalServerException
 from litestar.types import Receive, Scope, Send
 
 from api.core.admission import Admission
@@ -21,7 +20,6 @@ from api.core.db import Connection, Database
 from api.core.errors import (
     BODY_TOO_LARGE,
     INVALID_HEADER,
-    MALFORMED_JSON,
     NOT_FOUND,
     PRECONDITION_REQUIRED,
     REQUEST_TIMEOUT,
@@ -179,26 +177,28 @@ async def body_chunks(request: Request) -> AsyncIterator[bytes]:
     """
     began = time.monotonic()
     idle = context(request).settings.body_idle_seconds
-    stream = request.stream()
-    try:
-        while (chunk := await asyncio.wait_for(anext(stream, None), idle)) is not None:
+    more = True
+    while more:
+        try:
+            async with asyncio.timeout(idle):
+                message: Any = await request.receive()
+        except TimeoutError:
+            raise Problem(
+                REQUEST_TIMEOUT, f"No byte of the body came for {idle:g} s.", headers=_CLOSE
+            ) from None
+        if message["type"] == "http.disconnect":
+            raise ClientLeftError
+        more = message.get("more_body", False)
+        if chunk := message.get("body"):
             yield chunk
-    except TimeoutError:
-        raise Problem(
-            REQUEST_TIMEOUT, f"No byte of the body came for {idle:g} s.", headers=_CLOSE
-        ) from None
-    except ClientException:
-        raise Problem(MALFORMED_JSON, "The body was cut off.", headers=_CLOSE) from None
-    except InternalServerException:  # so Litestar 2.25 reports a client that left
-        raise ClientLeftError from None
     if time.monotonic() - began >= ADMITTED_SECONDS:
         await still_admitted(request)
 
 
 async def read_body(request: Request, limit: int) -> bytes:
     """Read a whole body of at most `limit` bytes."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
+    declared = header_values(request, b"content-length")
+    if declared and declared[0].isdigit() and int(declared[0]) > limit:
         raise too_large(limit)
     chunks: list[bytes] = []
     size = 0

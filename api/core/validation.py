@@ -6,7 +6,7 @@ reported. So what a body costs does not grow with what is wrong with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from functools import cache
 from itertools import islice
@@ -53,6 +53,11 @@ def check(document: Any, kind: type[Record]) -> tuple[Record | None, list[Fault]
     except msgspec.ValidationError:
         return None, _first(_faults(document, kind))
     return record, _first(_broken_rules(record))
+
+
+def keeps_rules(record: Part, changed: Collection[str]) -> bool:
+    """Tell whether a record keeps the rules of which its changed properties are part."""
+    return next(faults(record, changed), None) is None
 
 
 def _first(found: Iterator[Fault]) -> list[Fault]:

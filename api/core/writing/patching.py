@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple
 
+import msgspec
+from msgspec import NODEFAULT
+from msgspec.structs import FieldInfo
+
 from api.core.resource import Resource
-from api.core.validation import check, merge_patch, read_object
+from api.core.validation import check, keeps_rules, merge_patch, read_object
 from api.core.writing.look_up import Current
-from api.core.writing.settle import Draft, InvalidRecord, draft, split, stored
-from schemas.base import Fault, Part, Reference, references_in
+from api.core.writing.settle import Draft, InvalidRecord, Stored, draft, split, stored
+from schemas.base import Create, Fault, Part, Reference, fields, references_in, shape
 
 
 class Patch(NamedTuple):
@@ -34,7 +39,14 @@ def patched(resource: Resource, current: Current, patch: Patch) -> Draft:
 
     Only the whole record shows that a property which the patch removes is required.
     """
-    _, content = stored(resource, current.doc)
+    server, content = stored(resource, current.doc)
+    try:
+        before = Stored(server, content, msgspec.convert(content, resource.create))
+        record = _merged(before, patch)
+    except msgspec.ValidationError:
+        record = None
+    if record is not None and keeps_rules(record, patch.content.keys()):
+        return Draft(record, patch.claimed, before=before)
     try:
         merged = draft(resource, merge_patch(content, patch.content))
     except InvalidRecord as invalid:
@@ -44,3 +56,36 @@ def patched(resource: Resource, current: Current, patch: Patch) -> Draft:
     if patch.faults:
         raise InvalidRecord(patch.faults, patch.references)
     return Draft(merged.record, patch.claimed)
+
+
+def _merged(before: Stored, patch: Patch) -> Create | None:
+    """Apply a patch to a record, property by property; null if that leaves no whole record.
+
+    What the patch leaves alone is taken over as it is. Raises `ValidationError` likewise.
+    """
+    if patch.sent is None or patch.faults:
+        return None
+    known = _by_name(type(before.record))
+    changes: dict[str, Any] = {}
+    for name, value in patch.content.items():
+        field = known[name]
+        sent = getattr(patch.sent, field.name)
+        if value is None:
+            if field.required:
+                return None
+            changes[field.name] = _default(field)
+        elif isinstance(sent, Part):
+            merged = merge_patch(before.content.get(name), value)
+            changes[field.name] = msgspec.convert(merged, shape(field.type).kind)
+        else:
+            changes[field.name] = sent
+    return msgspec.structs.replace(before.record, **changes)
+
+
+def _default(field: FieldInfo) -> Any:  # noqa: ANN401 - of the field's type
+    return field.default_factory() if field.default is NODEFAULT else field.default
+
+
+@cache
+def _by_name(kind: type[Create]) -> dict[str, FieldInfo]:
+    return {field.encode_name: field for field in fields(kind)}

@@ -27,12 +27,21 @@ from schemas.base import (
 from schemas.vocabularies import RecordType
 
 
+class Stored(NamedTuple):
+    """A record as it is stored, taken apart."""
+
+    server: dict[str, Any]  # the properties that the server sets
+    content: dict[str, Any]  # those of the client
+    record: Create  # the same as a Struct
+
+
 class Draft(NamedTuple):
     """A record as a client wants it, before it is compared with the database."""
 
     record: Create
     claimed: Mapping[str, Any]  # the properties sent that the server sets
     from_elsewhere: bool = False  # whether it was exported by another server
+    before: Stored | None = None  # the record that it was made from, by a patch
 
 
 class Settled(NamedTuple):
@@ -62,7 +71,7 @@ class InvalidRecord(Problem):
 
     def missing(self, resource: Resource, current: Current | None, found: Found) -> list[Reference]:
         """List the references that name no record that was found."""
-        before = None if current is None else _content(resource, current)
+        before = None if current is None else read_stored(resource, current).record
         return _missing(self.references, before, current, found)
 
 
@@ -142,8 +151,7 @@ def settle(
     before: Create | None = None
     server: dict[str, Any] = {}
     if current is not None:
-        server, content = stored(resource, current.doc)
-        before = msgspec.convert(content, resource.create)
+        server, _, before = wanted.before or read_stored(resource, current)
         wanted.record.keep(before, server)
     elif wanted.claimed:
         wanted.record.forget(wanted.claimed)
@@ -154,7 +162,7 @@ def settle(
         if name not in server or not _same(server[name], value)
     ]
     others = []
-    for reference in references(wanted.record):
+    for reference in references(wanted.record, _changed(wanted.record, before, current)):
         if reference.to == resource.type and reference.id == identity:
             faults.append(Fault(reference.path, "self-reference", "A record can't name itself."))
         else:
@@ -165,10 +173,12 @@ def settle(
     else:
         forward += missing
     record = wanted.record
-    if appearances := [msgspec.structs.replace(each) for each in appearances_of(record)]:
+    printed_before = appearances_of(before) if before else ()
+    if appearances_of(record) != printed_before:
+        appearances = [msgspec.structs.replace(each) for each in appearances_of(record)]
         faults += anchors.settle(
             appearances,
-            appearances_of(before) if before else (),
+            printed_before,
             found.versions[RecordType.ARTICLE],
             found.texts,
             from_elsewhere=wanted.from_elsewhere,
@@ -187,22 +197,37 @@ def _same(stored_value: Any, sent: Any) -> bool:  # noqa: ANN401 - JSON
     return both and moment(stored_value) is not None and moment(stored_value) == moment(sent)
 
 
-def _content(resource: Resource, current: Current) -> Create:
-    _, content = stored(resource, current.doc)
-    return msgspec.convert(content, resource.create)
+def read_stored(resource: Resource, current: Current) -> Stored:
+    """Take a stored record apart."""
+    server, content = stored(resource, current.doc)
+    return Stored(server, content, msgspec.convert(content, resource.create))
+
+
+def _changed(
+    record: Create, before: Create | None, current: Current | None
+) -> frozenset[str] | None:
+    """Name the properties that differ from those before; null if the record is new or comes back.
+
+    In the others stand references that were there before, which are kept whatever became of them.
+    """
+    if before is None or current is None or current.deleted:
+        return None
+    return frozenset(
+        field.encode_name
+        for field in fields(type(record))
+        if getattr(record, field.name) != getattr(before, field.name)
+    )
 
 
 def _missing(
     references: Iterable[Reference], before: Create | None, current: Current | None, found: Found
 ) -> list[Reference]:
     """List the references that name no record that was found, nor one that is named already."""
-    kept = () if current is None or current.deleted else _targets(before)
-    return [
-        reference
-        for reference in references
-        if reference.id not in found.versions[reference.to]
-        and (reference.to, reference.id) not in kept
-    ]
+    missing = [each for each in references if each.id not in found.versions[each.to]]
+    if not missing or current is None or current.deleted:
+        return missing
+    kept = _targets(before)
+    return [each for each in missing if (each.to, each.id) not in kept]
 
 
 def _targets(record: Create | None) -> Collection[tuple[RecordType, str]]:
