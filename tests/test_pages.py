@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -13,10 +14,11 @@ from api.access.keyring import written
 from api.core.expanding import Item, Relation, fitting
 from api.core.listing import fitting_items
 from api.core.resource import MAX_PAGE_BYTES
+from api.core.usual_page import Found, read_usual
 from api.records.claims import CLAIMS
-from schemas.vocabularies import Scope
+from schemas.vocabularies import RecordType, Scope
 from tests.conftest import allow, bearer
-from tests.factories import Body
+from tests.factories import Body, Ids, Noun, create, unique
 from tests.world import World
 
 if TYPE_CHECKING:
@@ -122,6 +124,64 @@ async def test_nothing_comes_along_through_a_hidden_record(world: World, databas
         "articles": {world.id("report")},
         "denials": set(),
     }
+
+
+# --- the statement for pages of usual size ----------------------------------------------------
+
+
+async def _unread(*_: Any) -> None:
+    """Find each page too large for the statement that reads all of it."""
+
+
+async def _alone(*asked: Any) -> Found | None:
+    """Find what each page brings too large for the same statement."""
+    found = await read_usual(*asked)
+    return found and found._replace(related=None)
+
+
+def _asked(noun: Noun, about: str) -> Iterator[dict[str, str]]:
+    """Give questions with each sort, and with many combinations of relations."""
+    names = [expansion.name for expansion in noun.resource.expansions]
+    given = {"q": "killed or ten", "article_id": about}
+    for name, sort in noun.resource.all_sorts.items():
+        needed = {sort.needs: given[sort.needs]} if sort.needs else {}
+        yield {"sort": name, "limit": "2", "expand": ",".join(names), **needed}
+    for number in range(len(names)):
+        turned = names[number:] + names[:number]
+        yield {"expand": ",".join(turned[: number + 1])}
+        yield {"expand": ",".join(reversed(turned))}
+    yield {}
+    yield {"limit": "1"}
+
+
+async def test_a_page_of_usual_size_has_the_same_bytes_as_if_it_were_large(
+    client: Client, noun: Noun, ids: Ids, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tag = unique()
+    for _ in range(3):
+        await create(client, noun, noun.full(ids, tags=[tag]))
+    await create(client, noun, noun.minimal(tags=[tag]))
+    for asked in _asked(noun, str(ids[RecordType.ARTICLE])):
+        for its_tag in (tag, unique()):
+            path = httpx.URL(noun.path, params={"tag": its_tag, **asked})
+            answers = [await _walked(client, path)]
+            for other in (_unread, _alone):
+                with monkeypatch.context() as patch:
+                    patch.setattr("api.core.listing.read_usual", other)
+                    answers.append(await _walked(client, path))
+            assert answers[0] == answers[1] == answers[2], asked
+
+
+async def _walked(client: Client, path: httpx.URL) -> list[bytes]:
+    """Read all pages of a list, as bytes."""
+    pages: list[bytes] = []
+    while True:
+        response = await client.get(path)
+        assert response.status_code == 200, response.text
+        pages.append(response.content)
+        if "link" not in response.headers:
+            return pages
+        path = httpx.URL(response.links["next"]["url"])
 
 
 # --- a relation with many records -------------------------------------------------------------

@@ -74,8 +74,8 @@ async def counted(database_url: str) -> AsyncIterator[Counted]:
 
 async def test_the_statements_are_counted(counted: Counted, noun: Noun) -> None:
     assert counted.taken() == 0
-    await counted.client.get(noun.path)
-    await counted.client.get(noun.path)
+    await counted.client.get(noun.path, params={"tag": unique()})
+    await counted.client.get(noun.path, params={"tag": unique()})
     assert counted.taken() == 2
 
 
@@ -113,6 +113,21 @@ async def test_a_list_costs_one_statement_and_one_for_each_relation(
             response = await counted.client.get(noun.path, params={**asked, **expand})
             assert len(response.json()["items"]) == min(limit, 3)
             assert counted.taken() == 1 + number
+
+
+async def test_a_page_of_usual_size_costs_one_statement_with_all_that_it_brings(
+    counted: Counted, noun: Noun, ids: Ids
+) -> None:
+    tag = unique()
+    for _ in range(3):
+        await create(counted.client, noun, noun.full(ids, tags=[tag]))
+    counted.taken()
+    expand = ",".join(expansion.name for expansion in noun.resource.expansions)
+    for limit in (1, 2, 200):
+        asked = {"tag": tag, "limit": f"{limit}", "q": "killed or ten", "expand": expand}
+        response = await counted.client.get(noun.path, params=asked)
+        assert len(response.json()["items"]) == min(limit, 3)
+        assert counted.taken() == 1
 
 
 async def test_a_page_that_ends_early_costs_two_statements_for_each_relation(

@@ -21,8 +21,10 @@ from schemas.vocabularies import RecordType
 MAX_INCLUDED: Final = 2_000
 """A page brings no more related records than this, for each relation that it expands."""
 
-# The members of a JSON object. Postgres joins them: to take each as a row of its own costs the
-# service more than everything else about a page.
+MEMBER_BYTES: Final = 40
+"""How many bytes an included record takes beside its document: its id, its colon and its comma."""
+
+# The members of a JSON object.
 _MEMBERS: Final = """
     SELECT string_agg(convert_to('"' || i.id || '":', 'UTF8') || i.doc, ',')
     FROM (
@@ -41,7 +43,7 @@ _BROUGHT: Final = """
     ), brought AS (
         SELECT b.id, min(b.place) AS place FROM ({pairs}) AS b GROUP BY b.id
     ), found AS MATERIALIZED (
-        SELECT t.id, t.created_at, b.place, octet_length(t.doc) + 40 AS size
+        SELECT t.id, t.created_at, b.place, octet_length(t.doc) + {more} AS size
         FROM brought AS b
         JOIN {table} AS t ON t.id = b.id
         WHERE t.deleted_at IS NULL AND :sees({type}, t)
@@ -126,7 +128,7 @@ async def bring(
     """
     kept = len(items)
     relations: list[Relation] = []
-    for expansion in sorted(expansions, key=lambda each: FOLLOWED.get(each.target, 0)):
+    for expansion in in_order_of_reading(expansions):
         if not kept:
             relations.append(Relation(expansion))
             continue
@@ -148,6 +150,11 @@ async def bring(
         [(each.name, by_name[each.name]) for each in expansions],
         [(items[0].id, each.expansion.name) for each in relations if each.is_truncated],
     )
+
+
+def in_order_of_reading(expansions: Iterable[Expansion]) -> list[Expansion]:
+    """Sort expansions so that those which are followed come behind those which they follow."""
+    return sorted(expansions, key=lambda each: FOLLOWED.get(each.target, 0))
 
 
 def fitting(items: Sequence[Item], relations: Iterable[Relation]) -> int:
@@ -212,6 +219,7 @@ async def _read_brought(
         pairs=expansion.pairs,
         members=_members_of(expansion, "(SELECT array_agg(g.id) FROM found AS g)::uuid[]"),
         limit=f"{MAX_INCLUDED + 1}",
+        more=f"{MEMBER_BYTES}",
         **_target(expansion),
     )
     row = await connection.fetchrow(*render(statement, asker, room=room, **owners._asdict()))

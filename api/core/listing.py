@@ -12,7 +12,7 @@ from uuid import UUID
 
 from api.core import cursor
 from api.core.caller import Caller
-from api.core.db import Database
+from api.core.db import Database, Row
 from api.core.errors import invalid_parameter
 from api.core.expanding import Brought, Item, bring
 from api.core.filters import Parameter, conditions, read_query, read_terms
@@ -29,6 +29,7 @@ from api.core.resource import (
     Sort,
 )
 from api.core.sql import compose, render
+from api.core.usual_page import Asked, Found, position, read_usual, usual_statement
 from schemas.base import Id
 
 _NULL: Final = b"null"
@@ -41,7 +42,7 @@ _THERE: Final = "t.deleted_at IS NULL AND :sees({type}, t)"
 # The first document always comes, and the others as long as they have room on the page. Sizes are
 # those of the documents with a comma, and are known without reading the documents.
 _PAGE: Final = """
-    SELECT p.id, p.key, p.size,
+    SELECT p.id, p.key,
            CASE WHEN p.bytes <= {most_bytes} OR p.bytes = p.size THEN p.doc END AS doc{total}
     FROM (
         SELECT r.*, sum(r.size) OVER (
@@ -66,6 +67,16 @@ class Order(NamedTuple):
 
     sort: Sort
     descending: bool
+
+    @property
+    def direction(self) -> str:
+        """Write the direction in SQL."""
+        return "DESC" if self.descending else "ASC"
+
+    @property
+    def nulls(self) -> str:
+        """Write in SQL where nulls come."""
+        return " NULLS LAST" if self.sort.nullable else ""
 
     def behind(self, key: object) -> str:
         """Write the condition of the rows behind `:cursor_key` and `:cursor_id`.
@@ -93,25 +104,41 @@ class _List(NamedTuple):
     @lru_cache(maxsize=MAX_STATEMENTS)  # noqa: B019 - a tuple of what lives as long as the code
     def count_statement(self) -> str:
         """Write the statement that counts the records, up to one more than the most counted."""
-        return self._compose(_COUNT, self.where, limit=f"{MAX_COUNTED + 1}")
+        return self._compose(_COUNT, limit=f"{MAX_COUNTED + 1}")
+
+    @lru_cache(maxsize=MAX_STATEMENTS)  # noqa: B019 - as above
+    def usual_statement(
+        self, order: Order, limit: int, behind: str | None, expansions: tuple[Expansion, ...]
+    ) -> str:
+        """Write the statement that reads a page of usual size with all that it brings."""
+        rows, conditions = self._rows(order), self._conditions(behind)
+        asked = Asked(rows, conditions, order.sort, order.direction, order.nulls, limit)
+        return usual_statement(self.resource.type, asked, expansions)
 
     @lru_cache(maxsize=MAX_STATEMENTS)  # noqa: B019 - as above
     def page_statement(self, order: Order, limit: int, behind: str | None, *, counted: bool) -> str:
         """Write the statement that reads a page, and one row more if another page follows."""
-        rows = self.resource.plural
-        if order.sort.ranks:
-            rows = self._compose(_RANKED, self.where, limit=f"{MAX_RANKED}")
-        return self._compose(
+        return compose(
             _PAGE,
-            [*self.where, behind] if behind else self.where,
-            rows=rows,
+            conditions=self._conditions(behind),
+            rows=self._rows(order),
             sort_key=order.sort.expression,
             total=self._total(limit, is_first=behind is None) if counted else "",
-            direction="DESC" if order.descending else "ASC",
-            nulls=" NULLS LAST" if order.sort.nullable else "",
+            direction=order.direction,
+            nulls=order.nulls,
             limit=f"{limit + 1}",
             most_bytes=f"{MAX_PAGE_BYTES}",
         )
+
+    def _rows(self, order: Order) -> str:
+        """Name the table, or write the statement for the rows that are ranked."""
+        if order.sort.ranks:
+            return self._compose(_RANKED, limit=f"{MAX_RANKED}")
+        return self.resource.table.name
+
+    def _conditions(self, behind: str | None = None) -> str:
+        there = self.resource.table.compose(_THERE)
+        return " AND ".join([there, *self.where, *([behind] if behind else ())])
 
     def _total(self, limit: int, *, is_first: bool) -> str:
         """Write the column with the number of records; a first page that is not full tells it."""
@@ -121,10 +148,8 @@ class _List(NamedTuple):
             counted = f"CASE WHEN {on_page} <= {limit} THEN {on_page} ELSE {counted} END"
         return f", {counted} AS total"
 
-    def _compose(self, text: str, where: Iterable[str], **pieces: str) -> str:
-        table = self.resource.table
-        there = " AND ".join([table.compose(_THERE), *where])
-        return compose(text, table=table.name, conditions=there, **pieces)
+    def _compose(self, text: str, **pieces: str) -> str:
+        return compose(text, table=self.resource.plural, conditions=self._conditions(), **pieces)
 
 
 class Page(NamedTuple):
@@ -162,39 +187,49 @@ async def read_page(
         key, identity = cursor.read(cursor_text, of_list, _position(order.sort))
         behind = order.behind(key)
         values |= {"cursor_id": identity} | ({} if key is None else {"cursor_key": key})
-    statement = records.page_statement(order, limit, behind, counted=counted)
-
     async with database.connection(searches="q" in given) as connection:
-        rows = await connection.fetch(*render(statement, asker, **values))
-        total = rows[0]["total"] if rows and counted else None
-        if counted and not rows and cursor_text is None:
-            total = 0
-        elif counted and not rows:
-            total = await connection.fetchval(*render(records.count_statement(), asker, **filtered))
-        items = rows[:limit]
-        while items and items[-1]["doc"] is None:  # the page has no room for it
-            items.pop()
-        brought = Brought(len(items), [], [])
-        if expansions:
-            there = [Item(row["id"], row["size"]) for row in items]
+        found = None
+        if not counted:
+            statement = records.usual_statement(order, limit, behind, expansions)
+            query = render(statement, asker, **values)
+            found = await read_usual(connection, query, limit, expansions)
+        if found is None:
+            statement = records.page_statement(order, limit, behind, counted=counted)
+            rows = await connection.fetch(*render(statement, asker, **values))
+            total = rows[0]["total"] if rows and counted else None
+            if counted and not rows and cursor_text is None:
+                total = 0
+            elif counted and not rows:
+                count = render(records.count_statement(), asker, **filtered)
+                total = await connection.fetchval(*count)
+            found = _fitting(rows, limit, total)
+        brought = Brought(len(found.rows), found.related or (), ())
+        if expansions and found.related is None:
+            there = [Item(row["id"], len(row["doc"]) + 1) for row in found.rows]
             brought = await bring(connection, asker, resource.type, there, expansions)
-    items = items[: brought.kept]
+    items = found.rows[: brought.kept]
     next_cursor = None
-    if len(rows) > len(items):
-        last = items[-1]
-        next_cursor = cursor.write(of_list, [last["key"], str(last["id"])])
+    if found.has_next or len(items) < len(found.rows):
+        next_cursor = cursor.write(of_list, position(items[-1]))
     documents = [row["doc"] for row in items]
-    return Page(
-        page_body(documents, next_cursor, total, brought.included, brought.truncated), next_cursor
-    )
+    body = page_body(documents, next_cursor, found.total, brought.included, brought.truncated)
+    return Page(body, next_cursor)
 
 
-def _expansions(resource: Resource, text: str | None) -> list[Expansion]:
+def _fitting(rows: Sequence[Row], limit: int, total: int | None) -> Found:
+    """Keep the rows that have room on the page: the documents of the others are null."""
+    kept = list(rows[:limit])
+    while kept and kept[-1]["doc"] is None:
+        kept.pop()
+    return Found(kept, has_next=len(rows) > len(kept), total=total)
+
+
+def _expansions(resource: Resource, text: str | None) -> tuple[Expansion, ...]:
     """Read `expand`."""
     if text is None:
-        return []
+        return ()
     known = {expansion.name: expansion for expansion in resource.expansions}
-    return [known[name] for name in read_terms("expand", text, known)]
+    return tuple(known[name] for name in read_terms("expand", text, known))
 
 
 def _order(resource: Resource, name: str, given: Mapping[str, Any]) -> Order:

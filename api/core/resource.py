@@ -29,13 +29,17 @@ MAX_PAGE_BYTES: Final = 8 * 1024**2 - 64 * 1024
 """A page ends where its records pass this: with the rest of its body that makes 8 MiB at most."""
 
 
+INSTANT_KEY: Final = Annotated[dt.datetime, Meta(tz=True)]
+"""The type of a sort key that is an instant."""
+
+
 class Sort(Struct, frozen=True):
     """A key that a list can be sorted by: a name, and an SQL expression on the list's table `t`."""
 
     name: str
     expression: str
     nullable: bool = False
-    key: Any = Annotated[dt.datetime, Meta(tz=True)]  # the type of its values
+    key: Any = INSTANT_KEY  # the type of its values
     description: str = ""  # if its name does not say what it is
     needs: str | None = None  # a parameter that it can only be used together with
     ranks: bool = False  # whether it ranks by how well a record matches `q`: always best first
