@@ -6,13 +6,14 @@ Its own random requests don't reach every status; the traffic that is directed a
 from __future__ import annotations
 
 import re
-from typing import Any, Final
-
-import schemathesis
-from schemathesis import BaseSchema, CheckResult
-from schemathesis.errors import FailureGroup
+from functools import cache
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
 
 from tests.traffic import BUSY, Exchange
+
+if TYPE_CHECKING:
+    from schemathesis import BaseSchema, Case, CheckResult, Response
 
 JUDGED: Final = frozenset(
     {
@@ -47,10 +48,17 @@ UNREAD: Final = {
 """Media types whose bodies it can't hold to a schema: our own terms do."""
 
 
-@schemathesis.deserializer("text/plain")
-def text(_: Any, response: schemathesis.Response) -> str:
-    """Read a text, which is else passed over in silence."""
-    return response.text
+@cache
+def _schemathesis() -> ModuleType:
+    """Import schemathesis, which takes seconds, where it is used, and teach it to read a text."""
+    import schemathesis  # noqa: PLC0415 - as above
+
+    @schemathesis.deserializer("text/plain")
+    def text(_: Any, response: Response) -> str:
+        """Read a text, which is else passed over in silence."""
+        return response.text
+
+    return schemathesis
 
 
 class Judge:
@@ -64,6 +72,8 @@ class Judge:
 
     def faults(self, exchange: Exchange) -> list[str]:
         """List what an answer has or lacks otherwise than the document says."""
+        from schemathesis.errors import FailureGroup  # noqa: PLC0415 - as above
+
         checks = checks_of(exchange)
         case = _case(self._schema(checks), exchange)
         self._made.clear()
@@ -79,8 +89,8 @@ class Judge:
         """Read the document, for some checks."""
         if checks not in self._schemas:
             enabled = {"enabled": False, **{name: {"enabled": True} for name in checks}}
-            config = schemathesis.Config.from_dict({"checks": enabled})
-            schema = schemathesis.openapi.from_dict(self._document, config=config)
+            config = _schemathesis().Config.from_dict({"checks": enabled})
+            schema: BaseSchema = _schemathesis().openapi.from_dict(self._document, config=config)
 
             @schema.hook
             def after_validate(_: Any, __: Any, ___: Any, results: list[CheckResult]) -> None:
@@ -111,7 +121,7 @@ def media_type(exchange: Exchange) -> str:
     return found.partition(";")[0]
 
 
-def _case(schema: BaseSchema, exchange: Exchange) -> schemathesis.Case[Any]:
+def _case(schema: BaseSchema, exchange: Exchange) -> Case[Any]:
     """Say what was sent; but for the body, which may be nonsense: no check here reads it."""
     operation, sent = exchange.operation, exchange.sent
     named = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]*)", operation.path)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import socket
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -107,6 +110,29 @@ class Network:
             pass
         with suppress(OSError):
             sink.close()
+
+
+_HANDED_OUT = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+
+def free_port() -> int:
+    """Find a port that nobody has, and that the kernel hands out to nobody who asks for any port.
+
+    So a service finds it free, now and when it is started again.
+    """
+    if not _HANDED_OUT.exists():
+        return _bound(0)
+    first = int(_HANDED_OUT.read_text().split()[0])
+    for port in random.sample(range(10_000, first), 100):
+        with suppress(OSError):
+            return _bound(port)
+    raise AssertionError("no port is free")
+
+
+def _bound(port: int) -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        return int(taken.getsockname()[1])
 
 
 def over(url: str, networks: Iterable[Network], **more: str) -> str:

@@ -969,8 +969,10 @@ async def test_numbering_goes_on_when_postgres_has_ended_its_connections(
     for _ in range(3):
         async with owner(empty_url) as connection:
             await connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                # It waits for their end: one that ends later would cut a request further down.
+                "SELECT pg_terminate_backend(pid, $1) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+                PATIENCE * 1000,
             )
             made.append(await connection.fetchval(f"{ADD} RETURNING id", "x"))
         async with asyncio.timeout(PATIENCE):

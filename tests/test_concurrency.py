@@ -66,16 +66,16 @@ each_link = pytest.mark.parametrize(
 )
 
 
+BLOCKED_BY_US = """
+    FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"""
+"""Sessions that wait for a lock of this one; others wait for each other now and then."""
+
+
 async def blocked(task: asyncio.Task[httpx.Response], other: Connection) -> None:
     """Wait until a request waits for a lock that another transaction holds."""
-    query = """
-        SELECT count(*) FROM pg_stat_activity
-        WHERE datname = current_database() AND wait_event_type = 'Lock'"""
     async with asyncio.timeout(PATIENCE):
-        while not await other.fetchval(query):
+        while not await other.fetchval(f"SELECT count(*) {BLOCKED_BY_US}"):
             assert not task.done(), task.result().text
-            # Within a transaction Postgres keeps what it has told of activity once.
-            await other.execute("SELECT pg_stat_clear_snapshot()")
 
 
 async def insert(other: Connection, world: World, link: Link) -> str:

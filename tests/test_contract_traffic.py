@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -20,10 +19,10 @@ from typing import Any, Final
 import httpx
 import pytest
 from openapi_schema_validator import OAS31Validator
-from schemathesis.checks import CHECKS, load_all_checks
 
 from tests.conformance import JUDGED, LEFT_OUT, UNREAD, Judge, is_read, media_type
 from tests.conftest import as_service, cloned
+from tests.network import free_port
 from tests.npm import Packages, installed
 from tests.test_cli import eventually, serving
 from tests.traffic import (
@@ -217,7 +216,10 @@ def passed_over(exchanges: list[Exchange]) -> list[str]:
     ]
 
 
+@pytest.mark.outside
 def test_schemathesis_checks_are_all_accounted_for() -> None:
+    from schemathesis.checks import CHECKS, load_all_checks  # noqa: PLC0415 - it takes seconds
+
     load_all_checks()
     assert {*CHECKS.get_all_names()} == JUDGED | LEFT_OUT.keys()
 
@@ -282,9 +284,7 @@ IN_LINES: Final = "what OpenAPI 3.1 can't say (3.2 has `itemSchema`): a schema t
 @contextmanager
 def prism(packages: Packages, document: Path, upstream: str, log: Path) -> Iterator[str]:
     """Run the proxy in front of a service; gives its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
     arguments = ("proxy", document, upstream, "--port", str(port), "--verboseLevel", "error")
     with log.open("w") as written, packages.start("prism", *arguments, log=written) as process:

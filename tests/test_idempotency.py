@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import uuid4
 
@@ -15,11 +16,9 @@ import httpx
 import pytest
 
 from api.access import keyring
-from api.app import shared_router
 from api.core import clocks, idempotency
 from api.core.db import Database
 from api.core.idempotency import derived_id
-from api.document.document import describe
 from schemas.base import UUID_PATTERN
 from schemas.examples import KEY_ID
 from schemas.vocabularies import RecordType, Scope
@@ -35,6 +34,7 @@ from tests.factories import (
     prerequisites,
     unique,
 )
+from tests.test_concurrency import BLOCKED_BY_US, blocked
 
 Client: TypeAlias = httpx.AsyncClient
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -75,17 +75,6 @@ async def stored_answers(connection: Connection, key: str) -> int:
     query = "SELECT count(*) FROM idempotency_keys WHERE key = $1"
     found: int = await connection.fetchval(query, key)
     return found
-
-
-async def blocked(task: asyncio.Task[httpx.Response], other: Connection) -> None:
-    """Wait until a request waits for a lock that another transaction holds."""
-    query = """
-        SELECT count(*) FROM pg_stat_activity
-        WHERE datname = current_database() AND wait_event_type = 'Lock'"""
-    async with asyncio.timeout(PATIENCE):
-        while not await other.fetchval(query):
-            assert not task.done(), task.result().text
-            await other.execute("SELECT pg_stat_clear_snapshot()")  # a transaction looks but once
 
 
 # --- sent again ------------------------------------------------------------------------------
@@ -268,8 +257,7 @@ async def test_a_crash_between_the_work_and_the_commit_leaves_neither(
             task = asyncio.create_task(empty.post(CLAIMS.path, json=body, headers=headers))
             await blocked(task, connection)
             ended = await connection.fetchval(
-                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                f"SELECT count(pg_terminate_backend(pid)) {BLOCKED_BY_US}"
             )
             assert ended == 1
             refused(await task, 503, "unavailable")
@@ -527,9 +515,10 @@ QUERIES = {"queryArticles", "queryClaims", "queryDenials", "querySources"}
 """What only reads, and can be sent again as it is."""
 
 
+PUBLISHED = Path(__file__).parents[1] / "openapi" / "openapi.json"
 POSTS = {
     item["post"]["operationId"]: (path, item["post"])
-    for path, item in describe(shared_router())["paths"].items()
+    for path, item in json.loads(PUBLISHED.read_text())["paths"].items()
     if "post" in item
 }
 

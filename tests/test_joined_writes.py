@@ -32,8 +32,12 @@ UNTIL_JOINED = 2
 
 
 @pytest.fixture
-async def world(database_url: str) -> AsyncIterator[World]:
-    """Give a service of its own, which has not seen any batch fail."""
+async def world(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    """Give a service of its own, which has not seen any batch fail.
+
+    It looks a key up once: a write that waited for that would come too late for a batch.
+    """
+    monkeypatch.setattr("api.access.authentication.FRESH_SECONDS", 10 * PATIENCE)
     async with serving(database_url) as client:
         yield World(client)
 
@@ -369,7 +373,9 @@ async def test_of_writes_whose_connection_is_cut_none_is_lost_after_its_answer(
 ) -> None:
     async def cut(over: Any, some: Sequence[Joined]) -> bool | None:
         pid = over.get_server_pid()
-        killing = asyncio.create_task(connection.execute(f"SELECT pg_terminate_backend({pid})"))
+        # It waits for the end of that process, which would cut a later request otherwise.
+        end = f"SELECT pg_terminate_backend({pid}, {PATIENCE * 1000})"
+        killing = asyncio.create_task(connection.execute(end))
         try:
             return await write_batch(over, some)
         finally:

@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ import pytest
 from _pytest.mark.expression import Expression
 
 from tests.conftest import PATIENCE
+from tests.network import free_port
 
 ROOT = Path(__file__).parent.parent
 _PIN = re.compile(r"^([a-z0-9-]+==[^ ;\\]+)", re.MULTILINE)
@@ -83,13 +83,6 @@ def test_the_plain_command_leaves_out_nothing_that_ci_does_not_run() -> None:
 
 
 # --- with tools from outside -----------------------------------------------------------------
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _clean_environment(home: Path) -> dict[str, str]:
@@ -180,7 +173,7 @@ def test_every_command_in_the_readme_works(tmp_path: Path) -> None:
     home.mkdir()
     clone = tmp_path / "clone"
     _run("git", "-c", "safe.directory=*", "clone", "--quiet", ROOT, clone)
-    port = str(_free_port())
+    port = str(free_port())
     environment = _clean_environment(home) | {"CLAIM_RECORDS_PORT": port}
     environment["PATH"] = f"{_virtual_environment(tmp_path)}:{environment['PATH']}"
 

@@ -21,6 +21,7 @@ import pytest
 from api.server.draining import Draining
 from api.server.listening import accept_waiting, ignore_new_clients
 from tests.conftest import KEY, PATIENCE, allow, bearer, serving
+from tests.network import free_port
 from tests.test_cli import Service, url  # noqa: F401 - a fixture
 from tests.test_cli import serving as serving_for_real
 
@@ -96,12 +97,6 @@ class Balancer:
 
 
 # --- instances -------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 @contextmanager

@@ -46,7 +46,13 @@ LOOPBACK = "127.0.0.0/8,::1/128"
 PATCH = {"content-type": "application/merge-patch+json"}
 SOMEWHERE = "01938f7a-4c00-7000-8000-0000000000ff"
 PUBLIC_URL = "https://receiver.example/hook"
-HURRIED: dict[str, Any] = {"poll_seconds": 0.05, "delays": (0.01,) * 1_000}
+HURRIED: dict[str, Any] = {
+    "poll_seconds": 0.05,
+    "delays": (0.01,) * 1_000,
+    # No attempt ends, and no lease is lost, because the machine is slow.
+    "attempt_seconds": PATIENCE,
+    "lease_seconds": 3 * PATIENCE,
+}
 
 
 # --- a receiver, and a service that delivers to it -------------------------------------------
@@ -563,7 +569,7 @@ async def test_a_hanging_receiver_delays_no_other(empty_url: str, receiver: Rece
         await hanging.wait()
         return 204, {}
 
-    async with receiving() as slow, delivering(empty_url, attempt_seconds=15) as client:
+    async with receiving() as slow, delivering(empty_url) as client:
         slow.answering = hang
         blocked = await made(client, slow.url)
         await made(client, receiver.url)
