@@ -439,3 +439,25 @@ def test_a_cursor_from_before_goes_on_for_its_reader(caller: Caller) -> None:
     _, seen = positions._read(now, caller)  # noqa: SLF001
     wanted = set(caller.classes[RecordType.CLAIM])
     assert (set(seen["claim"] or ()) == wanted) is (caller is CLAIM_WRITER)
+
+
+async def test_articles_are_looked_at_by_a_plan_that_is_kept(
+    pair: tuple[Connection, Connection],
+) -> None:
+    """Postgres tells whenever it plans; of few small articles it keeps any plan."""
+    connection, _ = pair
+    await connection.execute(
+        "INSERT INTO articles (id, headline, note)"
+        " SELECT gen_random_uuid(), 'x', repeat('word ', 500) FROM generate_series(1, 300)"
+    )
+    await connection.execute("ANALYZE articles")
+    articles = [await add_article(connection) for _ in range(3)]
+    told: list[str] = []
+    connection.add_log_listener(lambda _, log: told.append(log.message or ""))
+    await connection.execute("SET log_planner_stats = on; SET client_min_messages = log")
+    for printed in (articles[:1], articles, articles[1:]):
+        told.clear()
+        for _ in range(10):
+            await connection.execute(ADD_CLAIM, printed_in(*printed))
+    await asyncio.sleep(0.01)  # the event loop passes on what was told
+    assert told.count("PLANNER STATISTICS") == 0

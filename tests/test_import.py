@@ -23,11 +23,14 @@ import pytest
 from api.access import authentication, keyring
 from api.core import json_text, large_input
 from api.core.db import Database
-from api.core.writing import settle
+from api.core.errors import unavailable
+from api.core.writing import look_up, settle
 from api.sync.importing import applying, batches
+from api.sync.importing import lines as importing_lines
 from api.sync.importing.batches import LinesByType, NumberedLine
 from api.sync.importing.lines import Entry
 from api.sync.importing.state import ImportRun
+from schemas import base
 from tests.conftest import PATIENCE, allow, as_service, bearer, patient, serving
 from tests.corpus import large
 from tests.test_concurrency import blocked
@@ -486,7 +489,7 @@ async def test_an_import_whose_key_ends_while_it_is_sent_writes_nothing(
 async def test_a_batch_is_written_by_multi_row_statements(
     empty: httpx.AsyncClient, empty_url: str
 ) -> None:
-    count = batches.MAX_LINES
+    count = batches.FIRST_LINES + batches.MAX_LINES
     shared = new()
     lines = [source(shared)] + [
         claim(new(), attributions=[{"source_id": shared}]) for _ in range(count - 1)
@@ -499,7 +502,7 @@ async def test_a_batch_is_written_by_multi_row_statements(
     finally:
         await connection.close()
     assert rows == count
-    assert transactions == 1
+    assert transactions == 2
 
 
 async def test_a_record_is_read_once_for_the_line_that_names_it(
@@ -539,15 +542,70 @@ def busy_threads() -> Iterator[None]:
         free.set()
 
 
-async def test_an_import_holds_no_connection_while_its_lines_wait_to_be_read(
+async def test_a_batch_is_read_while_the_one_before_is_written(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each waits for the other to have begun."""
+    monkeypatch.setattr(batches, "FIRST_LINES", 1)
+    read, write = batches.gather_batches, applying._write  # noqa: SLF001
+    reads, writes = threading.Event(), threading.Event()
+
+    def reading(run: ImportRun, lines: Iterable[NumberedLine]) -> Iterator[list[Entry] | None]:
+        for number, batch in enumerate(read(run, lines)):
+            if number == 1:
+                reads.set()
+                assert writes.wait(PATIENCE)
+            yield batch
+
+    async def writing(run: ImportRun, batch: Sequence[Entry]) -> Any:
+        writes.set()
+        assert await asyncio.to_thread(reads.wait, PATIENCE)
+        return await write(run, batch)
+
+    monkeypatch.setattr(applying, "gather_batches", reading)
+    monkeypatch.setattr(applying, "_write", writing)
+    for atomic in ("false", "true"):
+        reads.clear()
+        writes.clear()
+        results, totals = await send(client, [source() for _ in range(3)], atomic=atomic)
+        assert [result["line"] for result in results] == [1, 2, 3]
+        assert totals["totals"]["created"] == 3
+
+
+async def test_an_import_that_fails_reads_no_further(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "MAX_LINES", 1)
+    numbers = []
+    read = importing_lines.read_line
+
+    def noted(run: ImportRun, number: int, raw: bytes | None) -> Entry | None:
+        numbers.append(number)
+        return read(run, number, raw)
+
+    async def writing(*_: Any) -> Any:
+        raise unavailable("It is away.")
+
+    monkeypatch.setattr(batches, "read_line", noted)
+    monkeypatch.setattr(applying, "_write", writing)
+    body = b"\n".join(json.dumps(source()).encode() for _ in range(20))
+    response = await client.post("/v1/import", content=body, headers=NDJSON)
+    assert response.status_code == 503
+    assert len(numbers) <= 3
+
+
+async def test_an_import_holds_no_connection_while_its_lines_wait_to_be_read(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "FIRST_LINES", 1)
     gather, sort, connected = batches.gather_batches, LinesByType.sort, ImportRun.connected
     events: list[str] = []
+    written = threading.Event()
 
-    def gathered(run: ImportRun, lines: Iterable[NumberedLine]) -> Iterator[list[Entry]]:
-        for batch in gather(run, lines):
+    def gathered(run: ImportRun, lines: Iterable[NumberedLine]) -> Iterator[list[Entry] | None]:
+        for number, batch in enumerate(gather(run, lines)):
+            if number == 1:
+                assert written.wait(PATIENCE)
             events.append("read" if run._connection is None else "read, connected")  # noqa: SLF001
             yield batch
 
@@ -560,15 +618,40 @@ async def test_an_import_holds_no_connection_while_its_lines_wait_to_be_read(
         async with connected(run):
             events.append("connected")
             yield
+        written.set()
 
     monkeypatch.setattr(applying, "gather_batches", gathered)
     monkeypatch.setattr(LinesByType, "sort", sorted_by_type)
     monkeypatch.setattr(ImportRun, "connected", noted)
     await send(client, [source() for _ in range(3)])
-    assert events == ["read", "connected"] * 3
+    assert events == ["read", "connected"] * 2
     events.clear()
     await send(client, [source() for _ in range(3)], atomic="true")
     assert events[:2] == ["sort", "connected"]
+
+
+async def test_the_references_of_a_line_are_listed_once(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What looks them up, and what settles the line, take the same list."""
+    count = 20
+    shared = new()
+    lines = [source(shared)] + [
+        claim(new(), attributions=[{"source_id": shared}]) for _ in range(count)
+    ]
+    listings = 0
+    listed = base.references
+
+    def noted(*args: Any) -> Any:
+        nonlocal listings
+        listings += 1
+        return listed(*args)
+
+    for module in (importing_lines, look_up, settle):
+        monkeypatch.setattr(module, "references", noted, raising=False)
+    _, totals = await send(client, lines)
+    assert totals["totals"]["created"] == 1 + count
+    assert listings == 1 + count
 
 
 async def test_work_that_holds_a_connection_does_not_wait_for_work_that_does_not(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -121,6 +121,34 @@ async def each_in_thread(items: Iterator[Result]) -> AsyncIterator[Result]:
     """Give the items of an iterator, each of which is made in a thread."""
     while (item := await in_thread(next, items, _END)) is not _END:
         yield cast("Result", item)
+
+
+async def read_ahead(items: Iterator[Result | None]) -> AsyncGenerator[Result]:
+    """Do the same, and make the next item while the last one is used.
+
+    At a null, other work may have the thread. Use it with `aclosing`, so that an error ends it.
+    """
+    following = _make_next(items)
+    try:
+        while (item := await following) is not _END:
+            following = _make_next(items)
+            yield cast("Result", item)
+    finally:
+        following.cancel()
+
+
+def _make_next(items: Iterator[Result | None]) -> asyncio.Task[object]:
+    making = asyncio.create_task(_next_made(items))
+    # Nobody asks for the error of an item that is not wanted any more.
+    making.add_done_callback(lambda made: made.cancelled() or made.exception())
+    return making
+
+
+async def _next_made(items: Iterator[Result | None]) -> object:
+    """Make the next item in a thread; give the end if there is none."""
+    while (item := await in_thread(next, items, _END)) is None:
+        pass
+    return item
 
 
 _END: Final = object()

@@ -190,18 +190,20 @@ async def look_up(  # noqa: PLR0913 - each of the last is another way to name a 
     ids: Collection[str] = (),
     external: Collection[tuple[str, str]] = (),
     more: Iterable[Reference] = (),
+    also: Iterable[Appearance] = (),
     given: Collection[tuple[str, str]] = (),
 ) -> Found:
     """Look up records by id and external id, and the records to which the given `records` refer.
 
-    Of the latter, and of the targets of `more` references, those are found that the caller sees.
+    Of the latter, and of the targets of `more` references, those are found that the caller sees,
+    with the texts for their appearances and those that are `also` given.
     `given` are external ids that may be taken already, whoever sees the record that has them.
     """
     targets: dict[RecordType, set[str]] = {record_type: set() for record_type in RecordType}
     records = list(records)
     for reference in chain(more, *map(references, records)):
         targets[reference.to].add(reference.id)
-    appearances = [each for record in records for each in appearances_of(record)]
+    appearances = [*also, *(each for record in records for each in appearances_of(record))]
     parts = _parts(ids, external, given, targets, appearances)
     if not parts:
         return Found()

@@ -42,6 +42,7 @@ class Draft(NamedTuple):
     claimed: Mapping[str, Any]  # the properties sent that the server sets
     from_elsewhere: bool = False  # whether it was exported by another server
     before: Stored | None = None  # the record that it was made from, by a patch
+    referred: Sequence[Reference] | None = None  # its references, if they were listed already
 
 
 class Settled(NamedTuple):
@@ -162,7 +163,9 @@ def settle(
         if name not in server or not _same(server[name], value)
     ]
     others = []
-    for reference in references(wanted.record, _changed(wanted.record, before, current)):
+    only = _changed(wanted.record, before, current)
+    listed = wanted.referred if only is None else None
+    for reference in references(wanted.record, only) if listed is None else listed:
         if reference.to == resource.type and reference.id == identity:
             faults.append(Fault(reference.path, "self-reference", "A record can't name itself."))
         else:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import aclosing
 from typing import Final
 
 import asyncpg
 
 from api.core.database_errors import from_database
 from api.core.errors import Problem, contended, unavailable
-from api.core.large_input import each_in_thread, in_thread
+from api.core.large_input import in_thread, read_ahead
 from api.core.resource import Resource
 from api.core.sql import render
 from api.core.writing.store import (
@@ -52,14 +53,19 @@ _RETRIED: Final = (
 
 
 async def apply_lines(run: ImportRun, lines: Iterable[NumberedLine]) -> None:
-    """Read lines, apply them in batches, and keep their results."""
+    """Read lines, apply them in batches, and keep their results.
+
+    While a batch is written, the next one is read. It is written only then, since its lines may
+    refer to those of the batch before.
+    """
     run.results.append(Spool())
-    async for batch in each_in_thread(gather_batches(run, lines)):
-        if run.in_one_transaction:
-            await _apply(run, batch)
-            continue
-        async with run.connected():
-            await _apply(run, batch)
+    async with aclosing(read_ahead(gather_batches(run, lines))) as batches:
+        async for batch in batches:
+            if run.in_one_transaction:
+                await _apply(run, batch)
+                continue
+            async with run.connected():
+                await _apply(run, batch)
 
 
 async def _apply(run: ImportRun, batch: Sequence[Entry]) -> None:

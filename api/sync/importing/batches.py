@@ -18,27 +18,40 @@ NumberedLine = tuple[int, bytes | None]
 """A line's number, from 1, and its bytes; null for a line that is too long."""
 
 MAX_LINES: Final = 500
-MAX_BYTES: Final = 8_388_608
+FIRST_LINES: Final = 100
+"""The first batch has fewer lines, since Postgres has nothing to do before it was read."""
+MAX_BYTES: Final = 4_194_304
+"""How large a batch is, unless one line makes it larger; the next one is read beside it."""
+PIECE_BYTES: Final = 262_144
+"""After so many bytes other work may have the thread."""
 _LINE_COST: Final = 1_000
 """A line takes the time of that many bytes, however short it is."""
 
 
-def gather_batches(run: ImportRun, lines: Iterable[NumberedLine]) -> Iterator[list[Entry]]:
-    """Gather lines that can be written together: with the same op, and no record twice."""
+def gather_batches(run: ImportRun, lines: Iterable[NumberedLine]) -> Iterator[list[Entry] | None]:
+    """Gather lines that can be written together: with the same op, and no record twice.
+
+    A null comes now and then, where other work may have the thread.
+    """
     batch: list[Entry] = []
     names: set[tuple[str, ...]] = set()
-    size = 0
+    size = piece = 0
+    most = min(FIRST_LINES, MAX_LINES)
     op = ImportOp.UPSERT
     for number, raw in lines:
+        if piece >= PIECE_BYTES:
+            yield None
+            piece = 0
+        piece += _LINE_COST + len(raw or b"")
         entry = read_line(run, number, raw)
         if entry is None:
             continue
         own_names = record_names(entry.line)
         other_op = entry.line is not None and entry.line.op is not op
-        full = len(batch) >= MAX_LINES or size >= MAX_BYTES
+        full = len(batch) >= most or size >= MAX_BYTES
         if batch and (full or other_op or not names.isdisjoint(own_names)):
             yield batch
-            batch, names, size = [], set(), 0
+            batch, names, size, most = [], set(), 0, MAX_LINES
         batch.append(entry)
         names.update(own_names)
         size += entry.size

@@ -13,7 +13,7 @@ from api.core.writing.settle import Draft, InvalidRecord, draft, from_elsewhere,
 from api.records.nouns import RESOURCES
 from api.sync.importing.spool import JSON_SPACE
 from api.sync.importing.state import ImportRun
-from schemas.base import Fault
+from schemas.base import Fault, references
 from schemas.imports import ImportLine
 from schemas.vocabularies import RecordType
 
@@ -61,6 +61,7 @@ def read_line(run: ImportRun, number: int, raw: bytes | None) -> Entry | None:
         wanted = None
         if line.data is not None:
             wanted = _read_draft(resource, line)
+            line.data = None  # the record stands for it, and takes less memory
         if run.sender.line_ids is not None and line.id is None and line.external_id is None:
             line.id = run.sender.line_ids(number)
             id_is_ours = True
@@ -102,7 +103,7 @@ def _read_draft(resource: Resource, line: ImportLine) -> Draft:
             with_external_id(wanted.record, (line.external_id.namespace, line.external_id.value))
     except Problem as problem:
         raise problem.under("/data") from None
-    return wanted
+    return wanted._replace(referred=references(wanted.record))
 
 
 def _require_same_id(wanted: Draft, line: ImportLine) -> None:

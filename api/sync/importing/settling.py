@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from api.core.errors import NOT_FOUND, PRECONDITION_FAILED, Problem, unavailable
 from api.core.request import etag, new_id, version_tag
 from api.core.resource import Resource
-from api.core.writing.look_up import Current, Found, look_up
+from api.core.writing.look_up import Current, Found, appearances_of, look_up
 from api.core.writing.settle import InvalidRecord, name_taken, settle
 from api.core.writing.store import has_consequence
 from api.records.nouns import RESOURCES
@@ -54,18 +55,24 @@ async def look_up_batch(run: ImportRun, batch: Sequence[Entry]) -> dict[RecordTy
         found = Found()
         if entries:
             lines = [entry.known_line for entry in entries]
+            drafts = [entry.draft for entry in entries if entry.draft is not None]
+            referred = [
+                *(each.referred or () for each in drafts),
+                *(entry.invalid.references for entry in entries if entry.invalid is not None),
+            ]
             found = await look_up(
                 run.connection,
                 run.author,
                 resource,
-                [entry.draft.record for entry in entries if entry.draft is not None],
+                (),
                 ids=[line.id for line in lines if line.id],
                 external=[
                     (line.external_id.namespace, line.external_id.value)
                     for line in lines
                     if line.external_id is not None
                 ],
-                more=[r for e in entries if e.invalid is not None for r in e.invalid.references],
+                more=chain.from_iterable(referred),
+                also=chain.from_iterable(appearances_of(each.record) for each in drafts),
             )
         for target, versions in found.versions.items():
             shared.versions[target].update(versions)
