@@ -166,10 +166,11 @@ def refused_after(here: Connection, elsewhere: Connection, full: str) -> tuple[f
 def measure_revocation(tries: int) -> None:
     """Print how long a withdrawn key went on working."""
     with serving("--workers", "2") as service, ExitStack() as stack:
-        both = one_to_each(service)
-        for connection in both:
-            stack.callback(connection.close)
-        found = [refused_after(*both[:: 1 - 2 * (n % 2)], service.key) for n in range(tries)]
+        first, second = one_to_each(service)
+        stack.callback(first.close)
+        stack.callback(second.close)
+        pairs = ((first, second), (second, first))
+        found = [refused_after(*pairs[n % 2], service.key) for n in range(tries)]
     for name, times in zip(
         ("where it was withdrawn", "elsewhere"), zip(*found, strict=True), strict=True
     ):

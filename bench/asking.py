@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple
 
 import machine  # beside this file
 import records  # likewise
-from report import Measured  # likewise
-from servers import DATABASE_CONNECTIONS, Server  # likewise
+from results import Measured  # likewise
+from servers import DATABASE_CONNECTIONS, NotMeasured, Server  # likewise
 from workloads import JSON, LOOP, NDJSON, Case, Side  # likewise
 
 HERE: Final = Path(__file__).parent
@@ -25,6 +25,8 @@ LINE_END: Final = "\x1f"
 """Stands for the line ends of a body, since each request is a line."""
 LONGER: Final = (1, 4, 16)
 """By how much a round is lengthened, as long as nothing is answered."""
+MAX_SAID: Final = 300
+"""How many characters are shown of an answer that is not as it should be."""
 _ONCE: Final = "PATCH"
 """A request of this method can be sent once: the version that it names is gone then."""
 
@@ -46,23 +48,35 @@ def write_requests(ground: Ground, case: Case, side: Side, draws: Iterable[Draw]
     lines = []
     for draw in draws:
         for body in side.bodies or case.bodies:
-            in_one_line = body.replace("\n", LINE_END)
+            in_one_line = _filled(body, draw).replace("\n", LINE_END)
             given = {**draw, "body": in_one_line}
             fields = [side.match.format(**given)]
             if side.server != LOOP:
-                fields = [case.method, side.path.format(**given), *fields, in_one_line]
+                fields = [
+                    side.method or case.method,
+                    side.path.format(**given),
+                    *fields,
+                    in_one_line,
+                ]
             lines.append("\t".join(fields))
     requests_file(ground, case, side).write_text("\n".join(lines) + "\n")
+
+
+def _filled(body: str, draw: Draw) -> str:
+    """Put what is drawn into a body: `@id@` stands for the id, since JSON has braces of its own."""
+    for name, value in draw.items():
+        body = body.replace(f"@{name}@", value)
+    return body
 
 
 def measure(
     ground: Ground, case: Case, side: Side, server: Server | None, seconds: int
 ) -> Measured:
-    """Ask for some seconds, or longer if nothing was answered; stop everything on a failure."""
+    """Ask for some seconds, or longer if nothing was answered."""
     for longer in LONGER:
         told, mine, postgres = _timed(ground, case, side, server, seconds * longer)
         if told["failed"]:
-            sys.exit(f"{case.name}, {side.name}: {told['failed']} requests failed.")
+            raise NotMeasured(f"{told['failed']} of {told['requests']} requests failed.")
         if told["requests"]:
             requests = told["requests"]
             if case.connections == 1:  # the end cut one off, and a round has few of them
@@ -70,7 +84,7 @@ def measure(
             rate = requests / told["microseconds"] * 1e6
             spent = (processor * 1e6 / requests for processor in (mine, postgres))
             return Measured(rate, told["p50"] / 1000, told["p99"] / 1000, *spent)
-    sys.exit(f"{case.name}, {side.name}: nothing was answered in {seconds * LONGER[-1]} s.")
+    raise NotMeasured(f"It answered nothing in {seconds * LONGER[-1]} s.")
 
 
 def _timed(
@@ -99,11 +113,9 @@ def _postgres(ground: Ground) -> float:
 def _wrk(ground: Ground, case: Case, side: Side, server: Server, seconds: int) -> list[str]:
     """Write the command that asks a server."""
     command = ["wrk", "-t1", f"-c{case.connections}", f"-d{seconds}s", "--timeout", "60s"]
-    for name, value in _authorization(ground, case, side).items():
+    for name, value in _headers(ground, case, side).items():
         command += ["-H", f"{name}: {value}"]
-    given = [str(requests_file(ground, case, side)), *_manner(case), side.accept]
-    if case.method != "GET":
-        given += [side.media_type, side.prefer]
+    given = [str(requests_file(ground, case, side)), *_manner(case)]
     return [*command, "-s", str(HERE / "wrk.lua"), server.address, "--", *given]
 
 
@@ -124,23 +136,25 @@ def requests_file(ground: Ground, case: Case, side: Side) -> Path:
     return ground.directory / re.sub(r"[^A-Za-z0-9]+", "-", f"{case.name} {side.name}")
 
 
-def _authorization(ground: Ground, case: Case, side: Side) -> dict[str, str]:
-    """Give the header with our key where our service wants one.
+def _headers(ground: Ground, case: Case, side: Side) -> dict[str, str]:
+    """Give the headers that all requests of a side have.
 
-    Reads are open on loopback. PostgREST takes every `Authorization` for a JWT of its own.
+    Ours wants a key for writes; reads are open on loopback. PostgREST takes every `Authorization`
+    for a JWT of its own.
     """
-    if side.server == "ours" and case.method != "GET":
-        return {"Authorization": f"Bearer {ground.key}"}
-    return {}
+    headers = {"Accept": side.accept}
+    if (side.method or case.method) != "GET":
+        headers |= {"Content-Type": side.media_type, "Prefer": side.prefer}
+        if side.server == "ours":
+            headers["Authorization"] = f"Bearer {ground.key}"
+    return headers
 
 
 def answer_of(ground: Ground, case: Case, side: Side, server: Server) -> bytes:
-    """Ask once, and give the answer's body; stop if it is not what was asked for."""
+    """Ask once, and give the answer's body, if it is what was asked for."""
     line = requests_file(ground, case, side).read_text().partition("\n")[0]
     method, path, match, body = line.split("\t")
-    headers = {"Accept": side.accept} | _authorization(ground, case, side)
-    if body:
-        headers |= {"Content-Type": side.media_type, "Prefer": side.prefer}
+    headers = _headers(ground, case, side)
     if match:
         headers["If-Match"] = match
     sent = body.replace(LINE_END, "\n").replace(records.UNIQUE, str(time.time_ns())).encode()
@@ -150,20 +164,32 @@ def answer_of(ground: Ground, case: Case, side: Side, server: Server) -> bytes:
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - as above
             document: bytes = answer.read()
     except urllib.error.HTTPError as error:
-        sys.exit(f"{case.name}, {side.name}: {error.code} {error.read().decode()}")
-    count = _count(document.splitlines()[-1] if side.accept == NDJSON else document)
+        said = error.read().decode(errors="replace")[:MAX_SAID]
+        raise NotMeasured(f"It answered {error.code}: {said}") from None
+    count = _count(
+        json.loads(document.splitlines()[-1] if side.accept == NDJSON else document or "[]")
+    )
     if document and count != case.items:
-        sys.exit(f"{case.name}, {side.name}: {count} records, not {case.items}.")
+        raise NotMeasured(f"It answered {count} records, not {case.items}: {document[:MAX_SAID]!r}")
     return document
 
 
-def _count(document: bytes) -> int:
-    """Count the records of an answer: of a list, of a page, of an import, or the one."""
-    answer = json.loads(document or b"[]")
+def _count(answer: Any) -> int:  # noqa: ANN401 - JSON
+    """Count the records of an answer: of a list, of a page, of an import, or the one.
+
+    Directus, Kinto and GraphQL have it in `data`; GraphQL has it there in the field asked for.
+    """
     if isinstance(answer, list):
         return len(answer)
-    created = answer.get("totals", answer).get("created")
-    return created if created is not None else len(answer.get("items", [answer]))
+    if answer is None or "errors" in answer:
+        return 0
+    if "data" in answer:
+        inner = answer["data"]
+        is_field = isinstance(inner, dict) and len(inner) == 1
+        return _count(next(iter(inner.values())) if is_field else inner)
+    told = answer.get("totals", answer)
+    lists = (len(answer[name]) for name in ("items", "nodes", "responses") if name in answer)
+    return int(told["created"]) if "created" in told else next(lists, 1)
 
 
 def get_json(server: Server, path: str) -> Any:  # noqa: ANN401 - JSON

@@ -31,7 +31,11 @@ from api.settings import Settings
 from tests.corpus import CLASSES
 from tests.corpus_run import HEADING, in_process, prepare, run_class
 
-PATIENT: Final = {"statement_seconds": 60, "acquire_seconds": 60, "body_idle_seconds": 60}
+PATIENT: Final[dict[str, Any]] = {
+    "statement_seconds": 60,
+    "acquire_seconds": 60,
+    "body_idle_seconds": 60,
+}
 
 
 async def measure(url: str, only: str | None, slow: float) -> None:

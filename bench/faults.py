@@ -336,7 +336,7 @@ async def _until_paused(client: httpx.AsyncClient) -> int:
     async with asyncio.timeout(MAX_SECONDS):
         while True:
             webhooks = (await client.get("/v1/webhooks")).json()["items"]
-            paused = sum(each["paused_reason"] == "resync_required" for each in webhooks)
+            paused = [each["paused_reason"] for each in webhooks].count("resync_required")
             if paused == WEBHOOKS:
                 return paused
             await asyncio.sleep(0.05)

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -234,7 +234,9 @@ async def ask(url: str, statement: str) -> Any:  # noqa: ANN401 - whatever it gi
         await connection.close()
 
 
-def measure(ground: Ground, write: Any, *arguments: str, at: str = "") -> tuple[float, Lags | None]:  # noqa: ANN401
+def measure(
+    ground: Ground, write: Callable[..., int], *arguments: str, at: str = ""
+) -> tuple[float, Lags | None]:
     """Let all write for a round; give claims a second, and the lags of a reader, if any."""
     begin = time.time() + 1
     until = begin + ground.seconds

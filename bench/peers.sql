@@ -48,6 +48,43 @@ CREATE FUNCTION rest.sources(rest.claims) RETURNS SETOF rest.sources LANGUAGE sq
     )
 $$;
 
+-- Links for those who join them by hand or by an ORM, and the names that PostGraphile wants.
+CREATE VIEW rest.claim_articles AS
+SELECT owner_id AS claim_id, article_id FROM public.links
+WHERE owner_type = 'claim' AND article_id IS NOT NULL;
+
+CREATE VIEW rest.claim_sources AS
+SELECT owner_id AS claim_id, source_id FROM public.links
+WHERE owner_type = 'claim' AND source_id IS NOT NULL;
+
+COMMENT ON VIEW rest.claims IS '@primaryKey id';
+COMMENT ON VIEW rest.articles IS '@primaryKey id';
+COMMENT ON VIEW rest.sources IS '@primaryKey id';
+
+CREATE FUNCTION rest.claims_articles(claim rest.claims) RETURNS SETOF rest.articles
+LANGUAGE sql STABLE AS $$
+    SELECT * FROM rest.articles WHERE id IN (
+        SELECT article_id FROM rest.claim_articles WHERE claim_id = claim.id
+    )
+$$;
+
+CREATE FUNCTION rest.claims_sources(claim rest.claims) RETURNS SETOF rest.sources
+LANGUAGE sql STABLE AS $$
+    SELECT * FROM rest.sources WHERE id IN (
+        SELECT source_id FROM rest.claim_sources WHERE claim_id = claim.id
+    )
+$$;
+
+CREATE FUNCTION rest.changed_claims(since timestamptz) RETURNS SETOF rest.claims
+LANGUAGE sql STABLE AS $$
+    SELECT * FROM rest.claims WHERE updated_at > since ORDER BY updated_at, id
+$$;
+
+CREATE FUNCTION rest.patch_claim(id uuid, version integer, note text) RETURNS rest.claims
+LANGUAGE sql VOLATILE AS $$
+    UPDATE rest.claims AS c SET note = $3 WHERE c.id = $1 AND c.version = $2 RETURNING *
+$$;
+
 CREATE VIEW rest.source_documents AS
 SELECT id, convert_from(doc, 'UTF8')::json AS record FROM public.sources WHERE deleted_at IS NULL;
 

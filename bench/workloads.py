@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
+from urllib.parse import urlencode
 
-import records  # beside this file
-from servers import CEILINGS, PEERS  # likewise
+import graphql  # beside this file
+import records  # likewise
+from installing import CEILINGS, DIRECTUS, KINTO, PEERS, POSTGRAPHILE, POSTGREST  # likewise
 
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -14,9 +17,18 @@ NDJSON: Final = "application/x-ndjson"
 IMPORTED: Final = 1_000
 """How many claims an import has."""
 HTTP_CONNECTIONS: Final = 32
+OURS: Final = "claim-records"
 LOOP: Final = "loop"
 """The name of the side without a server: asyncpg, in a loop."""
-SIDES: Final = ("postgrest", *PEERS, *CEILINGS, LOOP)
+SIDES: Final = (POSTGREST, POSTGRAPHILE, DIRECTUS, KINTO, *PEERS, *CEILINGS, LOOP)
+"""The servers beside ours, by the names that `--sides` takes."""
+NAMES: Final = {
+    "fastapi_sqlalchemy": "FastAPI, SQLAlchemy",
+    "fastapi_asyncpg": "FastAPI, asyncpg",
+    "litestar_advanced_alchemy": "Litestar, advanced-alchemy",
+    "django_rest": "Django REST framework",
+    "go_pgx": "Go, pgx",
+}
 BODIES: Final = 500
 """How many claims are invented to be created."""
 _PAGE: Final = "order=created_at.desc,id.desc&limit=50"
@@ -30,8 +42,9 @@ class Side(NamedTuple):
     """One of the servers, asked in one way.
 
     `path` has the names of what is drawn for each request in braces: `{id}` of a claim and its
-    `{version}`; in the feed, the number `{seq}`, the time `{at}` and our cursor `{since}`. For the
-    loop, `path` is the statement, and `match` has its arguments, with tabs between them.
+    `{version}`; in the feed, the number `{seq}`, the time `{at}` and our cursor `{since}`; for
+    Kinto, its number `{kinto}`. In bodies they stand between at signs. For the loop, `path` is the
+    statement, and `match` has its arguments, with tabs between them.
     """
 
     name: str
@@ -42,6 +55,7 @@ class Side(NamedTuple):
     media_type: str = JSON
     prefer: str = "return=representation"
     bodies: tuple[str, ...] = ()  # where they are not those of the case
+    method: str = ""  # likewise
 
 
 class Case(NamedTuple):
@@ -61,7 +75,25 @@ class Case(NamedTuple):
 
 
 def _peers(path: str, match: str = "") -> tuple[Side, ...]:
-    return tuple(Side(name.replace("_", " "), name, path, match) for name in PEERS)
+    return tuple(Side(NAMES[name], name, path, match) for name in PEERS)
+
+
+def _postgraphile(query: str, *variables: str) -> Side:
+    """Ask in GraphQL, in a body of JSON; the variables are written as JSON."""
+    bodies = tuple(graphql.body(query, each) for each in variables or ["{}"])
+    return Side("PostGraphile", POSTGRAPHILE, "/graphql", bodies=bodies, method="POST")
+
+
+def _directus(path: str = "", **query: str) -> Side:
+    """Ask Directus for the columns that the others publish too."""
+    fields = "version,created_at,updated_at," + records.COLUMNS.replace(" ", "")
+    given = urlencode({**query, "fields": f"id,{fields}"}, safe=",{}")
+    return Side("Directus", DIRECTUS, f"/items/claims{path}?{given}")
+
+
+def _kinto(path: str = "", match: str = "") -> Side:
+    """Ask Kinto, which has the records as documents of its own."""
+    return Side("Kinto", KINTO, f"/v1/buckets/bench/collections/claims/records{path}", match)
 
 
 def _ceilings(case: str) -> tuple[Side, ...]:
@@ -77,9 +109,12 @@ R1: Final = Case(
     "GET",
     1,
     (
-        Side("ours", "ours", "/v1/claims/{id}"),
+        Side(OURS, "ours", "/v1/claims/{id}"),
         Side("PostgREST, columns", "postgrest", "/claims?id=eq.{id}", accept=OBJECT),
         Side("PostgREST, documents", "postgrest", _DOCUMENTS + "&id=eq.{id}", accept=OBJECT),
+        _postgraphile(graphql.ONE, '{"id":"@id@"}'),
+        _directus("/{id}"),
+        _kinto("/{id}"),
         *_peers("/claims/{id}"),
         *_ceilings("R1"),
         _loop("SELECT doc FROM claims WHERE id = $1", "{id}"),
@@ -90,9 +125,12 @@ R2: Final = Case(
     "GET",
     50,
     (
-        Side("ours", "ours", "/v1/claims?limit=50"),
+        Side(OURS, "ours", "/v1/claims?limit=50"),
         Side("PostgREST, columns", "postgrest", f"/claims?{_PAGE}"),
         Side("PostgREST, documents", "postgrest", f"{_DOCUMENTS}&{_PAGE}"),
+        _postgraphile(graphql.PAGE),
+        _directus(sort="-created_at,-id", limit="50"),
+        _kinto("?_limit=50"),
         *_peers("/claims?limit=50"),
         *_ceilings("R2"),
         _loop(_NEWEST),
@@ -103,14 +141,15 @@ R3: Final = Case(
     "GET",
     50,
     (
-        Side("ours", "ours", "/v1/claims?limit=50&expand=articles,sources"),
+        Side(OURS, "ours", "/v1/claims?limit=50&expand=articles,sources"),
         Side("PostgREST, columns", "postgrest", f"/claims?select=*,articles(*),sources(*)&{_PAGE}"),
         Side(
             "PostgREST, documents",
             "postgrest",
             f"{_DOCUMENTS},articles(record),sources(record)&{_PAGE}",
         ),
-        Side("go pgx", "go_pgx", "/claims?limit=50&expand=articles,sources"),
+        _postgraphile(graphql.EXPANDED),
+        *_peers("/expanded?limit=50"),
         *_ceilings("R3"),
         _loop(
             f"""
@@ -132,7 +171,7 @@ S: Final = Case(
     "GET",
     1_000,
     (
-        Side("ours", "ours", "/v1/changes?types=claim&limit=1000&since={since}"),
+        Side(OURS, "ours", "/v1/changes?types=claim&limit=1000&since={since}"),
         Side(
             "PostgREST, columns",
             "postgrest",
@@ -143,6 +182,9 @@ S: Final = Case(
             "postgrest",
             "/changes?type=eq.claim&seq=gt.{seq}&order=seq&limit=1000",
         ),
+        _postgraphile(graphql.CHANGES, '{"since":"@at@"}'),
+        _directus(sort="updated_at,id", limit="1000", **{"filter[updated_at][_gt]": "{at}"}),
+        _kinto("?_since={kinto}&_sort=last_modified&_limit=1000"),
         *_peers("/changes?since={at}&limit=1000"),
         *_ceilings("S"),
         _loop(
@@ -164,8 +206,11 @@ W1: Final = Case(
     "POST",
     1,
     (
-        Side("ours", "ours", "/v1/claims"),
+        Side(OURS, "ours", "/v1/claims"),
         Side("PostgREST, columns", "postgrest", "/claims", accept=OBJECT),
+        _postgraphile(graphql.CREATE, *map(graphql.new_claim, records.bodies(BODIES))),
+        _directus(),
+        _kinto()._replace(bodies=tuple(f'{{"data":{body}}}' for body in records.bodies(BODIES))),
         *_peers("/claims"),
         _loop(
             f"""
@@ -182,12 +227,20 @@ W2: Final = Case(
     "PATCH",
     1,
     (
-        Side("ours", "ours", "/v1/claims/{id}", '"v{version}"', media_type=MERGE_PATCH),
+        Side(OURS, "ours", "/v1/claims/{id}", '"v{version}"', media_type=MERGE_PATCH),
         Side(
             "PostgREST, columns",
             "postgrest",
             "/claims?id=eq.{id}&version=eq.{version}",
             accept=OBJECT,
+        ),
+        _postgraphile(
+            graphql.PATCH,
+            f'{{"id":"@id@","version":@version@,"note":"Seen again: {records.UNIQUE}"}}',
+        ),
+        _directus("/{id}"),
+        _kinto("/{id}", '"{kinto}"')._replace(
+            bodies=(f'{{"data":{{"note":"Seen again: {records.UNIQUE}"}}}}',)
         ),
         *_peers("/claims/{id}", '"{version}"'),
         _loop(
@@ -205,7 +258,7 @@ B1: Final = Case(
     IMPORTED,
     (
         Side(
-            "ours",
+            OURS,
             "ours",
             "/v1/import",
             accept=NDJSON,
@@ -213,6 +266,18 @@ B1: Final = Case(
             bodies=(records.import_lines(IMPORTED),),
         ),
         Side("PostgREST, columns", "postgrest", "/claims", prefer="return=minimal"),
+        _directus()._replace(path="/items/claims?fields=id"),
+        _kinto()._replace(
+            path="/v1/batch",
+            bodies=(
+                '{"defaults":{"method":"POST","path":"/buckets/bench/collections/claims/records"},'
+                '"requests":['
+                + ",".join(
+                    f'{{"body":{{"data":{body}}}}}' for body in records.bodies(IMPORTED, each=True)
+                )
+                + "]}",
+            ),
+        ),
         *_peers("/imports"),
         _loop("COPY", "{body}")._replace(name="ceiling: COPY of plain rows"),
     ),
@@ -222,7 +287,7 @@ B1: Final = Case(
 CASES: Final = (R1, R2, R3, S, W1, W2, B1)
 
 
-def of_sides(cases: tuple[Case, ...], names: tuple[str, ...]) -> list[Case]:
+def of_sides(cases: Sequence[Case], names: Sequence[str]) -> list[Case]:
     """Keep the sides of some servers."""
     return [
         case._replace(sides=tuple(side for side in case.sides if side.server in names))

@@ -1,4 +1,4 @@
--- Requests for wrk: `-- <file> <draw|once> <word> <Accept> <Content-Type> <Prefer>`.
+-- Requests for wrk: `-- <file> <draw|once> <word>`. The headers of all requests come with `-H`.
 --
 -- Each line of the file is a request: its method, path, If-Match and body, with tabs between them,
 -- and unit separators in the place of a body's line ends.
@@ -18,16 +18,13 @@ end
 
 function init(args)
   once, word = args[2] == "once", args[3]
-  wrk.headers["Accept"] = args[4]
-  if args[5] then
-    wrk.headers["Content-Type"] = args[5]
-    wrk.headers["Prefer"] = args[6]
-  end
   for line in io.lines(args[1]) do
     local method, path, match, body = line:match("^(.-)\t(.-)\t(.-)\t(.*)$")
     body = body:gsub("\31", "\n")
     local request = { method = method, path = path, headers = headers_with(match), body = body }
-    if body == "" then request.ready = wrk.format(method, path, request.headers) end
+    if not body:find("@unique@", 1, true) then
+      request.ready = wrk.format(method, path, request.headers, body ~= "" and body or nil)
+    end
     requests[#requests + 1] = request
   end
   math.randomseed(os.time())

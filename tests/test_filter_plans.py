@@ -12,7 +12,8 @@ from api.core.filters import Filter, Parameter
 from api.core.resource import Resource
 from api.records.nouns import RESOURCES
 from schemas.base import is_vocabulary, shape
-from tests.test_plans import Watched, nodes, watching
+from tests.conftest import KEY, bearer
+from tests.test_plans import Watched, nodes, rows_in, watching
 
 MANY: Final = 2_000
 FEW: Final = 400
@@ -62,6 +63,9 @@ _RECORDS: Final = (
             json_build_object('article_id', its.id, 'coverage', 'explicit')
         ),
         {_CHAIN}, {_PRINTED}, '{_FIGURES}', 'en-GB', '{_TIME}', 'published', 'standing' {_EACH}""",
+    f"""
+    INSERT INTO audit (key_id, record_type, record_id, version, op)
+    SELECT 'k' || n, 'claim', its.id, 1, 'created' {_EACH}""",
 )
 
 
@@ -162,6 +166,29 @@ async def test_a_filter_that_finds_little_reads_little(
 )
 async def test_a_filter_that_finds_everything_reads_a_page(watched: Watched, asked: str) -> None:
     assert await watched.rows_read(f"/v1/claims?{asked}") < FEW
+
+
+_ONE: Final = "00000000-0000-4000-8000-000000000007"
+
+
+@pytest.mark.parametrize(
+    ("asked", "table"),
+    [
+        (f"audit?record_id={_ONE}", "audit"),
+        (f"audit?record_id={NOBODY}", "audit"),
+        ("audit?key_id=unknownreads", "audit"),
+        (f"claims/{_ONE}/revisions", "revisions"),
+        (f"articles/{_ONE}/revisions", "revisions"),
+        (f"articles/{_ONE}/anchors", "articles"),
+        (f"sources/{_ONE}/identities", "source_identities"),
+    ],
+)
+async def test_a_page_of_one_record_reads_nothing_of_the_others(
+    watched: Watched, asked: str, table: str
+) -> None:
+    plans = await watched.plans(f"/v1/{asked}", f"FROM {table}", **bearer(KEY))
+    assert plans
+    assert sum(map(rows_in, plans)) < FEW
 
 
 async def test_a_page_that_is_not_full_is_counted_without_counting(watched: Watched) -> None:

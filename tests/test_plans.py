@@ -62,12 +62,12 @@ class Watched:
 
     async def rows_read(self, path: str) -> int:
         """Ask for a list; give the number of rows that its statements read."""
-        return sum([_rows_in(plan) for plan in await self.plans(path)])
+        return sum([rows_in(plan) for plan in await self.plans(path)])
 
     async def items_read(self, path: str) -> int:
         """Ask a question; give the number of items that its statements take from lists in JSON."""
         plans = await self.plans(path, "links")
-        return sum([_rows_in(plan, "Function Name") for plan in plans])
+        return sum([rows_in(plan, "Function Name") for plan in plans])
 
     async def plans(
         self, path: str, having: str = "deleted_at IS NULL", **headers: str
@@ -88,14 +88,14 @@ class Watched:
             await connection.close()
 
 
-def _rows_in(plan: dict[str, Any], of: str = "Relation Name") -> int:
+def rows_in(plan: dict[str, Any], of: str = "Relation Name") -> int:
     """Add up the rows that the scans of a plan have read, those included that did not match."""
     node = plan.get("Plan", plan)
     read = 0
     if "Scan" in node["Node Type"] and of in node:
         names = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
         read = round(sum(node.get(name, 0) for name in names) * node["Actual Loops"])
-    return read + sum(_rows_in(child, of) for child in node.get("Plans", ()))
+    return read + sum(rows_in(child, of) for child in node.get("Plans", ()))
 
 
 def _scans_in(plan: dict[str, Any]) -> set[str]:
@@ -214,7 +214,7 @@ async def test_groups_read_no_more_lists_than_they_count(
     monkeypatch.setattr(groups, "MAX_GROUPED_BY_OTHERS", 50)
     plans = await watched.plans("/v1/claims/groups?by=claimant_id")
     (found,) = (each for plan in plans for each in nodes(plan, "Subplan Name", "CTE matched"))
-    assert _rows_in(found) <= 50
+    assert rows_in(found) <= 50
 
 
 def nodes(plan: dict[str, Any], name: str, value: str) -> list[dict[str, Any]]:

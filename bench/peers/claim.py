@@ -1,4 +1,4 @@
-"""A claim as the peers publish it: the columns that `peers.sql` shows, for Pydantic."""
+"""The records as the peers publish them: the columns that `peers.sql` shows, for Pydantic."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class ClaimPatch(BaseModel):
     validity: str | None = None
 
 
-class Claim(NewClaim):
-    """What a client reads."""
+class Read(BaseModel):
+    """What a client reads of every record."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -58,3 +58,68 @@ class Claim(NewClaim):
     version: int
     created_at: datetime
     updated_at: datetime
+
+
+class Claim(NewClaim, Read):
+    """What a client reads of a claim."""
+
+
+class Article(Read):
+    """What a client reads of an article."""
+
+    headline: str
+    url: str | None
+    publisher_id: UUID | None
+    authors: Parts
+    language: str | None
+    published: dict[str, Any] | None
+    dateline: str | None
+    section: str | None
+    text: str | None
+    zones: Parts
+    status: str
+    corrections: Parts
+    relations: Parts
+    archived_url: str | None
+    embargoed_until: datetime | None
+    text_sha256: str | None
+    text_length: int | None
+    external_ids: Parts
+    tags: list[str]
+    note: str | None
+
+
+class Source(Read):
+    """What a client reads of a source."""
+
+    kind: str
+    identification: str
+    name: str | None
+    description: str | None
+    names: Parts
+    roles: Parts
+    parent_id: UUID | None
+    members: Parts
+    group_size: dict[str, Any] | None
+    country_code: str | None
+    url: str | None
+    confidentiality: str
+    merged_into_id: UUID | None
+    external_ids: Parts
+    tags: list[str]
+    note: str | None
+
+
+class ExpandedClaim(Claim):
+    """A claim with what it refers to."""
+
+    articles: list[Article]
+    sources: list[Source]
+
+
+class Page(BaseModel):
+    """Claims, and each article and source to which they refer once."""
+
+    items: list[Claim]
+    articles: list[Article]
+    sources: list[Source]

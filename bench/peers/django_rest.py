@@ -39,6 +39,7 @@ settings.configure(
         "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
         "UNAUTHENTICATED_USER": None,
     },
+    INSTALLED_APPS=[__name__],
     ROOT_URLCONF=__name__,
     TIME_ZONE="UTC",
     USE_TZ=True,
@@ -107,11 +108,88 @@ class Columns(models.Model):
         """What Django has to know of it."""
 
         abstract = True
-        app_label = "peers"
+        app_label = __name__
+
+
+class Own(models.Model):
+    """What every record has."""
+
+    id = models.UUIDField(primary_key=True)
+    version = models.IntegerField()
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        """What Django has to know of it."""
+
+        abstract = True
+        app_label = __name__
+        managed = False
+
+
+class Article(Own):
+    """An article."""
+
+    headline = models.TextField()
+    url = models.TextField(null=True)
+    publisher_id = models.UUIDField(null=True)
+    authors = Json()
+    language = models.TextField(null=True)
+    published = Json(null=True)
+    dateline = models.TextField(null=True)
+    section = models.TextField(null=True)
+    text = models.TextField(null=True)
+    zones = Json()
+    status = models.TextField()
+    corrections = Json()
+    relations = Json()
+    archived_url = models.TextField(null=True)
+    embargoed_until = models.DateTimeField(null=True)
+    text_sha256 = models.TextField(null=True)
+    text_length = models.IntegerField(null=True)
+    external_ids = Json()
+    tags = ArrayField(models.TextField())
+    note = models.TextField(null=True)
+
+    class Meta(Own.Meta):
+        """Where articles are."""
+
+        abstract = False
+        db_table = 'rest"."articles'
+
+
+class Source(Own):
+    """A source."""
+
+    kind = models.TextField()
+    identification = models.TextField()
+    name = models.TextField(null=True)
+    description = models.TextField(null=True)
+    names = Json()
+    roles = Json()
+    parent_id = models.UUIDField(null=True)
+    members = Json()
+    group_size = Json(null=True)
+    country_code = models.TextField(null=True)
+    url = models.TextField(null=True)
+    confidentiality = models.TextField()
+    merged_into_id = models.UUIDField(null=True)
+    external_ids = Json()
+    tags = ArrayField(models.TextField())
+    note = models.TextField(null=True)
+
+    class Meta(Own.Meta):
+        """Where sources are."""
+
+        abstract = False
+        db_table = 'rest"."sources'
 
 
 class Claim(Columns):
     """A claim."""
+
+    articles = models.ManyToManyField(Article, through="ClaimArticle")
+    sources = models.ManyToManyField(Source, through="ClaimSource")
 
     class Meta(Columns.Meta):
         """Where claims are."""
@@ -119,6 +197,34 @@ class Claim(Columns):
         abstract = False
         managed = False
         db_table = 'rest"."claims'
+
+
+class ClaimArticle(models.Model):
+    """A link of a claim to an article."""
+
+    pk = models.CompositePrimaryKey("claim_id", "article_id")
+    claim = models.ForeignKey(Claim, models.DO_NOTHING)
+    article = models.ForeignKey(Article, models.DO_NOTHING)
+
+    class Meta(Own.Meta):
+        """Where these links are."""
+
+        abstract = False
+        db_table = 'rest"."claim_articles'
+
+
+class ClaimSource(models.Model):
+    """A link of a claim to a source."""
+
+    pk = models.CompositePrimaryKey("claim_id", "source_id")
+    claim = models.ForeignKey(Claim, models.DO_NOTHING)
+    source = models.ForeignKey(Source, models.DO_NOTHING)
+
+    class Meta(Own.Meta):
+        """Where these links are."""
+
+        abstract = False
+        db_table = 'rest"."claim_sources'
 
 
 class PlainClaim(Columns):
@@ -139,8 +245,41 @@ class ClaimSerializer(serializers.ModelSerializer):
         """Which properties."""
 
         model = Claim
-        fields = "__all__"
+        exclude = ("articles", "sources")
         read_only_fields = ("id", "version", "created_at", "updated_at")
+
+
+class ArticleSerializer(serializers.ModelSerializer):
+    """What a client reads of an article."""
+
+    class Meta:
+        """Which properties."""
+
+        model = Article
+        fields = "__all__"
+
+
+class SourceSerializer(serializers.ModelSerializer):
+    """What a client reads of a source."""
+
+    class Meta:
+        """Which properties."""
+
+        model = Source
+        fields = "__all__"
+
+
+class ExpandedSerializer(serializers.ModelSerializer):
+    """What a client reads of a claim with its articles and sources."""
+
+    articles = ArticleSerializer(many=True, read_only=True)
+    sources = SourceSerializer(many=True, read_only=True)
+
+    class Meta:
+        """Which properties."""
+
+        model = Claim
+        fields = "__all__"
 
 
 class ClaimViewSet(viewsets.ModelViewSet):
@@ -179,6 +318,16 @@ class ChangeViewSet(viewsets.ViewSet):
         return Response(ClaimSerializer(page, many=True).data)
 
 
+class ExpandedViewSet(viewsets.ViewSet):
+    """The newest claims with their articles and sources."""
+
+    def list(self, request: Request) -> Response:
+        """List them."""
+        newest = Claim.objects.prefetch_related("articles", "sources")
+        page = newest.order_by("-created_at", "-id")[: int(request.query_params["limit"])]
+        return Response(ExpandedSerializer(page, many=True).data)
+
+
 class ImportViewSet(viewsets.ViewSet):
     """Plain rows, all or none."""
 
@@ -194,6 +343,7 @@ class ImportViewSet(viewsets.ViewSet):
 router = routers.SimpleRouter(trailing_slash=False)
 router.register("claims", ClaimViewSet)
 router.register("changes", ChangeViewSet, basename="change")
+router.register("expanded", ExpandedViewSet, basename="expanded")
 router.register("imports", ImportViewSet, basename="import")
 urlpatterns = router.urls
 

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import asyncpg
 import uvicorn
-from claim import Claim, ClaimPatch, NewClaim
+from claim import Claim, ClaimPatch, NewClaim, Page
 from fastapi import FastAPI, Header, HTTPException
 
 COLUMNS = list(NewClaim.model_fields)
@@ -26,6 +26,13 @@ ROW = (
 )
 CREATE = f"INSERT INTO rest.{ROW} RETURNING *"
 IMPORT = f"INSERT INTO plain.{ROW}"
+NEWEST = "SELECT * FROM rest.claims ORDER BY created_at DESC, id DESC LIMIT $1"
+ARTICLES = """
+    SELECT * FROM rest.articles
+    WHERE id IN (SELECT article_id FROM rest.claim_articles WHERE claim_id = ANY($1))"""
+SOURCES = """
+    SELECT * FROM rest.sources
+    WHERE id IN (SELECT source_id FROM rest.claim_sources WHERE claim_id = ANY($1))"""
 
 
 async def read_json(connection: Any) -> None:  # noqa: ANN401 - asyncpg's connection
@@ -60,10 +67,22 @@ async def get_claim(identity: UUID) -> Any:  # noqa: ANN401 - FastAPI makes the 
 @app.get("/claims", response_model=list[Claim])
 async def list_claims(limit: int = 50) -> Any:  # noqa: ANN401 - as above
     """List the newest claims."""
-    rows = await app.state.pool.fetch(
-        "SELECT * FROM rest.claims ORDER BY created_at DESC, id DESC LIMIT $1", limit
-    )
-    return [dict(row) for row in rows]
+    return [dict(row) for row in await app.state.pool.fetch(NEWEST, limit)]
+
+
+@app.get("/expanded", response_model=Page)
+async def list_expanded(limit: int = 50) -> Any:  # noqa: ANN401 - as above
+    """List them, and each article and source to which they refer once."""
+    async with app.state.pool.acquire() as connection:
+        rows = await connection.fetch(NEWEST, limit)
+        ids = [row["id"] for row in rows]
+        articles = await connection.fetch(ARTICLES, ids)
+        sources = await connection.fetch(SOURCES, ids)
+    return {
+        "items": [dict(row) for row in rows],
+        "articles": [dict(row) for row in articles],
+        "sources": [dict(row) for row in sources],
+    }
 
 
 @app.post("/claims", status_code=201, response_model=Claim)

@@ -18,8 +18,8 @@ import uvicorn
 from fastapi import Depends, FastAPI, Header, HTTPException
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase
-from table import ClaimColumns
+from sqlalchemy.orm import DeclarativeBase, Mapped, relationship, selectinload
+from table import ArticleColumns, ClaimColumns, SourceColumns, links
 
 url = os.environ["DATABASE_URL"].replace("postgresql://", "postgresql+asyncpg://")
 engine = create_async_engine(url, pool_size=int(os.environ["POOL"]), max_overflow=0)
@@ -31,8 +31,23 @@ class Base(DeclarativeBase):
     """The base of the ORM's classes."""
 
 
+class Article(ArticleColumns, Base):
+    """An article."""
+
+
+class Source(SourceColumns, Base):
+    """A source."""
+
+
 class Claim(ClaimColumns, Base):
     """A claim."""
+
+    articles: Mapped[list[Article]] = relationship(
+        secondary=links(Base.metadata, "article"), lazy="raise", viewonly=True
+    )
+    sources: Mapped[list[Source]] = relationship(
+        secondary=links(Base.metadata, "source"), lazy="raise", viewonly=True
+    )
 
 
 class PlainClaim(ClaimColumns, Base):
@@ -64,6 +79,14 @@ async def list_claims(opened: Session, limit: int = 50) -> list[Claim]:
     """List the newest claims."""
     newest = select(Claim).order_by(Claim.created_at.desc(), Claim.id.desc()).limit(limit)
     return list(await opened.scalars(newest))
+
+
+@app.get("/expanded", response_model=list[claim.ExpandedClaim])
+async def list_expanded(opened: Session, limit: int = 50) -> list[Claim]:
+    """List them with their articles and sources."""
+    newest = select(Claim).order_by(Claim.created_at.desc(), Claim.id.desc()).limit(limit)
+    related = (selectinload(Claim.articles), selectinload(Claim.sources))
+    return list(await opened.scalars(newest.options(*related)))
 
 
 @app.post("/claims", status_code=201, response_model=claim.Claim)

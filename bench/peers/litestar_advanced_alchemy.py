@@ -28,11 +28,27 @@ from advanced_alchemy.extensions.litestar import (
 from litestar import Litestar, get, patch, post
 from litestar.exceptions import HTTPException
 from litestar.params import Parameter
-from table import ClaimColumns
+from sqlalchemy.orm import Mapped, relationship, selectinload
+from table import ArticleColumns, ClaimColumns, SourceColumns, links
+
+
+class Article(ArticleColumns, base.DefaultBase):
+    """An article."""
+
+
+class Source(SourceColumns, base.DefaultBase):
+    """A source."""
 
 
 class Claim(ClaimColumns, base.DefaultBase):
     """A claim."""
+
+    articles: Mapped[list[Article]] = relationship(
+        secondary=links(base.DefaultBase.metadata, "article"), lazy="raise", viewonly=True
+    )
+    sources: Mapped[list[Source]] = relationship(
+        secondary=links(base.DefaultBase.metadata, "source"), lazy="raise", viewonly=True
+    )
 
 
 class ClaimService(service.SQLAlchemyAsyncRepositoryService[Claim]):
@@ -78,6 +94,18 @@ async def list_claims(claims: ClaimService, limit: int = 50) -> list[claim.Claim
         filters.OrderBy("id", "desc"),
     )
     return claims.to_schema(rows, schema_type=claim.Claim).items
+
+
+@get("/expanded")
+async def list_expanded(claims: ClaimService, limit: int = 50) -> list[claim.ExpandedClaim]:
+    """List them with their articles and sources."""
+    rows = await claims.list(
+        filters.LimitOffset(limit, 0),
+        filters.OrderBy("created_at", "desc"),
+        filters.OrderBy("id", "desc"),
+        load=[selectinload(Claim.articles), selectinload(Claim.sources)],
+    )
+    return claims.to_schema(rows, schema_type=claim.ExpandedClaim).items
 
 
 @post("/claims")
@@ -129,7 +157,15 @@ alchemy = SQLAlchemyAsyncConfig(
     engine_config=EngineConfig(pool_size=int(os.environ["POOL"]), max_overflow=0),
 )
 app = Litestar(
-    [get_claim, list_claims, create_claim, patch_claim, import_claims, list_changes],
+    [
+        get_claim,
+        list_claims,
+        list_expanded,
+        create_claim,
+        patch_claim,
+        import_claims,
+        list_changes,
+    ],
     dependencies={
         **providers.create_service_dependencies(ClaimService, "claims"),
         **providers.create_service_dependencies(PlainClaimService, "plain"),

@@ -155,11 +155,11 @@ func (s *server) claims(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
-	statement := list
-	if r.URL.Query().Has("expand") {
-		statement = expanded
-	}
-	s.answer(w, r, http.StatusOK, http.StatusNotFound, statement, r.URL.Query().Get("limit"))
+	s.answer(w, r, http.StatusOK, http.StatusNotFound, list, r.URL.Query().Get("limit"))
+}
+
+func (s *server) expanded(w http.ResponseWriter, r *http.Request) {
+	s.answer(w, r, http.StatusOK, http.StatusNotFound, expanded, r.URL.Query().Get("limit"))
 }
 
 func (s *server) claim(w http.ResponseWriter, r *http.Request) {
@@ -217,6 +217,7 @@ func main() {
 	s := &server{pool, insert()}
 	http.HandleFunc("/claims", s.claims)
 	http.HandleFunc("/claims/", s.claim)
+	http.HandleFunc("/expanded", s.expanded)
 	http.HandleFunc("/changes", s.changes)
 	http.HandleFunc("/imports", s.imports)
 	log.Fatal(http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), nil))
