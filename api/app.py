@@ -36,6 +36,9 @@ from api.core.writing.joined import JoinedWrites
 from api.document.problems import problem_handlers
 from api.document.published import openapi_handlers
 from api.document.vocabularies import list_vocabularies
+from api.matching.operations import matching_handlers
+from api.matching.scoring import Scorer, WordScorer
+from api.matching.vocabulary import Vocabulary
 from api.questions.anchors import anchor_handlers
 from api.questions.figures import figure_handlers
 from api.questions.groups import group_handlers
@@ -133,6 +136,7 @@ class Application(Edge):
                 ClockWatch(database).watching(),
                 Heartbeat(database).beating(),
                 services.get(Deliverer).running(),
+                services.get(Vocabulary).counting(),
             ):
                 yield
         finally:
@@ -183,6 +187,8 @@ def _create_services(settings: Settings, database: Database, share: Share | None
     services.put(Metrics, Metrics(database, feed, stalls, share))
     services.put(Draining, Draining())
     services.put(Deliverer, Deliverer(database, feed))
+    services.put(Vocabulary, Vocabulary(database))
+    services.put(Scorer, WordScorer())  # type: ignore[type-abstract]  # asked for by its interface
     return services
 
 
@@ -196,6 +202,7 @@ def create_router() -> Litestar:
             *origin_handlers,
             *response_handlers,
             *anchor_handlers,
+            *matching_handlers,
             list_changes,
             stream_changes,
             export_records,

@@ -841,6 +841,8 @@ def admitted(method: str, path: str) -> tuple[int, str | None]:
     """Say what an empty request gets that may do what it asks, but names nothing."""
     if "by-external-id" in path or path.endswith("/groups"):
         return 400, "invalid-parameter"
+    if path.endswith("/match") and method == "get":
+        return 400, "invalid-parameter"
     if path.endswith("/resume"):
         return 200, None
     if method == "get":

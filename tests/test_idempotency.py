@@ -511,7 +511,7 @@ SECRET = {"createKey", "rotateKey", "createWebhook", "rotateWebhookSecret"}
 """What answers with a secret, which is not kept."""
 
 
-QUERIES = {"queryArticles", "queryClaims", "queryDenials", "querySources"}
+QUERIES = {"matchClaims", "queryArticles", "queryClaims", "queryDenials", "querySources"}
 """What only reads, and can be sent again as it is."""
 
 

@@ -109,7 +109,7 @@ def test_the_questions_are_asked_at_the_readers_address() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/docs/tour", "/docs/questions", "/docs/anchors", "/docs/changelog"]
+    "path", ["/docs/tour", "/docs/questions", "/docs/anchors", "/docs/matching", "/docs/changelog"]
 )
 def test_the_links_of_a_text_lead_to_pages(path: str) -> None:
     links = re.findall(r'<a [^>]*href="([^"#]+)', fetch(path).text)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.core.edit_distance import best_place, distance
 from api.questions import suggestions
-from api.questions.edit_distance import best_place, distance
 from api.questions.folding import FoldedText, fold
 from api.questions.suggestions import SearchedText, Work, context_of, lost_of, suggest
 from schemas.anchors import MAX_SUGGESTIONS, Suggestion

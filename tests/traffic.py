@@ -272,6 +272,8 @@ class Traffic:
             sent = await self._of_others(operation, sent)
         if operation.takes("query", "by"):
             sent = sent.asking(by="created_at:year")
+        if operation.path.endswith("/match") and operation.method == "GET":
+            sent = sent.asking(**{"text" if operation.takes("query", "text") else "name": WORDS})
         if operation.name == "resumeWebhooks":
             await _paused_webhook(self, operation)
         return await self._with_body(operation, sent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, cast
 
@@ -20,7 +20,7 @@ from schemas.base import Bound, Fault, Number, Part, impossible
 async def query(resource: Resource, request: Request) -> Answer:
     """Answer with a page of the records that the body asks for."""
     asked = await read_part(request, body_of(resource))
-    given = _given(resource, asked)
+    given = given_in(asked, resource.list_parameters)
     room = await reserve_room(request, MAX_PAGE_BYTES)
     page = await read_page(resource, context(request).database, caller(request), given)
     room.keep(len(page.body))
@@ -30,23 +30,33 @@ async def query(resource: Resource, request: Request) -> Answer:
 @cache
 def body_of(resource: Resource) -> type[Part]:
     """Make the Struct of a body: a property for each parameter of the resource's list."""
-    parameters = resource.list_parameters
-    bounds = [name for name, parameter in parameters.items() if parameter.type is Bound]
+    return body_with(
+        f"{resource.record.__name__}Query",
+        resource,
+        resource.list_parameters,
+        f"The parameters of a list of {resource.plural}. One that is null or absent is not used.",
+    )
+
+
+def body_with(
+    name: str, resource: Resource, parameters: Mapping[str, Parameter], about: str
+) -> type[Part]:
+    """Make a Struct with a property for each of some parameters of the resource's list."""
+    bounds = [each for each, parameter in parameters.items() if parameter.type is Bound]
 
     def faults(asked: Part) -> Iterator[Fault]:
         """Refuse dates that are not valid."""
-        for name in bounds:
-            yield from impossible(name, getattr(asked, name))
+        for bound in bounds:
+            yield from impossible(bound, getattr(asked, bound))
 
     body = msgspec.defstruct(
-        f"{resource.record.__name__}Query",
-        [(name, _property(resource, parameter), None) for name, parameter in parameters.items()],
+        name,
+        [(each, _property(resource, parameter), None) for each, parameter in parameters.items()],
         bases=(Part,),
         kw_only=True,
         forbid_unknown_fields=True,
         namespace={
-            "__doc__": f"The parameters of a list of {resource.plural}. One that is null or absent "
-            "is not used.",
+            "__doc__": about,
             "faults": faults,
         },
     )
@@ -66,10 +76,10 @@ def _property(resource: Resource, parameter: Parameter) -> Any:  # noqa: ANN401 
     return Annotated[kind | None, Meta(description=parameter.description)]
 
 
-def _given(resource: Resource, asked: Part) -> dict[str, Any]:
+def given_in(asked: Part, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
     """Give the values as `read_query` gives those of a query string."""
     given: dict[str, Any] = {}
-    for name, parameter in resource.list_parameters.items():
+    for name, parameter in parameters.items():
         value = getattr(asked, name)
         if value is None:
             continue

@@ -13,7 +13,7 @@ from functools import cached_property
 from math import floor
 from typing import Final, NamedTuple
 
-from api.questions.edit_distance import best_place, distance, steps
+from api.core.edit_distance import best_place, distance, steps
 from api.questions.folding import FoldedText, fold
 from schemas.anchors import MAX_SUGGESTIONS, Suggestion
 from schemas.vocabularies import SuggestionReason

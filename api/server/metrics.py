@@ -38,6 +38,7 @@ from api.core.filters import read_query
 from api.core.operation import Operation
 from api.core.request import Answer, Request
 from api.core.services import service
+from api.matching.vocabulary import ages
 from api.server.shares import Share
 from api.sync.feed.following import Feed
 from api.sync.feed.stalls import MAX_COUNTED, StallWatch, Unnumbered
@@ -152,6 +153,7 @@ class Metrics:
         try:
             unnumbered, webhooks = await self._stalls.unnumbered(), await self._webhooks()
             families = _of_database(unnumbered, webhooks, await difference(self._database))
+            families.append(_counts(await ages(self._database)))
         except Problem as problem:
             if problem.kind is not UNAVAILABLE:
                 raise
@@ -237,6 +239,17 @@ def _of_database(
             max(0, feed.seq - slowest),
         ),
     ]
+
+
+def _counts(ages: dict[str, float]) -> Metric:
+    family = GaugeMetricFamily(
+        "claim_records_word_counts_age_seconds",
+        "Age of the counts of words that matching uses, while records have changed since; else 0.",
+        labels=["record_type"],
+    )
+    for record_type, seconds in ages.items():
+        family.add_metric([record_type], seconds)
+    return family
 
 
 def _registry_of(families: list[Metric]) -> CollectorRegistry:

@@ -25,7 +25,11 @@ from api.site.pages import PAGES, Asset, serve
 _PAGE: Final = Template(PAGES["text.html"].content.decode())
 _TEXTS: Final = files("api.site").joinpath("texts")
 _TOUR: Final = "A five-minute tour"
-_SERVED: Final = {"questions.md": "/docs/questions", "anchors.md": "/docs/anchors"}
+_SERVED: Final = {
+    "questions.md": "/docs/questions",
+    "anchors.md": "/docs/anchors",
+    "matching.md": "/docs/matching",
+}
 """The addresses of the pages of `docs/` that are served, by their names."""
 _LINK: Final = re.compile(r"\[([^]]+)\]\((?:docs/)?([\w/-]+\.md)([^)]*)\)")
 _LOCAL: Final = "http://127.0.0.1:8000"
@@ -51,6 +55,12 @@ async def show_anchors(request: Request[Any, Any, Any]) -> Response[bytes | None
     return await serve(_anchors(), request)
 
 
+@get("/docs/matching", include_in_schema=False, opt={"scopes": PUBLIC})
+async def show_matching(request: Request[Any, Any, Any]) -> Response[bytes | None]:
+    """Show how claims and sources are matched, and where another method goes."""
+    return await serve(_matching(), request)
+
+
 @get("/docs/changelog", include_in_schema=False, opt={"scopes": PUBLIC})
 async def show_changelog(request: Request[Any, Any, Any]) -> Response[bytes | None]:
     """Show what has changed, by version."""
@@ -73,6 +83,11 @@ def _questions(origin: str) -> Asset:
 @lru_cache(1)
 def _anchors() -> Asset:
     return _whole("anchors.md", _LOCAL)
+
+
+@lru_cache(1)
+def _matching() -> Asset:
+    return _whole("matching.md", _LOCAL)
 
 
 @lru_cache(1)
@@ -104,5 +119,6 @@ text_handlers: list[HTTPRouteHandler] = [
     show_tour,
     show_questions,
     show_anchors,
+    show_matching,
     show_changelog,
 ]

@@ -1,0 +1,73 @@
+"""Choose the words by which records are looked up, so that few are read however many there are.
+
+Words that few records have are looked up one by one. Those that many have are looked up in pairs
+and all together, which Postgres does by walking along the rarest one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+from typing import Final, NamedTuple
+
+MAX_READ: Final = 1_500
+"""Records that the words of one text may bring, looked up one by one."""
+_MOST_TOGETHER: Final = 200
+"""Records that each group of words may bring."""
+_IN_PAIRS: Final = 4
+_TOGETHER: Final = 8
+_MAX_FORMS: Final = 50
+
+
+class Term(NamedTuple):
+    """A word of a text in all its forms."""
+
+    forms: tuple[str, ...]  # as they stand in tsvectors; the word itself comes first
+    records: int  # about how many have one of them
+    weight: float
+
+
+class Lookup(NamedTuple):
+    """What to look up, how much it says that a record has it, and how many records to read."""
+
+    query: str  # a tsquery
+    weight: float
+    most: int
+
+
+def choose(terms: Iterable[Term]) -> list[Lookup]:
+    """Choose what is looked up for the terms of a text."""
+    rarest = sorted(terms, key=lambda term: (term.records, term.forms))
+    lookups: list[Lookup] = []
+    room = MAX_READ
+    common = []
+    for term in rarest:
+        if term.records <= room:
+            room -= term.records
+            # The count may be a little old.
+            lookups.append(Lookup(_any(term), term.weight, 2 * term.records + _MOST_TOGETHER))
+        else:
+            common.append(term)
+    if common:
+        alone = {term.forms for term in rarest} - {term.forms for term in common}
+        groups: list[Sequence[Term]] = [
+            pair
+            for pair in combinations(rarest[:_IN_PAIRS], 2)
+            if not any(term.forms in alone for term in pair)
+        ]
+        groups += [common[:size] for size in (3, _TOGETHER) if len(common) >= size]
+        groups += [common] if len(common) == 1 else []
+        for group in groups:
+            query = " & ".join(f"({_any(term)})" for term in group)
+            lookups.append(Lookup(query, sum(term.weight for term in group), _MOST_TOGETHER))
+    return lookups
+
+
+def _any(term: Term) -> str:
+    return " | ".join(map(_quoted, term.forms[:_MAX_FORMS]))
+
+
+def _quoted(word: str) -> str:
+    """Write a word as a tsquery has it, whatever characters it consists of."""
+    doubled = word.replace("\\", "\\\\").replace("'", "''")
+    return f"'{doubled}'"

@@ -1,0 +1,146 @@
+"""Score claims against a text: BM25 over the stems of words, divided by the text's own score.
+
+:class:`Scorer` is the place for another method; `docs/matching.md` shows one.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from api.core.large_input import work_on
+from api.matching.texts import capitalised, figures, folded, plain, printed_words
+
+# The letters of the formula: k1, b and k3 in Robertson and Zaragoza, “The Probabilistic Relevance
+# Framework: BM25 and Beyond” (2009). The length of a claim says little, as claims are short. Rare
+# words count more than in that formula; `bench/README.md` has the measurement.
+_REPETITION: Final = 1.2
+_LENGTH: Final = 0.3
+_REPETITION_ASKED: Final = 1.0
+_RARITY: Final = 1.5
+_INLINE_PAIRS: Final = 8
+"""So many bytes of input are as much work as comparing a term with a claim."""
+
+
+def rarity(records: int, total: int) -> float:
+    """Weigh a word by how few of all records have it."""
+    records = min(records, total)
+    return math.pow(math.log(1 + (total - records + 0.5) / (records + 0.5)), _RARITY)
+
+
+class AskedTerm(NamedTuple):
+    """A word of a text, with all words that count as the same, and how much each does (0 to 1)."""
+
+    word: str  # as it stands in a tsvector
+    times: int  # in the text
+    weight: float
+    records: int  # about how many public claims have it
+    forms: Mapping[str, float]
+    stem: str | None
+
+
+class AskedText(NamedTuple):
+    """A text, as it is compared with claims."""
+
+    text: str  # as it was sent
+    language: str
+    terms: Sequence[AskedTerm]
+    length: int  # different words
+    usual_length: float  # of a claim
+    dictionary: str  # of Postgres, the likeliest for the text
+
+
+class Candidate(NamedTuple):
+    """A claim that may say the same as a text."""
+
+    id: str
+    text: str
+    found: Sequence[int]  # for each term of the asked text, how often the claim has it
+    degrees: Sequence[float]  # and how much its words count as that term
+    length: int  # different words
+
+
+class Reasons(NamedTuple):
+    """What a text and a claim have in common, as the text has it, the rarest first."""
+
+    words: list[str]
+    figures: list[str]
+    names: list[str]
+
+
+class Scored(NamedTuple):
+    """The score of a claim, from 0 to 1, and its reasons."""
+
+    score: float
+    why: Reasons
+
+
+class Scorer(ABC):
+    """Compares a text with the claims that share words with it."""
+
+    @abstractmethod
+    async def score(self, asked: AskedText, candidates: Sequence[Candidate]) -> list[Scored]:
+        """Score each candidate. The order does not matter."""
+
+
+class WordScorer(Scorer):
+    """The method of the service: it needs nothing but the words."""
+
+    async def score(self, asked: AskedText, candidates: Sequence[Candidate]) -> list[Scored]:
+        """Score each candidate by the words that it shares with the text."""
+        size = len(asked.terms) * len(candidates) * _INLINE_PAIRS + len(asked.text)
+        return await work_on(size, _score_all, asked, candidates)
+
+
+def _score_all(asked: AskedText, candidates: Sequence[Candidate]) -> list[Scored]:
+    itself = sum(_share(term, term.times, asked.length, asked.usual_length) for term in asked.terms)
+    explain = _Explainer(asked)
+    return [Scored(_score(asked, each, itself), explain.reasons(each)) for each in candidates]
+
+
+def _score(asked: AskedText, candidate: Candidate, itself: float) -> float:
+    if not itself:
+        return 0
+    total = sum(
+        degree * _share(term, times, candidate.length, asked.usual_length)
+        for term, times, degree in zip(asked.terms, candidate.found, candidate.degrees, strict=True)
+        if times
+    )
+    return round(min(total / itself, 1), 4)
+
+
+def _share(term: AskedTerm, times: int, length: int, usual_length: float) -> float:
+    """Give what a term adds to a score, in a record that has it so many times."""
+    asked = (_REPETITION_ASKED + 1) * term.times / (_REPETITION_ASKED + term.times)
+    norm = _REPETITION * (1 - _LENGTH + _LENGTH * length / usual_length)
+    return term.weight * asked * times * (_REPETITION + 1) / (times + norm)
+
+
+class _Explainer:
+    """Tells the reasons for scores, in the words of the text."""
+
+    def __init__(self, asked: AskedText) -> None:
+        self._asked = asked
+        self._printed = printed_words(asked.text)
+        self._names = {folded(word) for word in capitalised(asked.text)}
+        self._figures = figures(asked.text)
+        self._order = sorted(range(len(asked.terms)), key=lambda place: -asked.terms[place].weight)
+
+    def reasons(self, candidate: Candidate) -> Reasons:
+        """Tell what the text has in common with a claim."""
+        there = {plain(figure) for figure in figures(candidate.text)} if self._figures else set()
+        reasons = Reasons([], [each for each in self._figures if plain(each) in there], [])
+        for place in self._order:
+            if not candidate.found[place]:
+                continue
+            word = self._asked.terms[place].word
+            if word[0].isdigit():
+                continue
+            target = reasons.names if word in self._names else reasons.words
+            target.append(self._printed.get(word, word))
+        return Reasons(*(each[:_MAX_REASONS] for each in reasons))
+
+
+_MAX_REASONS: Final = 50

@@ -1,0 +1,182 @@
+"""Find sources by a name: read the words like those of the name, then the sources that have them.
+
+:func:`find_sources` is what other operations use; it takes several names at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from api.core.caller import Caller
+from api.core.db import Connection
+from api.core.large_input import in_thread
+from api.core.sql import compose, render
+from api.matching import counting
+from api.matching.candidates import Term, choose
+from api.matching.names import NameScore, Weight, alike, compare, sound, weight_of, words_of
+from api.matching.vocabulary import Counts
+from schemas.vocabularies import RecordType
+
+MAX_CANDIDATES: Final = 150
+"""Sources whose names are compared with what is asked."""
+_LEAST: Final = 0.3
+"""A name that fits less is not told."""
+
+# The words of names that are like those asked for: equal, of the same sound, or spelt alike.
+_ALIKE: Final = """
+    SELECT a.word AS asked, w.word, w.latin, w.records
+    FROM unnest(:words::text[], :sounds::text[]) AS a(word, sound)
+    CROSS JOIN LATERAL (
+        (SELECT n.word, n.latin, n.records FROM name_words AS n WHERE n.latin = a.word LIMIT 10)
+        UNION
+        (
+            SELECT n.word, n.latin, n.records FROM name_words AS n
+            WHERE a.sound <> '' AND n.sound = a.sound
+            ORDER BY similarity(n.latin, a.word) DESC, n.word
+            LIMIT 20
+        )
+        UNION
+        (
+            SELECT n.word, n.latin, n.records FROM name_words AS n
+            WHERE n.latin % a.word
+            ORDER BY similarity(n.latin, a.word) DESC, n.word
+            LIMIT 20
+        )
+    ) AS w"""
+_OWN: Final = """
+    SELECT a.place, tsvector_to_array(to_tsvector('claim_records', search_text(a.name))) AS words
+    FROM unnest(:names::text[]) WITH ORDINALITY AS a(name, place)"""
+_FOUND: Final = """
+    WITH found AS (
+        SELECT s.id, sum(q.weight) AS weight
+        FROM unnest(:queries::text[], :weights::float8[], :most::bigint[]) AS q(query, weight, most)
+        CROSS JOIN LATERAL (
+            SELECT DISTINCT s.id FROM (
+                SELECT t.id FROM source_names AS n
+                JOIN sources AS t ON t.id = n.source_id
+                WHERE to_tsvector('claim_records', search_text(n.name)) @@ q.query::tsquery
+                    AND {conditions} AND t.deleted_at IS NULL AND :sees(source, t)
+                LIMIT q.most
+            ) AS s
+        ) AS s
+        GROUP BY s.id
+        ORDER BY 2 DESC, 1
+        LIMIT {most}
+    ), fresh AS (
+        SELECT t.id FROM sources AS t
+        WHERE t.updated_at > :counted_at::timestamptz - interval '10 s'
+            AND {conditions} AND t.deleted_at IS NULL AND :sees(source, t)
+        ORDER BY t.updated_at DESC
+        LIMIT {most}
+    )
+    SELECT e.id::text AS id, ARRAY(
+        SELECT n.name FROM source_names AS n WHERE n.source_id = e.id ORDER BY n.name LIMIT 50
+    ) AS names
+    FROM (SELECT id FROM found UNION SELECT id FROM fresh) AS e"""
+_DOCUMENTS: Final = """
+    SELECT t.id::text AS id, t.doc FROM sources AS t
+    WHERE t.id = ANY(:ids::uuid[]) AND t.deleted_at IS NULL AND :sees(source, t)"""
+
+
+class FoundSource(NamedTuple):
+    """A source that has a name like the one asked for."""
+
+    id: str
+    name: str  # the name that fits best, folded
+    scored: NameScore
+
+
+async def read_words(
+    connection: Connection, words: Iterable[str]
+) -> tuple[dict[str, list[tuple[str, str, int]]], Counts]:
+    """Read what is known of words in Latin letters: those like each, with their frequencies.
+
+    Each is given as it stands in names, in Latin letters, and with the number of public sources.
+    """
+    distinct = list(dict.fromkeys(words))
+    state = Counts.of(
+        await connection.fetchrow(*render(counting.STATE, record_type=RecordType.SOURCE.value))
+    )
+    known: dict[str, list[tuple[str, str, int]]] = {word: [] for word in distinct}
+    sounds = [sound(word) for word in distinct]
+    for row in await connection.fetch(*render(_ALIKE, words=distinct, sounds=sounds)):
+        known[row["asked"]].append((row["word"], row["latin"], row["records"]))
+    return known, state
+
+
+async def find_sources(
+    connection: Connection,
+    asker: Caller,
+    names: Sequence[str],
+    limit: int,
+    where: Sequence[str] = (),
+    values: Mapping[str, Any] | None = None,
+) -> list[list[FoundSource]]:
+    """Find the sources whose names are like each of some names, the likeliest first."""
+    asked = [words_of(name) for name in names]
+    known, counts = await read_words(connection, (word for each in asked for word in each))
+    records = {latin: number for found in known.values() for _, latin, number in found}
+    weight = weight_of(records, counts.records)
+    own = {
+        row["place"] - 1: row["words"]
+        for row in await connection.fetch(*render(_OWN, names=list(names)))
+    }
+    answers = []
+    for place, words in enumerate(asked):
+        lookups = choose(_terms(words, own.get(place, []), known, weight))
+        statement = compose(
+            _FOUND, most=f"{MAX_CANDIDATES}", conditions=" AND ".join(where) or "true"
+        )
+        query = render(
+            statement,
+            asker,
+            queries=[each.query for each in lookups],
+            weights=[each.weight for each in lookups],
+            most=[each.most for each in lookups],
+            counted_at=counts.counted_at or counting.NEVER,
+            **(values or {}),
+        )
+        rows = [(row["id"], row["names"]) for row in await connection.fetch(*query)]
+        answers.append(await in_thread(_ranked, words, rows, weight, limit))
+    return answers
+
+
+async def read_documents(
+    connection: Connection, asker: Caller, ids: Iterable[str]
+) -> dict[str, bytes]:
+    """Read the documents of sources by their ids."""
+    rows = await connection.fetch(*render(_DOCUMENTS, asker, ids=list(dict.fromkeys(ids))))
+    return {row["id"]: row["doc"] for row in rows}
+
+
+def _terms(
+    words: Sequence[str],
+    own: Sequence[str],
+    known: Mapping[str, Sequence[tuple[str, str, int]]],
+    weight: Weight,
+) -> list[Term]:
+    """Give each word of a name with the words that may be meant by it."""
+    terms: dict[tuple[str, ...], Term] = {}
+    for word in words:
+        meant = [each for each in known[word] if alike(word, each[1])]
+        forms = tuple(dict.fromkeys([word, *(each[0] for each in meant)]))
+        terms[forms] = Term(forms, sum(each[2] for each in meant), weight(word))
+    # As the database divides the name: parts of words in scripts without spaces.
+    held = {form for forms in terms for form in forms}
+    for part in own:
+        if part not in held:
+            terms[(part,)] = Term((part,), 0, weight(part))
+    return list(terms.values())
+
+
+def _ranked(
+    words: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], weight: Weight, limit: int
+) -> list[FoundSource]:
+    found = []
+    for identity, names in rows:
+        scored = compare(words, [words_of(name) for name in names], weight)
+        if scored.score >= _LEAST:
+            found.append(FoundSource(identity, names[scored.name], scored))
+    found.sort(key=lambda each: (-each.scored.score, len(each.name), each.id))
+    return found[:limit]

@@ -1,0 +1,234 @@
+"""Claims that may say what a text says: which are found, why, and for whom."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from api.access import keyring
+from api.core.db import Database
+from api.matching import claims
+from api.matching.candidates import MAX_READ, Term, choose
+from api.matching.texts import capitalised, figures, spoken
+from api.matching.vocabulary import Vocabulary
+from schemas.vocabularies import Scope
+from tests.conftest import allow, as_service, bearer, cloned, patient, serving
+from tests.world import World
+
+READER = keyring.written("matcherreads", "0" * 30)
+Json = dict[str, Any]
+SAID = {
+    "soldiers": "More than 3,000 North Korean soldiers have been killed or wounded in Kursk.",
+    "drones": "Ukraine's drones destroyed a fuel depot near the airfield of Engels.",
+    "minister": "The foreign minister denies that an attack was planned.",
+    "troops": "North Korea sent 10,000 troops to Russia.",
+    "floods": "Floods in Valencia killed at least 200 people.",
+    "nothing": "The moon is made of cheese.",
+}
+
+
+class Matcher:
+    """A service with claims, and what counts their words."""
+
+    def __init__(self, client: httpx.AsyncClient, url: str, vocabulary: Vocabulary) -> None:
+        """Keep what the tests need."""
+        self.client, self.url, self.vocabulary = client, url, vocabulary
+        self.world = World(client)
+
+    async def matches(self, text: str, **query: str) -> list[Json]:
+        """Match one text."""
+        answer = await self.client.get("/v1/claims/match", params={"text": text, **query})
+        assert answer.status_code == 200, answer.text
+        (match,) = answer.json()["matches"]
+        assert match["complete"]
+        items: list[Json] = match["items"]
+        return items
+
+    async def best(self, text: str, **query: str) -> str:
+        """Name the claim that matches a text best."""
+        items = await self.matches(text, **query)
+        return str(self.world.named(items[0]["record"]["id"])) if items else ""
+
+
+@pytest.fixture(scope="module")
+async def matcher(template: str) -> AsyncIterator[Matcher]:
+    """Serve a database of its own, whose words are counted by this test alone."""
+    async with cloned(template) as url, serving(url) as client:
+        settings = patient(pool_size=2)
+        database = Database(as_service(url), settings)
+        await database.open()
+        try:
+            matcher = Matcher(client, url, Vocabulary(database))
+            for name, text in SAID.items():
+                await matcher.world.add(
+                    "claims", name, text=text, language="en", review_status="published"
+                )
+            await matcher.world.add(
+                "claims",
+                "verluste",
+                text="Nordkoreanische Soldaten wurden getötet.",
+                language="de",
+                review_status="published",
+            )
+            await matcher.vocabulary.count(at_once=True)
+            yield matcher
+        finally:
+            await database.close()
+
+
+async def test_the_same_words_score_one(matcher: Matcher) -> None:
+    (first, *_) = await matcher.matches(SAID["drones"], language="en")
+    assert first["score"] == 1
+    assert first["record"]["text"] == SAID["drones"]
+
+
+async def test_other_forms_of_the_words_are_found(matcher: Matcher) -> None:
+    """Claim and text share stems, not words."""
+    assert await matcher.best("soldier wounding", language="en") == "soldiers"
+    assert await matcher.best("he destroys depots", language="en-GB") == "drones"
+    assert await matcher.best("nordkoreanischer Soldat", language="de") == "verluste"
+
+
+async def test_without_a_language_the_likely_ones_are_tried(matcher: Matcher) -> None:
+    assert await matcher.best("the soldier was wounding them") == "soldiers"
+    assert await matcher.best("nordkoreanischer Soldat") == "verluste"
+
+
+async def test_a_misspelt_text_is_matched(matcher: Matcher) -> None:
+    assert await matcher.best("Valensia flods") == "floods"
+
+
+async def test_each_match_tells_why(matcher: Matcher) -> None:
+    text = "They say the 3000 Korean soldiers were wounded, or killed."
+    (first, *_) = await matcher.matches(text, language="en")
+    assert first["record"]["text"] == SAID["soldiers"]
+    assert first["why"]["figures"] == ["3000"]
+    assert first["why"]["names"] == ["Korean"]
+    assert set(first["why"]["words"]) == {"soldiers", "wounded", "killed"}
+
+
+async def test_tags_are_the_words_that_they_join_and_addresses_say_nothing(
+    matcher: Matcher,
+) -> None:
+    assert await matcher.best("#FuelDepot @EngelsAirfield https://example.com/cheese") == "drones"
+    assert spoken("see https://t.co/abc #WW2Veterans") == "see   WW 2 Veterans"
+
+
+async def test_what_was_written_a_moment_ago_is_matched_by_its_stems(matcher: Matcher) -> None:
+    """Nothing has counted its words yet, and it has some that no other claim has."""
+    await matcher.world.add(
+        "claims",
+        "fresh",
+        text="Quokkas were multiplying at Rottnest.",
+        language="en",
+        review_status="published",
+    )
+    assert await matcher.best("a quokka multiplies", language="en") == "fresh"
+
+
+async def test_many_texts_are_matched_at_once(matcher: Matcher) -> None:
+    body = {
+        "texts": [
+            {"id": "a", "text": "fuel depot destroyed", "language": "en"},
+            {"text": "xyzzy plugh"},
+            {"id": "c", "text": "a cheese moon"},
+        ],
+        "limit": 1,
+    }
+    answer = await matcher.client.post("/v1/claims/match", json=body)
+    assert answer.status_code == 200, answer.text
+    matches = answer.json()["matches"]
+    assert [each["id"] for each in matches] == ["a", None, "c"]
+    found = [[matcher.world.named(item["record"]["id"]) for item in m["items"]] for m in matches]
+    assert found == [["drones"], [], ["nothing"]]
+
+
+async def test_filters_choose_the_claims(matcher: Matcher) -> None:
+    body = {"texts": [{"text": "North Korean soldiers"}], "filters": {"language": "de"}}
+    answer = await matcher.client.post("/v1/claims/match", json=body)
+    languages = {i["record"]["language"] for m in answer.json()["matches"] for i in m["items"]}
+    assert languages <= {"de"}
+    body["filters"] = {"language": "!"}
+    assert (await matcher.client.post("/v1/claims/match", json=body)).status_code == 422
+
+
+async def test_texts_that_the_time_is_too_short_for_say_so(
+    matcher: Matcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "MAX_SECONDS", -1.0)
+    texts = [{"text": SAID["floods"]}, {"text": SAID["troops"]}]
+    answer = await matcher.client.post("/v1/claims/match", json={"texts": texts})
+    first, second = answer.json()["matches"]
+    assert (first["complete"], len(first["items"]) > 0) == (True, True)
+    assert (second["complete"], second["items"]) == (False, [])
+
+
+async def test_hidden_claims_neither_show_nor_weigh(matcher: Matcher) -> None:
+    """A reader's scores are the same with and without drafts that have the same words."""
+    await allow(matcher.url, READER, [Scope.READ])
+    text = {"text": "moon cheese airfield xylophone", "language": "en"}
+
+    async def seen() -> Any:
+        await matcher.vocabulary.count(at_once=True)
+        answer = await matcher.client.get("/v1/claims/match", params=text, headers=bearer(READER))
+        return answer.json()
+
+    before = await seen()
+    for number in range(5):
+        await matcher.world.add(
+            "claims", f"draft{number}", text="moon cheese xylophone", language="en"
+        )
+    assert await seen() == before
+    own = await matcher.matches(text["text"])
+    assert own[0]["record"]["text"] == "moon cheese xylophone"
+
+
+async def test_a_count_goes_up_to_the_changes_that_there_are(matcher: Matcher) -> None:
+    """A claim that is hidden again, or deleted, is not counted any more."""
+    connection = await matcher.vocabulary._database.connect()  # noqa: SLF001
+    counted = "SELECT coalesce(sum(records), 0) FROM claim_words WHERE word = 'ephemeral'"
+    try:
+        await matcher.world.add(
+            "claims", "brief", text="An ephemeral thing", review_status="published"
+        )
+        await matcher.client.get("/v1/changes?since=now")  # numbers what was written
+        await matcher.vocabulary.count(at_once=True)
+        assert await connection.fetchval(counted) == 1
+        await matcher.world.patch("brief", review_status="draft")
+        await matcher.client.get("/v1/changes?since=now")
+        await matcher.vocabulary.count(at_once=True)
+        assert await connection.fetchval(counted) == 0
+    finally:
+        await connection.close()
+
+
+def test_rare_words_select_and_the_number_of_records_is_bounded() -> None:
+    terms = [Term((f"w{n}",), records, 1.0) for n, records in enumerate((3, 40, 900, 10**6, 10**6))]
+    lookups = choose(terms)
+    alone = [each for each in lookups if "&" not in each.query]
+    assert [each.query for each in alone] == ["'w0'", "'w1'", "'w2'"]
+    many = [Term((f"w{n}",), 10**6, 1.0) for n in range(60)]
+    assert sum(each.most for each in choose(many)) <= 2 * MAX_READ
+    assert all("&" in each.query for each in choose(many))
+
+
+def test_words_are_quoted_whatever_they_consist_of() -> None:
+    (lookup,) = choose([Term(("o'\\x",), 1, 1.0)])
+    assert lookup.query == "'o''\\\\x'"
+
+
+def test_figures_and_names_of_a_text() -> None:
+    assert figures("3,000 of 12.5 in 2024") == ["3,000", "12.5", "2024"]
+    assert capitalised("Some say. Then Kim of North Korea spoke") == {"Kim", "North", "Korea"}
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "text=", "text=a&text=b", "text=a&limit=0", "text=a&language=%C3%A9", "text=a&x=1"],
+)
+async def test_bad_queries_are_refused(matcher: Matcher, query: str) -> None:
+    answer = await matcher.client.get(f"/v1/claims/match?{query}")
+    assert answer.status_code == 400

@@ -1,0 +1,206 @@
+"""Sources that may be meant by a name: fifty names that somebody could type, and the rules."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from api import demo
+from api.access import keyring
+from api.core.db import Database
+from api.matching.names import SURE, alike, compare, latin, sound, weight_of, words_of
+from api.matching.vocabulary import Vocabulary
+from schemas.vocabularies import Scope
+from tests.conftest import allow, as_service, bearer, cloned, patient, serving
+from tests.test_match_claims import Matcher
+
+READER = keyring.written("namesreaders", "0" * 30)
+INVENTED = {
+    "person": [
+        "Oleksandr Syrskyi", "Aleksandr Lukashenko", "Muammar Qadhafi", "Boris Yeltsin", "Kim Yo-jong",
+        "Choe Son-hui", "Mikheil Saakashvili", "Tedros Adhanom Ghebreyesus", "Ursula von der Leyen",
+        "José Manuel Albares", "Jürgen Stock", "Władysław Kosiniak-Kamysz", "Recep Tayyip Erdoğan",
+        "Abdel Fattah al-Burhan", "Mohamed Hamdan Dagalo", "Luis Gilberto Murillo", "Jens Stoltenberg",
+        "Сергей Шойгу", "Αλέξης Τσίπρας", "Lee Jae-myung", "Lee Seong-hun", "Seong Min-jae",
+    ],
+    "government_body": [
+        "Foreign ministry of South Korea", "Defence ministry of South Korea", "Defence ministry of Russia",
+        "Foreign ministry of Russia", "Ministry of Health of Sudan", "Ministry of Interior of Colombia",
+        "National Police Agency", "Bundesamt für Verfassungsschutz", "Office of the Prosecutor General",
+        "Institute for National Statistics", "Central Bank of the Harbour States",
+    ],
+    "organisation": [
+        "Médecins Sans Frontières", "International Committee of the Red Cross", "World Health Organization",
+        "United Nations", "Northgate Water Company", "Harbour Workers Union", "Estuary Conservation Trust",
+    ],
+}  # fmt: skip
+FIFTY = [
+    ("zelenski", "Volodymyr Zelensky"), ("Zelenskiy Volodimir", "Volodymyr Zelensky"),
+    ("Wolodymyr Selenskyj", "Volodymyr Zelensky"), ("Зеленский", "Volodymyr Zelensky"),
+    ("ministries north korea", "Foreign ministry of North Korea"),
+    ("north korean foreign ministry", "Foreign ministry of North Korea"),
+    ("foriegn ministry north korea", "Foreign ministry of North Korea"),
+    ("Seong-kweun Lee", "Lee Seong-kweun"), ("Lee Seongkweun", "Lee Seong-kweun"),
+    ("Lee Seong-kwon", "Lee Seong-kweun"), ("Seong Kweon Lee", "Lee Seong-kweun"),
+    ("nationl inteligence servce", "National Intelligence Service"),
+    ("intelligence service, national", "National Intelligence Service"),
+    ("assembly national south korea", "National Assembly of South Korea"),
+    ("joint chief of staff korea south", "Joint Chiefs of Staff of South Korea"),
+    ("Pentagone", "US Department of Defense"), ("departement of defence US", "US Department of Defense"),
+    ("harbor courier", "The Harbour Courier"), ("Courrier Harbour", "The Harbour Courier"),
+    ("Estuery Post", "The Estuary Post"), ("northgate news agancy", "Northgate News Agency"),
+    ("Telegramm", "Telegram"), ("Rossiya", "Russia"), ("Moskow", "Russia"), ("Ukraina", "Ukraine"),
+    ("Kiyv", "Ukraine"), ("Pyöngyang", "North Korea"), ("Syrsky", "Oleksandr Syrskyi"),
+    ("Alexander Lukaschenko", "Aleksandr Lukashenko"), ("Лукашенко", "Aleksandr Lukashenko"),
+    ("Gaddafi", "Muammar Qadhafi"), ("Moammar Khadafy", "Muammar Qadhafi"), ("Jelzin", "Boris Yeltsin"),
+    ("Ельцин Борис", "Boris Yeltsin"), ("Kim Yojong", "Kim Yo-jong"), ("Choi Son Hui", "Choe Son-hui"),
+    ("Saakaschwili", "Mikheil Saakashvili"), ("tedros gebreyesus", "Tedros Adhanom Ghebreyesus"),
+    ("van der Layen", "Ursula von der Leyen"), ("Jose Albarez", "José Manuel Albares"),
+    ("Juergen Stock", "Jürgen Stock"), ("Kosiniak Kamysz Wladyslaw", "Władysław Kosiniak-Kamysz"),
+    ("erdogan tayip", "Recep Tayyip Erdoğan"), ("Burhan", "Abdel Fattah al-Burhan"),
+    ("Mohammed Hamdan Daglo", "Mohamed Hamdan Dagalo"), ("Stoltenburg", "Jens Stoltenberg"),
+    ("Shoigu", "Сергей Шойгу"), ("Alexis Tsipras", "Αλέξης Τσίπρας"),
+    ("medecin sans frontiere", "Médecins Sans Frontières"),
+    ("red cross international comittee", "International Committee of the Red Cross"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+async def matcher(template: str) -> AsyncIterator[Matcher]:
+    """Serve the sources of the sample, and invented ones."""
+    async with cloned(template) as url, serving(url) as client:
+        database = Database(as_service(url), patient(pool_size=2))
+        await database.open()
+        try:
+            lines = [each for each in map(json.loads, demo.records()) if each["type"] == "source"]
+            lines += [
+                {"type": "source", "data": {"kind": kind, "name": name}}
+                for kind, names in INVENTED.items()
+                for name in names
+            ]
+            answer = await client.post(
+                "/v1/import",
+                content="\n".join(map(json.dumps, lines)),
+                headers={"content-type": "application/x-ndjson"},
+            )
+            assert json.loads(answer.text.splitlines()[-1])["totals"]["refused"] == 0, answer.text
+            matcher = Matcher(client, url, Vocabulary(database))
+            await matcher.vocabulary.count(at_once=True)
+            yield matcher
+        finally:
+            await database.close()
+
+
+async def found(matcher: Matcher, name: str, **query: str) -> list[dict[str, Any]]:
+    """Match one name."""
+    answer = await matcher.client.get("/v1/sources/match", params={"name": name, **query})
+    assert answer.status_code == 200, answer.text
+    items: list[dict[str, Any]] = answer.json()["items"]
+    return items
+
+
+def test_there_are_fifty() -> None:
+    assert len(FIFTY) == 50
+
+
+@pytest.mark.parametrize(("name", "meant"), FIFTY)
+async def test_a_name_that_is_typed_otherwise_is_found_first(
+    matcher: Matcher, name: str, meant: str
+) -> None:
+    items = await found(matcher, name)
+    assert [each["record"]["name"] for each in items[:1]] == [meant], [
+        (each["record"]["name"], each["score"]) for each in items
+    ]
+
+
+async def test_a_match_tells_which_words_are_alike(matcher: Matcher) -> None:
+    (first, *_) = await found(matcher, "inteligence service national", limit="1")
+    assert first["why"] == {
+        "name": "national intelligence service",
+        "words": [
+            {"asked": "inteligence", "found": "intelligence", "alike": 0.917},
+            {"asked": "service", "found": "service", "alike": 1.0},
+            {"asked": "national", "found": "national", "alike": 1.0},
+        ],
+    }
+    assert first["score"] >= SURE
+
+
+async def test_kind_and_country_choose_the_sources(matcher: Matcher) -> None:
+    assert await found(matcher, "National Intelligence Service", country_code="RU") == []
+    items = await found(matcher, "South Korea", kind="armed_force")
+    assert {each["record"]["kind"] for each in items} == {"armed_force"}
+
+
+async def test_a_source_of_a_moment_ago_is_found_misspelt(matcher: Matcher) -> None:
+    """Nothing has counted its words yet."""
+    await matcher.world.add("sources", "new", kind="person", name="Bartholomew Quigley")
+    (first, *_) = await found(matcher, "Bartolomew Quigly")
+    assert first["record"]["name"] == "Bartholomew Quigley"
+
+
+async def test_a_hidden_source_is_not_found_and_changes_no_score(matcher: Matcher) -> None:
+    await allow(matcher.url, READER, [Scope.READ])
+
+    async def seen() -> Any:
+        await matcher.vocabulary.count(at_once=True)
+        answer = await matcher.client.get(
+            "/v1/sources/match", params={"name": "kosiniak telegram"}, headers=bearer(READER)
+        )
+        return answer.json()
+
+    before = await seen()
+    for number in range(4):
+        await matcher.world.add(
+            "sources",
+            f"hidden{number}",
+            kind="person",
+            name="Kosiniak Telegram",
+            confidentiality="restricted",
+        )
+    assert await seen() == before
+    assert (await found(matcher, "kosiniak telegram"))[0]["record"]["name"] == "Kosiniak Telegram"
+
+
+async def test_many_names_of_one_word_are_read_within_bounds(matcher: Matcher) -> None:
+    for name in ("-", "。。", "a" * 500, "x " * 200, "조선민주주의인민공화국", "🇰🇷"):
+        assert len(await found(matcher, name)) <= 10
+    assert (await found(matcher, "조선민주주의인민공화국"))[0]["record"]["name"] == "North Korea"
+
+
+@pytest.mark.parametrize("query", ["", "name=", "name=a&kind=dog", "name=a&limit=51", "name=a&q=b"])
+async def test_bad_queries_are_refused(matcher: Matcher, query: str) -> None:
+    assert (await matcher.client.get(f"/v1/sources/match?{query}")).status_code == 400
+
+
+def test_words_in_other_scripts_are_written_in_latin_letters() -> None:
+    assert [latin(each) for each in ("Зеленський", "이성권", "Ζωή", "Straße", "Łódź")] == [
+        "zelenskiy", "iseonggwon", "zoi", "strasse", "lodz",
+    ]  # fmt: skip
+
+
+def test_words_that_sound_alike_have_one_sound() -> None:
+    assert sound("gaddafi") == sound("qadhafi") == sound("kadhafi")
+    assert sound("yeltsin") == sound("jelzin")
+    assert sound("lee") == ""
+
+
+def test_other_words_are_not_alike() -> None:
+    for one, other in (
+        ("nations", "states"),
+        ("john", "jane"),
+        ("2019", "2020"),
+        ("korea", "kenya"),
+    ):
+        assert alike(one, other) < 0.75, (one, other)
+
+
+def test_a_rare_word_weighs_more() -> None:
+    weight = weight_of({"ministry": 900, "estuary": 1}, 1_000)
+    asked = words_of("estuary ministry")
+    rare = compare(asked, [words_of("Estuary Post")], weight).score
+    common = compare(asked, [words_of("Ministry Post")], weight).score
+    assert rare > 2 * common
