@@ -20,7 +20,7 @@ from tests.test_plans import READER, Watched
 
 __all__ = ["watched"]
 
-PAGE: Final = Path(__file__).parents[1] / "docs/decisions/0050-what-a-row-costs.md"
+PAGE: Final = Path(__file__).parents[1] / "docs/decisions/0052-what-a-row-costs.md"
 TABLES: Final = (
     *("claims", "denials", "links", "external_ids"),
     *("revisions", "audit", "outbox", "feed", "figures", "figure_topics"),

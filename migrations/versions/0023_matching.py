@@ -1,7 +1,7 @@
 """Keep the words of public claims and sources with their frequencies, for matching.
 
-Revision ID: 0026
-Revises: 0021
+Revision ID: 0023
+Revises: 0022
 
 A step in the background counts them (`api/matching/vocabulary.py`), so that no write pays for it.
 `word` is as it stands in the column `search` of claims, and in names. `stem` is what a dictionary of
@@ -12,8 +12,8 @@ words, comes with Postgres as `unaccent` does.
 
 from alembic import op
 
-revision = "0026"
-down_revision = "0021"
+revision = "0023"
+down_revision = "0022"
 branch_labels = None
 depends_on = None
 

@@ -1,6 +1,6 @@
 """Plan once how the articles of a record are looked at, and not again for each record.
 
-Revision ID: 0024
+Revision ID: 0022
 Revises: 0021
 
 The trigger of claims and denials looks whether an article is hidden in which the record appears.
@@ -12,7 +12,7 @@ from alembic import op
 
 from migrations import derive
 
-revision = "0024"
+revision = "0022"
 down_revision = "0021"
 branch_labels = None
 depends_on = None
