@@ -163,6 +163,7 @@ def test_keys_that_cannot_be_compared_are_named(
 
 
 @pytest.mark.process
+@pytest.mark.newest
 @pytest.mark.skipif(not DEBIAN.exists(), reason="there is no Postgres 15 here")
 def test_data_of_an_older_major_version_is_moved(tmp_path: Path, run: Run) -> None:  # noqa: F811
     """With the programs of both versions, as the error of `serve` says."""

@@ -204,6 +204,7 @@ async def execute(url: str, *statements: str) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.newest
 def test_serve_needs_nothing_and_keeps_its_data(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with serving(tmp_path, "--demo", "--data-dir", str(data)) as service:
@@ -247,6 +248,7 @@ def is_free(host: str | None, port: int | None) -> bool:
 
 
 @pytest.mark.process
+@pytest.mark.newest
 def test_postgres_ends_with_a_killed_service(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with serving(tmp_path, "--workers", "2", "--data-dir", str(data)) as service:

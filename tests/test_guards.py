@@ -390,6 +390,7 @@ async def test_every_table_of_history_only_grows(
 
 
 @pytest.mark.process
+@pytest.mark.newest
 async def test_the_embedded_postgres_is_served_by_that_role(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with serving_for_real(tmp_path, "--demo", "--data-dir", str(data)) as service:

@@ -88,6 +88,7 @@ def with_rulings(tmp_path: Path) -> Path:
 
 
 @pytest.mark.process
+@pytest.mark.newest
 def test_a_fifth_record_type_holds_what_all_promise(with_rulings: Path) -> None:
     suites = [f"tests/test_{name}.py" for name in SUITES]
     said = run(with_rulings, "-m", "pytest", "-q", "-n", "2", *suites)

@@ -27,6 +27,8 @@ from tests.test_changes import cursor_of, page, walk
 CLAIM = EVERY[RecordType.CLAIM]
 NO_WRITES = "The database takes no writes."
 
+pytestmark = [pytest.mark.process, pytest.mark.newest]  # each starts servers of its own
+
 
 @pytest.fixture
 def servers(tmp_path: Path) -> Iterator[tuple[str, str]]:
@@ -100,7 +102,6 @@ async def with_schema(url: str) -> None:
     await schema.grant(url, schema.SERVICE_ROLE)
 
 
-@pytest.mark.process
 async def test_a_standby_reads_the_feed_and_asks_for_patience_where_it_lags(
     servers: tuple[str, str],
 ) -> None:
@@ -152,7 +153,6 @@ def server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
         yield found
 
 
-@pytest.mark.process
 async def test_a_database_that_falls_silent_is_not_waited_for_without_end(
     server: EmbeddedPostgres,
 ) -> None:
@@ -169,7 +169,6 @@ async def test_a_database_that_falls_silent_is_not_waited_for_without_end(
             pass
 
 
-@pytest.mark.process
 async def test_the_service_moves_only_to_a_host_that_takes_writes(
     servers: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,7 +199,6 @@ async def _move_to_the_standby(primary: str, standby: str, first: Network, secon
         first.heal()
 
 
-@pytest.mark.process
 async def test_a_standby_that_comes_first_in_the_url_is_not_called_silent(
     servers: tuple[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -16,7 +16,7 @@ from api.server.exits import DATABASE
 from tests.conftest import PATIENCE, bearer
 from tests.test_cli import Service, eventually, serving
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.newest]  # each starts a Postgres of its own
 
 
 def server_pid(data_dir: Path) -> int:
