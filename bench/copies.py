@@ -66,7 +66,9 @@ _INDEXES: Final = """
     WHERE i.indrelid::regclass::text = ANY($1::text[]) AND NOT EXISTS (
         SELECT FROM pg_constraint AS c WHERE c.conindid = i.indexrelid
     )"""
-_NOT_DERIVED: Final = {"revisions", "outbox", "external_ids", "idempotency_keys", "audit"}
+_NOT_DERIVED: Final = {
+    "revisions", "outbox", "external_ids", "idempotency_keys", "audit", "feed"
+}  # fmt: skip
 _APART: Final = "interval '10 milliseconds'"
 """Longer than it took to write a claim, so that each copy of all is newer than the one before."""
 _HISTORY: Final = {

@@ -34,12 +34,17 @@ class Server(NamedTuple):
 
 
 def ours(url: str, processes: int = 1) -> tuple[list[str], dict[str, str]]:
-    """Give the command and the environment of our service, its log of requests off."""
+    """Give the command and the environment of our service, its log of requests off.
+
+    It waits for a connection as long as PostgREST does, so that a busy machine refuses nothing.
+    """
     return [sys.executable, "-m", "api.cli", "serve", "--workers", str(processes)], {
         "DATABASE_URL": url,
         "CLAIM_RECORDS_POOL_SIZE": str(DATABASE_CONNECTIONS),
         "CLAIM_RECORDS_LOG_LEVEL": "warning",
         "CLAIM_RECORDS_RATE_PER_MINUTE": "0",
+        "CLAIM_RECORDS_ACQUIRE_SECONDS": "10",
+        "CLAIM_RECORDS_STATEMENT_SECONDS": "30",
         "PYTHONPATH": str(HERE.parent),
     }
 
