@@ -37,6 +37,7 @@ from api.document.problems import problem_handlers
 from api.document.published import openapi_handlers
 from api.document.vocabularies import list_vocabularies
 from api.matching.operations import matching_handlers
+from api.matching.reconciling.operations import reconciling_handlers
 from api.matching.scoring import Scorer, WordScorer
 from api.matching.vocabulary import Vocabulary
 from api.questions.anchors import anchor_handlers
@@ -203,6 +204,7 @@ def create_router() -> Litestar:
             *response_handlers,
             *anchor_handlers,
             *matching_handlers,
+            *reconciling_handlers,
             list_changes,
             stream_changes,
             export_records,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -70,6 +71,13 @@ FIFTY = [
 
 @pytest.fixture(scope="module")
 async def matcher(template: str) -> AsyncIterator[Matcher]:
+    """Serve the sources of the sample, and invented ones."""
+    async with serving_sources(template) as found:
+        yield found
+
+
+@asynccontextmanager
+async def serving_sources(template: str) -> AsyncIterator[Matcher]:
     """Serve the sources of the sample, and invented ones."""
     async with cloned(template) as url, serving(url) as client:
         database = Database(as_service(url), patient(pool_size=2))

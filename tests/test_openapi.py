@@ -217,9 +217,11 @@ def test_only_pages_for_people_and_the_document_as_yaml_are_left_out() -> None:
         for handler in getattr(route, "route_handlers", ())
         if handler.include_in_schema is False and handler.http_methods != {"OPTIONS"}
     }
-    pages = {"/", "/docs", "/docs/tour", "/docs/questions", "/docs/anchors", "/docs/changelog"} | {
-        "/docs/matching"
-    }
+    texts = ("tour", "questions", "anchors", "matching", "changelog")
+    pages = {"/", "/docs", *(f"/docs/{each}" for each in texts)}
+    # The Reconciliation Service API is a protocol of its own.
+    pages |= {"/v1/reconcile", "/v1/reconcile/preview", "/v1/reconcile/properties"}
+    pages |= {f"/v1/reconcile/suggest/{each}" for each in ("entity", "property", "type")}
     assert left_out == pages | {"/favicon.ico", "/assets/{name:str}", "/openapi.yaml"}
 
 

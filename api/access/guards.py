@@ -31,6 +31,8 @@ READ: Final = (
     " X-Request-Id, Idempotency-Replayed, Deprecation, Sunset"
 )
 """The headers of answers that such a page may read."""
+FOR_ANY_PAGE: Final = "/v1/reconcile"
+"""OpenRefine asks this path from its own page, whose origin nobody can list."""
 _PREFLIGHT_SECONDS: Final = "600"
 
 
@@ -77,11 +79,13 @@ class Guards:
 
     # --- pages of other origins (CORS, https://fetch.spec.whatwg.org/#http-cors-protocol) --------
 
-    def origin_headers(self, headers: Headers) -> Sequence[tuple[bytes, bytes]]:
+    def origin_headers(self, headers: Headers, path: str) -> Sequence[tuple[bytes, bytes]]:
         """Give the headers that let a page of a listed origin read an answer.
 
         Credentials are never allowed: the service has no cookies, and a page sends a key itself.
         """
+        if is_for_any_page(path):
+            return (_ANY_PAGE,)
         if not self._origins:
             return ()
         origin = _first(headers, b"origin")
@@ -93,9 +97,15 @@ class Guards:
             (b"access-control-expose-headers", READ.encode()),
         )
 
-    def preflight_headers(self, headers: Headers, allowed: str) -> dict[str, str]:
+    def preflight_headers(self, headers: Headers, allowed: str, path: str) -> dict[str, str]:
         """Give the headers of an answer to OPTIONS; `allowed` are the methods of the path."""
         asked = _first(headers, b"access-control-request-method")
+        if asked and is_for_any_page(path):
+            return {
+                "access-control-allow-methods": allowed,
+                "access-control-allow-headers": "Content-Type",  # and no key
+                "access-control-max-age": _PREFLIGHT_SECONDS,
+            }
         if not asked or _first(headers, b"origin") not in self._origins:
             return {}
         return {
@@ -105,6 +115,12 @@ class Guards:
         }
 
 
+def is_for_any_page(path: str) -> bool:
+    """Tell whether pages of any origin may ask a path, which shows what everybody may read."""
+    return path == FOR_ANY_PAGE or path.startswith(f"{FOR_ANY_PAGE}/")
+
+
+_ANY_PAGE: Final = (b"access-control-allow-origin", b"*")
 _VARY: Final = (b"vary", b"Origin")
 
 

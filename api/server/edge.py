@@ -81,10 +81,10 @@ class HasGuards(Protocol):
     def check_host(self, headers: Headers, /) -> None:
         """Refuse a request for another host."""
 
-    def origin_headers(self, headers: Headers, /) -> Headers:
+    def origin_headers(self, headers: Headers, path: str, /) -> Headers:
         """Give the headers of an answer for a page of another origin."""
 
-    def preflight_headers(self, headers: Headers, allowed: str, /) -> Mapping[str, str]:
+    def preflight_headers(self, headers: Headers, allowed: str, path: str, /) -> Mapping[str, str]:
         """Give the headers of the answer to an OPTIONS request of another origin."""
 
 
@@ -142,7 +142,7 @@ class Edge:
                 status = message["status"]
                 more = (
                     *self._limits.headers(scope),
-                    *self._guards.origin_headers(scope["headers"]),
+                    *self._guards.origin_headers(scope["headers"], scope["path"]),
                     *deprecation.headers(scope),
                     *(_CLOSE if self._draining.begun else ()),
                 )
@@ -185,7 +185,7 @@ class Edge:
             if allowed is None:
                 return problem_answer(no_such_path(), scope)
             if scope["method"] == "OPTIONS":
-                more = self._guards.preflight_headers(scope["headers"], allowed)
+                more = self._guards.preflight_headers(scope["headers"], allowed, scope["path"])
                 return Answer(status=204, headers={"allow": allowed, **more})
             return problem_answer(not_allowed(allowed), scope)
         return None

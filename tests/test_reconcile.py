@@ -1,0 +1,190 @@
+"""The Reconciliation Service API: the requests of OpenRefine, in the order in which it sends them.
+
+OpenRefine reads the manifest, guesses a type from ten rows, reconciles all rows in batches of ten,
+previews and suggests while somebody judges them, and adds columns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from api.access import keyring
+from schemas.vocabularies import Scope
+from tests.conftest import allow, bearer
+from tests.test_match_claims import Matcher
+from tests.test_match_sources import serving_sources
+
+PAGE = {"origin": "http://127.0.0.1:3333"}
+FORM = {"content-type": "application/x-www-form-urlencoded; charset=UTF-8", **PAGE}
+READER = keyring.written("refinereader", "0" * 30)
+
+
+@pytest.fixture(scope="module")
+async def matcher(template: str) -> AsyncIterator[Matcher]:
+    """Serve the sources of the sample, and invented ones."""
+    async with serving_sources(template) as found:
+        yield found
+
+
+async def asked(matcher: Matcher, **form: Any) -> Any:
+    """Send a form as OpenRefine does, and give the answer."""
+    fields = {name: json.dumps(value) for name, value in form.items()}
+    answer = await matcher.client.post("/v1/reconcile", data=fields, headers=FORM)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def got(matcher: Matcher, path: str, **query: str) -> httpx.Response:
+    """Send a GET request as a page does."""
+    return await matcher.client.get(f"/v1/reconcile{path}", params=query, headers=PAGE)
+
+
+async def test_the_manifest_says_what_there_is(matcher: Matcher) -> None:
+    manifest = (await got(matcher, "")).json()
+    assert manifest["versions"] == ["0.2"]
+    assert {"name", "identifierSpace", "schemaSpace"} <= manifest.keys()
+    assert "{{id}}" in manifest["view"]["url"]
+    assert "{{id}}" in manifest["preview"]["url"]
+    for service in (*manifest["suggest"].values(), manifest["extend"]["propose_properties"]):
+        url = service["service_url"] + service["service_path"]
+        assert (await matcher.client.get(url)).status_code == 200, url
+
+
+async def test_a_batch_is_matched_by_its_keys(matcher: Matcher) -> None:
+    queries = {
+        "q0": {"query": "zelenski", "limit": 3},
+        "q1": {
+            "query": "ministries north korea",
+            "type": "government_body",
+            "type_strict": "should",
+        },
+        "q2": {"query": "Xyzzy Plugh"},
+        "q3": {"query": "Volodymyr Zelensky", "properties": [{"pid": "country_code", "v": "UA"}]},
+        "q4": {"query": "Russia", "type": ["no-such-type"]},
+    }
+    answers = await asked(matcher, queries=queries)
+    assert list(answers) == list(queries)
+    names = [[c["name"] for c in answers[key]["result"]] for key in queries]
+    assert names[0][0] == "Volodymyr Zelensky"
+    assert names[1][0] == "Foreign ministry of North Korea"
+    assert names[2] == names[4] == []
+    (sure, *_) = answers["q3"]["result"]
+    assert sure["match"] is True
+    assert sure["score"] == 100
+    assert {"id": "person", "name": "Person"} in sure["type"]
+    assert all(0 <= c["score"] <= 100 for key in queries for c in answers[key]["result"])
+
+
+async def test_a_property_that_differs_lowers_the_score(matcher: Matcher) -> None:
+    queries = {
+        place: {"query": "Russia", "properties": [{"pid": "country_code", "v": place}]}
+        for place in ("RU", "FR")
+    }
+    answers = await asked(matcher, queries=queries)
+    scores = {
+        place: next(c["score"] for c in answers[place]["result"] if c["name"] == "Russia")
+        for place in queries
+    }
+    assert scores["RU"] == 100
+    assert scores["FR"] == 80
+
+
+async def test_columns_are_added(matcher: Matcher) -> None:
+    answers = await asked(matcher, queries={"q": {"query": "Foreign ministry of North Korea"}})
+    identity = answers["q"]["result"][0]["id"]
+    properties = [{"id": key} for key in ("country_code", "names", "parent_id", "no-such")]
+    added = await asked(matcher, extend={"ids": [identity, "nobody"], "properties": properties})
+    assert [each["id"] for each in added["meta"]] == ["country_code", "names", "parent_id"]
+    row = added["rows"][identity]
+    assert row["country_code"] == [{"str": "KP"}]
+    assert row["names"] == [{"str": "North Korea’s foreign ministry"}]  # noqa: RUF001 - as printed
+    assert row["parent_id"][0]["name"] == "North Korea"
+    assert added["rows"]["nobody"] == {"country_code": [], "names": [], "parent_id": []}
+
+
+async def test_names_properties_and_types_are_suggested(matcher: Matcher) -> None:
+    entities = (await got(matcher, "/suggest/entity", prefix="volod")).json()["result"]
+    assert entities[0]["name"] == "Volodymyr Zelensky"
+    assert entities[0]["notable"][0]["id"] == "person"
+    kinds = (await got(matcher, "/suggest/type", prefix="gov")).json()["result"]
+    assert kinds == [{"id": "government_body", "name": "Government body"}]
+    properties = (await got(matcher, "/suggest/property", prefix="country")).json()["result"]
+    assert properties == [{"id": "country_code", "name": "Country"}]
+    proposed = (await got(matcher, "/properties", type="person", limit="2")).json()
+    assert (proposed["type"], len(proposed["properties"])) == ("person", 2)
+
+
+async def test_a_preview_can_be_framed_and_has_text_alone(matcher: Matcher) -> None:
+    name = "<script>alert(1)</script> Frame"
+    source = await matcher.world.add("sources", "framed", kind="person", name=name)
+    answer = await got(matcher, "/preview", id=source["id"])
+    assert answer.headers["content-type"].startswith("text/html")
+    assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors *"
+    assert "<script" not in answer.text
+    assert (await got(matcher, "/preview", id=source["id"][:-1] + "0")).status_code in (200, 404)
+    assert (await got(matcher, "/preview")).status_code == 404
+
+
+async def test_pages_of_any_origin_may_ask_this_path_alone_and_without_a_key(
+    matcher: Matcher,
+) -> None:
+    asks = {**PAGE, "access-control-request-method": "POST"}
+    for path in ("", "/suggest/entity", "/preview"):
+        told = (await matcher.client.options(f"/v1/reconcile{path}", headers=asks)).headers
+        assert told["access-control-allow-origin"] == "*"
+        assert told["access-control-allow-headers"] == "Content-Type"
+        assert "access-control-allow-credentials" not in told
+    answer = await got(matcher, "")
+    assert answer.headers["access-control-allow-origin"] == "*"
+    for path in ("/v1/sources", "/v1/reconciled", "/v1/sources/match"):
+        answer = await matcher.client.get(path, headers=PAGE)
+        assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_only_what_everybody_may_read_is_shown_whoever_asks(matcher: Matcher) -> None:
+    """The key of this client sees everything."""
+    hidden = await matcher.world.add(
+        "sources", "secret", kind="person", name="Secret Quetzal", confidentiality="restricted"
+    )
+    await allow(matcher.url, READER, [Scope.READ])
+    for headers in ({}, bearer(READER)):
+        answer = await matcher.client.post(
+            "/v1/reconcile",
+            data={"queries": json.dumps({"q": {"query": "Secret Quetzal"}})},
+            headers={**FORM, **headers},
+        )
+        assert hidden["id"] not in answer.text
+        assert "Secret Quetzal" not in answer.text
+    extend = {"ids": [hidden["id"]], "properties": [{"id": "kind"}]}
+    assert (await asked(matcher, extend=extend))["rows"][hidden["id"]] == {"kind": []}
+    assert (await got(matcher, "/preview", id=hidden["id"])).status_code == 404
+    suggested = await got(matcher, "/suggest/entity", prefix="Secret")
+    assert hidden["id"] not in suggested.text
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b"", 400),
+        (b"queries=", 400),
+        (b"queries=[]", 400),
+        (b"queries=%7B%22q%22%3A%7B%22query%22%3A1%7D%7D", 400),
+        (b"queries=%ff", 400),
+        (b"extend=%7B%7D", 400),
+        (b"&".join(b"a=1" for _ in range(20)), 400),
+        (b"queries=" + b"[" * 5000, 400),
+        (b"queries=" + json.dumps({f"q{n}": {"query": "a"} for n in range(51)}).encode(), 400),
+    ],
+)
+async def test_what_is_not_of_the_protocol_is_refused(
+    matcher: Matcher, content: bytes, status: int
+) -> None:
+    answer = await matcher.client.post("/v1/reconcile", content=content, headers=FORM)
+    assert answer.status_code == status, answer.text
+    wrong = await matcher.client.post("/v1/reconcile", json={})
+    assert wrong.status_code == 415
