@@ -61,6 +61,7 @@ _WITHHELD: Final = {
     "audit": "UPDATE, DELETE",
     "feed": "INSERT, UPDATE, DELETE",  # written by `sequence_feed`, with its owner's rights
     "feed_states": "INSERT, UPDATE, DELETE",
+    "feed_blocks": "INSERT, UPDATE, DELETE",  # likewise, by `seal_feed`
 }
 """The rights on a table that the service does not get: the history can only grow."""
 

@@ -132,8 +132,10 @@ async def _visible_changes(
 
 
 def _page(items: list[bytes], next_cursor: str, *, up_to_date: bool) -> bytes:
-    return b'{"items":[%b],"next_cursor":%b,"up_to_date":%b}' % (
-        b",".join(items),
+    first, *others = items or (b"",)
+    parts = [b'{"items":[' + first, *others]
+    parts[-1] += b'],"next_cursor":%b,"up_to_date":%b}' % (
         encoded(next_cursor),
         encoded(up_to_date),
     )
+    return b",".join(parts)  # so the texts are copied once

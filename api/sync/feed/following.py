@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, NamedTuple
 
+import asyncpg
+
 from api.core.background import FailureLog, meanwhile
 from api.core.db import DATABASE_ERRORS, Database
 from api.core.errors import unavailable
@@ -20,6 +22,7 @@ from api.core.request import Request
 from api.core.services import service
 from api.core.sql import render
 from api.core.turns import Account, charged, charging
+from api.sync.feed.blocks import CHANGES
 from api.sync.feed.numbering import Head, Numberer, read_head
 from api.sync.feed.stretches import (
     Position,
@@ -34,6 +37,8 @@ EAGER_SECONDS: Final = 0.025
 IDLE_SECONDS: Final = 0.25
 LIVELY_SECONDS: Final = 1.0
 """How long after a change the next one is looked for eagerly."""
+SEALING_SECONDS: Final = 0.25
+"""How long a process waits after it has put changes into blocks before it does so again."""
 SHARED_SECONDS: Final = 0.025
 """How long a reading may be shared with other readers: a record in it may be hidden later."""
 MAX_READINGS: Final = 8
@@ -67,6 +72,10 @@ class Feed:
         self._database = database
         self._numberer = Numberer(database)
         self.head: Head | None = None
+        self.sealed_to = 0
+        """The last change that is known to be in a block."""
+        self._seals_at = 0.0  # on the loop's clock
+        self._unsealed = FailureLog("changes are not put into blocks")
         self.stopping = asyncio.Event()
         self.streams = 0
         """How many streams are open."""
@@ -154,7 +163,7 @@ class Feed:
         now = asyncio.get_running_loop().time()
         reading = self._readings.pop(key, None)
         if reading is None or not reading.may_be_shared(now):
-            reading_changes = read_stretch(self._database, head, position, wanted)
+            reading_changes = read_stretch(self._database, head, position, wanted, self.sealed_to)
             with charging(_account()):
                 task = asyncio.create_task(reading_changes)
             task.add_done_callback(lambda done: self._note_done(key, done))
@@ -205,18 +214,35 @@ class Feed:
                 waiting, self._waiting = self._waiting, []
                 try:
                     head = await self._numberer.number(waits=bool(waiting) or not self.certain)
+                    self._note(head)
+                    self._tell(waiting, head)
+                    await self._seal(head)
                 except DATABASE_ERRORS as error:
                     failures.record(error)
                     _refuse(waiting)
                     self._numberer.disconnect()
                     continue
                 failures.clear()
-                self._note(head)
-                for future in waiting:
-                    if not future.done():
-                        future.set_result(head)
         finally:
             self._numberer.disconnect()
+
+    @staticmethod
+    def _tell(waiting: list[asyncio.Future[Head]], head: Head) -> None:
+        for future in waiting:
+            if not future.done():
+                future.set_result(head)
+
+    async def _seal(self, head: Head) -> None:
+        """Put the next changes into blocks if it is time."""
+        now = asyncio.get_running_loop().time()
+        if head.seq >= self.sealed_to + CHANGES and now >= self._seals_at:
+            self._seals_at = now + SEALING_SECONDS
+            try:
+                self.sealed_to = await self._numberer.seal(self.sealed_to)
+            except asyncpg.PostgresError as error:  # it is all read one by one then
+                self._unsealed.record(error)
+            else:
+                self._unsealed.clear()
 
     async def _rest(self, *, failing: bool) -> None:
         """Sleep until it is time to number again, or until somebody asks."""

@@ -2,7 +2,8 @@
 
 A write leaves a row in the outbox (migration 0001). The SQL function `sequence_feed` (migrations
 0003 and 0021) gives each row a number once its transaction is visible, and writes what all readers
-get of it. Any process may call it, and the first one that does numbers the changes of all.
+get of it. Any process may call it, and the first one that does numbers the changes of all. Then
+`seal_feed` (migration 0025) puts changes that have numbers into blocks, from which most are read.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ NUMBERING_SECONDS: Final = 300.0
 """How long numbering may take at most: enough for a hundred million changes."""
 
 _STATE: Final = "SELECT epoch, seq, secret FROM feed_states ORDER BY id DESC LIMIT 1"
+_SEAL: Final = "SELECT seal_feed(:most)"
+MAX_SEALED: Final = 16
+"""How many blocks are made at once: of some thousand changes, in some 30 ms."""
 _NUMBER: Final = "SELECT epoch, seq, secret FROM sequence_feed(:waits)"
 
 
@@ -85,6 +89,18 @@ class Numberer:
             raise
         self._seconds = self._first_seconds
         return row
+
+    async def seal(self, before: int) -> int:
+        """Make the next blocks; give the last change that is in a block.
+
+        Where none can be made, because another process makes them, it is the one `before`.
+        """
+        assert self._connection is not None  # noqa: S101 - :meth:`number` has connected
+        try:
+            last: int = await self._connection.fetchval(*render(_SEAL, most=MAX_SEALED))
+        except (asyncpg.LockNotAvailableError, asyncpg.ReadOnlySQLTransactionError):
+            return before
+        return last
 
     def disconnect(self) -> None:
         """Close the connection at once."""

@@ -218,7 +218,7 @@ class EventStream(Stream):
             events = stretch.made[self._types] = [
                 event("change", self._cursor(place.position), text)
                 for text, place in zip(stretch.texts, stretch.places, strict=True)
-                if place.type in self._types
+                if place.change.type in self._types
             ]
         return events
 

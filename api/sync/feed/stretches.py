@@ -1,8 +1,9 @@
 """Stretches: runs of successive changes, read from the feed behind a position.
 
-The JSON of a change is kept in the feed, but for its record (migration 0021). Postgres decides for
-all changes of a stretch at once what the reader may know of each, and adds the records. So all that
-is left to do for a page is to join the texts.
+Most changes are read from blocks (:mod:`api.sync.feed.blocks`). Those that are in no block yet, or
+whose records are large, are read one by one: the JSON of a change is kept in the feed, but for its
+record (migration 0021). Postgres decides for all of them at once what the reader may know of each,
+and adds the records. So all that is left to do for a page is to join the texts.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from api.core.caller import EVERYTHING, Sight, quotes_hidden
 from api.core.db import Database, Row
 from api.core.errors import RESYNC_REQUIRED, Problem, unavailable
 from api.core.sql import Query, compose, plural, render
+from api.sync.feed.blocks import CHANGES, Sealed, blocks_statement, head_of, sealed
 from api.sync.feed.numbering import Head
-from schemas.vocabularies import RecordType
+from schemas.vocabularies import ChangeOp, RecordType
 
 MAX_SCANNED: Final = 10_000
 """One reading passes over at most this many changes to find those of the types asked for."""
@@ -49,10 +51,21 @@ class Wanted(NamedTuple):
     places: bool = False  # whether each change comes with its own position
 
 
-class Place(NamedTuple):
-    """Where a change stands, and the type of its record."""
+class NotedChange(msgspec.Struct):
+    """A change, as the feed tells its reader of it without the record."""
 
+    seq: int
+    op: ChangeOp
     type: RecordType
+    id: str
+    version: int
+    at: str
+
+
+class Place(NamedTuple):
+    """A change, and where it stands."""
+
+    change: NotedChange
     position: Position  # behind the change
 
 
@@ -63,7 +76,7 @@ class Stretch:
     Changes that are hidden from the reader are passed over: the position is behind them too.
     """
 
-    texts: list[bytes]  # the JSON of each change
+    texts: list[bytes]  # the JSON of each change; unless places were wanted, also of several
     places: list[Place]  # of the same changes; empty unless they were wanted
     to: Position
     up_to_date: bool  # whether the feed ends there
@@ -77,32 +90,76 @@ class Stretch:
 
 
 async def read_stretch(
-    database: Database, head: Head, position: Position, wanted: Wanted
+    database: Database, head: Head, position: Position, wanted: Wanted, sealed_to: int = 0
 ) -> Stretch:
     """Read the changes behind a position, at most as many as the limit, with those passed over.
 
-    Raises `resync-required` if the change at the position is not the one that its tag belongs to.
+    Those up to number `sealed_to` are known to be in blocks. Raises `resync-required` if the change
+    at the position is not the one that its tag belongs to.
     """
+    end = min(head.seq, position.seq + MAX_SCANNED)
+    if not wanted.documents or min(end, sealed_to) < position.seq + CHANGES:
+        return await _read_single(database, head, position, wanted)
+    query = _query(blocks_statement(), position.seq, end, wanted, wanted.limit)
+    found = sealed(
+        await database.fetch(*query),
+        position.seq,
+        wanted.limit,
+        wanted.most_bytes,
+        single=wanted.places,
+    )
+    if found is None:
+        return await _read_single(database, head, position, wanted)
+    begun = _stretch(found, head, position, wanted)
+    if found.more or found.end >= end:
+        return begun
+    most_bytes = wanted.most_bytes - sum(map(len, found.texts))
+    rest = wanted._replace(limit=wanted.limit - found.changes, most_bytes=most_bytes)
+    goes_on = await _read_single(database, head, begun.to, rest)
+    texts, places = begun.texts + goes_on.texts, begun.places + goes_on.places
+    return Stretch(texts, places, goes_on.to, goes_on.up_to_date)
+
+
+def _stretch(found: Sealed, head: Head, position: Position, wanted: Wanted) -> Stretch:
+    """Make a stretch of what was found in blocks."""
+    _check(position, found.first_head, head)
+    if found.last_head is None:
+        raise unavailable("The change feed is being restored.")
+    to = _place(found.last_head, head).position
+    places: list[Place] = []
+    if wanted.places:
+        places = [_place(head_of(text), head) for text in found.texts]
+    return Stretch(found.texts, places, to, to.seq >= head.seq)
+
+
+async def _read_single(
+    database: Database, head: Head, position: Position, wanted: Wanted
+) -> Stretch:
+    """Read the changes behind a position one by one."""
     end = min(head.seq, position.seq + MAX_SCANNED)
     at_start = position.seq == 0
     rows = await _read(database, position.seq, end, wanted, wanted.limit + (not at_start))
     if not at_start:
-        first = rows.pop(0) if rows else None
-        if first is None or _place(first, head).position != position:
-            raise resync_required(
-                "The feed was set back to a time before this cursor. Export again, and go on from "
-                "that export's cursor."
-            )
+        _check(position, rows.pop(0)["head"] if rows else None, head)
     to = position
     if rows:
-        to = _place(rows[-1], head).position
+        to = _place(rows[-1]["head"], head).position
     elif position.seq < end:
         raise unavailable("The change feed is being restored.")
-    texts = [text for _, text, _ in rows if text is not None]
+    texts = [row[_TEXT] for row in rows if row[_TEXT] is not None]
     places: list[Place] = []
     if wanted.places:
-        places = [_place(row, head) for row in rows if row[_TEXT] is not None]
+        places = [_place(head_of(text), head) for text in texts]
     return Stretch(texts, places, to, to.seq >= head.seq)
+
+
+def _check(position: Position, text: bytes | None, head: Head) -> None:
+    """Refuse a position whose change is not the one that stands there."""
+    if position.seq and (text is None or _place(text, head).position != position):
+        raise resync_required(
+            "The feed was set back to a time before this cursor. Export again, and go on from "
+            "that export's cursor."
+        )
 
 
 async def read_position(database: Database, head: Head, seq: int) -> Position:
@@ -112,7 +169,7 @@ async def read_position(database: Database, head: Head, seq: int) -> Position:
     rows = await _read(database, seq, seq, Wanted(EVERYTHING.sight, 1, documents=False), 1)
     if not rows:
         raise unavailable("The change feed is being restored.")
-    return _place(rows[0], head).position
+    return _place(rows[0]["head"], head).position
 
 
 def resync_required(detail: str) -> Problem:
@@ -126,23 +183,38 @@ async def _read(database: Database, first: int, last: int, wanted: Wanted, limit
 
 def stretch_query(first: int, last: int, wanted: Wanted, limit: int) -> Query:
     """Write the query for at most `limit` changes from number `first` to number `last`."""
-    values: dict[str, Any] = {
+    of_types = {}
+    if wanted.types:
+        of_types["types"] = [record_type.value for record_type in wanted.types]
+    statement = _statement(of_types=bool(wanted.types))
+    documents = wanted.documents
+    return _query(statement, first, last, wanted, limit, documents=documents, **of_types)
+
+
+def _query(
+    statement: str,
+    first: int,
+    last: int,
+    wanted: Wanted,
+    limit: int,
+    **more: Any,  # noqa: ANN401
+) -> Query:
+    """Write the query of a statement that reads changes for a reader."""
+    classes = {
         _classes(record_type): classes
         if not wanted.types or record_type in wanted.types
         else 0  # changes of other types are passed over as if they were hidden
         for record_type, classes in zip(RecordType, wanted.sight.classes, strict=True)
     }
-    if wanted.types:
-        values["types"] = [record_type.value for record_type in wanted.types]
     return render(
-        _statement(of_types=bool(wanted.types), places=wanted.places),
+        statement,
         first=first,
         last=last,
         limit=limit,
         bytes=wanted.most_bytes,
-        documents=wanted.documents,
         hidden_articles=wanted.sight.hidden_articles,
-        **values,
+        **classes,
+        **more,
     )
 
 
@@ -154,32 +226,21 @@ def _classes(record_type: RecordType) -> str:
 _TEXT: Final = 1  # the column; its name would be looked up for each row
 
 
-class _Head(msgspec.Struct):
-    """What the text of a change says before its record."""
-
-    seq: int
-    type: RecordType
-    id: str
-    version: int
-    at: str
+_NOTED: Final = msgspec.json.Decoder(NotedChange)
 
 
-_HEAD: Final = msgspec.json.Decoder(_Head)
-
-
-def _place(row: Row, head: Head) -> Place:
-    """Give the place of a change.
+def _place(text: bytes, head: Head) -> Place:
+    """Give the place of a change, from its head.
 
     Its position has a tag, a digest that tells the change from any other change with the same
     number: a feed that was set back to an earlier time gives the same numbers again, to other
     changes. Readers also get the tags of changes that are hidden from them; without the secret, a
     tag says nothing about its change.
     """
-    _, _, text = row
-    change = _HEAD.decode(text + b"null}")
+    change = _NOTED.decode(text + b"null}")
     at = change.at.replace("Z", "+00:00")  # as in the tags that were given out first
     tag = _tag(f"{change.seq} {change.type} {change.id} {change.version} {at}", head.secret)
-    return Place(change.type, Position(head.epoch, change.seq, tag))
+    return Place(change, Position(head.epoch, change.seq, tag))
 
 
 def _tag(text: str, secret: bytes) -> str:
@@ -187,14 +248,13 @@ def _tag(text: str, secret: bytes) -> str:
 
 
 @cache
-def _statement(*, of_types: bool, places: bool) -> str:
+def _statement(*, of_types: bool) -> str:
     """Write the statement that reads a stretch.
 
     It gives at most `limit` changes with about `bytes` bytes of records, and these are summed up
     without being read. With `of_types` it gives changes of the `types` alone, and always those at
     both ends. A change has no text if its reader may not know of it, nor has the one at `first`.
-    Its head, from which its place is read, comes with each change if the `places` are wanted, and
-    else with those at both ends.
+    The changes at both ends come with their heads, from which their places are read.
     """
     types = "AND (f.seq IN (:first, :last) OR f.record_type = ANY(:types::text[]))"
     return compose(
@@ -207,7 +267,6 @@ def _statement(*, of_types: bool, places: bool) -> str:
             compose(_TODAY, table=plural(each), type=each.value) for each in RecordType
         ),
         quotes_hidden=quotes_hidden("r"),
-        placed="true" if places else "s.seq = :first OR s.is_last",
     )
 
 
@@ -283,6 +342,6 @@ _STRETCH: Final = """
                        concat('"op":"', s.op, '"'), concat('"op":"', s.told, '"')
                    ), 'UTF8')
                END || coalesce(s.doc, 'null') || '}' AS text,
-               CASE WHEN {placed} THEN s.head END AS head
+               CASE WHEN s.seq = :first OR s.is_last THEN s.head END AS head
         FROM stretch AS s
         ORDER BY s.seq"""

@@ -25,15 +25,13 @@ from api.core.db import Database
 from api.core.errors import RESYNC_REQUIRED, Problem
 from api.sync.feed import positions
 from api.sync.feed.following import Feed
-from api.sync.feed.stretches import Position, Wanted
+from api.sync.feed.stretches import Place, Position, Wanted
 from api.sync.retry_after import retry_after_seconds
 from api.sync.webhooks.addresses import TargetRefused, reach
 from api.sync.webhooks.leases import MAX_PRUNED, Delivery, Endpoint, LeaseLost, Leases
 from api.sync.webhooks.messages import (
     Message,
-    NotedChange,
     change_message,
-    read_change,
     test_message,
 )
 from api.sync.webhooks.signatures import signature_headers
@@ -187,9 +185,9 @@ class Deliverer:
             if problem.kind is RESYNC_REQUIRED:
                 await self._leases.pause_displaced(endpoint)
             raise
-        for text, place in zip(stretch.texts, stretch.places, strict=True):
+        for place in stretch.places:
             began = time.monotonic()
-            endpoint = await self._attempt(endpoint, read_change(text), place.position)
+            endpoint = await self._attempt(endpoint, place)
             if self._full and time.monotonic() - began > _SLOW_SECONDS:
                 return endpoint, True
             waits = endpoint.test_message_id is not None
@@ -204,13 +202,13 @@ class Deliverer:
         """Whether other webhooks may wait for a place among those delivered to at once."""
         return len(self._tasks) >= MAX_AT_ONCE
 
-    async def _attempt(self, endpoint: Endpoint, change: NotedChange, place: Position) -> Endpoint:
+    async def _attempt(self, endpoint: Endpoint, place: Place) -> Endpoint:
         """Send a change, and store the outcome."""
-        message = change_message(endpoint, change, place)
+        message = change_message(endpoint, place)
         outcome = await self._send(endpoint, message, endpoint.attempts + 1)
         delivery = outcome.delivery
         if outcome.succeeded:
-            return await self._leases.record_success(endpoint, delivery, place)
+            return await self._leases.record_success(endpoint, delivery, place.position)
         if delivery.status == _GONE:
             return await self._leases.give_up(endpoint, delivery, PausedReason.GONE)
         if endpoint.attempts >= len(self._delays):

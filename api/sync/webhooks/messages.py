@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
-from msgspec import Struct
 
 from api.core.sql import plural
 from api.sync.feed import positions
-from api.sync.feed.stretches import Position
+from api.sync.feed.stretches import Place
 from api.sync.webhooks.leases import Endpoint
 from api.sync.webhooks.signatures import message_id
-from schemas.vocabularies import ChangeOp, RecordType
 from schemas.webhooks import WebhookChange, WebhookEvent, WebhookTestEvent, WebhookTestSubject
-
-
-class NotedChange(Struct):
-    """A change, as the feed tells its reader of it without the record."""
-
-    seq: int
-    op: ChangeOp
-    type: RecordType
-    id: str
-    version: int
-    at: str
 
 
 class Subject(NamedTuple):
@@ -46,28 +33,21 @@ class Message(NamedTuple):
     subject: Subject
 
 
-_CHANGE: Final = msgspec.json.Decoder(NotedChange)
-
-
-def read_change(text: bytes) -> NotedChange:
-    """Read a change of the feed."""
-    return _CHANGE.decode(text)
-
-
-def change_message(endpoint: Endpoint, change: NotedChange, place: Position) -> Message:
+def change_message(endpoint: Endpoint, place: Place) -> Message:
     """Write the message about a change; it has the same id each time it is written."""
+    change, position = place
     name = f"{change.type}.{change.op}"
     data = WebhookChange(
         type=change.type,
         id=change.id,
         version=change.version,
         op=change.op,
-        cursor=positions.written(place, endpoint.caller, endpoint.types),
+        cursor=positions.written(position, endpoint.caller, endpoint.types),
         url=f"/v1/{plural(change.type)}/{change.id}",
     )
     event = WebhookEvent(type=name, timestamp=change.at, data=data)
     return Message(
-        message_id(str(endpoint.id), place.epoch, place.seq),
+        message_id(str(endpoint.id), position.epoch, position.seq),
         name,
         msgspec.json.encode(event),
         Subject(change.type.value, change.id, change.version, change.seq),

@@ -1,0 +1,228 @@
+"""Blocks: the changes of the feed, 64 at a time, with their records (migration 0025).
+
+A block has one row for each kind of change in it: changes of one type and one operation, whose
+records had one class before and one class after. So Postgres decides for a whole row what the
+reader may know of its changes. Then it looks up which of their records the reader can't see today,
+and which of them quote an article that is hidden today. All other texts are handed on as they are.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from functools import cache
+from itertools import groupby
+from operator import itemgetter
+from typing import Final, NamedTuple
+
+from api.core.db import Row
+from api.core.sql import compose, plural
+from schemas.vocabularies import ChangeOp, RecordType
+
+CHANGES: Final = 64
+"""How many changes a block has."""
+_RECORD: Final = b'"record":'
+"""Ends the head of a change: what its text says before the record."""
+
+
+class Sealed(NamedTuple):
+    """Changes of blocks, as the reader may know them, and how far the blocks were read."""
+
+    texts: list[bytes]  # of one change each, or of several with commas between them
+    changes: int  # how many
+    first_head: bytes | None  # of the change at the position; null if it is not there
+    last_head: bytes | None  # of the last change that was looked at
+    end: int  # the number of that change
+    more: bool  # whether the next change is in a block too
+
+
+def head_of(text: bytes) -> bytes:
+    """Give the head of a change; nothing in it looks like its end."""
+    return text[: text.index(_RECORD) + len(_RECORD)]
+
+
+def sealed(
+    rows: list[Row], first: int, limit: int, most_bytes: int, *, single: bool
+) -> Sealed | None:
+    """Read the rows of :func:`blocks_statement`; null if the next change is in no block.
+
+    With `single`, each text is of one change.
+    """
+    if not rows or rows[0]["until"] is None:
+        return None
+    frame = rows[0]
+    texts: list[bytes] = []
+    count = size = 0
+    for block, group in groupby(rows, itemgetter("block")):
+        if block is None:  # there is nothing to be told
+            break
+        kinds = list(group)
+        if single or len(kinds) > 1 or not _is_plain(kinds[0]):
+            taken = _taken_singly(kinds, first, limit - count, most_bytes - size)
+        else:
+            taken = _taken_together(kinds[0], first, limit - count)
+        if taken is None:
+            continue
+        texts += taken.texts
+        count, size = count + taken.changes, size + sum(map(len, taken.texts))
+        if count >= limit or size >= most_bytes:
+            return Sealed(texts, count, frame["first_head"], taken.head, taken.end, more=True)
+    return Sealed(
+        texts, count, frame["first_head"], frame["last_head"], frame["until"], frame["more"]
+    )
+
+
+class _Taken(NamedTuple):
+    """Changes of one block."""
+
+    texts: list[bytes]
+    changes: int
+    head: bytes  # of the last one
+    end: int  # its number
+
+
+def _is_plain(row: Row) -> bool:
+    """Tell whether the reader gets the texts of a row as they are."""
+    return row["told"] == row["op"] and not row["nulls"]
+
+
+def _taken_together(row: Row, first: int, limit: int) -> _Taken | None:
+    """Take the changes of the only row of a block, without looking at each."""
+    before, places, ends = row["block"] * CHANGES, row["places"], row["ends"]
+    begin = bisect_right(places, first - before)
+    end = min(begin + limit, len(places))
+    if begin == end:
+        return None
+    texts, starts = row["texts"], [0, *(each + 1 for each in ends)]
+    last = texts[starts[end - 1] : ends[end - 1]]
+    text = texts[starts[begin] : ends[end - 1]]
+    return _Taken([text], end - begin, head_of(last), before + places[end - 1])
+
+
+def _taken_singly(kinds: list[Row], first: int, limit: int, most_bytes: int) -> _Taken | None:
+    """Take the changes of a block one by one: one at least, and none behind so many bytes."""
+    pairs = sorted(pair for row in kinds for pair in _told(row) if pair[0] > first)
+    texts: list[bytes] = []
+    size = 0
+    for _, text in pairs[:limit]:
+        texts.append(text)
+        size += len(text)
+        if size >= most_bytes:
+            break
+    count = len(texts)
+    return _Taken(texts, count, head_of(texts[-1]), pairs[count - 1][0]) if texts else None
+
+
+def _told(row: Row) -> Iterator[tuple[int, bytes]]:
+    """Give the number of each change of a row, and its text for the reader."""
+    before, texts, op, told = row["block"] * CHANGES, row["texts"], row["op"], row["told"]
+    said, says = f'"op":"{op}"'.encode(), f'"op":"{told}"'.encode()
+    nulls = row["places"] if told == ChangeOp.REMOVED else row["nulls"] or ()
+    start = 0
+    for place, end in zip(row["places"], row["ends"], strict=True):
+        text = texts[start:end]
+        start = end + 1
+        if place in nulls:
+            text = head_of(text) + b"null}"
+        yield before + place, text if told == op else text.replace(said, says, 1)
+
+
+@cache
+def blocks_statement() -> str:
+    """Write the statement that reads the blocks behind number `first` up to number `last`.
+
+    It takes the parameters of :func:`api.sync.feed.stretches.stretch_query`. It stops at a block
+    without texts, and when it has `limit` changes or about so many `bytes`. If there is nothing to
+    be told it gives one row, which says how far it has looked.
+    """
+    return compose(
+        _BLOCKS,
+        told=_TOLD,
+        classes=" ".join(
+            f"WHEN '{each.value}' THEN :{each.value}_classes::integer" for each in RecordType
+        ),
+        unseen="\n            UNION ALL".join(
+            compose(_UNSEEN, table=plural(each), type=each.value) for each in RecordType
+        ),
+    )
+
+
+# As in `stretches.py`, and the same for all changes of a row.
+_TOLD: Final = """CASE
+                WHEN c.classes >> b.visibility_after & 1 = 1 THEN CASE
+                    WHEN c.classes >> b.visibility_before & 1 = 1 THEN b.op
+                    WHEN b.op <> 'deleted' THEN 'created'
+                END
+                WHEN c.classes >> b.visibility_before & 1 = 1 THEN 'removed'
+            END"""
+_UNSEEN: Final = """
+            SELECT '{type}' AS record_type, t.id
+            FROM {table} AS t
+            WHERE t.visibility > 0 AND :{type}_classes::integer >> t.visibility & 1 = 0
+                AND t.id = ANY(ARRAY(
+                    SELECT unnest(p.record_ids) FROM picked AS p WHERE p.record_type = '{type}'
+                ))"""
+
+# The full join is there because Postgres can only make it by hashing or by sorting. Nothing of it
+# is done where the reader sees all records.
+_BLOCKS: Final = """
+        WITH known AS (
+            SELECT b.block, bool_or(b.texts IS NULL) AS is_empty,
+                   coalesce(sum(cardinality(b.places)) FILTER (WHERE {told} IS NOT NULL), 0)
+                       AS changes,
+                   coalesce(sum(b.size) FILTER (WHERE {told} IS NOT NULL), 0) AS size
+            FROM feed_blocks AS b
+            CROSS JOIN LATERAL (SELECT CASE b.record_type {classes} END) AS c(classes)
+            WHERE b.block >= :first::bigint / 64 AND b.block < :last::bigint / 64
+            GROUP BY b.block
+        ), summed AS (
+            SELECT k.block, bool_or(k.is_empty) OVER running AS is_over,
+                   sum(k.changes) OVER running - k.changes AS changes,
+                   sum(k.size) OVER running - k.size AS size
+            FROM known AS k
+            WINDOW running AS (ORDER BY k.block)
+        ), reach AS MATERIALIZED (
+            SELECT max(s.block) FILTER (
+                       WHERE s.changes < :limit::integer + 64 AND s.size < :bytes::bigint
+                   ) AS last_block,
+                   max(s.block) AS last_sealed
+            FROM summed AS s
+            WHERE NOT s.is_over
+        ), picked AS MATERIALIZED (
+            SELECT b.*, {told} AS told, row_number() OVER () AS line
+            FROM feed_blocks AS b
+            CROSS JOIN LATERAL (SELECT CASE b.record_type {classes} END) AS c(classes)
+            WHERE b.block >= :first::bigint / 64
+                AND b.block <= (SELECT r.last_block FROM reach AS r)
+                AND {told} IS NOT NULL
+        ), unseen AS MATERIALIZED ({unseen}
+            UNION ALL
+            SELECT 'quoted', a.id
+            FROM articles AS a
+            WHERE a.visibility > 0 AND NOT :hidden_articles::boolean
+                AND a.id = ANY(ARRAY(SELECT unnest(p.quoted) FROM picked AS p))
+        ), mentions AS (
+            SELECT p.line, p.record_type, m.place, m.id
+            FROM picked AS p CROSS JOIN unnest(p.places, p.record_ids) AS m(place, id)
+            WHERE EXISTS (SELECT FROM unseen)
+            UNION ALL
+            SELECT p.line, 'quoted', m.place, m.id
+            FROM picked AS p CROSS JOIN unnest(p.quoting, p.quoted) AS m(place, id)
+            WHERE EXISTS (SELECT FROM unseen)
+        ), nulls AS (
+            SELECT m.line, array_agg(m.place) FILTER (WHERE u.id IS NOT NULL) AS places
+            FROM mentions AS m
+            FULL JOIN unseen AS u ON u.id = m.id AND u.record_type = m.record_type
+            GROUP BY m.line
+        )
+        SELECT (r.last_block + 1) * 64 AS until, r.last_block < r.last_sealed AS more,
+               (SELECT f.head FROM feed AS f WHERE f.seq = :first::bigint) AS first_head,
+               (
+                   SELECT f.head FROM feed AS f
+                   WHERE f.seq = (SELECT (e.last_block + 1) * 64 FROM reach AS e)
+               ) AS last_head,
+               p.block, p.op, p.told, p.places, p.ends, n.places AS nulls, p.texts
+        FROM reach AS r
+        LEFT JOIN picked AS p ON true
+        LEFT JOIN nulls AS n ON n.line = p.line
+        ORDER BY p.block"""

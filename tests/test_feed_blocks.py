@@ -1,0 +1,182 @@
+"""The blocks of the feed: whoever reads from them gets the same bytes, and what is true today."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import asyncpg
+import httpx
+import pytest
+
+from api.core.caller import EVERYTHING, READER, Caller
+from api.core.db import Database
+from api.settings import Settings
+from api.sync.feed.numbering import read_head
+from api.sync.feed.stretches import Position, Stretch, Wanted, read_position, read_stretch
+from schemas.vocabularies import RecordType
+from tests.conftest import PATIENCE
+from tests.test_changes import following, owner, walk
+from tests.test_feed_texts import ADD, READERS, TYPES, fill, read_log
+from tests.world import World
+
+ALL: Final = 2**53
+SEAL: Final = "SELECT seal_feed(1000)"
+COUNT: Final = "SELECT count(DISTINCT block) FROM feed_blocks"
+
+
+async def add(url: str, count: int) -> None:
+    async with owner(url) as connection:
+        await connection.execute(ADD, count)
+
+
+async def seal(url: str) -> int:
+    """Put all changes into blocks; give how many blocks there are."""
+    async with owner(url) as connection:
+        await connection.fetch("SELECT * FROM sequence_feed(true)")
+        await connection.execute(SEAL)
+        count: int = await connection.fetchval(COUNT)
+    return count
+
+
+async def stretches(url: str, wanted: Wanted, sealed_to: int) -> list[Stretch]:
+    """Walk through the feed."""
+    database = Database(url, Settings())
+    await database.open()
+    found: list[Stretch] = []
+    try:
+        head = await read_head(database)
+        position = await read_position(database, head, 0)
+        while not found or not found[-1].up_to_date:
+            found.append(await read_stretch(database, head, position, wanted, sealed_to))
+            position = found[-1].to
+            assert position == await read_position(database, head, position.seq)
+    finally:
+        await database.close()
+    return found
+
+
+async def texts(url: str, wanted: Wanted, sealed_to: int = ALL) -> bytes:
+    found = await stretches(url, wanted, sealed_to)
+    return b",".join(text for stretch in found for text in stretch.texts)
+
+
+async def test_each_reader_gets_the_bytes_that_the_log_means(
+    empty: httpx.AsyncClient, empty_url: str
+) -> None:
+    """Also of what was hidden behind the last block, and of what quotes an article hidden today."""
+    await add(empty_url, 100)
+    await fill(empty, empty_url)
+    world = World(empty)
+    await world.add("articles", "b", text="Said so.")
+    printed = {"appearances": [{"article_id": world.id("b")}]}
+    await world.add("claims", "gone", review_status="published")
+    await world.add("claims", "moved", review_status="published", **printed)
+    await world.patch("moved", appearances=[])
+    await world.add("claims", "printed", review_status="published", **printed)
+    await add(empty_url, 100)
+    assert await seal(empty_url) >= 3
+    await world.patch("gone", review_status="killed")
+    await world.patch("b", status="withheld")
+    log = await read_log(empty_url)
+    for scopes in READERS:
+        caller = Caller("key", frozenset(scopes)) if scopes else READER
+        for types in TYPES:
+            expected = b",".join(log.texts(caller, types))
+            wanted = Wanted(caller.sight, 1000, types if len(types) < len(RecordType) else ())
+            for one in (wanted, wanted._replace(limit=7), wanted._replace(most_bytes=5_000)):
+                assert await texts(empty_url, one) == expected, (scopes, one)
+            single = await stretches(empty_url, wanted._replace(places=True), ALL)
+            for stretch in single:
+                for text, place in zip(stretch.texts, stretch.places, strict=True):
+                    assert b'{"seq":%d,' % place.position.seq == text[: text.index(b",") + 1]
+
+
+async def test_a_page_from_blocks_takes_few_rows(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await add(empty_url, 640)
+    assert await seal(empty_url) == 10
+    counts = []
+    fetch = Database.fetch
+
+    async def counted(self: Database, query: str, *values: Any) -> list[asyncpg.Record]:
+        rows = await fetch(self, query, *values)
+        counts.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(Database, "fetch", counted)
+    (stretch,) = await stretches(empty_url, Wanted(READER.sight, 640), ALL)
+    assert b",".join(stretch.texts).count(b'"seq":') == 640
+    assert max(counts) == 10
+
+
+async def test_pages_keep_their_limit_where_the_blocks_end(empty_url: str) -> None:
+    await add(empty_url, 100)
+    assert await seal(empty_url) == 1
+    found = await stretches(empty_url, Wanted(READER.sight, 90), ALL)
+    numbers = [b",".join(stretch.texts).count(b'"seq":') for stretch in found]
+    assert numbers == [90, 10]
+
+
+async def test_a_block_of_large_records_is_read_one_by_one(
+    empty: httpx.AsyncClient, empty_url: str
+) -> None:
+    await add(empty_url, 64)
+    await World(empty).add("articles", "large", text="word " * 200_000)
+    await add(empty_url, 128)
+    assert await seal(empty_url) == 3
+    async with owner(empty_url) as connection:
+        without = await connection.fetch("SELECT block FROM feed_blocks WHERE texts IS NULL")
+    assert [row["block"] for row in without] == [1]
+    wanted = Wanted(EVERYTHING.sight, 1000)
+    assert await texts(empty_url, wanted) == await texts(empty_url, wanted, 0)
+
+
+REWRITES: Final = (
+    "UPDATE revisions SET doc = convert_to('{\"id\":null}', 'UTF8')",
+    "DELETE FROM revisions WHERE version > 1",
+    "DELETE FROM feed WHERE seq > 128",
+)
+
+
+@pytest.mark.parametrize("statement", REWRITES)
+async def test_blocks_go_when_that_changes_of_which_they_are_made(
+    empty_url: str, statement: str
+) -> None:
+    await add(empty_url, 128)
+    assert await seal(empty_url) == 2
+    async with owner(empty_url) as connection, owner(empty_url) as other:
+        async with connection.transaction():
+            await connection.execute(statement)
+            with pytest.raises(asyncpg.LockNotAvailableError):  # nobody seals meanwhile
+                await other.execute(SEAL)
+            assert await other.fetchval(COUNT) == 2
+        assert await other.fetchval(COUNT) == 0
+    assert await seal(empty_url) == 2
+
+
+async def test_a_position_of_another_feed_is_refused(empty_url: str) -> None:
+    await add(empty_url, 128)
+    await seal(empty_url)
+    database = Database(empty_url, Settings())
+    await database.open()
+    try:
+        head = await read_head(database)
+        with pytest.raises(Exception, match="set back"):
+            await read_stretch(
+                database, head, Position(head.epoch, 3, "f00"), Wanted(READER.sight, 9), ALL
+            )
+    finally:
+        await database.close()
+
+
+async def test_the_service_makes_blocks_by_itself(empty: httpx.AsyncClient, empty_url: str) -> None:
+    await add(empty_url, 200)
+    async with owner(empty_url) as connection, asyncio.timeout(PATIENCE):
+        while await connection.fetchval(COUNT) < 3:  # noqa: ASYNC110 - the service tells nobody
+            await asyncio.sleep(0.05)
+    assert len(await walk(empty)) == 200
+    async with following(empty_url) as feed, asyncio.timeout(PATIENCE):
+        while feed.sealed_to < 192:  # noqa: ASYNC110 - likewise
+            await asyncio.sleep(0.05)
