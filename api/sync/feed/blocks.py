@@ -1,4 +1,4 @@
-"""Blocks: the changes of the feed, 64 at a time, with their records (migration 0025).
+"""Blocks: the changes of the feed, 64 at a time, with their records (migration 0024).
 
 A block has one row for each kind of change in it: changes of one type and one operation, whose
 records had one class before and one class after. So Postgres decides for a whole row what the

@@ -1,7 +1,7 @@
 """Keep the changes of the feed in blocks, so that a page is a few rows.
 
-Revision ID: 0025
-Revises: 0024
+Revision ID: 0024
+Revises: 0023
 
 A page of 1,000 changes was 1,000 rows, each with two records to look up. A block has the JSON of 64
 successive changes, records and all, in one row for each kind of change. It never changes. Who may
@@ -15,8 +15,8 @@ from alembic import op
 
 from migrations import derive
 
-revision = "0025"
-down_revision = "0024"
+revision = "0024"
+down_revision = "0023"
 branch_labels = None
 depends_on = None
 
