@@ -39,6 +39,8 @@ from api.document.vocabularies import list_vocabularies
 from api.matching.operations import matching_handlers
 from api.matching.scoring import Scorer, WordScorer
 from api.matching.vocabulary import Vocabulary
+from api.merging.handlers import merge_handlers
+from api.merging.repointing import repointing
 from api.questions.anchors import anchor_handlers
 from api.questions.figures import figure_handlers
 from api.questions.groups import group_handlers
@@ -131,6 +133,7 @@ class Application(Edge):
                 services.get(StallWatch).watching(),
                 services.get(Metrics).sampling(),
                 lifting(database, RESOURCES.values()),
+                repointing(database),
                 sweeping(database),
                 pruning(database),
                 ClockWatch(database).watching(),
@@ -210,6 +213,7 @@ def create_router() -> Litestar:
             *webhook_handlers,
             *key_handlers,
             *identity_handlers,
+            *merge_handlers,
             list_audit,
             list_vocabularies,
             *problem_handlers,

@@ -1,7 +1,7 @@
 """Keep the words of public claims and sources with their frequencies, for matching.
 
 Revision ID: 0026
-Revises: 0021
+Revises: 0024
 
 A step in the background counts them (`api/matching/vocabulary.py`), so that no write pays for it.
 `word` is as it stands in the column `search` of claims, and in names. `stem` is what a dictionary of
@@ -13,7 +13,7 @@ words, comes with Postgres as `unaccent` does.
 from alembic import op
 
 revision = "0026"
-down_revision = "0021"
+down_revision = "0024"
 branch_labels = None
 depends_on = None
 
