@@ -40,6 +40,8 @@ from api.matching.operations import matching_handlers
 from api.matching.reconciling.operations import reconciling_handlers
 from api.matching.scoring import Scorer, WordScorer
 from api.matching.vocabulary import Vocabulary
+from api.merging.handlers import merge_handlers
+from api.merging.repointing import repointing
 from api.questions.anchors import anchor_handlers
 from api.questions.figures import figure_handlers
 from api.questions.groups import group_handlers
@@ -132,6 +134,7 @@ class Application(Edge):
                 services.get(StallWatch).watching(),
                 services.get(Metrics).sampling(),
                 lifting(database, RESOURCES.values()),
+                repointing(database),
                 sweeping(database),
                 pruning(database),
                 ClockWatch(database).watching(),
@@ -212,6 +215,7 @@ def create_router() -> Litestar:
             *webhook_handlers,
             *key_handlers,
             *identity_handlers,
+            *merge_handlers,
             list_audit,
             list_vocabularies,
             *problem_handlers,

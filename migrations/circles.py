@@ -12,11 +12,18 @@ _LEADS_ON: Final = """(l.link IN ('parent', 'member', 'superseded_by')
                  OR l.link = 'target' AND l.denial_id IS NOT NULL)"""
 
 
-def create_function(types: tuple[RecordType, ...]) -> str:
+_OF_MERGED: Final = "l.link = 'merged_into'"
+"""The link of a merged source leads on to the one that it means."""
+
+
+def create_function(types: tuple[RecordType, ...], *, merges: bool = False) -> str:
     """Define the function for all types that have `circles`; each can refer to its own type.
 
     The error names the property, for the service to say where the link stands.
     """
+    walked = f"l.link = start.link AND {_LEADS_ON}"
+    if merges:
+        walked = f"(l.link = start.link AND {_LEADS_ON} OR {_OF_MERGED})"
     locks = "\n                ".join(
         f"""{"ELSIF" if place else "IF"} owners = '{each.type}' THEN
                     PERFORM FROM {each.table} AS t WHERE t.id = ANY(level) ORDER BY t.id FOR SHARE;"""
@@ -48,7 +55,7 @@ def create_function(types: tuple[RecordType, ...]) -> str:
                 level := ARRAY(
                     SELECT coalesce({targets}) FROM links AS l
                     WHERE l.owner_id = ANY(level) AND l.owner_type = owners
-                        AND l.link = start.link AND {_LEADS_ON}
+                        AND {walked}
                     EXCEPT
                     SELECT unnest(passed)
                 );
@@ -82,6 +89,7 @@ def create_function(types: tuple[RecordType, ...]) -> str:
     """
 
 
-def replace_function(types: tuple[RecordType, ...]) -> str:
-    """Define the function for other types than before."""
-    return create_function(types).replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1)
+def replace_function(types: tuple[RecordType, ...], *, merges: bool = False) -> str:
+    """Define the function for other types than before, or for merged sources as well."""
+    created = create_function(types, merges=merges)
+    return created.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1)

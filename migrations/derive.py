@@ -76,6 +76,7 @@ class RecordType(NamedTuple):
     detailed_links: tuple[str, ...] = ()  # queries for links with these columns
     more_followers: tuple[Follower, ...] = ()  # since 0018
     chained: bool = False  # whether its row names the sources of its attributions, since 0019
+    merges: bool = False  # whether a record can be merged into another one, since 0025
 
 
 # --- pieces for the definition of a record type ------------------------------------------------
@@ -718,7 +719,8 @@ def _after_functions(record_type: RecordType, actor: tuple[str, ...]) -> list[st
     hide, reveal = _follow(record_type)
     hide_new, _ = _follow(record_type, inserted=True)
     inserted = _history(record_type, actor, "'created'", "n.doc", "NULL", "new_rows AS n")
-    updated = _history(record_type, actor, _OP, _DOC, "o.visibility", record_type.joined)
+    op = _OP_28 if record_type.merges else _OP
+    updated = _history(record_type, actor, op, _DOC, "o.visibility", record_type.joined)
     return [
         f"""
     CREATE FUNCTION {table}_inserted() RETURNS trigger LANGUAGE plpgsql{record_type.settings} AS $$
@@ -751,6 +753,12 @@ _OP: Final = """CASE
                    WHEN n.deleted_at IS NULL AND o.deleted_at IS NOT NULL THEN 'restored'
                    ELSE 'updated'
                END"""
+_OP_28: Final = _OP.replace(
+    "CASE",
+    """CASE
+                   WHEN n.merged_into_id IS NOT NULL AND o.merged_into_id IS NULL THEN 'merged'
+                   WHEN n.merged_into_id IS NULL AND o.merged_into_id IS NOT NULL THEN 'restored'""",
+)
 _DOC: Final = "CASE WHEN n.deleted_at IS NULL THEN n.doc END"
 
 

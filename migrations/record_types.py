@@ -573,3 +573,23 @@ CLAIMS_20: Final = CLAIMS_19._replace(
     ),
 )
 """As migration 0020 made them: a relation is followed without reading the claim that states it."""
+
+_NOT_MERGED: Final = ":merged_into_id IS NULL"
+
+
+def _of_unmerged(query: str) -> str:
+    """Let a merged source have no links of this kind."""
+    if ":merged_into_id" in query:
+        return query
+    return f"{query} {'AND' if 'WHERE' in query else 'WHERE'} {_NOT_MERGED}"
+
+
+_NAMES_28: Final = _SOURCE_NAMES.replace(
+    ") AS known(name)", ") AS known(name)\n        WHERE n.merged_into_id IS NULL"
+)
+SOURCES_28: Final = SOURCES_15._replace(
+    links=tuple(map(_of_unmerged, SOURCES_15.links)),
+    follower=Follower("source_names", "source_id", ("name", "names", "merged_into_id"), _NAMES_28),
+    merges=True,
+)
+"""As migration 0025 made them: a merged source only leads to its survivor."""

@@ -429,6 +429,23 @@ def _add_references(
                 _add_references(item, place, listed)
 
 
+def with_references(part: Part, to: RecordType, replaced: Mapping[str, str]) -> Part:
+    """Give a record in which other ids stand in the place of some that name records of a type."""
+    changed: dict[str, Any] = {}
+    for field, found in _referring(type(part)):
+        value = getattr(part, field.name)
+        if not value or found.refers_to not in (to, None):
+            continue
+
+        def new(item: Any, found: Shape = found) -> Any:  # noqa: ANN401 - an id or a part
+            return (
+                replaced.get(item, item) if found.refers_to else with_references(item, to, replaced)
+            )
+
+        changed[field.name] = [new(item) for item in value] if found.many else new(value)
+    return msgspec.structs.replace(part, **changed) if changed else part
+
+
 def references_in(
     document: dict[str, Any], struct: type[Struct], path: Path = ()
 ) -> Iterator[Reference]:

@@ -136,7 +136,8 @@ class AuditEvent(Struct, kw_only=True):
         _Short | None,
         Meta(
             description="The id of the key; null without a key, or if the key is not known. "
-            "`system` is the service itself, if it hid or revealed a record with an article."
+            "`system` is the service itself, if it hid or revealed a record with an article, or "
+            "changed it after a merge of sources."
         ),
     ]
     scope: Annotated[

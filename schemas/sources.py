@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from msgspec import Meta, field
 
@@ -35,6 +35,7 @@ from schemas.vocabularies import (
     SourceRelationKind,
 )
 
+MAX_NAMES: Final = 100
 PartialDate = Annotated[
     str,
     Meta(
@@ -126,7 +127,7 @@ class SourceCreate(Create, kw_only=True):
         ),
     ] = None
     names: Annotated[
-        list[Name], Meta(max_length=100, description="The other names of the source.")
+        list[Name], Meta(max_length=MAX_NAMES, description="The other names of the source.")
     ] = []
     roles: Annotated[
         list[Role], Meta(max_length=50, description="The offices that it has held.")
@@ -179,8 +180,8 @@ Source = record(
             Annotated[
                 SourceId | None,
                 Meta(
-                    description="The record that this one was merged into. Always null for now: no "
-                    "operation merges sources yet."
+                    description="The source that this one was merged into; null if it was not. The "
+                    "id of a merged source leads to that source. Set by `mergeSource` only."
                 ),
             ],
         )

@@ -678,7 +678,7 @@ class RevisionOp(Vocabulary):
     UPDATED = "updated", "Changed."
     DELETED = "deleted", "Removed from use; a tombstone and the history remain."
     RESTORED = "restored", "Brought back after deletion."
-    MERGED = "merged", "Joined into another source, to which its id now leads. Not in use yet."
+    MERGED = "merged", "Joined into another source, to which its id now leads."
     PURGED = (
         "purged",
         "Content and history erased for good; only id and version remain. Not in use yet.",
@@ -692,12 +692,27 @@ class ChangeOp(Vocabulary):
     UPDATED = "updated", "Changed."
     DELETED = "deleted", "Removed from use."
     RESTORED = "restored", "Brought back after deletion."
-    MERGED = "merged", "Joined into another source, to which its id now leads. Not in use yet."
+    MERGED = "merged", "Joined into another source, to which its id now leads."
     PURGED = (
         "purged",
         "Content and history erased for good: erase the copies too. Not in use yet.",
     )
     REMOVED = "removed", "The reader can no longer see the record: remove the copy."
+
+
+class MergeState(Vocabulary):
+    """How far is a merge of sources, or its undoing? Each merge is in one of these states."""
+
+    REPOINTING = (
+        "repointing",
+        "Merged. Records that name the merged source are being changed to name the survivor.",
+    )
+    DONE = "done", "Merged. No record names the merged source any more."
+    RESTORING = (
+        "restoring",
+        "Undone. Records that named the merged source are being changed to name it again.",
+    )
+    UNDONE = "undone", "Undone, with all that follows."
 
 
 class Link(Vocabulary):
@@ -718,6 +733,7 @@ class Link(Vocabulary):
     CREDIT = "credit", "Whom an article credits for the whole piece."
     CORRECTION = "correction", "A claim that a correction names."
     MEMBER = "member", "A member of a group."
+    MERGED_INTO = "merged_into", "The survivor of a merged source."
     ORGANISATION = "organisation", "The organisation in which a source holds a role."
 
 
@@ -766,6 +782,7 @@ class AuditOp(Vocabulary):
     UPDATED = "updated", "Changed."
     DELETED = "deleted", "Removed from use."
     RESTORED = "restored", "Brought back after deletion."
+    MERGED = "merged", "Joined into another source."
     ROTATED = "rotated", "Given a new secret."
     REVOKED = "revoked", "Revoked for ever."
     REPLAYED = "replayed", "Moved to another position in the feed."

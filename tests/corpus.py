@@ -851,7 +851,9 @@ def admitted(method: str, path: str) -> tuple[int, str | None]:
         return 415, "unsupported-media-type"
     if path == "/v1/webhooks/{id}" and method == "patch":
         return 415, "unsupported-media-type"
-    if path.endswith("{identity_id}") or path.startswith(("/v1/keys", "/v1/webhooks")):
+    if path.endswith(("{identity_id}", "/unmerge")) or path.startswith(
+        ("/v1/keys", "/v1/webhooks")
+    ):
         return 404, "not-found"
     return 428, "precondition-required"
 

@@ -204,6 +204,12 @@ async def test_sql_links_records_by_published_terms_only(
 ) -> None:
     for noun in EVERY.values():
         await create(client, noun, noun.full(ids))
+    sources = EVERY[RecordType.SOURCE]
+    other, survivor = [await create(client, sources, sources.minimal()) for _ in range(2)]
+    answer = await client.post(
+        f"{survivor.path}/merge", json={"source_id": other.id}, headers={"if-match": "*"}
+    )
+    assert answer.status_code == 200, answer.text
     rows = await connection.fetch("SELECT DISTINCT link FROM links")
     assert {row["link"] for row in rows} == {link.value for link in Link}
 

@@ -310,7 +310,8 @@ class Traffic:
             if template not in _MAKERS:
                 raise LookupError(f"{operation.name}: nothing is known of {template}")
             path += "/" + await _MAKERS[template](self, operation, path)
-        return sent._replace(path=path)
+        sent = sent._replace(path=path)
+        return sent.but(if_match="*") if operation.name == "mergeSource" else sent
 
     async def _with_body(self, operation: Operation, sent: Sent) -> Sent:
         if "requestBody" not in operation.told:
@@ -391,6 +392,26 @@ async def _source(traffic: Traffic, *_: object) -> str:
     return (await create(traffic.own, EVERY[RecordType.SOURCE])).id
 
 
+async def _source_in_path(traffic: Traffic, operation: Operation, _: str) -> str:
+    identity = await _source(traffic)
+    if operation.name == "unmergeSource":
+        await _merge(traffic, identity, await _source(traffic))
+    return identity
+
+
+async def _merge(traffic: Traffic, other: str, into: str) -> None:
+    """Merge a source into another one."""
+    path, headers = f"/v1/sources/{into}/merge", {"if-match": "*"}
+    answer = await traffic.own.post(path, json={"source_id": other}, headers=headers)
+    assert answer.status_code == 200, answer.text
+
+
+async def _merge_another(traffic: Traffic, _: Operation, path: str) -> str:
+    other = await _source(traffic)
+    await _merge(traffic, other, path.split("/")[3])
+    return other
+
+
 async def _article(traffic: Traffic, *_: object) -> str:
     noun = EVERY[RecordType.ARTICLE]
     return (await create(traffic.own, noun, noun.minimal(text=WORDS))).id
@@ -447,7 +468,7 @@ async def _made(traffic: Traffic, operation: Operation, path: str, body: Body) -
 
 
 _MAKERS: Final[Mapping[str, Callable[[Traffic, Operation, str], Awaitable[str]]]] = {
-    "/v1/sources/{id}": _source,
+    "/v1/sources/{id}": _source_in_path,
     "/v1/articles/{id}": _article,
     "/v1/claims/{id}": _claim,
     "/v1/denials/{id}": _denial,
@@ -465,6 +486,10 @@ async def _body_of_webhook(*_: object) -> Body:
 
 async def _body_of_identity(traffic: Traffic, _: Operation) -> Body:
     return {"identity_id": await _source(traffic), "basis": "Said so."}
+
+
+async def _body_of_merge(traffic: Traffic, _: Operation) -> Body:
+    return {"source_id": await _source(traffic)}
 
 
 async def _body_of_lines(*_: object) -> Body:
@@ -495,6 +520,7 @@ _BODIES: Final[Mapping[str, Callable[[Traffic, Operation], Awaitable[Body]]]] = 
     "createWebhook": _body_of_webhook,
     "createSourceIdentity": _body_of_identity,
     "createKey": _body_of_key,
+    "mergeSource": _body_of_merge,
     "importRecords": _body_of_lines,
 }
 """What to send where the document's example would not do: it names what is not there, or is."""
@@ -578,6 +604,7 @@ _MAKERS_OF_TWO: Final[Mapping[str, Callable[[Traffic, Operation, str], Awaitable
     "/v1/keys": _key,
     "/v1/webhooks": _webhook,
     "/v1/sources/{id}/identities": _identity,
+    "/v1/sources/{id}/merges": _merge_another,
 }
 
 
@@ -596,6 +623,13 @@ async def _not_modified(traffic: Traffic, operation: Operation, status: int) -> 
     sent = await traffic.valid(operation)
     read = await traffic.own.get(sent.path, params=dict(sent.query), headers=sent.headers)
     await traffic.send(operation, status, sent.but(if_none_match=read.headers["etag"]))
+
+
+async def _moved(traffic: Traffic, operation: Operation, status: int) -> None:
+    """Ask for a merged source."""
+    sent = await traffic.valid(operation)
+    await _merge(traffic, sent.path.split("/")[3], await _source(traffic))
+    await traffic.send(operation, status, sent)
 
 
 async def _unknown_parameter(traffic: Traffic, operation: Operation, status: int) -> None:
@@ -678,7 +712,7 @@ async def _conflict(traffic: Traffic, operation: Operation, status: int) -> None
 async def _conflict_of_others(
     traffic: Traffic, operation: Operation, status: int, sent: Sent
 ) -> None:
-    if operation.name == "createSourceIdentity":
+    if operation.name in {"createSourceIdentity", "mergeSource", "unmergeSource"}:
         for _ in range(2):
             await traffic.send(operation, status, sent)
     elif operation.name == "createWebhook":
@@ -735,6 +769,12 @@ async def _gone(traffic: Traffic, operation: Operation, status: int) -> None:
     """Ask for what was deleted; of the feed, to go on from a place of another one."""
     if operation.noun is not None:
         await traffic.aim(operation, status, lambda: traffic.valid(operation, deleted=True))
+        return
+    if operation.name == "mergeSource":
+        sent = await traffic.valid(operation)
+        source = sent.path.removesuffix("/merge")
+        await traffic.own.delete(source, headers={"if-match": "*"})
+        await traffic.send(operation, status, sent)
         return
     since = positions.written(Position("another", 1, ""), READER, RecordType)
     sent = await traffic.valid(operation)
@@ -803,6 +843,7 @@ _WAYS: Final[Mapping[int, Way]] = {
     202: _succeed,
     204: _succeed,
     304: _not_modified,
+    308: _moved,
     400: _unknown_parameter,
     401: _bad_key,
     403: _poor_key,

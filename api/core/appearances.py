@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from api.core.filters import Clause, Filter, Parameter, on_one, times
+from api.core.relations import means
 from api.core.resource import Sort
 from schemas.base import ArticleId, SourceId
 from schemas.vocabularies import Anchor, QuoteType, RecordType, Stance, Vocabulary
@@ -28,7 +29,7 @@ def printed(owner: RecordType) -> Filter:
         ),
         (
             Parameter("publisher_id", SourceId, "The publisher of an article that prints it."),
-            Clause("a.publisher_id = :publisher_id::uuid", _ARTICLE),
+            Clause(f"a.publisher_id {means(RecordType.SOURCE, 'publisher_id')}", _ARTICLE),
         ),
         *(
             (_of_that_article(parameter), Clause(each.sql, _ARTICLE))

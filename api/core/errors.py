@@ -188,6 +188,24 @@ PRECONDITION_FAILED = Kind(
     "The record is no longer at the version that you named.",
     "Apply your change to `current`, which is the record as it is now, and send its `ETag`.",
 )
+MERGE_REFUSED = Kind(
+    "merge-refused",
+    HTTPStatus.CONFLICT,
+    "These two sources can't be merged.",
+    "The `detail` says why. If it is a mistake, change the two sources first.",
+)
+NOT_MERGED = Kind(
+    "not-merged",
+    HTTPStatus.CONFLICT,
+    "The source is not merged into another one.",
+    "Only the merged source of the two can be unmerged, and only once.",
+)
+SOURCE_MERGED = Kind(
+    "source-merged",
+    HTTPStatus.CONFLICT,
+    "The source is merged into another one, and can't be changed.",
+    "Change the survivor, to which `GET` of the merged source leads, or unmerge the source first.",
+)
 BODY_TOO_LARGE = Kind(
     "body-too-large",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

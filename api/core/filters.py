@@ -124,11 +124,6 @@ def term(
     ]
 
 
-def reference(name: str, kind: Any, description: str) -> list[Filter]:  # noqa: ANN401 - a type form
-    """Declare the filter of a column that holds an id."""
-    return [condition(name, kind, f"t.{name} = :{name}::uuid", description)]
-
-
 def on_one(element: str, sql: str, *asked: tuple[Parameter, Clause]) -> Filter:
     """Declare a filter whose parameters all hold for one and the same element of a record."""
     clauses = {parameter.name: clause for parameter, clause in asked}
@@ -166,7 +161,7 @@ def everywhere(record_type: str) -> list[Filter]:
         condition(
             "id__in",
             Id,
-            "t.id = ANY(:id__in::uuid[])",
+            _AMONG_SOURCES if record_type == "source" else "t.id = ANY(:id__in::uuid[])",
             "The records of these ids.",
             many=True,
         ),
@@ -196,6 +191,11 @@ def everywhere(record_type: str) -> list[Filter]:
         *times("created_at", "The creation"),
         *times("updated_at", "The last change"),
     ]
+
+
+# A merged source means its survivor.
+_AMONG_SOURCES: Final = """t.id = ANY(ARRAY(
+    SELECT survivor_of(each) FROM unnest(:id__in::uuid[]) AS each))"""
 
 
 def language() -> list[Filter]:

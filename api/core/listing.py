@@ -38,7 +38,7 @@ MAX_STATEMENTS: Final = 1_024
 
 # --- a resource's records --------------------------------------------------------------------
 
-_THERE: Final = "t.deleted_at IS NULL AND :sees({type}, t)"
+_THERE: Final = "t.deleted_at IS NULL AND {unmerged} AND :sees({type}, t)"
 # The first document always comes, and the others as long as they have room on the page. Sizes are
 # those of the documents with a comma, and are known without reading the documents.
 _PAGE: Final = """

@@ -39,6 +39,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     expansions: tuple[Expansion, ...] = ()  # what `included` of the answer can have
     media_type: str = JSON
     path_parameters: tuple[Parameter, ...] = ()
+    writes: Resource | None = None  # the resource whose record `If-Match` is about
     filters_of: Resource | None = None  # the resource whose filters it takes
     parameters: tuple[Parameter, ...] = ()
     header_parameters: tuple[str, ...] = ()  # by the names of the document's components

@@ -10,6 +10,7 @@ from typing import Final
 from api.core.db import Row
 from api.core.errors import GONE, NOT_FOUND, Problem, invalid_parameter
 from api.core.filters import read_query
+from api.core.merged import is_merged, lead_to_survivor, lead_to_survivor_then
 from api.core.request import (
     Answer,
     Request,
@@ -63,9 +64,17 @@ async def get(resource: Resource, request: Request) -> Answer:
         row = await service.database.fetchrow(*query)
         if row is None:
             raise Problem(NOT_FOUND, "No record had this id then.")
+        if resource.merges and (row["deleted"] or is_merged(resource, row["doc"])):
+            then = await lead_to_survivor_then(
+                service.database, asker, identity, row["version"], given["as_of"]
+            )
+            if then is not None:
+                return then
     else:
         text = rendered(resource.table.compose(GET), asker).text
         row = await service.reads.read(text, identity)
+        if row is not None and is_merged(resource, row["doc"]):
+            return await lead_to_survivor(service.database, asker, identity)
     answer = _answer(request, identity, row)
     if room is not None:
         room.keep(len(answer.body))

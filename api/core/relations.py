@@ -15,12 +15,12 @@ _HOPS = "('attribution', 'via', 'audience')"
 # A source, every group that it belongs to, every group that these belong to, and so on.
 WITH_GROUPS = """
     WITH RECURSIVE held(id) AS (
-        SELECT :source_id::uuid
+        SELECT unnest(same_sources(:source_id::uuid))
         UNION
         SELECT l.owner_id FROM links AS l
         JOIN held ON l.source_id = held.id
         JOIN sources AS g ON g.id = l.owner_id AND :sees(source, g)
-        WHERE l.owner_type = 'source' AND l.link = 'member'
+        WHERE l.owner_type = 'source' AND l.link IN ('member', 'merged_into')
     )
     SELECT id FROM held"""
 
@@ -28,9 +28,19 @@ WITH_GROUPS = """
 def linked(owner: RecordType, link: str, to: RecordType, parameter: str, more: str = "") -> str:
     """Write the condition that a record links to the record that a parameter names."""
     return (
-        f"t.id IN (SELECT l.owner_id FROM links AS l WHERE l.{to}_id = :{parameter}::uuid"
+        f"t.id IN (SELECT l.owner_id FROM links AS l WHERE l.{to}_id {means(to, parameter)}"
         f" AND l.owner_type = '{owner}' AND l.link = '{link}'{more})"
     )
+
+
+def means(target: RecordType, parameter: str) -> str:
+    """Write the comparison of a column of ids with the record that a parameter names.
+
+    A merged source means its survivor, which other records may still name by the merged one's id.
+    """
+    if target is RecordType.SOURCE:
+        return f"= ANY((SELECT same_sources(:{parameter}::uuid))::uuid[])"
+    return f"= :{parameter}::uuid"
 
 
 def attributed(owner: RecordType, first: str) -> list[Filter]:
@@ -101,13 +111,13 @@ def related(record_type: RecordType) -> str:
     labelled = "(:relation_kind::text IS NULL OR l.label = :relation_kind)"
     return f"""t.id IN (
     SELECT l.owner_id FROM links AS l
-    WHERE l.{record_type}_id = :related_to::uuid AND l.owner_type = '{record_type}'
+    WHERE l.{record_type}_id {means(record_type, "related_to")} AND l.owner_type = '{record_type}'
         AND l.link = 'relation'
         AND {labelled}
     UNION ALL
     SELECT l.{record_type}_id FROM links AS l
     JOIN {plural(record_type)} AS o ON o.id = l.owner_id AND :sees({record_type}, o)
-    WHERE l.owner_id = :related_to::uuid AND l.owner_type = '{record_type}'
+    WHERE l.owner_id {means(record_type, "related_to")} AND l.owner_type = '{record_type}'
         AND l.link = 'relation'
         AND {labelled})"""
 

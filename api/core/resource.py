@@ -121,6 +121,7 @@ class Resource:
     large: bool = False  # whether its bodies may be as large as an article
     circular: bool = False  # whether a circle of references between its records is refused
     consequence: Consequence | None = None
+    merges: bool = False  # whether a record can be merged into another one
     derive: Callable[[Any], dict[str, Any]] = lambda _: {}
     """Give the properties that the database derives from the content of a new record."""
 

@@ -116,6 +116,10 @@ OWN_ACTOR: Final = "r.actor, r.actor_scope, r.actor_request_id, r.actor_route"
 """Their values where each row `r` of a statement has its own."""
 
 
+_UNMERGED: Final = {RecordType.SOURCE: "t.merged_into_id IS NULL"}
+"""The condition that a row is no merged record, for the types that can be merged."""
+
+
 def plural(record_type: RecordType) -> str:
     """Give the name of a record type's table, which is also its name in paths."""
     return f"{record_type}s"
@@ -143,6 +147,7 @@ class Table:
             "own_actor": OWN_ACTOR,
             "actor_definitions": ACTOR_COLUMNS.replace(",", " text,") + " text",
             "definitions": ", ".join(f"{name} {kind}" for name, kind in self.columns),
+            "unmerged": _UNMERGED.get(self.type, "true"),
         }
 
     def compose(self, text: str) -> str:

@@ -10,7 +10,14 @@ import msgspec
 
 from api.core.caller import KEYLESS, Need
 from api.core.deprecation import Deprecated
-from api.core.errors import CIRCULAR_REFERENCE, KINDS, NOT_UNIQUE, RELATION_EXISTS, Kind
+from api.core.errors import (
+    CIRCULAR_REFERENCE,
+    KINDS,
+    NOT_UNIQUE,
+    RELATION_EXISTS,
+    SOURCE_MERGED,
+    Kind,
+)
 from api.core.operation import Operation
 from api.core.request import MERGE_PATCH, NDJSON
 from api.core.resource import Resource
@@ -41,6 +48,7 @@ def describe(
         operation, kinds = _of_noun(noun, route.method, suffix)
     else:
         declared, status = handler.opt["operation"], handler.status_code
+        resource = declared.writes
         operation, kinds = _declared(declared, status, components, examples)
     if str(handler.status_code) not in operation["responses"]:
         raise ValueError(f"{handler.operation_id} does not answer {handler.status_code}")
@@ -48,7 +56,7 @@ def describe(
     deprecated: Deprecated | None = handler.opt.get("deprecated")
     if deprecated is not None:
         _deprecate(operation, deprecated)
-    refused = refusals.of_operation(operation, route, kinds)
+    refused = refusals.of_operation(operation, route, kinds, resource)
     operation["responses"] |= {
         str(refusal.status): {"$ref": f"#/components/responses/{refusal.name}"}
         for refusal in refused
@@ -120,6 +128,11 @@ def _of_noun(noun: Noun, method: str, suffix: str) -> _Described:
         kinds.append(RELATION_EXISTS)
     if NOT_UNIQUE in kinds and noun.resource.circular:
         kinds.append(CIRCULAR_REFERENCE)
+    if noun.resource.merges:
+        if method == "get" and suffix == "/{id}":
+            operation["responses"] = {**operation["responses"], "308": _MERGED}
+        elif (method, suffix) in _CHANGES:
+            kinds.append(SOURCE_MERGED)
     if "requestBody" in operation:
         operation["requestBody"] = _media(operation["requestBody"])
     operation["responses"] = {
@@ -127,6 +140,19 @@ def _of_noun(noun: Noun, method: str, suffix: str) -> _Described:
         for status, answer in operation["responses"].items()
     }
     return operation, kinds
+
+
+_MERGED: Final = {
+    "description": "The record was merged into another one, whose path is in `Location`.",
+    "headers": ["Location"],
+}
+_CHANGES: Final = {
+    ("put", "/{id}"),
+    ("patch", "/{id}"),
+    ("delete", "/{id}"),
+    ("post", "/{id}/restore"),
+}
+"""The operations that change a record which its id names."""
 
 
 def _media(message: Json) -> Json:

@@ -87,8 +87,13 @@ def response(refusal: Refusal) -> Json:
 # --- the refusals of an operation ------------------------------------------------------------
 
 
-def of_operation(operation: Json, route: Route, declared: Collection[Kind]) -> list[Refusal]:
-    """List the refusals of an operation by status: those declared, and those that follow."""
+def of_operation(
+    operation: Json, route: Route, declared: Collection[Kind], written: Resource | None = None
+) -> list[Refusal]:
+    """List the refusals of an operation by status: those declared, and those that follow.
+
+    `written` is the resource whose record a failed precondition shows.
+    """
     rules = read("problems")["rules"]
     names = {name for rule in _rules(operation, route) for name in rules.get(rule, ())}
     if route.path.startswith(KEYLESS):
@@ -103,7 +108,7 @@ def of_operation(operation: Json, route: Route, declared: Collection[Kind]) -> l
     by_status = defaultdict[int, set[Kind]](set)
     for kind in (*declared, *(KINDS[name] for name in names if name in KINDS)):
         by_status[int(kind.status)].add(kind)
-    refused += [_of(route.resource, _holding(kinds)) for kinds in by_status.values()]
+    refused += [_of(written, _holding(kinds)) for kinds in by_status.values()]
     if len({refusal.status for refusal in refused}) < len(refused):
         raise LookupError(f"{route.path} has two answers of one status: {refused}")
     return sorted(refused, key=lambda refusal: refusal.status)

@@ -31,7 +31,9 @@ MAX_GROUPED_BY_OTHERS: Final = 200_000
 _DEFAULT_LIMIT: Final = 20
 _PERIODS: Final = {"year": "YYYY", "month": "YYYY-MM", "day": "YYYY-MM-DD"}
 
-_FOUND: Final = "{table} AS t WHERE {conditions} AND t.deleted_at IS NULL AND :sees({type}, t)"
+_FOUND: Final = (
+    "{table} AS t WHERE {conditions} AND t.deleted_at IS NULL AND {unmerged} AND :sees({type}, t)"
+)
 # To read the lists of a record, Postgres reads its row, so no more rows are read than are counted
 # by them. If there are more records, their other properties are read once more.
 _MATCHED: Final = """
@@ -200,6 +202,7 @@ def _statement(resource: Resource, chosen: Sequence[Grouping], where: Iterable[s
             conditions=" AND ".join(where) or "true",
             table=resource.table.name,
             type=resource.type,
+            unmerged=resource.table.pieces["unmerged"],
         )
     )
 

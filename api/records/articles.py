@@ -10,8 +10,8 @@ import msgspec
 from litestar import Controller, delete, get, patch, post, put
 
 from api.core import history, listing, querying, reading
-from api.core.filters import Filter, Parameter, condition, language, reference, term, times
-from api.core.relations import backward, forward, linked, related
+from api.core.filters import Filter, Parameter, condition, language, term, times
+from api.core.relations import backward, forward, linked, means, related
 from api.core.request import Answer, NoContent, Request
 from api.core.resource import Grouping, Resource, Sort
 from api.core.writing import operations
@@ -31,7 +31,8 @@ _ARTICLE = RecordType.ARTICLE
 _SAID_IN_IT = """t.id IN (
     SELECT a.article_id FROM links AS s
     JOIN links AS a ON a.owner_id = s.owner_id AND a.owner_type = s.owner_type
-    WHERE s.source_id = :source_id::uuid AND s.owner_type IN ('claim', 'denial')
+    WHERE s.source_id = ANY((SELECT same_sources(:source_id::uuid))::uuid[])
+        AND s.owner_type IN ('claim', 'denial')
         AND s.link IN ('attribution', 'via', 'audience') AND a.link = 'appearance'
         AND CASE s.owner_type
             WHEN 'claim' THEN EXISTS (
@@ -71,7 +72,12 @@ ARTICLES = Resource(
     record=Article,
     update=ArticleUpdate,
     filters=(
-        *reference("publisher_id", SourceId, "The publisher."),
+        condition(
+            "publisher_id",
+            SourceId,
+            f"t.publisher_id {means(RecordType.SOURCE, 'publisher_id')}",
+            "The publisher.",
+        ),
         condition("url", Url, "t.url = :url::text", "The URL of the article."),
         *term("kind", ArticleKind, "The kind"),
         *term("status", ArticleStatus, "The status"),

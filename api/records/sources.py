@@ -93,6 +93,7 @@ SOURCES = Resource(
     searched="`name`, `names` and `description`",
     derive=lambda _: {"merged_into_id": None},
     circular=True,
+    merges=True,
 )
 
 

@@ -43,6 +43,8 @@ class Found:
     )
     # Where the texts of all articles would be too large together, what the spans are against them.
     texts: MutableMapping[tuple[str, int], anchors.Text | None] = field(default_factory=dict)
+    # The survivors of the merged sources that are referred to and that the caller sees.
+    survivors: dict[str, str] = field(default_factory=dict)
     # Which record has an external id that is to be given to a record: by namespace and value.
     taken: dict[tuple[str, str], str] = field(default_factory=dict)
     size: int = 0  # of the documents and texts
@@ -58,6 +60,7 @@ class Found:
             named,
             self.versions,
             self.texts,
+            self.survivors,
         )
 
 
@@ -97,10 +100,24 @@ _TAKEN: Final = """
             AS n(namespace, value)
         CROSS JOIN LATERAL {its_id}""".replace("{its_id}", _ITS_ID)
 _REFERRED: Final = """
-        SELECT '{target}' AS role, t.live_id, t.version, false, NULL::bytea, NULL, NULL, NULL
+        SELECT '{target}' AS role, t.live_id, t.version, false, NULL::bytea,
+               NULL::text, NULL::text[], NULL::bigint
         FROM unnest((SELECT :{target}_ids::uuid[])::uuid[]) AS w(id)
         CROSS JOIN LATERAL (SELECT t.* FROM {targets} AS t WHERE t.live_id = w.id LIMIT 1) AS t
         WHERE :sees({target}, t)"""
+# Of a merged source, the survivor is found. Merged ones have an index of their own, a small one.
+_MERGED: Final = """
+        UNION ALL
+        SELECT 'merged' AS role, t.live_id, t.version, false, NULL::bytea, w.id::text,
+               NULL::text[], NULL::bigint
+        FROM unnest((SELECT :source_ids::uuid[])::uuid[]) AS w(id)
+        CROSS JOIN LATERAL (
+            SELECT t.id FROM sources AS t WHERE t.id = w.id AND t.merged_into_id IS NOT NULL LIMIT 1
+        ) AS m
+        CROSS JOIN LATERAL (
+            SELECT t.* FROM sources AS t WHERE t.live_id = survivor_of(m.id) LIMIT 1
+        ) AS t
+        WHERE :sees(source, t)"""
 # A text that was left out because it, and those before it, have too many bytes comes with its size.
 _ARTICLES: Final = """
         SELECT 'article' AS role, s.live_id, s.version, false, NULL::bytea,
@@ -169,7 +186,8 @@ def _part(name: str) -> str:
     if name in _PARTS:
         return _PARTS[name]
     target = RecordType[name.upper()]
-    return compose(_REFERRED, target=target, targets=plural(target))
+    referred = compose(_REFERRED, target=target, targets=plural(target))
+    return referred + _MERGED if target is RecordType.SOURCE else referred
 
 
 _PARTS: Final = {
@@ -311,6 +329,9 @@ def _read(rows: Iterable[Row]) -> tuple[Found, list[_LeftOut]]:
             found.hidden[identity] = Current(identity, version, deleted, doc)
         elif role == "text":
             found.texts[identity, version] = text
+        elif role == "merged":
+            found.survivors[text] = identity
+            found.versions[RecordType.SOURCE] |= {identity: version, text: version}
         else:
             found.versions[RecordType[role.upper()]][identity] = version
             if role == RecordType.ARTICLE:

@@ -27,6 +27,7 @@ from api.core.errors import (
 from api.core.filters import read_query
 from api.core.idempotency import once
 from api.core.large_input import work_on
+from api.core.merged import refuse_merged
 from api.core.reading import GET, external_id, gone
 from api.core.request import (
     JSON,
@@ -158,7 +159,7 @@ async def replace(resource: Resource, request: Request) -> Answer:
         if current is None and expected.if_match is not None:
             raise Problem(PRECONDITION_FAILED, "There is no record of this id.", current=None)
         if current is not None:
-            _expect(expected, current)
+            _expect(resource, expected, current)
         elif found.hidden:
             raise name_taken("id")
         return identity, current, wanted
@@ -179,7 +180,7 @@ async def update(resource: Resource, request: Request) -> Answer:
         if current is None:
             raise Problem(NOT_FOUND, "No record has this id.")
         if not patch.faults or current.deleted:
-            _expect(expected, current)
+            _expect(resource, expected, current)
         return identity, current, patched(resource, current, patch)
 
     names = {"ids": [identity], "more": patch.references}
@@ -187,8 +188,9 @@ async def update(resource: Resource, request: Request) -> Answer:
     return _answer(resource, await _joined(request, write))
 
 
-def _expect(expected: Preconditions, current: Current) -> None:
-    """Refuse a write to a deleted record, or to a version that the client did not expect."""
+def _expect(resource: Resource, expected: Preconditions, current: Current) -> None:
+    """Refuse a write to a deleted or merged record, or to a version that was not expected."""
+    refuse_merged(resource, current.doc)
     if current.deleted:
         raise gone(current.id, current.version)
     if expected.to_create:
@@ -228,7 +230,7 @@ async def upsert(resource: Resource, request: Request) -> Answer:
         if current is None and found.hidden:
             raise name_taken("external id")
         if current is not None and not current.deleted:
-            _expect(expected, current)
+            _expect(resource, expected, current)
         return current.id if current else fresh, current, wanted
 
     write = Write(author(request), resource, decide, names, wanted.record, len(body))
@@ -258,7 +260,7 @@ async def delete(resource: Resource, request: Request) -> Answer:
         current = found.current.get(identity)
         if current is None:
             raise Problem(NOT_FOUND, "No record has this id.")
-        _expect(expected, current)
+        _expect(resource, expected, current)
         return identity, current, None
 
     async def alone(connection: Connection) -> Outcome:
@@ -270,7 +272,7 @@ async def delete(resource: Resource, request: Request) -> Answer:
             problem = await still_referenced(connection, writer, resource, identity)
             raise problem or unavailable("The record is being changed by others.") from None
         if version is None:
-            _expect(expected, await _current(connection, writer, resource, identity))
+            _expect(resource, expected, await _current(connection, writer, resource, identity))
             raise contended()
         return Outcome(identity, version)
 
@@ -330,7 +332,9 @@ async def restore(resource: Resource, request: Request) -> Answer:
         except (asyncpg.ForeignKeyViolationError, _Hidden):
             raise await _targets_gone(connection, writer, resource, identity) from None
         if row is None:
-            raise _not_restored(await _current(connection, writer, resource, identity))
+            current = await _current(connection, writer, resource, identity)
+            refuse_merged(resource, current.doc)
+            raise _not_restored(current)
         return record_answer(identity, row["version"], row["doc"])
 
     return await once(request, b"", work)

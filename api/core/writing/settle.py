@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
 from api.core import anchors
 from api.core.errors import NOT_UNIQUE, Problem, invalid_record
+from api.core.merged import refuse_merged
 from api.core.resource import Resource
 from api.core.validation import check, read_object
 from api.core.writing.look_up import Current, Found, appearances_of
@@ -23,7 +24,9 @@ from schemas.base import (
     moment,
     references,
     references_in,
+    with_references,
 )
+from schemas.base import faults as all_faults
 from schemas.vocabularies import RecordType
 
 
@@ -152,6 +155,7 @@ def settle(
     before: Create | None = None
     server: dict[str, Any] = {}
     if current is not None:
+        refuse_merged(resource, current.doc)
         server, _, before = wanted.before or read_stored(resource, current)
         wanted.record.keep(before, server)
     elif wanted.claimed:
@@ -166,7 +170,7 @@ def settle(
     only = _changed(wanted.record, before, current)
     listed = wanted.referred if only is None else None
     for reference in references(wanted.record, only) if listed is None else listed:
-        if reference.to == resource.type and reference.id == identity:
+        if reference.to == resource.type and meant(reference, found) == identity:
             faults.append(Fault(reference.path, "self-reference", "A record can't name itself."))
         else:
             others.append(reference)
@@ -176,6 +180,9 @@ def settle(
     else:
         forward += missing
     record = wanted.record
+    if new := _merged(others, before, current, found):
+        record = cast("Create", with_references(record, RecordType.SOURCE, new))
+        faults += all_faults(record)
     printed_before = appearances_of(before) if before else ()
     if appearances_of(record) != printed_before:
         appearances = [msgspec.structs.replace(each) for each in appearances_of(record)]
@@ -190,6 +197,32 @@ def settle(
     if faults:
         raise invalid_record(faults)
     return Settled(record, current is not None and not current.deleted and record == before)
+
+
+def meant(reference: Reference, found: Found) -> str:
+    """Give the id that a reference means: for a merged source, that of its survivor."""
+    if reference.to is not RecordType.SOURCE:
+        return reference.id
+    return found.survivors.get(reference.id, reference.id)
+
+
+def _merged(
+    references: Iterable[Reference], before: Create | None, current: Current | None, found: Found
+) -> dict[str, str]:
+    """Give the survivors of the merged sources that a record names and did not name before.
+
+    Those that it names already are replaced by the merge itself, which can be undone.
+    """
+    if not found.survivors:
+        return {}
+    kept = () if current is None or current.deleted else _targets(before)
+    return {
+        each.id: found.survivors[each.id]
+        for each in references
+        if each.to is RecordType.SOURCE
+        and each.id in found.survivors
+        and (each.to, each.id) not in kept
+    }
 
 
 def _same(stored_value: Any, sent: Any) -> bool:  # noqa: ANN401 - JSON

@@ -36,7 +36,7 @@ UPDATE: Final = """
 # `:versions` are those that the record may be at; null means any.
 DELETE: Final = """
     UPDATE {table} AS t SET (deleted_at, {actor_columns}) = ROW(clock_timestamp(), {actor})
-    WHERE t.id = :id AND t.deleted_at IS NULL AND :sees({type}, t)
+    WHERE t.id = :id AND t.deleted_at IS NULL AND {unmerged} AND :sees({type}, t)
         AND (:versions::integer[] IS NULL OR t.version = ANY(:versions))
     RETURNING t.version"""
 
@@ -48,7 +48,7 @@ DELETE_MANY: Final = """
 
 RESTORE: Final = """
     UPDATE {table} AS t SET (deleted_at, {actor_columns}) = ROW(NULL::timestamptz, {actor})
-    WHERE t.id = :id AND t.deleted_at IS NOT NULL AND :sees({type}, t)
+    WHERE t.id = :id AND t.deleted_at IS NOT NULL AND {unmerged} AND :sees({type}, t)
         AND (:versions::integer[] IS NULL OR t.version = ANY(:versions))
     RETURNING t.version, t.doc, :sees({type}, t) AS seen"""
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from api.core.errors import NOT_FOUND, PRECONDITION_FAILED, Problem, unavailable
+from api.core.merged import refuse_merged
 from api.core.request import etag, new_id, version_tag
 from api.core.resource import Resource
 from api.core.writing.look_up import Current, Found, appearances_of, look_up
@@ -76,11 +77,12 @@ async def look_up_batch(run: ImportRun, batch: Sequence[Entry]) -> dict[RecordTy
             )
         for target, versions in found.versions.items():
             shared.versions[target].update(versions)
+        shared.survivors.update(found.survivors)
         # The texts that the batch writes are shared, too. Those that were read are each type's own:
         # they may be only what its own spans are found to be.
         texts = ChainMap(shared.texts, found.texts)
         found_by_type[record_type] = Found(
-            found.current, found.hidden, found.ids, shared.versions, texts
+            found.current, found.hidden, found.ids, shared.versions, texts, shared.survivors
         )
     return found_by_type
 
@@ -139,6 +141,8 @@ def find_current(line: ImportLine, found: Found) -> Current | None:
         name = line.external_id
         identity = found.ids.get((name.namespace, name.value), "")
     current = found.current.get(identity)
+    if current is not None:
+        refuse_merged(RESOURCES[line.type], current.doc)
     if line.if_match is not None:
         tags: list[str] = []
         if current is not None:

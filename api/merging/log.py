@@ -1,0 +1,90 @@
+"""The log of merges: which references each of them has led on, so that it can be undone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from api.core.db import Connection
+from api.core.sql import render
+from api.merging.references import Entry, Followed
+from schemas.vocabularies import RecordType, Vocabulary
+
+
+class EntryState(Vocabulary):
+    """What came of a reference? Each entry of the log has one of these states."""
+
+    STANDING = "standing", "It was led to the survivor, or dropped."
+    RESTORED = "restored", "It was given back."
+    CHANGED = "changed", "Somebody has changed it, or its record, so it stays."
+    PASSED = "passed", "An earlier merge was undone, which gave back what this one had led on."
+
+
+_ADD: Final = """
+    INSERT INTO source_merge_references (
+        merge_id, record_type, record_id, at_path, item, item_count, dropped, state
+    )
+    SELECT :merge_id, :record_type, r.record_id, r.path, r.item, r.item_count, r.dropped, 'standing'
+    FROM json_to_recordset(:rows::json) AS r(
+        record_id uuid, path text, item json, item_count integer, dropped boolean
+    )"""
+_READ: Final = """
+    SELECT r.id, r.merge_id, r.record_id::text, r.at_path, r.item::text, r.item_count, r.dropped,
+           m.source_id::text, m.survivor_id::text
+    FROM source_merge_references AS r
+    JOIN source_merges AS m ON m.id = r.merge_id
+    WHERE r.record_id = ANY(:ids::uuid[]) AND r.record_type = :record_type
+        AND r.state = 'standing'
+    ORDER BY r.id"""
+_MOVE: Final = """
+    UPDATE source_merge_references AS r SET at_path = p.path
+    FROM unnest(:ids::bigint[], :paths::text[]) AS p(id, path)
+    WHERE r.id = p.id"""
+_SETTLE: Final = """
+    UPDATE source_merge_references SET state = :state WHERE id = ANY(:ids::bigint[])"""
+
+
+async def add(
+    connection: Connection,
+    merge_id: int,
+    record_type: RecordType,
+    followed: Iterable[tuple[str, Sequence[Followed]]],
+) -> None:
+    """Add the references that a merge has led on, of each record of a type."""
+    rows: list[dict[str, Any]] = [
+        {"record_id": identity, **each._asdict()} for identity, some in followed for each in some
+    ]
+    if rows:
+        encoded = msgspec.json.encode(rows).decode()
+        query = render(_ADD, merge_id=merge_id, record_type=record_type.value, rows=encoded)
+        await connection.execute(*query)
+
+
+async def read(
+    connection: Connection, record_type: RecordType, ids: Collection[str]
+) -> dict[str, list[Entry]]:
+    """Read what is in the log of some records, by record, of all merges that still stand."""
+    found: dict[str, list[Entry]] = {identity: [] for identity in ids}
+    query = render(_READ, ids=list(ids), record_type=record_type.value)
+    for row in await connection.fetch(*query):
+        item = None if row["item"] is None else msgspec.json.decode(row["item"])
+        followed = Followed(row["at_path"], item, row["item_count"], row["dropped"])
+        found[row["record_id"]].append(
+            Entry(row["id"], row["merge_id"], row["source_id"], row["survivor_id"], followed)
+        )
+    return found
+
+
+async def move(connection: Connection, paths: Mapping[int, str]) -> None:
+    """Say where references stand now."""
+    if paths:
+        query = render(_MOVE, ids=list(paths), paths=list(paths.values()))
+        await connection.execute(*query)
+
+
+async def settle(connection: Connection, state: EntryState, ids: Sequence[int]) -> None:
+    """Say what came of some references."""
+    if ids:
+        await connection.execute(*render(_SETTLE, state=state.value, ids=ids))

@@ -1,0 +1,210 @@
+"""The two sources of a merge: lock and read them, and say why they can't be merged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from api.core.caller import Caller
+from api.core.db import Connection
+from api.core.errors import (
+    MERGE_REFUSED,
+    NOT_FOUND,
+    PRECONDITION_FAILED,
+    SOURCE_MERGED,
+    Problem,
+    invalid_record,
+)
+from api.core.reading import gone
+from api.core.request import Preconditions, etag
+from api.core.sql import render
+from api.merging.carried import MOST, Added, Lists, added
+from api.merging.references import SYMMETRIC
+from schemas.base import Fault
+from schemas.vocabularies import Identification, SourceRelationKind
+
+MAX_MERGES: Final = 1_000
+"""A source has at most this many others merged into it, and a chain of merges this many links."""
+_WALKED: Final = 10_000
+
+_LOCK: Final = """
+    SELECT t.id::text, t.version, t.deleted_at IS NOT NULL AS deleted, t.doc,
+           t.merged_into_id::text AS merged_into
+    FROM sources AS t
+    WHERE t.id = ANY(:ids::uuid[]) AND :sees(source, t)
+    ORDER BY t.id
+    FOR NO KEY UPDATE OF t"""
+# What a source states that is merged into one of the two counts as well.
+_IS_DISTINCT: Final = """
+    WITH stated AS (
+        SELECT s.id, s.relations FROM sources AS s WHERE s.id = ANY(:ids::uuid[])
+        UNION ALL
+        SELECT m.survivor_id, m.before -> 'relations' FROM source_merges AS m
+        WHERE m.survivor_id = ANY(:ids::uuid[]) AND m.state IN ('repointing', 'done')
+    )
+    SELECT EXISTS (
+        SELECT FROM stated
+        CROSS JOIN LATERAL json_to_recordset(stated.relations)
+            AS r(source_id uuid, kind text, state text)
+        CROSS JOIN LATERAL survivor_of(r.source_id) AS other
+        WHERE r.kind = :kind AND r.state = 'confirmed'
+            AND other = ANY(:ids::uuid[]) AND other <> stated.id
+    )"""
+# Whatever leads up from the survivor to the other one would lead from the survivor to itself.
+_IS_ABOVE: Final = """
+    WITH RECURSIVE walked(id) AS (
+        SELECT :survivor_id::uuid
+        UNION
+        SELECT l.source_id FROM walked
+        JOIN links AS l ON l.owner_id = walked.id AND l.owner_type = 'source'
+            AND l.link IN (:link::text, 'merged_into')
+    )
+    SELECT EXISTS (
+        SELECT FROM (SELECT id FROM walked LIMIT {most}) AS reached
+        WHERE reached.id = :source_id::uuid
+    )""".replace("{most}", f"{_WALKED}")
+# The merges into a source, and those of the chain that leads from the other one on.
+_COUNT: Final = """
+    SELECT greatest(
+        (SELECT count(*) FROM source_merges AS m
+         WHERE m.survivor_id = :survivor_id::uuid AND m.state IN ('repointing', 'done')),
+        (WITH RECURSIVE chain(id, depth) AS (
+            SELECT :source_id::uuid, 1
+            UNION ALL
+            SELECT m.source_id, chain.depth + 1 FROM chain
+            JOIN source_merges AS m ON m.survivor_id = chain.id
+            WHERE chain.depth < :most AND m.state IN ('repointing', 'done')
+        ) SELECT max(depth) FROM chain)
+    ) >= :most"""
+_IS_RESTORING: Final = """
+    SELECT EXISTS (
+        SELECT FROM source_merges AS m
+        WHERE m.source_id = ANY(:ids::uuid[]) AND m.state = 'restoring'
+    )"""
+_NAMELESS: Final = (Identification.ANONYMOUS, Identification.DESCRIBED)
+
+
+class Side(NamedTuple):
+    """One of the two sources, as it is stored."""
+
+    id: str
+    version: int
+    doc: bytes
+    record: dict[str, Any]
+
+    @property
+    def lists(self) -> Lists:
+        """Give the name and the lists that a merge changes."""
+        return {name: self.record[name] for name in ("name", *MOST)}
+
+
+class Pair(NamedTuple):
+    """The two sources of a merge, which stay as they are until the transaction ends."""
+
+    survivor: Side
+    other: Side
+    added: Added  # what the survivor gets
+
+
+async def lock_pair(
+    connection: Connection,
+    asker: Caller,
+    survivor_id: str,
+    expected: Preconditions,
+    other_id: str,
+    other_etag: str | None,
+) -> Pair:
+    """Lock and read the two sources; raise the problem that forbids to merge them."""
+    if survivor_id == other_id:
+        detail = "A source can't be merged into itself; name another source."
+        raise invalid_record([Fault(("source_id",), "self-reference", detail)])
+    query = render(_LOCK, asker, ids=[survivor_id, other_id])
+    rows = {row["id"]: row for row in await connection.fetch(*query)}
+    survivor = _survivor(rows.get(survivor_id), survivor_id, expected)
+    other = _other(rows.get(other_id), other_id, other_etag)
+    new = added(other.lists, survivor.lists)
+    for reason in _reasons(survivor, other, new):
+        raise Problem(MERGE_REFUSED, reason)
+    await _check_others(connection, survivor_id, other_id)
+    return Pair(survivor, other, new)
+
+
+def _survivor(row: Any, identity: str, expected: Preconditions) -> Side:  # noqa: ANN401 - a row
+    if row is None:
+        raise Problem(NOT_FOUND, "No record has this id.")
+    if row["merged_into"] is not None:
+        raise Problem(SOURCE_MERGED)
+    if row["deleted"]:
+        raise gone(identity, row["version"])
+    if not expected.match(identity, row["version"]):
+        raise Problem(
+            PRECONDITION_FAILED,
+            f"The record is at version {row['version']}.",
+            headers={"etag": etag(identity, row["version"])},
+            current=msgspec.Raw(row["doc"]),
+        )
+    return _side(row)
+
+
+def _other(row: Any, identity: str, other_etag: str | None) -> Side:  # noqa: ANN401 - a row
+    if row is not None and row["merged_into"] is not None:
+        raise Problem(SOURCE_MERGED, f"The source {identity} is merged already.")
+    if row is None or row["deleted"]:
+        detail = f"There is no source {identity}."
+        raise invalid_record([Fault(("source_id",), "unknown-reference", detail)])
+    version: int = row["version"]
+    if other_etag is not None and not Preconditions((other_etag,), None).match(identity, version):
+        detail = f"The source {identity} is at version {version}, not at `other_etag`."
+        raise Problem(PRECONDITION_FAILED, detail, current=None)
+    return _side(row)
+
+
+def _side(row: Any) -> Side:  # noqa: ANN401 - a row
+    return Side(row["id"], row["version"], row["doc"], msgspec.json.decode(row["doc"]))
+
+
+def _reasons(survivor: Side, other: Side, new: Added) -> Iterator[str]:
+    """Say why two sources can't be merged, as far as they tell themselves."""
+    levels = {each.record["confidentiality"] for each in (survivor, other)}
+    if len(levels) > 1:
+        yield "They differ in `confidentiality`."
+    known = {each.record["identification"] for each in (survivor, other)}
+    if Identification.NAMED in known and not known.isdisjoint(_NAMELESS):
+        yield (
+            "One is `named`, and the other is `anonymous` or `described`: a merge would tell "
+            "everybody who that is. Store it as an identity of the source instead."
+        )
+    if survivor.record["identification"] == Identification.ANONYMOUS and new["names"]:
+        yield "The survivor is `anonymous`, and can't get the names of the other source."
+    for name, most in MOST.items():
+        if len(survivor.record[name]) + len(new[name]) > most:
+            yield f"The survivor would have more than {most} items in `{name}`."
+
+
+async def _check_others(connection: Connection, survivor_id: str, other_id: str) -> None:
+    """Refuse a merge that other records forbid."""
+    ids = [survivor_id, other_id]
+    distinct = SourceRelationKind.DISTINCT_FROM
+    assert distinct in SYMMETRIC  # noqa: S101 - so either of the two may state it
+    if await connection.fetchval(*render(_IS_DISTINCT, ids=ids, kind=distinct.value)):
+        raise Problem(
+            MERGE_REFUSED, "A confirmed relation says that one is `distinct_from` the other."
+        )
+    for link, words in (("parent", "a part"), ("member", "a group")):
+        query = render(_IS_ABOVE, survivor_id=survivor_id, source_id=other_id, link=link)
+        if await connection.fetchval(*query):
+            raise Problem(
+                MERGE_REFUSED,
+                f"The survivor is {words} of the other source, directly or through others: it "
+                f"would be {words} of itself.",
+            )
+    query = render(_COUNT, survivor_id=survivor_id, source_id=other_id, most=MAX_MERGES)
+    if await connection.fetchval(*query):
+        raise Problem(MERGE_REFUSED, f"More than {MAX_MERGES} merges would depend on each other.")
+    if await connection.fetchval(*render(_IS_RESTORING, ids=[other_id])):
+        raise Problem(
+            MERGE_REFUSED,
+            "The other source was unmerged, and its references are still being given back.",
+        )

@@ -1,0 +1,197 @@
+"""Unmerge: bring a merged source back as it was, and take from its survivor what it brought.
+
+The survivor may be merged itself by now. Then the names and external ids are taken from every
+source of the chain. That records name the source again follows afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from api.core.caller import Caller
+from api.core.db import Connection
+from api.core.errors import NOT_FOUND, NOT_MERGED, Problem, invalid_record
+from api.core.request import Author
+from api.core.sql import ACTOR, ACTOR_COLUMNS, compose, render
+from api.merging import log
+from api.merging.carried import MOST, Lists, Merge, rebuilt
+from api.merging.merge import KEPT, write_lists
+from api.merging.pair import MAX_MERGES
+from api.merging.references import columns_of, follow, named_sources
+from api.records.sources import SOURCES
+from schemas.base import Fault
+from schemas.vocabularies import RecordType
+
+_MERGE: Final = """
+    SELECT m.id, m.source_id::text, m.survivor_id::text, m.before::text, m.added::text
+    FROM source_merges AS m
+    WHERE m.source_id = :source_id::uuid AND m.state IN ('repointing', 'done')
+    FOR UPDATE OF m"""
+_LATER: Final = """
+    SELECT m.id, m.before::text, m.added::text FROM source_merges AS m
+    WHERE m.survivor_id = :survivor_id::uuid AND m.id >= :id AND m.state IN ('repointing', 'done')
+    ORDER BY m.id
+    FOR UPDATE OF m"""
+_SEEN: Final = """
+    SELECT count(*) FROM sources AS t
+    WHERE t.id = ANY(ARRAY[:source_id::uuid, survivor_of(:source_id::uuid)]) AND :sees(source, t)"""
+_LOCK: Final = """
+    SELECT t.id::text, t.doc FROM sources AS t WHERE t.id = ANY(:ids::uuid[])
+    ORDER BY t.id FOR NO KEY UPDATE"""
+_STATE: Final = """
+    SELECT w.id::text, t.live_id IS NOT NULL AS live, m.id AS merge_id,
+           m.survivor_id::text AS survivor_id
+    FROM unnest(:ids::uuid[]) AS w(id)
+    JOIN sources AS t ON t.id = w.id
+    LEFT JOIN source_merges AS m ON m.source_id = w.id AND m.state IN ('repointing', 'done')"""
+_KEEP_BEFORE: Final = "UPDATE source_merges SET before = :before::text::json WHERE id = :id"
+_KEEP_ADDED: Final = "UPDATE source_merges SET added = :added::text::json WHERE id = :id"
+_RESTORE: Final = compose(
+    """
+    UPDATE sources AS t SET (merged_into_id, deleted_at, {columns}, {actor_columns})
+        = ROW(NULL::uuid, NULL::timestamptz, {values}, {actor})
+    FROM json_to_recordset(:rows::json) AS r({definitions})
+    WHERE t.id = :id::uuid""",
+    columns=", ".join(KEPT),
+    values=", ".join(f"r.{name}" for name in KEPT),
+    definitions=", ".join(f"{name} {dict(SOURCES.table.columns)[name]}" for name in KEPT),
+    actor_columns=ACTOR_COLUMNS,
+    actor=ACTOR,
+)
+_IDENTITIES: Final = """
+    WITH moved AS (
+        DELETE FROM source_merge_identities AS d
+        WHERE d.merge_id = :merge_id::bigint AND d.moved = '{column}'
+        RETURNING d.identity_id
+    ), given AS (
+        UPDATE source_identities AS i SET {column} = :source_id::uuid
+        FROM moved
+        WHERE i.id = moved.identity_id AND i.{column} = ANY(:survivors::uuid[])
+        RETURNING i.id
+    ), passed AS (
+        DELETE FROM source_merge_identities AS d USING given
+        WHERE d.identity_id = given.id AND d.moved = '{column}' AND d.merge_id > :merge_id::bigint
+    )
+    SELECT audited(:actor::text[], 'identity', g.id::text, 'updated') FROM given AS g"""
+_NOTE: Final = """
+    UPDATE source_merges SET state = 'restoring', unmerged_at = clock_timestamp() WHERE id = :id"""
+
+
+class Link(NamedTuple):
+    """A merge of the chain that leads from a source to the one that it means."""
+
+    id: int
+    source_id: str
+    survivor_id: str
+    before: dict[str, Any]
+
+
+async def write_unmerge(connection: Connection, author: Author, source_id: str) -> int:
+    """Undo the merge of a source, in a transaction of the caller's; give the merge's id."""
+    await _require_seen(connection, author.caller, source_id)
+    chain = await _read_chain(connection, source_id)
+    if not chain:
+        raise Problem(NOT_MERGED)
+    root_id = chain[-1].survivor_id
+    rows = await connection.fetch(*render(_LOCK, ids=[source_id, root_id]))
+    docs = {row["id"]: row["doc"] for row in rows}
+    await _take_back(connection, author, chain, msgspec.json.decode(docs[root_id]))
+    await _restore(connection, author, chain[0])
+    for column in ("source_id", "identity_id"):
+        query = render(
+            compose(_IDENTITIES, column=column),
+            merge_id=chain[0].id,
+            source_id=source_id,
+            survivors=[each.survivor_id for each in chain],
+            actor=author.actor,
+        )
+        await connection.execute(*query)
+    await connection.execute(*render(_NOTE, id=chain[0].id))
+    return chain[0].id
+
+
+async def _require_seen(connection: Connection, asker: Caller, source_id: str) -> None:
+    """Refuse a caller who does not see the source and the one that it means."""
+    is_merged = await connection.fetchval(
+        "SELECT merged_into_id IS NOT NULL FROM sources WHERE id = $1", source_id
+    )
+    seen = await connection.fetchval(*render(_SEEN, asker, source_id=source_id))
+    if is_merged is None or seen < 1 + is_merged:
+        raise Problem(NOT_FOUND, "No record has this id.")
+
+
+async def _read_chain(connection: Connection, source_id: str) -> list[Link]:
+    """Lock and read the merges that lead from a source to the one that it means."""
+    chain: list[Link] = []
+    while len(chain) <= MAX_MERGES:
+        row = await connection.fetchrow(*render(_MERGE, source_id=source_id))
+        if row is None:
+            break
+        before = msgspec.json.decode(row["before"])
+        chain.append(Link(row["id"], row["source_id"], row["survivor_id"], before))
+        source_id = row["survivor_id"]
+    return chain
+
+
+async def _take_back(
+    connection: Connection, author: Author, chain: Sequence[Link], root: dict[str, Any]
+) -> None:
+    """Take from every source of a chain what its first one has brought."""
+    brings: Lists | None = None  # what the source below brings now; null for the one to undo
+    for place, link in enumerate(chain):
+        above = chain[place + 1] if place + 1 < len(chain) else None
+        has = root if above is None else above.before
+        lists = {name: has[name] for name in ("name", *MOST)}
+        query = render(_LATER, survivor_id=link.survivor_id, id=link.id)
+        merges = [
+            Merge(row["id"], msgspec.json.decode(row["before"]), msgspec.json.decode(row["added"]))
+            for row in await connection.fetch(*query)
+        ]
+        lists, done = rebuilt(lists, merges, brings)
+        for each in done:
+            await connection.execute(*render(_KEEP_ADDED, id=each.id, added=_encoded(each.added)))
+        if above is None:
+            await write_lists(connection, author, link.survivor_id, lists)
+        else:
+            before = _encoded({**above.before, **lists})
+            await connection.execute(*render(_KEEP_BEFORE, id=above.id, before=before))
+        brings = lists
+
+
+async def _restore(connection: Connection, author: Author, link: Link) -> None:
+    """Bring a merged source back as it was; it names the survivors of merged ones."""
+    content = await _with_live_sources(connection, link)
+    query = render(_RESTORE, id=link.source_id, rows=_encoded([content]), actor=author.actor)
+    await connection.execute(*query)
+
+
+async def _with_live_sources(connection: Connection, link: Link) -> dict[str, Any]:
+    """Let what a source has named name the survivors of what was merged meanwhile."""
+    content, columns = dict(link.before), columns_of(SOURCES)
+    for _ in range(MAX_MERGES):
+        named = dict(named_sources(content, columns))
+        rows = await connection.fetch(*render(_STATE, ids=list(set(named.values()))))
+        gone = {row["id"]: row for row in rows if not row["live"]}
+        if not gone:
+            break
+        missing = [
+            Fault(tuple(pointer[1:].split("/")), "unknown-reference", f"There is no source {each}.")
+            for pointer, each in named.items()
+            if each in gone and gone[each]["merge_id"] is None
+        ]
+        if missing:
+            raise invalid_record(missing)
+        for each, row in sorted(gone.items(), key=lambda pair: pair[1]["merge_id"]):
+            new, followed = follow(content, columns, link.source_id, each, row["survivor_id"])
+            content |= new
+            await log.add(
+                connection, row["merge_id"], RecordType.SOURCE, [(link.source_id, followed)]
+            )
+    return content
+
+
+def _encoded(value: Any) -> str:  # noqa: ANN401 - JSON
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,114 @@
+"""Merges: two sources become one, and apart again."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+from schemas.base import MAX_EXTERNAL_IDS, ExternalId, Id, Instant, Part, SourceId, Version
+from schemas.pages import Page
+from schemas.sources import MAX_NAMES, Name
+from schemas.vocabularies import MergeState, RecordType
+
+MAX_LISTED: Final = 100
+"""An answer names no more references than this."""
+MAX_REFERRERS: Final = 10_000
+"""Records that refer to a source are counted up to this."""
+_Pointer = Annotated[
+    str,
+    Meta(max_length=200, description="Where it stands in the record: a JSON Pointer (RFC 6901)."),
+]
+_Records = Annotated[int, Meta(ge=0, le=MAX_REFERRERS)]
+
+
+class SourceMergeCreate(Part, kw_only=True):
+    """What is to be merged into a source."""
+
+    source_id: Annotated[
+        SourceId, Meta(description="The source that is merged into the one in the path.")
+    ]
+    other_etag: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=100)] | None,
+        Meta(
+            description='The ETag of that source, or its version as `"v3"`: the merge is refused '
+            "if it has changed since. Without it, any version is merged.",
+        ),
+    ] = None
+
+
+class FollowedReference(Struct, kw_only=True):
+    """A place in a record that names, or has named, the merged source."""
+
+    type: Annotated[RecordType, Meta(description="The type of the record.")]
+    id: Annotated[Id, Meta(description="The id of the record.")]
+    pointer: _Pointer
+
+
+class ReferrerCounts(Struct, kw_only=True):
+    """How many records that you see name a source, of each type, counted up to 10,000."""
+
+    articles: Annotated[_Records, Meta(description="Articles.")]
+    claims: Annotated[_Records, Meta(description="Claims.")]
+    denials: Annotated[_Records, Meta(description="Denials.")]
+    sources: Annotated[_Records, Meta(description="Other sources.")]
+
+
+class SourceMergeOutcome(Struct, kw_only=True):
+    """What a merge does, or would do."""
+
+    source_id: Annotated[Id, Meta(description="The merged source.")]
+    survivor_id: Annotated[Id, Meta(description="The source that it is merged into.")]
+    dry_run: Annotated[bool, Meta(description="Whether nothing was written.")]
+    version: Annotated[Version, Meta(description="The version of the survivor, as it is now.")]
+    names: Annotated[
+        list[Name],
+        Meta(max_length=MAX_NAMES, description="The names that the survivor gets."),
+    ]
+    external_ids: Annotated[
+        list[ExternalId],
+        Meta(max_length=MAX_EXTERNAL_IDS, description="The external ids that the survivor gets."),
+    ]
+    referrers: Annotated[
+        ReferrerCounts, Meta(description="The records that will name the survivor instead.")
+    ]
+    dropped: Annotated[
+        list[FollowedReference],
+        Meta(
+            max_length=MAX_LISTED,
+            description="References that would name the survivor twice in one list, or a source "
+            "itself, or that the survivor states itself: they are dropped. The first 100 are "
+            "listed.",
+        ),
+    ]
+
+
+class SourceMerge(Struct, kw_only=True):
+    """A merge, and how far it is."""
+
+    source_id: Annotated[Id, Meta(description="The merged source.")]
+    survivor_id: Annotated[Id, Meta(description="The source that it was merged into.")]
+    state: Annotated[MergeState, Meta(description="How far it is.")]
+    merged_at: Annotated[Instant, Meta(description="When the sources were merged.")]
+    unmerged_at: Annotated[
+        Instant | None, Meta(description="When the merge was undone; null if it was not.")
+    ]
+    remaining: Annotated[
+        _Records,
+        Meta(
+            description="How many records that you see are still to be changed, to name the "
+            "survivor or, after an unmerge, the merged source again. Counted up to 10,000."
+        ),
+    ]
+    changed: Annotated[
+        list[FollowedReference],
+        Meta(
+            max_length=MAX_LISTED,
+            description="After an unmerge: the references that still name the survivor, because "
+            "somebody has changed them, or the record, since the merge. The first 100 are listed.",
+        ),
+    ]
+
+
+class SourceMergePage(Page[SourceMerge], kw_only=True):
+    """A page of the merges of a source."""

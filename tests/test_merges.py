@@ -1,0 +1,433 @@
+"""What is promised of merges: two sources become one, all that names them follows, and back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from api.core.db import Database
+from api.merging import repointing
+from tests.conftest import PATIENCE, as_service, patient, serving
+from tests.world import World, content, faults
+
+Record = dict[str, Any]
+ANY = {"if-match": "*"}
+PATCH = {"content-type": "application/merge-patch+json"}
+NOBODY = "01938f7a-4c00-7000-8000-0000000000ff"
+
+
+@pytest.fixture
+def world(client: httpx.AsyncClient) -> World:
+    return World(client)
+
+
+async def merge(world: World, other: str, into: str, **more: Any) -> httpx.Response:
+    """Merge a source into another one."""
+    return await world.client.post(
+        f"{world.at(into)}/merge",
+        json={"source_id": world.id(other)},
+        headers={"if-match": "*"},
+        **more,
+    )
+
+
+async def merged(world: World, other: str, into: str) -> Record:
+    answer = await merge(world, other, into)
+    assert answer.status_code == 200, answer.text
+    told: Record = answer.json()
+    return told
+
+
+async def unmerged(world: World, name: str) -> Record:
+    answer = await world.client.post(f"{world.at(name)}/unmerge")
+    assert answer.status_code == 200, answer.text
+    told: Record = answer.json()
+    return told
+
+
+async def settled(world: World, name: str) -> Record:
+    """Wait until a merge has no work left; give what is told of it."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            answer = await world.client.get(f"{world.at(name)}/merges")
+            assert answer.status_code == 200, answer.text
+            newest: Record = answer.json()["items"][0]
+            if newest["state"] in ("done", "undone"):
+                return newest
+            await asyncio.sleep(0.05)
+
+
+async def test_everything_that_names_a_merged_source_names_its_survivor(world: World) -> None:
+    for name in ("s", "m"):
+        await world.add("sources", name, name=name.upper())
+    hop = [{"position": 0, "source_id": "@m"}]
+    await world.add("claims", "c", attributions=hop, parties=[{"source_id": "@m", "role": "actor"}])
+    await world.add("denials", "d", attributions=hop, scope_source_id="@m")
+    await world.add(
+        "articles",
+        "a",
+        publisher_id="@m",
+        authors=[{"name": "M", "source_id": "@m"}],
+        credits=[{"source_id": "@m", "role": "wire"}],
+    )
+    await world.add(
+        "sources", "x", parent_id="@m", roles=[{"title": "it", "organisation_id": "@m"}]
+    )
+    before = {name: await world.get(name) for name in "cdaxsm"}
+    await merged(world, "m", "s")
+    assert (await settled(world, "m"))["state"] == "done"
+    for name in "cdax":
+        now = await world.get(name)
+        assert world.id("m") not in str(now)
+        assert str(content(now)) == str(content(before[name])).replace(world.id("m"), world.id("s"))
+        assert now["version"] == before[name]["version"] + 1
+    await unmerged(world, "m")
+    assert (await settled(world, "m"))["state"] == "undone"
+    for name in "cdaxsm":
+        assert content(await world.get(name)) == content(before[name])
+
+
+# --- at once ----------------------------------------------------------------------------------
+
+
+async def test_a_merged_source_leads_to_its_survivor(world: World) -> None:
+    await world.add("sources", "s", name="S")
+    m = await world.add("sources", "m", name="M")
+    await world.add("claims", "c", attributions=[{"position": 0, "source_id": "@m"}])
+    await merged(world, "m", "s")
+    for _ in range(2):
+        answer = await world.client.get(world.at("m"))
+        assert (answer.status_code, answer.headers["location"]) == (308, world.at("s"))
+        assert answer.headers["cache-control"] == "no-store"
+        tries: list[tuple[str, Record]] = [
+            ("PATCH", {"json": {"note": "x"}, "headers": {**ANY, **PATCH}}),
+            ("PUT", {"json": {"kind": "person", "name": "X"}, "headers": ANY}),
+            ("DELETE", {"headers": ANY}),
+        ]
+        for method, more in tries:
+            answer = await world.client.request(method, world.at("m"), **more)
+            assert (answer.status_code, answer.json()["code"]) == (409, "source-merged")
+        await settled(world, "m")
+    answer = await world.client.post(f"{world.at('m')}/restore", headers=ANY)
+    assert (answer.status_code, answer.json()["code"]) == (409, "source-merged")
+    answer = await world.client.get(world.at("m"), params={"as_of": m["created_at"]})
+    assert answer.json()["name"] == "M"
+    now = (await world.get("s"))["updated_at"]
+    answer = await world.client.get(world.at("m"), params={"as_of": now})
+    assert answer.status_code == 308
+    assert answer.headers["location"].startswith(f"{world.at('s')}?as_of=")
+
+
+async def test_names_and_external_ids_move(world: World) -> None:
+    mine = {"namespace": world.tag, "value": "1"}
+    s = await world.add("sources", "s", name="Lee", names=[{"name": "MP Lee"}])
+    m = await world.add(
+        "sources",
+        "m",
+        name="Seong-kweun Lee",
+        names=[{"name": "MP Lee"}, {"name": "이성권", "language": "ko", "kind": "native_script"}],
+        external_ids=[mine],
+    )
+    told = await merged(world, "m", "s")
+    now = await world.get("s")
+    assert told["version"] == now["version"] == 2
+    assert [each["name"] for each in told["names"]] == ["Seong-kweun Lee", "이성권"]
+    assert now["names"] == s["names"] + told["names"]
+    assert now["external_ids"] == told["external_ids"] == [mine]
+    answer = await world.client.get(
+        "/v1/sources/by-external-id", params={"namespace": world.tag, "value": "1"}
+    )
+    assert answer.json()["id"] == world.id("s")
+    assert await world.ask("sources", "name=Seong-kweun") == {"s"}
+    await unmerged(world, "m")
+    assert content(await world.get("s")) == content(s)
+    assert content(await world.get("m")) == content(m)
+
+
+@pytest.fixture
+async def still(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    """Give a world in which nothing follows from merges until a test says so."""
+    monkeypatch.setattr(repointing, "EVERY_SECONDS", 10_000)
+    async with serving(empty_url) as client:
+        yield World(client)
+
+
+async def test_answers_are_right_before_the_records_have_followed(still: World) -> None:
+    world = still
+    for name in ("s", "m"):
+        await world.add("sources", name)
+    await world.add("sources", "g", members=[{"source_id": "@m"}])
+    hop = [{"position": 0, "source_id": "@m"}]
+    await world.add("claims", "c", attributions=hop, review_status="published")
+    await world.add("claims", "e", attributions=[{"position": 0, "source_id": "@s"}])
+    await world.add("claims", "of_group", attributions=[{"position": 0, "source_id": "@g"}])
+    await world.add("articles", "a", publisher_id="@m")
+    await merged(world, "m", "s")
+    for name in ("m", "s"):
+        assert await world.ask("claims", f"claimant_id=@{name}") == {"c", "e"}
+        assert await world.ask("claims", f"source_id=@{name}") == {"c", "e", "of_group"}
+        assert await world.ask("articles", f"publisher_id=@{name}") == {"a"}
+        assert await world.ask("sources", f"member_id=@{name}") == {"g"}
+        assert await world.ask("sources", f"id__in=@{name}") == {"s"}
+    assert await world.ask("sources", "") == {"s", "g"}
+    # A new reference means the survivor.
+    made = await world.add("claims", "new", attributions=hop)
+    assert made["attributions"][0]["source_id"] == world.id("s")
+    # One that stands in the record already stays for the merge to change, which can be undone.
+    assert (await world.patch("c", note="x"))["attributions"][0]["source_id"] == world.id("m")
+    assert await world.refused("claims", attributions=[*hop, {"position": 1, "source_id": NOBODY}])
+
+
+# --- refused ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("survivor", "other", "words"),
+    [
+        ({}, {"confidentiality": "internal"}, "confidentiality"),
+        ({}, {"name": None, "description": "an official"}, "anonymous"),
+        (
+            {},
+            {"name": None, "description": "an official", "identification": "anonymous"},
+            "anonymous",
+        ),
+        ({"name": None, "description": "an official"}, {}, "anonymous"),
+        ({"relations": [{"source_id": "@m", "kind": "distinct_from"}]}, {}, "distinct_from"),
+        ({"parent_id": "@m"}, {}, "a part"),
+        ({"members": [{"source_id": "@m"}]}, {}, "a group"),
+        ({"names": [{"name": f"{n}"} for n in range(100)]}, {"name": "x"}, "names"),
+    ],
+)
+async def test_what_can_not_be_merged(
+    world: World, survivor: Record, other: Record, words: str
+) -> None:
+    m = await world.add("sources", "m", **other)
+    s = await world.add("sources", "s", **survivor)
+    for dry_run in ("true", "false"):
+        answer = await merge(world, "m", "s", params={"dry_run": dry_run})
+        assert (answer.status_code, answer.json()["code"]) == (409, "merge-refused")
+        assert words in answer.json()["detail"]
+    assert [await world.get("m"), await world.get("s")] == [m, s]
+
+
+async def test_what_is_no_pair(world: World) -> None:
+    for name in ("s", "m", "o"):
+        await world.add("sources", name)
+    assert faults(await merge(world, "s", "s")) == {"/source_id": "self-reference"}
+    nobody = await world.client.post(
+        f"{world.at('s')}/merge", json={"source_id": NOBODY}, headers=ANY
+    )
+    assert faults(nobody) == {"/source_id": "unknown-reference"}
+    body = {"source_id": world.id("m")}
+    answer = await world.client.post(f"{world.at('s')}/merge", json=body)
+    assert answer.status_code == 428
+    old = {"if-match": '"v7"'}
+    answer = await world.client.post(f"{world.at('s')}/merge", json=body, headers=old)
+    assert answer.status_code == 412
+    body["other_etag"] = '"v7"'
+    answer = await world.client.post(f"{world.at('s')}/merge", json=body, headers=ANY)
+    assert answer.status_code == 412
+    answer = await world.client.post(f"{world.at('m')}/unmerge")
+    assert (answer.status_code, answer.json()["code"]) == (409, "not-merged")
+    await merged(world, "m", "s")
+    for into, other in (("m", "o"), ("o", "m"), ("m", "s")):
+        answer = await merge(world, other, into)
+        assert (answer.status_code, answer.json()["code"]) == (409, "source-merged")
+
+
+# --- references that would be useless -----------------------------------------------------------
+
+
+async def test_references_that_would_be_useless_are_dropped_and_come_back(world: World) -> None:
+    for name in ("s", "m", "x"):
+        await world.add("sources", name)
+    same = {"source_id": "@m", "kind": "possibly_same_as", "state": "suggested"}
+    await world.add("sources", "g", members=[{"source_id": "@m"}, {"source_id": "@s"}])
+    await world.patch("x", relations=[{**same, "source_id": "@m"}])
+    await world.patch("s", relations=[same, {**same, "source_id": "@x"}])
+    before = {name: content(await world.get(name)) for name in "sgx"}
+    dry = (await merge(world, "m", "s", params={"dry_run": "true"})).json()
+    told = await merged(world, "m", "s")
+    assert {**dry, "dry_run": False, "version": told["version"]} == told
+    dropped = [(each["id"], each["pointer"]) for each in told["dropped"]]
+    assert sorted(dropped) == sorted(
+        [
+            (world.id("g"), "/members/0/source_id"),
+            (world.id("x"), "/relations/0/source_id"),
+            (world.id("s"), "/relations/0/source_id"),
+        ]
+    )
+    await settled(world, "m")
+    now = {name: await world.get(name) for name in "sgx"}
+    assert [each["source_id"] for each in now["g"]["members"]] == [world.id("s")]
+    assert now["x"]["relations"] == []
+    assert [each["source_id"] for each in now["s"]["relations"]] == [world.id("x")]
+    await unmerged(world, "m")
+    await settled(world, "m")
+    assert {name: content(await world.get(name)) for name in "sgx"} == before
+
+
+async def test_what_somebody_has_changed_since_stays_and_is_told(world: World) -> None:
+    for name in ("s", "m"):
+        await world.add("sources", name)
+    hop = [{"position": 0, "source_id": "@m"}]
+    for name in ("kept", "edited", "deleted", "elsewhere"):
+        await world.add("claims", name, attributions=hop)
+    await merged(world, "m", "s")
+    await settled(world, "m")
+    await world.patch("elsewhere", note="other words")
+    await world.patch(
+        "edited",
+        attributions=[
+            {"position": 0, "source_id": "@s", "cue": "said"},
+            {"position": 1, "source_id": "@s"},
+        ],
+    )
+    await world.delete("deleted")
+    await unmerged(world, "m")
+    told = await settled(world, "m")
+    stayed = {world.id("edited"), world.id("deleted")}
+    assert {each["id"] for each in told["changed"]} == stayed
+    for name, source in (("kept", "m"), ("elsewhere", "m"), ("edited", "s")):
+        assert (await world.get(name))["attributions"][0]["source_id"] == world.id(source)
+
+
+# --- chains -------------------------------------------------------------------------------------
+
+
+async def work_off(url: str) -> None:
+    """Do all that follows from merges."""
+    database = Database(as_service(url), patient())
+    await database.open()
+    try:
+        after_id = 0
+        while True:
+            taken, did_something = await repointing.step(database, after_id)
+            if taken is None:
+                return
+            if not did_something:
+                after_id = taken.id
+    finally:
+        await database.close()
+
+
+SOURCES = ("a", "b", "c", "d")
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[tuple[str, str, str]]:
+    """Draw merges of four sources in any order, each undone later, with work between or not."""
+    alive, steps, done = list(SOURCES), [], []
+    for _ in range(draw(st.integers(1, 3))):
+        other, into = draw(st.permutations(alive))[:2]
+        alive.remove(other)
+        done.append(other)
+        steps.append(("merge", other, into))
+        if draw(st.booleans()):
+            steps.append(("work", "", ""))
+    for other in draw(st.permutations(done)):
+        steps.append(("unmerge", other, ""))
+        if draw(st.booleans()):
+            steps.append(("work", "", ""))
+    return [*steps, ("work", "", "")]
+
+
+_NAMED: Final = st.lists(st.sampled_from(SOURCES), max_size=3)
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> Record:
+    """Draw which sources name which others, and what names them."""
+    return {
+        "names": {
+            each: draw(st.lists(st.sampled_from(["X", "Y", "a"]), unique=True, max_size=2))
+            for each in SOURCES
+        },
+        "relations": {
+            each: draw(
+                st.lists(
+                    st.sampled_from([o for o in SOURCES if o > each] or ["g"]),
+                    unique=True,
+                    max_size=2,
+                )
+            )
+            for each in SOURCES
+        },
+        "roles": {
+            each: draw(st.lists(st.sampled_from([o for o in SOURCES if o != each]), max_size=2))
+            for each in SOURCES
+        },
+        "claims": [draw(_NAMED) for _ in range(2)],
+        "parties": draw(st.lists(st.sampled_from(SOURCES), unique=True, max_size=3)),
+        "members": draw(st.lists(st.sampled_from(SOURCES), unique=True, max_size=4)),
+    }
+
+
+@pytest.mark.long
+async def test_merges_are_undone_in_any_order(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repointing, "EVERY_SECONDS", 10_000)
+    async with serving(empty_url) as client:
+
+        @settings(
+            max_examples=30,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate],
+        )
+        @given(worlds(), histories())
+        def check(told: Record, steps: list[tuple[str, str, str]]) -> None:
+            asyncio.run_coroutine_threadsafe(undo(client, empty_url, told, steps), loop).result()
+
+        loop = asyncio.get_running_loop()
+        await asyncio.to_thread(check)
+
+
+async def undo(
+    client: httpx.AsyncClient, url: str, told: Record, steps: list[tuple[str, str, str]]
+) -> None:
+    """Make a world, merge and unmerge, and compare every record with what it was."""
+    world = World(client)
+    await world.add("sources", "g")
+    for name in SOURCES:
+        mine = [{"namespace": world.tag, "value": name}]
+        await world.add(
+            "sources",
+            name,
+            name=f"{name} of {world.tag}",
+            external_ids=mine,
+            names=[{"name": each} for each in told["names"][name]],
+        )
+    for name in SOURCES:
+        relations = [
+            {"source_id": f"@{o}", "kind": "possibly_same_as", "state": "suggested"}
+            for o in told["relations"][name]
+        ]
+        roles = [
+            {"title": f"{n}", "organisation_id": f"@{o}"} for n, o in enumerate(told["roles"][name])
+        ]
+        await world.patch(name, relations=relations, roles=roles)
+    await world.patch("g", members=[{"source_id": f"@{each}"} for each in told["members"]])
+    for number, chain in enumerate(told["claims"]):
+        hops = [{"position": 0, "source_id": f"@{each}"} for each in chain]
+        parties = [{"source_id": f"@{each}", "role": "actor"} for each in told["parties"]]
+        await world.add("claims", f"claim {number}", attributions=hops, parties=parties)
+    names = ["g", *SOURCES, *(f"claim {number}" for number in range(len(told["claims"])))]
+    before = {name: content(await world.get(name)) for name in names}
+    for what, name, into in steps:
+        if what == "merge":
+            await merged(world, name, into)
+        elif what == "unmerge":
+            await unmerged(world, name)
+        else:
+            await work_off(url)
+    after = {name: content(await world.get(name)) for name in names}
+    assert world.named(after) == world.named(before)
