@@ -35,10 +35,11 @@ UNTIL_JOINED = 2
 async def world(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     """Give a service of its own, which has not seen any batch fail.
 
-    It looks a key up once: a write that waited for that would come too late for a batch.
+    It knows the key already: a write that waited for that would come too late for a batch.
     """
     monkeypatch.setattr("api.access.authentication.FRESH_SECONDS", 10 * PATIENCE)
     async with serving(database_url) as client:
+        assert (await client.get("/v1/me")).json()["key_id"]
         yield World(client)
 
 
@@ -433,8 +434,11 @@ async def test_writes_whose_batch_is_cancelled_are_answered(
 async def test_what_nobody_expects_fails_alone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    broke: list[Any] = []
+
     def broken(write: Any, found: Any) -> Any:
         if getattr(write.sent, "note", None) == "break":
+            broke.append(write)
             raise ZeroDivisionError
         return decide_and_settle(write, found)
 
@@ -443,6 +447,7 @@ async def test_what_nobody_expects_fails_alone(
     answers = await asyncio.gather(
         *(world.client.post("/v1/claims", json=_claim(world, note=note)) for note in notes)
     )
+    assert len(broke) == 1
     assert {answer.status_code for answer in answers} == {201}
 
 
