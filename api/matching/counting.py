@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from typing import Final
 
+from api.core.sql import compose
+
 SIMPLE: Final = "simple"
 """The dictionary that takes each word as it is, for languages without one of their own."""
 MAX_WORD: Final = 100
@@ -131,9 +133,16 @@ READ: Final = """
 
 # --- both --------------------------------------------------------------------------------------
 
-STATE: Final = """
-    SELECT record_type, records, words, dictionaries, seq, counted_at, seconds
-    FROM word_counts WHERE record_type = :record_type::text"""
+REST: Final = 20
+"""After a count, none is taken for so many times the time that it took."""
+STATE: Final = compose(
+    """
+    SELECT record_type, records, words, dictionaries, seq, counted_at,
+        clock_timestamp() < counted_at + make_interval(secs => seconds * {rest}) AS rests
+    FROM word_counts WHERE record_type = :record_type::text""",
+    rest=f"{REST + 1}",
+)
+READ_ONLY: Final = "SELECT current_setting('transaction_read_only')::boolean"
 NEWEST: Final = "SELECT seq FROM feed_states ORDER BY id DESC LIMIT 1"
 CHANGED: Final = """
     SELECT EXISTS (

@@ -2,14 +2,13 @@
 
 A count reads all public records at one moment, so it never drifts, and it is written together with
 the position in the feed that it goes up to: a crash loses at most one count. It is taken again once
-something has changed, but a process never spends more than a part of its time on it. No write waits
-for it. Words of hidden records are not counted.
+something has changed, but all processes together spend at most a twentieth of the time on it. No
+write waits for it. Words of hidden records are not counted.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, NamedTuple
 
@@ -23,8 +22,8 @@ from api.matching.names import latin, sound
 from schemas.vocabularies import RecordType
 
 EVERY_SECONDS: Final = 1.0
-REST: Final = 20
-"""After a count, none is taken for so many times the time that it took."""
+FAILED_SECONDS: Final = 60.0
+"""After a count that failed, a process takes no other for so long."""
 _LOCK: Final = 0x776F726473
 """The number of the advisory lock (“words” in ASCII): one process counts at a time."""
 _TAKE_LOCK: Final = compose(counting.LOCK, number=f"{_LOCK}")
@@ -54,7 +53,7 @@ class Vocabulary:
     def __init__(self, database: Database) -> None:
         """Start without having counted."""
         self._database = database
-        self._rests_until: dict[RecordType, float] = {}
+        self._tries_again = 0.0  # after a failure, on the monotonic clock
 
     def counting(self) -> AbstractAsyncContextManager[None]:
         """Count while the block runs."""
@@ -63,41 +62,46 @@ class Vocabulary:
         )
 
     async def count(self, *, at_once: bool = False) -> None:
-        """Count the words of each record type that has changed, unless another process does."""
-        waiting = [
-            each
-            for each in _COUNTED
-            if at_once or time.monotonic() >= self._rests_until.get(each, 0)
-        ]
-        if not waiting or not (changed := await self._changed(waiting)):
+        """Count the words of each record type that has changed, unless another process does.
+
+        One that was counted a moment ago waits, unless it is to be counted `at_once`.
+        """
+        if time.monotonic() < self._tries_again and not at_once:
             return
+        changed = await self._changed(at_once=at_once)
+        if not changed:
+            return
+        self._tries_again = time.monotonic() + FAILED_SECONDS
         connection = await self._database.connect()
         try:
             for record_type in changed:
                 began = time.monotonic()
-                async with connection.transaction():
+                async with connection.transaction(isolation="repeatable_read"):
                     if not await connection.fetchval(_TAKE_LOCK):
-                        return
+                        break
                     await connection.allow_long_statements()
                     await _count(connection, record_type, began)
                 if record_type is RecordType.SOURCE:
                     await _read_names(connection)
-                now = time.monotonic()
-                self._rests_until[record_type] = now + REST * (now - began)
         finally:
             await connection.close()
+        self._tries_again = 0.0
 
-    async def _changed(self, waiting: Iterable[RecordType]) -> list[RecordType]:
+    async def _changed(self, *, at_once: bool) -> list[RecordType]:
         """List the types of which something has changed since they were counted."""
-        found = []
+        found: list[RecordType] = []
         async with self._database.connection() as connection:
-            for record_type in waiting:
+            if await connection.fetchval(counting.READ_ONLY):
+                return found
+            for record_type in _COUNTED:
                 state = await connection.fetchrow(
                     *render(counting.STATE, record_type=record_type.value)
                 )
                 newest = await connection.fetchval(counting.NEWEST) or 0
                 if state is None:
                     found.append(record_type)
+                elif state["rests"] and not at_once:
+                    continue
                 elif newest != state["seq"]:
                     given = {"record_type": record_type.value, "seq": state["seq"]}
                     query = render(counting.CHANGED, **given, newest=newest)
