@@ -22,8 +22,9 @@ import httpx
 import pytest
 
 from api.access import keyring
-from api.app import create_app
+from api.app import Application, create_app
 from api.core.db import Database
+from api.core.turns import charge
 from api.embedded import EmbeddedPostgres
 from api.server import schema
 from api.settings import Settings
@@ -322,8 +323,20 @@ async def serving_as_it_is(
     """Do the same on a database that may be read-only: insert no key."""
     settings = settings or patient(pool_size=5, rate_per_minute=10_000_000)
     app = create_app(settings, Database(as_service(url), settings))
-    async with app.lifespan(), client_of(app) as client:
+    async with running(app), client_of(app) as client:
         yield client
+
+
+@asynccontextmanager
+async def running(app: Application) -> AsyncIterator[None]:
+    """Have an application work in the background, at nobody's expense.
+
+    Requests of earlier tests were answered in the same task, and the last one left its account
+    there: connections that the background uses would be counted as those of its caller.
+    """
+    charge(None)
+    async with app.lifespan():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,17 @@ from api.core.db import Database
 from api.server.shares import shared_directory
 from api.settings import Settings
 from tests import test_cli
-from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, client_of, patient, serving
+from tests.conftest import (
+    KEY,
+    PATIENCE,
+    allow,
+    as_service,
+    bearer,
+    client_of,
+    patient,
+    running,
+    serving,
+)
 from tests.test_cli import eventually, url  # noqa: F401 - a fixture
 
 PREFIX = "claim_records_"
@@ -198,7 +208,7 @@ async def test_it_takes_no_key_on_loopback(empty: httpx.AsyncClient) -> None:
 async def serving_on(database: Database) -> AsyncIterator[httpx.AsyncClient]:
     """Run the application on a database whose pool the test knows too."""
     app = create_app(database.settings, database)
-    async with app.lifespan(), client_of(app) as client:
+    async with running(app), client_of(app) as client:
         yield client
 
 

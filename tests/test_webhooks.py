@@ -38,7 +38,17 @@ from api.sync.webhooks.targets import Targets
 from schemas.examples import MESSAGE_ID
 from schemas.vocabularies import Scope
 from schemas.webhooks import MAX_WEBHOOKS
-from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, client_of, patient, serving
+from tests.conftest import (
+    KEY,
+    PATIENCE,
+    allow,
+    as_service,
+    bearer,
+    client_of,
+    patient,
+    running,
+    serving,
+)
 from tests.test_openapi import check
 from tests.world import faults
 
@@ -165,7 +175,7 @@ async def delivering(
     deliverer = Deliverer(database, app.services.get(Feed), **{**HURRIED, **hurry})
     app.services.put(Deliverer, deliverer)
     await allow(url)
-    async with app.lifespan(), client_of(app) as client:
+    async with running(app), client_of(app) as client:
         yield client
 
 
