@@ -173,6 +173,21 @@ async def test_a_hidden_source_is_not_found_and_changes_no_score(matcher: Matche
     assert (await found(matcher, "kosiniak telegram"))[0]["record"]["name"] == "Kosiniak Telegram"
 
 
+async def test_a_merged_source_is_found_as_its_survivor(matcher: Matcher) -> None:
+    await matcher.world.add("sources", "kept", kind="person", name="Ottoline Quince")
+    merged = await matcher.world.add("sources", "gone", kind="person", name="Otoline Quinse")
+    answer = await matcher.client.post(
+        f"{matcher.world.at('kept')}/merge",
+        json={"source_id": merged["id"]},
+        headers={"if-match": "*"},
+    )
+    assert answer.status_code == 200, answer.text
+    for name in ("Ottoline Quince", "Otoline Quinse"):
+        found_ids = [each["record"]["id"] for each in await found(matcher, name)]
+        assert found_ids[:1] == [matcher.world.id("kept")]
+        assert merged["id"] not in found_ids
+
+
 async def test_many_names_of_one_word_are_read_within_bounds(matcher: Matcher) -> None:
     for name in ("-", "。。", "a" * 500, "x " * 200, "조선민주주의인민공화국", "🇰🇷"):
         assert len(await found(matcher, name)) <= 10

@@ -56,7 +56,8 @@ _FOUND: Final = """
                 SELECT t.id FROM source_names AS n
                 JOIN sources AS t ON t.id = n.source_id
                 WHERE to_tsvector('claim_records', search_text(n.name)) @@ q.query::tsquery
-                    AND {conditions} AND t.deleted_at IS NULL AND :sees(source, t)
+                    AND {conditions} AND t.merged_into_id IS NULL
+                    AND t.deleted_at IS NULL AND :sees(source, t)
                 LIMIT q.most
             ) AS s
         ) AS s
@@ -66,7 +67,8 @@ _FOUND: Final = """
     ), fresh AS (
         SELECT t.id FROM sources AS t
         WHERE t.updated_at > :counted_at::timestamptz - interval '10 s'
-            AND {conditions} AND t.deleted_at IS NULL AND :sees(source, t)
+            AND {conditions} AND t.merged_into_id IS NULL
+            AND t.deleted_at IS NULL AND :sees(source, t)
         ORDER BY t.updated_at DESC
         LIMIT {most}
     )

@@ -64,7 +64,8 @@ _PREVIEWED: Final = {"id": Parameter("id", Id, "The source's id.", required=True
 _OPT: Final = {"reads": (RecordType.SOURCE,)}
 _STARTING: Final = """
     SELECT t.id::text AS id, t.doc FROM sources AS t
-    WHERE {conditions} AND t.deleted_at IS NULL AND :sees(source, t)
+    WHERE {conditions} AND t.merged_into_id IS NULL
+        AND t.deleted_at IS NULL AND :sees(source, t)
     ORDER BY t.name, t.id
     LIMIT {limit}"""
 _Source = dict[str, Any]
