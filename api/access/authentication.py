@@ -15,6 +15,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from litestar.connection import ASGIConnection
@@ -35,6 +36,7 @@ from api.core.turns import Account, charge, charging
 from api.settings import Settings, reads_are_open
 from schemas.vocabularies import Scope
 
+_AUTHORIZATION: Final = b"authorization"
 FRESH_SECONDS: Final = 0.5
 """How long the row of a key is trusted: half of the time in which a revocation takes effect."""
 MAX_ENTRIES: Final = 10_000
@@ -190,13 +192,16 @@ class Gate(Admission):
         """Put the caller into the request's state, or refuse the request."""
         scope: Any = connection.scope  # one of Litestar's unions
         state = scope["state"]
-        need = needed(handler.opt, scope["method"])
+        need = _need_of(handler, scope["method"])
         charge(None)  # until the caller is known; a connection's requests inherit from each other
         if scope["path"].startswith(KEYLESS):
             state["caller"] = NOBODY  # these answers must not wait for a busy database
             return
         try:
-            state["caller"] = caller = await self._caller_for(need, connection)
+            caller = self._without_key
+            if sent := header_values(connection, _AUTHORIZATION):
+                caller = await self._caller_for(need, connection, sent)
+            state["caller"] = caller
             _check(caller, need)
             if caller.key_id is not None:
                 state["actor"] = _actor(scope, caller, need)
@@ -212,24 +217,28 @@ class Gate(Admission):
     ) -> None:
         """Refuse a caller whose key was revoked, or has expired, since it was admitted."""
         scope: Any = connection.scope
-        if await self._caller(connection, over) != scope["state"]["caller"]:
+        sent = header_values(connection, _AUTHORIZATION)
+        if await self._caller(connection, sent, over) != scope["state"]["caller"]:
             raise unauthorized("The key is not valid.")
 
     async def _caller_for(
-        self, need: Need | None, connection: ASGIConnection[Any, Any, Any, Any]
+        self, need: Need | None, connection: ASGIConnection[Any, Any, Any, Any], sent: list[str]
     ) -> Caller:
         """Find the caller; if it can't be looked up, go on where anybody may call."""
         try:
-            return await self._caller(connection)
+            return await self._caller(connection, sent)
         except Problem as problem:
             if problem.kind is not UNAVAILABLE or need != Need(PUBLIC):
                 raise
             return NOBODY
 
     async def _caller(
-        self, connection: ASGIConnection[Any, Any, Any, Any], over: Connection | None = None
+        self,
+        connection: ASGIConnection[Any, Any, Any, Any],
+        sent: list[str],
+        over: Connection | None = None,
     ) -> Caller:
-        sent = header_values(connection, b"authorization")
+        """Find the caller by the values of `Authorization`."""
         if not sent:
             return self._without_key
         scheme, _, key = sent[0].partition(" ")
@@ -279,12 +288,27 @@ def _check(caller: Caller, need: Need | None) -> None:
             FORBIDDEN,
             "Nobody may call this operation: it does not declare the scopes that it needs.",
         )
-    missing = need.missing(caller)
+    missing = _missing(need, caller)
     if missing is None:
         return
     if caller.key_id is None:
         raise unauthorized(f"This takes a key with the scope `{missing}`.")
     raise forbidden(missing)
+
+
+@lru_cache(maxsize=512)
+def _need_of(handler: BaseRouteHandler, method: str) -> Need | None:
+    """Read what a caller needs off a handler.
+
+    There are fewer handlers than that, but Litestar 2.25 makes copies of some for each request.
+    """
+    return needed(handler.opt, method)
+
+
+@lru_cache(maxsize=MAX_ENTRIES)
+def _missing(need: Need, caller: Caller) -> Scope | None:
+    """Name a scope that a caller lacks; what callers and operations are does not change."""
+    return need.missing(caller)
 
 
 def _account_of(scope: Any, need: Need | None) -> Account:  # noqa: ANN401 - as above

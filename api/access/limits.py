@@ -76,11 +76,17 @@ class Limits:
 
     def arrive(self, scope: Any) -> None:  # noqa: ANN401 - one of Litestar's unions
         """Count a request without a key; one with a key is counted after the key is checked."""
-        if all(name != b"authorization" for name, _ in scope["headers"]):
-            self.admit(scope)
+        if not self.on:
+            return
+        for name, _ in scope["headers"]:
+            if name == b"authorization":
+                return
+        self.admit(scope)
 
     def admit(self, scope: Any) -> None:  # noqa: ANN401 - as above
         """Count a request for its key or its address, once; refuse it if the bucket is empty."""
+        if not self.on:
+            return
         standing = self._standing(scope)
         if standing is not None and not standing.allowed:
             raise self._refusal()
@@ -104,8 +110,7 @@ class Limits:
 
     def headers(self, scope: Any) -> tuple[tuple[bytes, bytes], ...]:  # noqa: ANN401 - as above
         """Give the headers that tell what is left (draft-ietf-httpapi-ratelimit-headers)."""
-        standing = self._standing(scope)
-        if standing is None:
+        if not self.on or (standing := self._standing(scope)) is None:
             return ()
         left = b'"default";r=%d;t=%d' % (standing.left, standing.reset)
         return (b"ratelimit-policy", self._policy), (b"ratelimit", left)

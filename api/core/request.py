@@ -94,12 +94,29 @@ def record_id(request: Request) -> str:
 
 def new_id() -> str:
     """Make a UUIDv7 (RFC 9562): milliseconds, then random bits."""
-    milliseconds = time.time_ns() // 1_000_000
-    bits = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
-    bits = bits & ~(0xF << 76) | (0x7 << 76)
-    bits = bits & ~(0x3 << 62) | (0x2 << 62)
-    digits = f"{bits:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    at = f"{time.time_ns() // 1_000_000:012x}"
+    bits = _random_digits()
+    return f"{at[:8]}-{at[8:]}-7{bits[:3]}-{_VARIANTS[bits[3]]}{bits[4:7]}-{bits[7:]}"
+
+
+_DIGITS: Final = 19
+"""How many hexadecimal digits of an id are random, the one included that has two bits only."""
+_VARIANTS: Final = {f"{digit:x}": "89ab"[digit % 4] for digit in range(16)}
+_unused: list[str] = []
+
+
+def _random_digits() -> str:
+    """Give random digits that nothing else has had; the kernel is asked for many at once."""
+    try:
+        return _unused.pop()
+    except IndexError:
+        bits = os.urandom(_DIGITS * _AT_ONCE // 2).hex()
+        _unused.extend(bits[start : start + _DIGITS] for start in range(0, len(bits), _DIGITS))
+        return _unused.pop()
+
+
+_AT_ONCE: Final = 128
+os.register_at_fork(after_in_child=_unused.clear)  # else both processes would make the same ids
 
 
 ADMITTED_SECONDS: Final = 0.5

@@ -123,8 +123,8 @@ class Turns:
     async def take(self, account: Account, timeout_seconds: float) -> None:
         """Wait for a place, to be given back; raise TimeoutError where none comes free."""
         self.notice(account)
-        group = self._groups.get(_of_group(account))
-        if group is None and self._may_have(account):
+        waits = self._groups and _of_group(account) in self._groups
+        if not waits and self._may_have(account):
             self._count(account, 1)
             return
         turn = self._wait_in_line(account)

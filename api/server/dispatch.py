@@ -26,6 +26,26 @@ _ANSWERS: Final = (Answer, NoContent)
 """What a handler says it returns, if it returns an answer of ours; with postponed annotations."""
 
 
+class _Request(Request):
+    """A request of Litestar that begins with the three things which every handler needs.
+
+    What else Litestar 2.25 keeps for a request takes 4 µs to make. It is made when it is asked for.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - as Litestar has it
+        """Keep what the server gave."""
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as above
+        """Make the rest, and give an attribute of it."""
+        super().__init__(self.scope, self.receive, self.send)
+        return object.__getattribute__(self, name)
+
+
 class Target(NamedTuple):
     """A handler that can be called directly, and what surrounds it."""
 
@@ -80,7 +100,7 @@ class Dispatcher:
         scope["route_handler"] = target.handler
         scope["path_template"] = target.template
         scope["path_params"] = dict(zip(target.names, values, strict=True))
-        request = Request(scope, receive, send)
+        request = _Request(scope, receive, send)
         try:
             for guard in target.guards:
                 await guard(request, target.handler)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 from urllib.parse import quote, unquote_to_bytes
 
@@ -35,8 +35,13 @@ MAX_HEADERS: Final = 100
 # A parameter in a path such as `/v1/claims/{id:str}`, as `re.escape` writes it.
 _PARAMETER = re.compile(r"\\\{[a-z_]+(:str)?\\\}")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}\Z")
-_ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
-_JSON_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+_ALWAYS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    # for JSON; a page for browsers has its own
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+_ALWAYS_NAMES: Final = frozenset(name for name, _ in _ALWAYS)
 
 log = logging.getLogger("claim_records.access")
 
@@ -140,13 +145,16 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                more = (
-                    *self._limits.headers(scope),
-                    *self._guards.origin_headers(scope["headers"], scope["path"]),
-                    *deprecation.headers(scope),
-                    *(_CLOSE if self._draining.begun else ()),
-                )
-                message["headers"] = _complete(message["headers"], request_id, more)
+                message["headers"] = headers = [
+                    *message["headers"],
+                    (b"x-request-id", request_id.encode()),
+                ]
+                headers += self._limits.headers(scope)
+                headers += self._guards.origin_headers(scope["headers"], scope["path"])
+                headers += deprecation.headers(scope)
+                if self._draining.begun:
+                    headers.append(_CLOSE)
+                _complete(headers)
             elif method == "HEAD":
                 message["body"] = b""
             await send(message)
@@ -177,21 +185,22 @@ class Edge:
             self._guards.check_host(scope["headers"])
         except Problem as problem:
             return problem_answer(problem, scope)
-        if scope["path"] != "/" and (scope["path"].endswith("/") or "//" in scope["path"]):
+        path, method = scope["path"], scope["method"]
+        if path != "/" and (path.endswith("/") or "//" in path):
             # Litestar's router would ignore these slashes, but a resource has one URL.
             return problem_answer(no_such_path(), scope)
-        if scope["method"] not in _ROUTED or scope["method"] == "OPTIONS":
-            allowed = self._routes.allowed(scope["path"])
+        if method not in _ROUTED or method == "OPTIONS":
+            allowed = self._routes.allowed(path)
             if allowed is None:
                 return problem_answer(no_such_path(), scope)
-            if scope["method"] == "OPTIONS":
-                more = self._guards.preflight_headers(scope["headers"], allowed, scope["path"])
+            if method == "OPTIONS":
+                more = self._guards.preflight_headers(scope["headers"], allowed, path)
                 return Answer(status=204, headers={"allow": allowed, **more})
             return problem_answer(not_allowed(allowed), scope)
         return None
 
 
-_CLOSE: Final = ((b"connection", b"close"),)
+_CLOSE: Final = (b"connection", b"close")
 """Tells a client to send its next request over a new connection, which another process may take."""
 _ROUTED = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
@@ -223,16 +232,14 @@ def bare_problem(kind: Kind) -> tuple[int, bytes]:
     """Write a whole HTTP answer for bytes that are not a request; it closes the connection."""
     request_id = new_id()
     document = encoded(Problem(kind).document(request_id=request_id))
-    headers = _complete(
-        (
-            (b"content-type", b"application/problem+json"),
-            (b"content-length", str(len(document)).encode()),
-            (b"cache-control", b"no-store"),
-            (b"connection", b"close"),
-        ),
-        request_id,
-        (),
-    )
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", str(len(document)).encode()),
+        (b"cache-control", b"no-store"),
+        (b"connection", b"close"),
+        (b"x-request-id", request_id.encode()),
+    ]
+    _complete(headers)
     status = f"HTTP/1.1 {int(kind.status)} {kind.status.phrase}".encode()
     lines = [status, *(name + b": " + value for name, value in headers)]
     return int(kind.status), b"\r\n".join(lines) + b"\r\n\r\n" + document
@@ -252,7 +259,9 @@ def _check_size(scope: Any) -> None:  # noqa: ANN401 - one of Litestar's unions
     if len(raw_path) + len(scope["query_string"]) > MAX_URL_BYTES:
         raise Problem(URI_TOO_LONG, f"A URL has at most {MAX_URL_BYTES} bytes.")
     headers = scope["headers"]
-    size = sum(len(name) + len(value) + 4 for name, value in headers)
+    size = 0
+    for name, value in headers:
+        size += len(name) + len(value) + 4
     if len(headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
         raise Problem(
             HEADERS_TOO_LARGE,
@@ -275,11 +284,11 @@ def _request_id(headers: Sequence[tuple[bytes, bytes]]) -> str:
     return new_id()
 
 
-def _complete(headers: Headers, request_id: str, more: Headers) -> list[tuple[bytes, bytes]]:
+def _complete(headers: list[tuple[bytes, bytes]]) -> None:
     """Add the headers that every answer has, where the answer did not set its own."""
-    given = list(headers)
-    names = {name.lower() for name, _ in given}
-    given.append((b"x-request-id", request_id.encode()))
-    given.extend(more)
-    given.extend(header for header in (*_ALWAYS, _JSON_POLICY) if header[0] not in names)
-    return given
+    names = {name for name, _ in headers}  # in lower case, as ASGI has them
+    headers += _ALWAYS if names.isdisjoint(_ALWAYS_NAMES) else _missing(names)
+
+
+def _missing(names: Collection[bytes]) -> list[tuple[bytes, bytes]]:
+    return [header for header in _ALWAYS if header[0] not in names]
