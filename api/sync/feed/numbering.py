@@ -22,6 +22,11 @@ NUMBERING_SECONDS: Final = 300.0
 """How long numbering may take at most: enough for a hundred million changes."""
 
 _STATE: Final = "SELECT epoch, seq, secret FROM feed_states ORDER BY id DESC LIMIT 1"
+# On a standby, a snapshot does not tell what is visible. After a failover, the timeline is another.
+_VISIBLE: Final = """
+    SELECT CASE WHEN NOT pg_is_in_recovery() THEN
+        concat_ws(' ', left(pg_walfile_name(pg_current_wal_lsn()), 8), pg_current_snapshot())
+    END"""
 _SEAL: Final = "SELECT seal_feed(:most)"
 MAX_SEALED: Final = 16
 """How many blocks are made at once: of some thousand changes, in some 30 ms."""
@@ -52,6 +57,8 @@ class Numberer:
         """Start without a connection; the first call of :meth:`number` connects."""
         self._database = database
         self._connection: asyncpg.Connection[Row] | None = None
+        self._numbered: tuple[str, Head] | None = None
+        """What was visible when all of it had been numbered last, and the end of the feed then."""
         # The first attempt waits as long as for any statement, so that a connection that went
         # silent is noticed. Postgres goes on numbering when it is left; should it be interrupted
         # instead, the next attempt has twice the time.
@@ -64,20 +71,30 @@ class Numberer:
         """Give numbers to visible changes, and return the end of the feed.
 
         With `waits`, wait for a process that is numbering at the same time. Where nothing can be
-        numbered now, the end is the one that was last stored.
+        numbered now, the end is the one that was last stored. Where the same transactions are
+        visible as when all was numbered last, there is nothing to number.
         """
         if self._connection is None or self._connection.is_closed():
+            self._numbered = None
             self._connection = await self._database.connect()
+        visible = await self._connection.fetchval(_VISIBLE)
+        if self._numbered is not None and visible == self._numbered[0]:
+            self.certain = True
+            return self._numbered[1]
         try:
             row = await self._number(waits=waits)
-            self.certain = self.certain or waits
         except asyncpg.LockNotAvailableError:  # another process is numbering a very large import
             row = await self._connection.fetchrow(*render(_STATE))
-            self.certain = False
+            self.certain = waits = False
         except asyncpg.ReadOnlySQLTransactionError:  # nothing can be written, but it can be read
             row = await self._connection.fetchrow(*render(_STATE))
+            waits = False
         assert row is not None  # noqa: S101 - for the type checker
-        return Head(*row)
+        head = Head(*row)
+        if waits and visible is not None:
+            self._numbered = visible, head
+        self.certain = self.certain or waits
+        return head
 
     async def _number(self, *, waits: bool) -> Row | None:
         assert self._connection is not None  # noqa: S101 - for the type checker

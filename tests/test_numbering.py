@@ -1,0 +1,62 @@
+"""Numbering: it is done where there is something to number, and nothing is missed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+from api.core.db import Database, Row
+from api.settings import Settings
+from api.sync.feed.numbering import Numberer
+from tests.test_changes import owner
+
+MAX_TRIES: Final = 500
+"""Other databases of the same Postgres have transactions too, which may come between two calls."""
+ADD: Final = "INSERT INTO claims (id, text) VALUES (gen_random_uuid(), 'It was said.')"
+
+
+async def test_nothing_is_numbered_where_nothing_was_committed(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+    number = Numberer._number  # noqa: SLF001 - the call that asks Postgres to number
+
+    async def counted(self: Numberer, *, waits: bool) -> Row | None:
+        nonlocal calls
+        calls += 1
+        return await number(self, waits=waits)
+
+    monkeypatch.setattr(Numberer, "_number", counted)
+    numberer = Numberer(Database(empty_url, Settings()))
+    try:
+        head = await numberer.number(waits=True)
+        for _ in range(MAX_TRIES):
+            before = calls
+            assert await numberer.number(waits=True) == head
+            if calls == before:
+                break
+        else:
+            pytest.fail("it numbers each time")
+    finally:
+        numberer.disconnect()
+
+
+async def test_what_was_committed_meanwhile_has_its_number(empty_url: str) -> None:
+    """Also what a transaction has written that was running when all was numbered."""
+    numberer = Numberer(Database(empty_url, Settings()))
+    try:
+        first = (await numberer.number(waits=True)).seq
+        async with owner(empty_url) as connection:
+            await connection.execute(ADD)
+            assert (await numberer.number(waits=True)).seq == first + 1
+            transaction = connection.transaction()
+            await transaction.start()
+            await connection.execute(ADD)
+            for _ in range(3):
+                assert (await numberer.number(waits=True)).seq == first + 1
+            await transaction.commit()
+        assert (await numberer.number(waits=False)).seq == first + 2
+        assert (await numberer.number(waits=True)).seq == first + 2
+    finally:
+        numberer.disconnect()
