@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+from contextlib import nullcontext
 from typing import Any, Final
+from uuid import UUID
 
 import asyncpg
 import httpx
 import pytest
 
+from tests.test_hidden_articles import _rows_passed as rows_passed
 from tests.test_hidden_articles import pair as pair  # noqa: PLC0414 - a fixture
 from tests.world import MERGE_PATCH, MINIMAL, Record, World
 
@@ -214,3 +218,57 @@ async def test_a_circle_through_hidden_records_is_refused_without_naming_them(
     )
     refused(response, "/parent_id")
     assert world.id("hidden") not in response.text
+
+
+_ADD_DENIALS = """
+    INSERT INTO denials (id, text, kind, observed_by, targets)
+    SELECT lpad(to_hex(n), 32, '0')::uuid, 'x', 'full_denial', 'responder_statement', coalesce(
+        (
+            SELECT json_agg(json_build_object('denial_id', lpad(to_hex(t), 32, '0')))
+            FROM generate_series(greatest({first}, n - 10), n - 1) AS t
+        ),
+        '[{{"text": "all of it"}}]'
+    )
+    FROM generate_series({first}, {last}) AS n"""
+
+
+async def test_links_of_one_statement_are_read_once(
+    pair: tuple[asyncpg.Connection[asyncpg.Record], asyncpg.Connection[asyncpg.Record]],
+) -> None:
+    """Three times the denials, each of which answers the ten before it; a square would be nine."""
+    connection, _ = pair
+    await connection.execute(_ADD_DENIALS.format(first=1, last=5))
+    few = await rows_passed(connection, _ADD_DENIALS.format(first=100, last=139))
+    many = await rows_passed(connection, _ADD_DENIALS.format(first=1_000, last=1_119))
+    assert many < 4 * few
+
+
+async def test_what_leads_back_is_refused_among_any_links(
+    pair: tuple[asyncpg.Connection[asyncpg.Record], asyncpg.Connection[asyncpg.Record]],
+) -> None:
+    connection, _ = pair
+    await connection.execute("SET session_replication_role = replica")  # no triggers
+    outcomes = set()
+    for seed in range(40):
+        draw = random.Random(seed)  # noqa: S311 - nothing here is secret
+        size = draw.randint(2, 10)
+        links = {(draw.randrange(size), draw.randrange(size)) for _ in range(draw.randint(1, 12))}
+        if draw.random() < 0.6:
+            links = {(max(link), min(link)) for link in links if len(set(link)) > 1}
+        starts = draw.sample(range(size), draw.randint(1, size))
+        reached = {start: {to for owner, to in links if owner == start} for start in starts}
+        for found in reached.values():
+            for _ in range(size):
+                found |= {to for owner, to in links if owner in found}
+        leads_back = any(start in found for start, found in reached.items())
+        ids = [UUID(int=(seed + 1) << 64 | number) for number in range(size)]
+        await connection.executemany(
+            "INSERT INTO links (owner_type, owner_id, link, is_origin, denial_id)"
+            " VALUES ('denial', $1, 'target', false, $2)",
+            [(ids[owner], ids[to]) for owner, to in links],
+        )
+        check = "SELECT refuse_circles('denial', $1::uuid[])"
+        with pytest.raises(asyncpg.PostgresError) if leads_back else nullcontext():
+            await connection.execute(check, [ids[start] for start in starts])
+        outcomes.add((leads_back, len(starts) > 1))
+    assert outcomes == {(True, True), (False, True), (True, False), (False, False)}
