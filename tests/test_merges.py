@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
+import asyncpg
 import httpx
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from api.access import keyring
 from api.core.db import Database
 from api.merging import repointing
-from tests.conftest import PATIENCE, as_service, patient, serving
+from schemas.vocabularies import RecordType, Scope
+from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, patient, serving
 from tests.world import World, content, faults
 
 Record = dict[str, Any]
@@ -93,7 +97,7 @@ async def test_everything_that_names_a_merged_source_names_its_survivor(world: W
         assert content(await world.get(name)) == content(before[name])
 
 
-# --- at once ----------------------------------------------------------------------------------
+# --- at once ---------------------------------------------------------------------------------
 
 
 async def test_a_merged_source_leads_to_its_survivor(world: World) -> None:
@@ -184,7 +188,7 @@ async def test_answers_are_right_before_the_records_have_followed(still: World) 
     assert await world.refused("claims", attributions=[*hop, {"position": 1, "source_id": NOBODY}])
 
 
-# --- refused ----------------------------------------------------------------------------------
+# --- refused ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -241,7 +245,7 @@ async def test_what_is_no_pair(world: World) -> None:
         assert (answer.status_code, answer.json()["code"]) == (409, "source-merged")
 
 
-# --- references that would be useless -----------------------------------------------------------
+# --- references that would be useless --------------------------------------------------------
 
 
 async def test_references_that_would_be_useless_are_dropped_and_come_back(world: World) -> None:
@@ -298,7 +302,7 @@ async def test_what_somebody_has_changed_since_stays_and_is_told(world: World) -
         assert (await world.get(name))["attributions"][0]["source_id"] == world.id(source)
 
 
-# --- chains -------------------------------------------------------------------------------------
+# --- chains ----------------------------------------------------------------------------------
 
 
 async def work_off(url: str) -> None:
@@ -431,3 +435,146 @@ async def undo(
             await work_off(url)
     after = {name: content(await world.get(name)) for name in names}
     assert world.named(after) == world.named(before)
+
+
+# --- at the same time ------------------------------------------------------------------------
+
+
+async def test_of_two_merges_at_once_one_is_refused(world: World) -> None:
+    for name in ("s", "m"):
+        await world.add("sources", name)
+    answers = await asyncio.gather(merge(world, "m", "s"), merge(world, "s", "m"))
+    assert sorted(each.status_code for each in answers) == [200, 409]
+
+
+async def test_what_was_being_written_during_a_merge_follows_too(
+    still: World, empty_url: str
+) -> None:
+    world = still
+    for name in ("s", "m"):
+        await world.add("sources", name)
+    owner = await asyncpg.connect(empty_url)
+    try:
+        async with owner.transaction():
+            identity = await owner.fetchval(
+                "INSERT INTO claims (id, text, review_status, attributions) VALUES"
+                " (gen_random_uuid(), 'it', 'published',"
+                " json_build_array(json_build_object('position', 0, 'source_id', $1::text)))"
+                " RETURNING id::text",
+                world.id("m"),
+            )
+            await merged(world, "m", "s")
+            await work_off(empty_url)
+            told = (await world.client.get(f"{world.at('m')}/merges")).json()["items"][0]
+            assert told["state"] == "repointing"  # the claim, which nobody sees yet, names it
+        await work_off(empty_url)
+    finally:
+        await owner.close()
+    claim = (await world.client.get(f"/v1/claims/{identity}")).json()
+    assert claim["attributions"][0]["source_id"] == world.id("s")
+    assert (await settled(world, "m"))["state"] == "done"
+
+
+async def test_a_step_that_is_cut_off_is_made_again(still: World, empty_url: str) -> None:
+    world = still
+    for name in ("s", "m"):
+        await world.add("sources", name)
+    hop = [{"position": 0, "source_id": "@m"}]
+    for number in range(3):
+        await world.add("claims", f"c{number}", attributions=hop)
+    await merged(world, "m", "s")
+    cut_off = Database(as_service(empty_url), patient())
+    await cut_off.open()
+    connection = await cut_off.connect()
+    # A process that is killed holds a merge: nobody takes it before, and all is undone.
+    await connection.execute("BEGIN")
+    await connection.execute("SELECT FROM source_merges FOR NO KEY UPDATE")
+    await connection.execute("UPDATE claims SET note = 'half' WHERE note IS NULL")
+    await work_off(empty_url)
+    assert (await world.get("c0"))["version"] == 1
+    connection.terminate()
+    await cut_off.close()
+    async with asyncio.timeout(PATIENCE):
+        while (await world.get("c0"))["version"] == 1:
+            await work_off(empty_url)
+    for number in range(3):
+        claim = await world.get(f"c{number}")
+        assert (claim["version"], claim["note"]) == (2, None)
+
+
+async def test_a_deleted_record_comes_back_naming_the_survivor(world: World) -> None:
+    for name in ("s", "m"):
+        await world.add("sources", name)
+    await world.add("claims", "c", attributions=[{"position": 0, "source_id": "@m"}])
+    await world.delete("c")
+    await merged(world, "m", "s")
+    await settled(world, "m")
+    answer = await world.client.post(f"{world.at('c')}/restore", headers=ANY)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["attributions"][0]["source_id"] == world.id("s")
+
+
+# --- who sees what ---------------------------------------------------------------------------
+
+
+async def test_nobody_learns_of_a_source_that_is_hidden(empty_url: str) -> None:
+    async with serving(empty_url) as client:
+        world = World(client)
+        for name in ("s", "m"):
+            await world.add("sources", name, confidentiality="restricted")
+        await world.add("sources", "open")
+        await world.add("claims", "c", attributions=[{"position": 0, "source_id": "@m"}])
+        writes = [Scope[f"{each.name}S_WRITE"] for each in RecordType]
+        key = keyring.written("mergewriters", "0" * 30)
+        await allow(empty_url, key, writes)
+        client.headers.update(bearer(key))
+        for other, into in (("m", "open"), ("open", "m"), ("m", "s")):
+            answer = await merge(world, other, into)
+            assert answer.status_code == (422 if into == "open" else 404)
+        client.headers.update(bearer(KEY))
+        await merged(world, "m", "s")
+        client.headers.update(bearer(key))
+        for path in ("", "/merges"):
+            assert (await client.get(world.at("m") + path)).status_code == 404
+        assert (await client.post(f"{world.at('m')}/unmerge")).status_code == 404
+
+
+# --- the feed and copies ---------------------------------------------------------------------
+
+
+async def test_the_feed_tells_what_a_copy_needs(still: World, empty_url: str) -> None:
+    world = still
+    for name in ("s", "m"):
+        await world.add("sources", name, name=name)
+    await world.add("claims", "c", attributions=[{"position": 0, "source_id": "@m"}])
+    copy: dict[str, Record] = {}
+    since = "start"
+
+    async def follow() -> list[tuple[str, str]]:
+        nonlocal since
+        told = (await world.client.get("/v1/changes", params={"since": since})).json()
+        for item in told["items"]:
+            if item["record"] is None:
+                copy.pop(item["id"], None)
+            else:
+                copy[item["id"]] = item["record"]
+        since = told["next_cursor"]
+        for record in copy.values():  # no reference leads to nothing
+            for hop in record.get("attributions", ()):
+                assert hop["source_id"] in copy
+        exported = (await world.client.get("/v1/export")).text.splitlines()[1:-1]
+        assert {json.loads(line)["id"] for line in exported} == copy.keys()
+        return [(world.named(each["id"]), each["op"]) for each in told["items"]]
+
+    await follow()
+    await merged(world, "m", "s")
+    assert await follow() == [("m", "merged"), ("s", "updated")]
+    assert copy[world.id("m")]["merged_into_id"] == world.id("s")
+    await work_off(empty_url)
+    assert await follow() == [("c", "updated"), ("m", "deleted")]
+    history = (await world.client.get(f"{world.at('c')}/revisions")).json()["items"]
+    assert history[0]["actor"] == "system"
+    await unmerged(world, "m")
+    assert await follow() == [("s", "updated"), ("m", "restored")]
+    await work_off(empty_url)
+    assert await follow() == [("c", "updated")]

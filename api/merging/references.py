@@ -79,7 +79,7 @@ def named_sources(content: Content, columns: Columns) -> Iterator[tuple[str, str
             yield pointer((column,)), content[column]
         for index, item in enumerate(content[column] if names else ()):
             for name in names:
-                if item[name]:
+                if item.get(name):
                     yield pointer((column, index, name)), item[name]
 
 
@@ -128,15 +128,15 @@ def _follow_list(
     is_survivor = record_id == survivor_id
     kept: list[Any] = []
     found: list[tuple[tuple[str | int, ...], Any, bool]] = []
-    there = {(item["source_id"], item[key]) for item in items} if key else set()
+    there = {(item["source_id"], item.get(key)) for item in items} if key else set()
     for index, item in enumerate(items):
-        named = [name for name in names if item[name] == source_id]
+        named = [name for name in names if item.get(name) == source_id]
         if not named:
             kept.append(item)
         elif key is not None and (
             is_survivor
-            or (survivor_id, item[key]) in there
-            or (column == "relations" and (record_id, item[key]) in taken)
+            or (survivor_id, item.get(key)) in there
+            or (column == "relations" and (record_id, item.get(key)) in taken)
         ):
             found.append(((column, index, named[0]), item, True))
         else:
@@ -231,7 +231,10 @@ def _return_one(
     if last.followed.dropped and column in _KEYS:
         item = {**last.followed.item, name: entry.source_id}
         key = _KEYS[column]
-        if any((each[name], each[key]) == (item[name], item[key]) for each in content[column]):
+        if any(
+            (each.get(name), each.get(key)) == (item[name], item.get(key))
+            for each in content[column]
+        ):
             return False
         later = [e for e in entries if e.id > last.id and e.merge_id != last.merge_id]
         content[column].insert(_index_of(index, column, later, returned), item)
@@ -275,12 +278,16 @@ def _find_item(
 ) -> Any:  # noqa: ANN401 - JSON
     """Find the item in which a reference was left; null if it is not there any more."""
     bare = _bare(followed.item, names)
-    same = [i for i in items if i[name] == expected and _bare(i, names) == bare]
+    same = [i for i in items if i.get(name) == expected and _bare(i, names) == bare]
     at_index = items[index] if index < len(items) else None
     if any(each is at_index for each in same):
         return at_index
     if same:
         return same[0]
-    if len(items) == followed.item_count and at_index is not None and at_index[name] == expected:
+    if (
+        len(items) == followed.item_count
+        and at_index is not None
+        and at_index.get(name) == expected
+    ):
         return at_index  # only something else in the item has changed
     return None

@@ -54,6 +54,8 @@ _STATED: Final = """
     WHERE l.owner_id = :survivor_id::uuid AND l.owner_type = 'source' AND l.link = 'relation'
         AND l.label = ANY(:labels::text[]) AND l.source_id = ANY(:ids::uuid[])"""
 _IS_NAMED: Final = "SELECT EXISTS (SELECT FROM links WHERE source_id = :source_id::uuid)"
+_IS_FREE: Final = """
+    SELECT true FROM sources WHERE id = :source_id::uuid FOR UPDATE SKIP LOCKED"""
 _DELETE: Final = """
     UPDATE sources
     SET (deleted_at, actor, actor_scope, actor_request_id, actor_route)
@@ -151,6 +153,8 @@ async def _finish(connection: Connection, work: Work) -> bool:
     """Delete a merged source that nothing names any more."""
     if await connection.fetchval(*render(_IS_NAMED, source_id=work.source_id)):
         return False
+    if not await connection.fetchval(*render(_IS_FREE, source_id=work.source_id)):
+        return False  # somebody writes a record that names it, and may take long
     try:
         async with connection.transaction():
             await connection.execute(*render(_DELETE, source_id=work.source_id))

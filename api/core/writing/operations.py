@@ -8,7 +8,7 @@ for it, but not for long, and are then carried out together (`joined.py`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import msgspec
@@ -70,8 +70,10 @@ from api.core.writing.store import (
     RESTORE,
     is_external_id,
     still_referenced,
+    store,
 )
-from schemas.base import Create, references
+from schemas.base import Create, faults, references, with_references
+from schemas.vocabularies import RecordType
 
 
 async def _read_only_body(request: Request, resource: Resource, media_type: str) -> bytes:
@@ -330,7 +332,7 @@ async def restore(resource: Resource, request: Request) -> Answer:
             async with connection.transaction():
                 row = _seen(await connection.fetchrow(*query))
         except (asyncpg.ForeignKeyViolationError, _Hidden):
-            raise await _targets_gone(connection, writer, resource, identity) from None
+            row = await _restore_for_survivors(connection, writer, resource, identity)
         if row is None:
             current = await _current(connection, writer, resource, identity)
             refuse_merged(resource, current.doc)
@@ -353,16 +355,23 @@ def _not_restored(current: Current) -> Problem:
     )
 
 
-async def _targets_gone(
+async def _restore_for_survivors(
     connection: Connection, author: Author, resource: Resource, identity: str
-) -> Problem:
-    """Name the targets of a deleted record that are deleted too, or that the caller can't see."""
+) -> Row | None:
+    """Bring a record back that names merged sources: it names their survivors then.
+
+    Raises a problem that names the targets that are deleted too, or that the caller can't see.
+    """
     current = await _current(connection, author, resource, identity)
     _, content = stored(resource, current.doc)
     record: Create = msgspec.convert(content, resource.create)
     found = await look_up(connection, author, resource, [record])
-    return invalid_record(
-        unknown(reference)
-        for reference in references(record)
-        if reference.id not in found.versions[reference.to]
-    )
+    missing = [each for each in references(record) if each.id not in found.versions[each.to]]
+    if missing:
+        raise invalid_record(map(unknown, missing))
+    if not found.survivors:
+        raise contended()
+    new = cast("Create", with_references(record, RecordType.SOURCE, found.survivors))
+    if broken := list(faults(new)):
+        raise invalid_record(broken)
+    return await store(connection, author, resource, identity, current, new, found.size)
