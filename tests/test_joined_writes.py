@@ -13,6 +13,7 @@ import asyncpg
 import httpx
 import pytest
 
+from api.access import keyring
 from api.core.db import Database
 from api.core.errors import PRECONDITION_FAILED, Problem
 from api.core.request import SERVICE
@@ -21,7 +22,8 @@ from api.core.writing.batch import MAX_BYTES, Joined, write_batch
 from api.core.writing.look_up import Found
 from api.core.writing.single import Decision, Write, decide_and_settle
 from api.records.claims import CLAIMS
-from tests.conftest import PATIENCE, as_service, patient, serving
+from schemas.vocabularies import Scope
+from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, patient, serving
 from tests.world import World
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -31,15 +33,27 @@ UNTIL_JOINED = 2
 """The first write is carried out by itself; those behind it are joined."""
 
 
+KEYS = [keyring.written(f"joinedwrite{letter}", "0" * 30) for letter in "abc"]
+"""Keys that see the same records."""
+
+
 @pytest.fixture
 async def world(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     """Give a service of its own, which has not seen any batch fail.
 
-    It looks a key up once: a write that waited for that would come too late for a batch.
+    It knows the keys, so that no request waits until its key was looked up.
     """
     monkeypatch.setattr("api.access.authentication.FRESH_SECONDS", 10 * PATIENCE)
+    for key in KEYS:
+        await allow(database_url, key)
     async with serving(database_url) as client:
+        for key in (KEY, *KEYS):
+            await client.get("/v1/claims?limit=1", headers=bearer(key))
         yield World(client)
+
+
+def _key_id(request: httpx.Request) -> str | None:
+    return keyring.identity_of(request.headers["authorization"].removeprefix("Bearer "))
 
 
 @pytest.fixture
@@ -48,12 +62,26 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr("api.core.writing.joined.SLOW_SECONDS", PATIENCE)
     sizes: list[int] = []
 
-    async def noted(connection: Any, some: Sequence[Joined]) -> bool | None:
+    async def noted(connection: Any, some: Sequence[Joined]) -> None:
         sizes.append(len(some))
-        return await write_batch(connection, some)
+        await write_batch(connection, some)
 
     monkeypatch.setattr("api.core.writing.joined.write_batch", noted)
     return sizes
+
+
+@pytest.fixture
+def callers(monkeypatch: pytest.MonkeyPatch) -> list[list[str | None]]:
+    """Note whose writes each batch has, in their order; none is slow, whatever the machine is."""
+    monkeypatch.setattr("api.core.writing.joined.SLOW_SECONDS", PATIENCE)
+    noted: list[list[str | None]] = []
+
+    async def note(connection: Any, some: Sequence[Joined]) -> None:
+        noted.append([each.write.author.caller.key_id for each in some])
+        await write_batch(connection, some)
+
+    monkeypatch.setattr("api.core.writing.joined.write_batch", note)
+    return noted
 
 
 def _claim(world: World, **fields: Any) -> dict[str, Any]:
@@ -72,6 +100,7 @@ class Script:
         """Add a request of a kind, under which its outcome is counted."""
         headers = {
             "x-request-id": f"{kind.replace(' ', '-')}.{uuid4().hex}",
+            **bearer(self.draw.choice(KEYS)),
             **more.pop("headers", {}),
         }
         request = self.world.client.build_request(method, path, headers=headers, **more)
@@ -136,7 +165,7 @@ OUTCOMES = {
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_writes_of_all_kinds_at_once_have_the_outcomes_of_one_by_one(
-    world: World, connection: Connection, batches: list[int], seed: int
+    world: World, connection: Connection, callers: list[list[str | None]], seed: int
 ) -> None:
     script = await _script(world, seed)
     answered = await script.send()
@@ -144,7 +173,7 @@ async def test_writes_of_all_kinds_at_once_have_the_outcomes_of_one_by_one(
     for kind, _, answer in answered:
         statuses[kind][answer.status_code] += 1
     assert statuses == OUTCOMES
-    assert max(batches) > 1
+    assert max(len(set(of_batch)) for of_batch in callers) > 1
     await _check_history(world, connection, answered)
     await _check_problems(world, answered)
 
@@ -180,8 +209,10 @@ async def _check_history(
     assert {a["request_id"]: a["version"] for a in audited} == {
         row["request"]: row["version"] for row in written
     }
-    assert len({a["key_id"] for a in audited}) == 1
+    keys = {a["request_id"]: a["key_id"] for a in audited}
     for _, request, answer in answered:
+        if answer.is_success:
+            assert keys[request.headers["x-request-id"]] == _key_id(request)
         row = by_request.get(request.headers["x-request-id"])
         assert answer.is_success == (row is not None)
         if row is not None and answer.content:
@@ -347,9 +378,9 @@ async def test_a_client_that_leaves_takes_no_one_along(
 ) -> None:
     begun = asyncio.Event()
 
-    async def noted(over: Any, some: Sequence[Joined]) -> bool | None:
+    async def noted(over: Any, some: Sequence[Joined]) -> None:
         begun.set()
-        return await write_batch(over, some)
+        await write_batch(over, some)
 
     monkeypatch.setattr("api.core.writing.joined.write_batch", noted)
     tasks = [
@@ -371,13 +402,13 @@ async def test_a_client_that_leaves_takes_no_one_along(
 async def test_of_writes_whose_connection_is_cut_none_is_lost_after_its_answer(
     world: World, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def cut(over: Any, some: Sequence[Joined]) -> bool | None:
+    async def cut(over: Any, some: Sequence[Joined]) -> None:
         pid = over.get_server_pid()
         # It waits for the end of that process, which would cut a later request otherwise.
         end = f"SELECT pg_terminate_backend({pid}, {PATIENCE * 1000})"
         killing = asyncio.create_task(connection.execute(end))
         try:
-            return await write_batch(over, some)
+            await write_batch(over, some)
         finally:
             await killing
 
@@ -409,9 +440,9 @@ async def test_writes_whose_batch_is_cancelled_are_answered(
                 task.cancel()
         return task
 
-    async def cancelled(over: Any, some: Sequence[Joined]) -> bool | None:
+    async def cancelled(over: Any, some: Sequence[Joined]) -> None:
         senders[-1].cancel()
-        return await write_batch(over, some)
+        await write_batch(over, some)
 
     monkeypatch.setattr("api.core.writing.joined.write_batch", cancelled)
     loop = asyncio.get_running_loop()
@@ -449,10 +480,12 @@ async def test_what_nobody_expects_fails_alone(
 ONE = '"v1"'
 
 
-def _change(world: World, name: str, pair: dict[str, str] | None, match: str | None) -> Any:
+def _change(
+    world: World, name: str, pair: dict[str, str] | None, match: str | None, key: str
+) -> Any:
     """Change a record that is named by an external id, or by its id if there is no pair."""
     note = {"note": uuid4().hex}
-    matching = {} if match is None else {"if-match": match}
+    matching = bearer(key) | ({} if match is None else {"if-match": match})
     if pair is None:
         return world.client.patch(world.at(name), json=note, headers={**ANY, **matching})
     path = "/v1/claims/by-external-id"
@@ -460,23 +493,35 @@ def _change(world: World, name: str, pair: dict[str, str] | None, match: str | N
 
 
 NAMED_TWICE = [("id", "a"), ("a", "id"), ("a", "b")]
+BY = [KEYS[:1] * 2, KEYS[:2]]
+"""By one caller, or by two."""
 
 
+@pytest.mark.parametrize("keys", BY, ids=["one caller", "two callers"])
 @pytest.mark.parametrize("names", NAMED_TWICE)
 async def test_of_two_writes_to_one_version_under_two_names_one_succeeds(
-    world: World, connection: Connection, batches: list[int], names: tuple[str, str]
+    world: World,
+    connection: Connection,
+    batches: list[int],
+    names: tuple[str, str],
+    keys: list[str],
 ) -> None:
-    answers = await _change_twice(world, names, ONE)
+    answers = await _change_twice(world, names, ONE, keys)
     assert batches == [2]
     assert sorted(answer.status_code for answer in answers) == [200, 412]
     assert await _kept(connection, [world.id("named")]) == Counter(revisions=2, outbox=2, audit=2)
 
 
+@pytest.mark.parametrize("keys", BY, ids=["one caller", "two callers"])
 @pytest.mark.parametrize("names", NAMED_TWICE)
 async def test_two_writes_under_two_names_are_both_kept(
-    world: World, connection: Connection, batches: list[int], names: tuple[str, str]
+    world: World,
+    connection: Connection,
+    batches: list[int],
+    names: tuple[str, str],
+    keys: list[str],
 ) -> None:
-    answers = await _change_twice(world, names, None)
+    answers = await _change_twice(world, names, None, keys)
     assert batches == [2]
     written = sorted((answer.json()["id"], answer.json()["version"]) for answer in answers)
     if "id" in names:
@@ -498,14 +543,17 @@ async def test_two_writes_under_two_names_are_both_kept(
 
 
 async def _change_twice(
-    world: World, names: tuple[str, str], match: str | None
+    world: World, names: tuple[str, str], match: str | None, keys: Sequence[str]
 ) -> list[httpx.Response]:
     """Change one record at once under two of its names, while another write is under way."""
     pairs = {name: {"namespace": name, "value": uuid4().hex} for name in ("a", "b")}
     await world.add("claims", "named", external_ids=list(pairs.values()))
     _, *answers = await asyncio.gather(
         world.client.post("/v1/claims", json=_claim(world)),
-        *(_change(world, "named", pairs.get(name), match) for name in names),
+        *(
+            _change(world, "named", pairs.get(name), match, key)
+            for name, key in zip(names, keys, strict=True)
+        ),
     )
     return answers
 
@@ -519,6 +567,119 @@ async def _kept(connection: Connection, records: Sequence[str]) -> Counter[str]:
             records,
         )
     return counts
+
+
+def _create(world: World, key: str, **fields: Any) -> Any:
+    return world.client.post("/v1/claims", json=_claim(world, **fields), headers=bearer(key))
+
+
+def _at_once(*requests: Any) -> Any:
+    """Send requests at once; the first one is carried out by itself."""
+    return asyncio.gather(*requests)
+
+
+async def test_callers_who_see_other_records_are_not_joined(
+    world: World, database_url: str, callers: list[list[str | None]]
+) -> None:
+    writer = keyring.written("joinedwriter", "0" * 30)
+    await allow(database_url, writer, (Scope.CLAIMS_WRITE,))
+    answers = await _at_once(
+        *(_create(world, key) for _ in range(4) for key in (KEYS[0], writer, KEYS[1]))
+    )
+    assert {answer.status_code for answer in answers} == {201}
+    identity = keyring.identity_of(writer)
+    assert [of_batch for of_batch in callers if identity in of_batch] == [[identity] * 3]
+    assert len(callers) == 2
+
+
+async def test_callers_take_turns_in_a_batch(world: World, callers: list[list[str | None]]) -> None:
+    many = [_create(world, KEYS[0]) for _ in range(2 * joined.MAX_JOINED)]
+    answers = await _at_once(*many, _create(world, KEYS[1]), _create(world, KEYS[2]))
+    assert {answer.status_code for answer in answers} == {201}
+    first, second, third = map(keyring.identity_of, KEYS)
+    assert callers[0] == [first, second, third, *[first] * (joined.MAX_JOINED - 3)]
+
+
+async def test_no_caller_fills_the_line_for_others(
+    world: World, callers: list[list[str | None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.core.writing.joined.MAX_WAITING", 2)
+    greedy = [_create(world, KEYS[0]) for _ in range(9)]
+    answers = await _at_once(*greedy, _create(world, KEYS[1]))
+    assert {answer.status_code for answer in answers} == {201}
+    first, second, _ = map(keyring.identity_of, KEYS)
+    assert sorted(callers[0], key=str) == sorted([first, second, first], key=str)
+
+
+async def test_only_the_writes_of_who_makes_batches_fail_are_not_joined(
+    world: World, callers: list[list[str | None]]
+) -> None:
+    await world.add("claims", "parent")
+    await world.add("claims", "child", parent_claim_id="@parent")
+    matching = {**bearer(KEYS[0]), "if-match": "*"}
+
+    async def send() -> list[int]:
+        answers = await _at_once(
+            _create(world, KEYS[1]),
+            _create(world, KEYS[1]),
+            world.client.delete(world.at("parent"), headers=matching),
+            world.client.patch(
+                world.at("child"), json={"note": uuid4().hex}, headers={**ANY, **bearer(KEYS[2])}
+            ),
+        )
+        return [answer.status_code for answer in answers]
+
+    first, second, third = map(keyring.identity_of, KEYS)
+    assert await send() == [201, 201, 409, 200]
+    assert callers == [[second, first, third]]
+    assert await send() == [201, 201, 409, 200]
+    assert callers[1:] == [[second, third]]
+
+
+async def test_who_waits_for_a_lock_keeps_no_other_caller_waiting(
+    world: World, database_url: str, callers: list[list[str | None]]
+) -> None:
+    """The settings of the tests let Postgres wait for a lock for as long as a test may take."""
+    await world.add("sources", "locked")
+    other = await asyncpg.connect(database_url)
+    try:
+        transaction = other.transaction()
+        await transaction.start()
+        await other.execute("SELECT FROM sources WHERE id = $1 FOR UPDATE", world.id("locked"))
+        cited = [{"source_id": world.id("locked")}]
+        first = asyncio.create_task(_create(world, KEYS[2]))
+        await asyncio.sleep(0)
+        waiting = asyncio.create_task(_create(world, KEYS[0], attributions=cited))
+        others = [asyncio.create_task(_create(world, KEYS[1])) for _ in range(3)]
+        answers = await asyncio.gather(first, *others)
+        assert {answer.status_code for answer in answers} == {201}
+        assert not waiting.done()
+        await transaction.rollback()
+        assert (await waiting).status_code == 201
+    finally:
+        await other.close()
+    assert max(len(set(of_batch)) for of_batch in callers) == 2
+
+
+async def test_an_external_id_that_one_gives_up_goes_to_another_or_not(
+    world: World, connection: Connection, batches: list[int]
+) -> None:
+    """Whoever comes first: the one keeps its name, or the other gets it."""
+    pair = {"namespace": "joined", "value": uuid4().hex}
+    await world.add("claims", "giver", external_ids=[pair])
+    giving = {**ANY, **bearer(KEYS[0])}
+    _, given, taken = await _at_once(
+        _create(world, KEYS[2]),
+        world.client.patch(world.at("giver"), json={"external_ids": []}, headers=giving),
+        _create(world, KEYS[1], external_ids=[pair]),
+    )
+    assert batches == [2]
+    assert given.status_code == 200
+    assert taken.status_code in (201, 409)
+    owner = await connection.fetchval(
+        "SELECT record_id::text FROM external_ids WHERE value = $1", pair["value"]
+    )
+    assert owner == (taken.json()["id"] if taken.status_code == 201 else None)
 
 
 async def test_a_batch_holds_up_the_next_writes_before_its_task_starts(

@@ -1,4 +1,4 @@
-"""Carry out several writes of one caller together, with one statement for each step.
+"""Carry out several writes of callers who see the same together: one statement for each step.
 
 One statement looks up what all of them have to know, one inserts, one updates, and one deletes.
 Each of the last three is committed by itself, and whoever waits for it is answered then. A write
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from enum import Enum, auto
 from itertools import chain
 from typing import Final, NamedTuple
 
@@ -24,11 +25,15 @@ from api.core.writing.single import Outcome, Write, decide_and_settle
 from api.core.writing.store import array_of, row_of
 from schemas.base import Create, ExternalId
 
+# No write of a batch keeps the others waiting for longer than this, for a record that others have
+# locked or an external id that others are about to take.
+_LIMITED: Final = "set_config('lock_timeout', '100', true) IS NOT NULL"
 _INSERT: Final = """
     INSERT INTO {table} (id, {actor_columns}, {columns})
     SELECT r.id, {own_actor}, {values}
     FROM json_to_recordset(:rows::json) AS r(id uuid, {actor_definitions}, {definitions})
-    RETURNING id, version, doc"""
+    WHERE {limited}
+    RETURNING id, version, doc""".replace("{limited}", _LIMITED)
 
 # Rows that others have locked are skipped, and the others are locked in the order of their ids: so
 # these statements wait for no row.
@@ -46,10 +51,10 @@ _UPDATE: Final = """
     FROM free
     JOIN json_to_recordset(:rows::json)
         AS r(id uuid, version integer, {actor_definitions}, {definitions}) ON r.id = free.id
-    WHERE t.id = free.id AND t.version = r.version
+    WHERE t.id = free.id AND t.version = r.version AND {limited}
     RETURNING t.id, t.version, t.doc""".replace(
     "{free}", _FREE.replace("FOR UPDATE", "FOR NO KEY UPDATE")
-)
+).replace("{limited}", _LIMITED)
 _DELETE: Final = """
     WITH free AS ({free}
     )
@@ -57,8 +62,10 @@ _DELETE: Final = """
     FROM free
     JOIN json_to_recordset(:rows::json)
         AS r(id uuid, version integer, {actor_definitions}) ON r.id = free.id
-    WHERE t.id = free.id AND t.version = r.version AND t.deleted_at IS NULL
-    RETURNING t.id, t.version, NULL::bytea AS doc""".replace("{free}", _FREE)
+    WHERE t.id = free.id AND t.version = r.version AND t.deleted_at IS NULL AND {limited}
+    RETURNING t.id, t.version, NULL::bytea AS doc""".replace("{free}", _FREE).replace(
+    "{limited}", _LIMITED
+)
 
 _UNDONE: Final = (
     asyncpg.IntegrityConstraintViolationError,
@@ -79,11 +86,18 @@ _YIELD_EVERY: Final = 4
 """After settling so many records, other requests get their turn."""
 
 
+class LeftOut(Enum):
+    """Why a write has to be carried out by itself."""
+
+    APART = auto()  # it does not go with the others
+    FAILED = auto()  # the statement failed, by this write or another one
+
+
 class Joined(NamedTuple):
     """A write that others may be joined with, and who waits for its outcome."""
 
     write: Write
-    answer: asyncio.Future[Outcome | None]  # null if it has to be carried out by itself
+    answer: asyncio.Future[Outcome | LeftOut]
 
 
 class _Row(NamedTuple):
@@ -95,16 +109,16 @@ class _Row(NamedTuple):
     record: Create | None  # null to delete it
 
 
-async def write_batch(connection: Connection, batch: Sequence[Joined]) -> bool | None:
-    """Carry out writes of one caller to records of one type; tell whether all statements succeeded.
+async def write_batch(connection: Connection, batch: Sequence[Joined]) -> None:
+    """Carry out writes to records of one type, of callers who see the same records.
 
-    Each is answered with its outcome, with the problem that refuses it, or with null. If nothing
-    was to be written, there is nothing to tell: null.
+    Each is answered with its outcome, the problem that refuses it, or why it was left out.
     """
     try:
         found = await _look_up(connection, [each.write for each in batch])
     except _UNDONE:
-        return _leave_out(batch)
+        _leave_out(batch, LeftOut.FAILED)
+        return
     rows: dict[str, _Row] = {}
     again: list[Joined] = []  # writes to a record that an earlier one writes to, under another name
     for number, joined in enumerate(batch):
@@ -117,17 +131,14 @@ async def write_batch(connection: Connection, batch: Sequence[Joined]) -> bool |
     created = [row for row in in_order if row.current is None]
     changed = [row for row in in_order if row.current is not None and row.record is not None]
     deleted = [row for row in in_order if row.record is None]
-    succeeded = [
-        await _execute(connection, statement, some, created=new)
-        for statement, some, new in (
-            (_INSERT, created, True),
-            (_UPDATE, changed, False),
-            (_DELETE, deleted, False),
-        )
-        if some
-    ]
-    _leave_out(again)
-    return all(succeeded) if succeeded else None
+    for statement, some, new in (
+        (_INSERT, created, True),
+        (_UPDATE, changed, False),
+        (_DELETE, deleted, False),
+    ):
+        if some:
+            await _execute(connection, statement, some, created=new)
+    _leave_out(again, LeftOut.APART)
 
 
 async def _look_up(connection: Connection, writes: Sequence[Write]) -> Found:
@@ -157,7 +168,7 @@ async def _settle(joined: Joined, found: Found) -> _Row | None:
     own = found.named(write.names.get("ids", ()), write.names.get("external", ()))
     size = write.size + found.largest
     if any(len(current.doc) > MAX_BYTES for current in own.current.values()):
-        _answer(joined, None)
+        _answer(joined, LeftOut.APART)
         return None
     try:
         identity, current, settled = await work_on(size, decide_and_settle, write, own)
@@ -165,7 +176,7 @@ async def _settle(joined: Joined, found: Found) -> _Row | None:
         _answer(joined, problem)
         return None
     except Exception:  # noqa: BLE001 - by itself it fails with this again, and nobody with it
-        _answer(joined, None)
+        _answer(joined, LeftOut.APART)
         return None
     if settled is None:
         return _Row(joined, identity, current, None)
@@ -173,7 +184,7 @@ async def _settle(joined: Joined, found: Found) -> _Row | None:
     if current is not None and settled.unchanged:
         _answer(joined, Outcome(identity, current.version, current.doc))
     elif _is_taken(write, identity, found):
-        _answer(joined, None)
+        _answer(joined, LeftOut.APART)
     else:
         return _Row(joined, identity, current, record)
     return None
@@ -186,8 +197,8 @@ def _is_taken(write: Write, identity: str, found: Found) -> bool:
 
 async def _execute(
     connection: Connection, statement: str, rows: Sequence[_Row], *, created: bool
-) -> bool:
-    """Write records with one statement, and answer who waits; tell whether it succeeded.
+) -> None:
+    """Write records with one statement, and answer who waits.
 
     Records that are `created` do not exist before; all others are locked by their ids.
     """
@@ -198,25 +209,24 @@ async def _execute(
     try:
         written = await connection.fetch(*render(resource.table.compose(statement), **values))
     except _UNDONE:
-        return _leave_out([row.joined for row in rows])
+        _leave_out([row.joined for row in rows], LeftOut.FAILED)
+        return
     outcomes = {
         str(identity): Outcome(str(identity), version, doc or b"", created=created)
         for identity, version, doc in written
     }
     for row in rows:
         # One that is missing was locked, or has changed since it was looked up.
-        _answer(row.joined, outcomes.get(row.id))
-    return True
+        _answer(row.joined, outcomes.get(row.id, LeftOut.APART))
 
 
-def _leave_out(failed: Iterable[Joined]) -> bool:
-    """Have each of the writes that failed together carried out by itself."""
-    for joined in failed:
-        _answer(joined, None)
-    return False
+def _leave_out(some: Iterable[Joined], why: LeftOut) -> None:
+    """Have each of some writes carried out by itself."""
+    for joined in some:
+        _answer(joined, why)
 
 
-def _answer(joined: Joined, outcome: Outcome | Problem | None) -> None:
+def _answer(joined: Joined, outcome: Outcome | Problem | LeftOut) -> None:
     """Answer who waits, unless the client has left."""
     if joined.answer.done():
         return

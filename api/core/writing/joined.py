@@ -1,45 +1,59 @@
-"""Concurrent writes of one caller, joined so that they share statements and a commit.
+"""Concurrent writes, joined so that they share statements and a commit.
 
-A write waits for no others to come: while none of the caller's is under way, it is carried out at
-once, by itself. Those that arrive meanwhile are carried out together when it has ended. Nothing
-joins a batch that has begun. A batch that takes long does not hold up the next one.
+A write waits for no others to come: while none is under way, it is carried out at once, by itself.
+Those that arrive meanwhile are carried out together when it has ended. Nothing joins a batch that
+has begun. A batch that takes long does not hold up the next one.
 
-Only writes of the same caller to records of the same type are joined. So they see the same records,
-they take the caller's own connection in the caller's own turn, and nobody's writes make those of
-others fail or wait.
+Writes to records of one type are joined, of all callers who see the same records. The callers take
+turns in a batch. If a batch fails, each of its writes is carried out by itself. If one fails again,
+the next writes of its caller are not joined, so that nobody makes others wait in vain.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from api.core.caller import Caller
+from api.core.caller import Caller, Sight
 from api.core.db import Connection, Database
 from api.core.errors import unavailable
-from api.core.writing.batch import MAX_BYTES, Joined, external_ids, write_batch
+from api.core.turns import Account, charging
+from api.core.writing.batch import MAX_BYTES, Joined, LeftOut, external_ids, write_batch
 from api.core.writing.single import Outcome, Write
 from schemas.vocabularies import RecordType
 
 MAX_JOINED: Final = 32
 """How many writes are carried out together."""
 MAX_WAITING: Final = 100
-"""How many writes of a caller wait to be joined; further ones are carried out by themselves."""
+MAX_WAITING_IN_ALL: Final = 1_000
+"""How many writes wait to be joined, of one caller and of all; others are carried out at once."""
 MAX_LANES: Final = 1_000
 SLOW_SECONDS: Final = 0.1
 """How long writes hold up the next ones: longer ones wait for something that those may not need."""
 FIRST_PAUSE: Final = 32
 MAX_PAUSE: Final = 1_024
-"""After a batch has failed, so many writes are not joined; twice as many after each further one.
+"""After a write by which a batch has failed, so many writes of its caller are not joined.
 
-That begins anew when the statements of a batch succeed. A batch without any tells nothing.
+It is twice as many after each further one, until a batch writes something for the caller.
 """
+MAX_DOUBTS: Final = 1_000
+_ACCOUNT: Final = Account("joined writes", "", writes=True, has_key=True)
+"""Batches of several callers have a share of the connections of their own."""
 
 Alone: TypeAlias = Callable[[Connection], Awaitable[Outcome]]
 """Carries out a write by itself, over a connection."""
+
+
+@dataclass(slots=True)
+class _Doubt:
+    """What is remembered of a caller by whose write a batch has failed."""
+
+    left: int  # how many of the next writes are not joined
+    pause: int  # how many it will be after one more failure
 
 
 class JoinedWrites:
@@ -48,63 +62,85 @@ class JoinedWrites:
     def __init__(self, database: Database) -> None:
         """Join nothing yet."""
         self._database = database
-        self._lanes: OrderedDict[tuple[Caller, RecordType], Lane] = OrderedDict()
+        self._lanes: dict[tuple[Sight, RecordType], Lane] = {}  # scopes make some dozens of sights
+        self._doubts: OrderedDict[Caller, _Doubt] = OrderedDict()
 
     async def write(self, write: Write, alone: Alone) -> Outcome:
         """Carry out a write, by itself or together with others; return after its commit."""
-        lane = self._lane(write)
-        if _is_small(write) and lane.may_join():
-            if not lane.is_free():
-                outcome = await lane.join(write)
-                if outcome is not None:
-                    return outcome
-            else:
-                with lane.working():
-                    return await self._write_alone(alone)
-        return await self._write_alone(alone)
+        caller = write.author.caller
+        if not _is_small(write) or self._is_doubted(caller):
+            return await self._write_alone(alone)
+        lane = self._lane(caller, write.resource.type)
+        if lane.is_free():
+            with lane.working():
+                return await self._write_alone(alone)
+        if not lane.may_join(write):
+            return await self._write_alone(alone)
+        outcome = await lane.join(write)
+        if isinstance(outcome, Outcome):
+            self._doubts.pop(caller, None)
+            return outcome
+        try:
+            return await self._write_alone(alone)
+        except Exception:
+            if outcome is LeftOut.FAILED:
+                self._doubt(caller)
+            raise
 
     async def _write_alone(self, alone: Alone) -> Outcome:
         async with self._database.connection() as connection:
             return await alone(connection)
 
-    def _lane(self, write: Write) -> Lane:
-        """Give the lane of a caller and a type; the one that was used longest ago makes room."""
-        key = write.author.caller, write.resource.type
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = Lane(self._database)
-            if len(self._lanes) > MAX_LANES:
-                self._lanes.popitem(last=False)
-        self._lanes.move_to_end(key)
-        return lane
+    def _lane(self, caller: Caller, record_type: RecordType) -> Lane:
+        """Give the lane of those who see the same records, and of a type."""
+        key = caller.sight, record_type
+        if key not in self._lanes:
+            self._lanes[key] = Lane(self._database)
+        return self._lanes[key]
+
+    def _is_doubted(self, caller: Caller) -> bool:
+        """Tell whether a write of a caller must not be joined; count it then."""
+        doubt = self._doubts.get(caller)
+        if doubt is None or not doubt.left:
+            return False
+        doubt.left -= 1
+        return True
+
+    def _doubt(self, caller: Caller) -> None:
+        """Join none of the next writes of a caller."""
+        doubt = self._doubts.setdefault(caller, _Doubt(0, FIRST_PAUSE))
+        doubt.left, doubt.pause = doubt.pause, min(2 * doubt.pause, MAX_PAUSE)
+        self._doubts.move_to_end(caller)
+        if len(self._doubts) > MAX_DOUBTS:
+            self._doubts.popitem(last=False)
 
 
 class Lane:
-    """The writes of one caller to records of one type."""
+    """The writes to records of one type, of callers who see the same records."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: deque[Joined] = deque()
+        self._waiting_of: Counter[Caller] = Counter()
         self._working = 0  # how many hold up the next ones
-        self._pause = FIRST_PAUSE
-        self._paused = 0  # how many of the next writes are not joined
         self._senders: set[asyncio.Task[None]] = set()
 
     def is_free(self) -> bool:
         """Tell whether nothing is under way for which a write would have to wait."""
         return not self._working and not self._waiting
 
-    def may_join(self) -> bool:
-        """Tell whether a write may be joined with others; count it if it must not."""
-        if self._paused:
-            self._paused -= 1
-            return False
-        return len(self._waiting) < MAX_WAITING
+    def may_join(self, write: Write) -> bool:
+        """Tell whether not too many writes wait already."""
+        return (
+            self._waiting_of[write.author.caller] < MAX_WAITING
+            and len(self._waiting) < MAX_WAITING_IN_ALL
+        )
 
-    async def join(self, write: Write) -> Outcome | None:
-        """Have a write carried out in the next batch; null if it was left out there."""
+    async def join(self, write: Write) -> Outcome | LeftOut:
+        """Have a write carried out in the next batch, unless it is left out there."""
         joined = Joined(write, asyncio.get_running_loop().create_future())
         self._waiting.append(joined)
+        self._waiting_of[write.author.caller] += 1
         return await joined.answer
 
     @contextmanager
@@ -144,42 +180,46 @@ class Lane:
             _fail(batch, unavailable("The write was broken off; it may have been carried out."))
             let_go()
 
-        # The task goes on in the caller's account: it was begun by a request of the caller.
-        sender = asyncio.get_running_loop().create_task(self._send(batch))
+        with charging(_ACCOUNT):
+            sender = asyncio.get_running_loop().create_task(self._send(batch))
         self._senders.add(sender)
         sender.add_done_callback(end)
 
     def _take(self) -> list[Joined]:
         """Take the next batch: no name twice, since a write has to see the one before it."""
         taken: list[Joined] = []
-        left: deque[Joined] = deque()
+        left: set[object] = set()
         names: set[object] = set()
-        for joined in self._waiting:
+        for joined in _in_turns(self._waiting):
             if joined.answer.done():
                 continue  # the client has left
             own = _names(joined.write)
             if len(taken) < MAX_JOINED and names.isdisjoint(own):
                 taken.append(joined)
             else:
-                left.append(joined)
+                left.add(joined.answer)
             names |= own
-        self._waiting = left
+        self._waiting = deque(joined for joined in self._waiting if joined.answer in left)
+        self._waiting_of = Counter(joined.write.author.caller for joined in self._waiting)
         return taken
 
     async def _send(self, batch: list[Joined]) -> None:
         try:
             async with self._database.connection() as connection:
-                succeeded = await write_batch(connection, batch)
+                await write_batch(connection, batch)
         except Exception as error:  # noqa: BLE001 - every write that waits gets it
             _fail(batch, error)
-            return
-        if succeeded is None:
-            return
-        if succeeded:
-            self._pause = FIRST_PAUSE
-        else:
-            self._paused = self._pause
-            self._pause = min(2 * self._pause, MAX_PAUSE)
+
+
+def _in_turns(waiting: Iterable[Joined]) -> list[Joined]:
+    """Put the first write of each caller before the second of any, and so on."""
+    counts: Counter[Caller] = Counter()
+
+    def number(joined: Joined) -> int:
+        counts[joined.write.author.caller] += 1
+        return counts[joined.write.author.caller]
+
+    return sorted(waiting, key=number)
 
 
 def _fail(batch: Iterable[Joined], error: Exception) -> None:
