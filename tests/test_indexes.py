@@ -52,7 +52,7 @@ async def test_an_index_is_used_by_the_request_that_it_is_for(
     await allow(watched.url, key=READER, scopes=(Scope.READ,))
     used = set()
     for headers in ({}, bearer(READER)):
-        for plan in await watched.plans(path, "", **headers):
+        for plan in await watched.plans(path, "SELECT", **headers):
             used |= _indexes_in(plan)
     assert name in used
 

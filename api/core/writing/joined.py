@@ -5,8 +5,8 @@ Those that arrive meanwhile are carried out together when it has ended. Nothing 
 has begun. A batch that takes long does not hold up the next one.
 
 Writes to records of one type are joined, of all callers who see the same records. The callers take
-turns in a batch. If a batch fails, each of its writes is carried out by itself. A caller whose
-write fails then as well has the next ones not joined, so that nobody makes others wait in vain.
+turns in a batch. If a batch fails, each of its writes is carried out by itself. If one fails again,
+the next writes of its caller are not joined, so that nobody makes others wait in vain.
 """
 
 from __future__ import annotations
