@@ -25,6 +25,8 @@ LINE_END: Final = "\x1f"
 """Stands for the line ends of a body, since each request is a line."""
 LONGER: Final = (1, 4, 16)
 """By how much a round is lengthened, as long as nothing is answered."""
+ONE_SECONDS: Final = 120
+"""How long a first answer may take; an import by 1,000 requests takes long."""
 MAX_SAID: Final = 300
 """How many characters are shown of an answer that is not as it should be."""
 _ONCE: Final = "PATCH"
@@ -161,8 +163,10 @@ def answer_of(ground: Ground, case: Case, side: Side, server: Server) -> bytes:
     url = server.address + path
     request = urllib.request.Request(url, sent or None, headers, method=method)  # noqa: S310 - our own servers
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - as above
+        with urllib.request.urlopen(request, timeout=ONE_SECONDS) as answer:  # noqa: S310 - as above
             document: bytes = answer.read()
+    except TimeoutError:
+        raise NotMeasured(f"It answered nothing in {ONE_SECONDS} s.") from None
     except urllib.error.HTTPError as error:
         said = error.read().decode(errors="replace")[:MAX_SAID]
         raise NotMeasured(f"It answered {error.code}: {said}") from None

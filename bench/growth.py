@@ -2,8 +2,9 @@
 
     python bench/growth.py [--sizes 10000,100000,1000000] [--processes 1,2,4]
 
-It makes the records as `run.py` does, and measures each size by itself, with one process; then one,
-two and four processes on the smallest size, in alternating rounds. Linux only; needs `wrk`.
+It makes the records as `run.py` does, and measures all sizes side by side, with one process for
+each; then one, two and four processes on the smallest size. All in alternating rounds, so that
+other work on the machine disturbs each as much. Linux only; needs `wrk`.
 """
 
 from __future__ import annotations
@@ -51,17 +52,11 @@ def main() -> None:
     """Measure, and write the tables and the pictures."""
     options = _options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # runs what closes the servers
-    sizes: list[Size] = []
-    grown: dict[str, list[Result]] = {}
-    for claims in options.sizes:
-        with ground.prepared(options.data, claims) as ours:
-            size, results = _measure_size(options, ours, claims)
-        sizes.append(size)
-        for result in results:
-            grown.setdefault(result.case, []).append(result)
+    with ground.side_by_side(options.data, options.sizes) as grounds:
+        sizes, grown = _measure_sizes(options, grounds)
     with ground.prepared(options.data, options.sizes[0]) as ours:
         spread = _measure_processes(options, ours)
-    _write(options, sizes, [*grown.values()], spread)
+    _write(options, sizes, grown, spread)
 
 
 def _options() -> argparse.Namespace:
@@ -78,43 +73,44 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measure_size(
-    options: argparse.Namespace, ours: Ground, claims: int
-) -> tuple[Size, list[Result]]:
-    """Measure all workloads of one size with one process."""
-    database = asyncio.run(_database_size(ours.url))
-    with servers.running(*servers.ours(ours.url)) as server:
-        _write_requests(ours, claims, server)
-        found = [
-            result
-            for case in GROWING
-            for result in _alternate(options, ours, case, {f"{claims:,} claims": server})
-        ]
-        memory = machine.memory(machine.family(server.pid))
-    return Size(claims, database, memory), found
+def _measure_sizes(
+    options: argparse.Namespace, grounds: Sequence[Ground]
+) -> tuple[list[Size], list[list[Result]]]:
+    """Measure all workloads on each number of claims side by side, with one process for each."""
+    databases = [asyncio.run(_database_size(each.url)) for each in grounds]
+    with ExitStack() as stack:
+        running = {}
+        for claims, each in zip(options.sizes, grounds, strict=True):
+            server = stack.enter_context(servers.running(*servers.ours(each.url)))
+            _write_requests(each, claims, server)
+            running[f"{claims:,} claims"] = each, server
+        grown = [_alternate(options, case, running) for case in GROWING]
+        memory = [machine.memory(machine.family(server.pid)) for _, server in running.values()]
+    return [*map(Size, options.sizes, databases, memory)], grown
 
 
 def _measure_processes(options: argparse.Namespace, ours: Ground) -> list[list[Result]]:
     """Measure services with different numbers of processes side by side."""
     with ExitStack() as stack:
         running = {
-            f"{count} process{'es' if count > 1 else ''}": stack.enter_context(
-                servers.running(*servers.ours(ours.url, count))
+            f"{count} process{'es' if count > 1 else ''}": (
+                ours,
+                stack.enter_context(servers.running(*servers.ours(ours.url, count))),
             )
             for count in options.processes
         }
-        _write_requests(ours, options.sizes[0], next(iter(running.values())))
-        return [_alternate(options, ours, case, running) for case in SPREAD]
+        _write_requests(ours, options.sizes[0], next(iter(running.values()))[1])
+        return [_alternate(options, case, running) for case in SPREAD]
 
 
 def _alternate(
-    options: argparse.Namespace, ours: Ground, case: Case, running: Mapping[str, Server]
+    options: argparse.Namespace, case: Case, running: Mapping[str, tuple[Ground, Server]]
 ) -> list[Result]:
     """Measure a workload on some servers in turn, after a warm-up, and print what came of it."""
     side = case.sides[0]
     rounds: dict[str, list[Measured]] = {name: [] for name in running}
     for number in range(-1, options.rounds):
-        for name, server in running.items():
+        for name, (ours, server) in running.items():
             if case.method == "PATCH":  # which names the versions that there are now
                 asking.write_requests(ours, case, side, asyncio.run(ground.draw_claims(ours.url)))
             seconds = options.seconds if number >= 0 else WARM_UP

@@ -62,12 +62,11 @@ def running(
         )
         try:
             address = f"http://127.0.0.1:{port}"
-            _wait(process, address)
+            if not _answers(process, address):
+                log.seek(0)
+                said = log.read().decode(errors="replace")[-MAX_SAID:]
+                raise NotMeasured(f"{Path(command[0]).name} does not answer: {said}")
             yield Server(address, process.pid)
-        except TimeoutError:
-            log.seek(0)
-            said = log.read().decode(errors="replace")[-MAX_SAID:]
-            raise NotMeasured(f"{Path(command[0]).name} does not answer: {said}") from None
         finally:
             process.terminate()
             try:
@@ -77,20 +76,21 @@ def running(
                 process.wait()
 
 
-def _wait(process: subprocess.Popen[bytes], address: str) -> None:
+def _answers(process: subprocess.Popen[bytes], address: str) -> bool:
+    """Wait until a server answers; give up when it has ended, or after START_SECONDS."""
     for _ in range(START_SECONDS * 10):
         try:
             with urllib.request.urlopen(f"{address}/", timeout=1) as answer:  # noqa: S310
                 answer.read()
         except urllib.error.HTTPError:  # it answers, though it has no such path
-            return
+            return True
         except OSError:
             if process.poll() is not None:
                 break
             time.sleep(0.1)
         else:
-            return
-    raise TimeoutError
+            return True
+    return False
 
 
 def free_port() -> int:

@@ -38,6 +38,15 @@ _ROOMS: Final = (
     "api/access", "api/core/writing", "api/core", "api/questions", "api/records", "api/server",
     "api/sync", "asyncpg", "httptools", "litestar", "msgspec", "uvicorn", "uvloop",
 )  # fmt: skip
+_LIBRARIES: Final = {
+    "libc.so": "the kernel: sockets, memory",
+    "libpthread": "the kernel: sockets, memory",
+    "loop.cpython": "uvloop",
+    "protocol.cpython": "asyncpg",
+    "parser.cpython": "httptools",
+    "_core.cpython": "msgspec",
+}
+"""Those in C, by the beginnings of their files' names."""
 
 
 def main() -> None:
@@ -73,18 +82,30 @@ def _sample(ours: Ground, case: Case, server: Server, seconds: int) -> Counter[s
     """Ask a case, and give how often each stack was found meanwhile."""
     with tempfile.NamedTemporaryFile() as file:
         command = ["uvx", "-q", PY_SPY, "record", "--pid", str(server.pid), "--output", file.name]
-        how = ["--format", "raw", "--function", "--native", "--rate", str(SAMPLES)]
+        how = [
+            "--format",
+            "raw",
+            "--function",
+            "--native",
+            "--rate",
+            str(SAMPLES),
+            "--subprocesses",
+        ]
         sampling = subprocess.Popen(
-            [*command, *how, "--duration", str(seconds), "--nonblocking"],
+            [*command, *how, "--duration", str(seconds)],
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         asking.measure(ours, case, case.sides[0], server, seconds + 1)
-        sampling.wait(60)
+        _, said = sampling.communicate(timeout=60)
+        if sampling.returncode:
+            raise SystemExit(f"py-spy could not look into the service: {said}")
         stacks: Counter[str] = Counter()
         for line in Path(file.name).read_text().splitlines():
             stack, _, count = line.rpartition(" ")
-            stacks[stack] += int(count)
+            if "epoll_" not in stack:  # which waits for work
+                stacks[stack] += int(count)
     return stacks
 
 
@@ -94,7 +115,8 @@ def _print(case: Case, stacks: Counter[str]) -> None:
     functions: Counter[str] = Counter()
     for stack, count in stacks.items():
         frames = stack.split(";")
-        rooms[next(filter(None, map(_room, reversed(frames))), "Python itself")] += count
+        inner = [frame for frame in reversed(frames) if "__libc_start" not in frame]
+        rooms[next(filter(None, map(_room, inner)), "Python itself")] += count
         for frame in {frame for frame in frames if "api/" in frame}:
             functions[frame] += count
     total = max(stacks.total(), 1)
@@ -111,7 +133,8 @@ def _room(frame: str) -> str:
     """Name the room of ours, or the package, to which a frame belongs."""
     match = _FRAME.match(frame)
     file = match["file"] if match else frame
-    return next((room for room in _ROOMS if f"{room}/" in file), "")
+    library = next((_LIBRARIES[name] for name in _LIBRARIES if name in file), "")
+    return library or next((room for room in _ROOMS if f"{room}/" in file), "")
 
 
 if __name__ == "__main__":
