@@ -44,7 +44,8 @@ _STATEMENTS = (
         texts bytea,
         CONSTRAINT feed_blocks_key
             UNIQUE NULLS NOT DISTINCT (block, record_type, op, visibility_before, visibility_after)
-    ) WITH (toast_tuple_target = 4096) -- only the texts lie apart
+    -- Only the texts lie apart.
+    ) WITH (toast_tuple_target = 4096)
     """,
     # The next blocks, as far as all their changes have numbers. Gives the number of the last change
     # that is in a block. The lock comes before all that is read: whoever changes what blocks are
