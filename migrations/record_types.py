@@ -587,7 +587,7 @@ def _of_unmerged(query: str) -> str:
 _NAMES_28: Final = _SOURCE_NAMES.replace(
     ") AS known(name)", ") AS known(name)\n        WHERE n.merged_into_id IS NULL"
 )
-SOURCES_28: Final = SOURCES_15._replace(
+SOURCES_25: Final = SOURCES_15._replace(
     links=tuple(map(_of_unmerged, SOURCES_15.links)),
     follower=Follower("source_names", "source_id", ("name", "names", "merged_into_id"), _NAMES_28),
     merges=True,

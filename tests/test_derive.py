@@ -9,12 +9,12 @@ import httpx
 import pytest
 
 from migrations import derive
-from migrations.record_types import CLAIMS_20, SOURCES_15
+from migrations.record_types import CLAIMS_20, SOURCES_25
 from tests.conftest import serving
 from tests.factories import EVERY, MERGE_PATCH, create
 from tests.test_migrations import described
 
-TYPES = {"source": SOURCES_15, "claim": CLAIMS_20}
+TYPES = {"source": SOURCES_25, "claim": CLAIMS_20}
 
 
 async def documents(connection: asyncpg.Connection[asyncpg.Record], table: str) -> list[str]:

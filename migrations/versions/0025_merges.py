@@ -12,7 +12,7 @@ names it any more. `source_merges` has what is needed to undo a merge, and
 from alembic import op
 
 from migrations import circles, derive
-from migrations.record_types import CIRCULAR_10, SOURCES_15, SOURCES_28
+from migrations.record_types import CIRCULAR_10, SOURCES_15, SOURCES_25
 
 revision = "0025"
 down_revision = "0024"
@@ -88,7 +88,8 @@ _TABLES = (
 _FUNCTIONS = (
     # The source that an id means, itself if it is not merged.
     """
-    CREATE FUNCTION survivor_of(source uuid) RETURNS uuid LANGUAGE plpgsql STABLE AS $$
+    CREATE FUNCTION survivor_of(source uuid) RETURNS uuid LANGUAGE plpgsql STABLE
+    SET search_path = public, pg_temp AS $$
     DECLARE
         found uuid := source;
         following uuid;
@@ -104,7 +105,8 @@ _FUNCTIONS = (
     """,
     # All ids by which records may still name the source that an id means.
     """
-    CREATE FUNCTION same_sources(source uuid) RETURNS uuid[] LANGUAGE plpgsql STABLE AS $$
+    CREATE FUNCTION same_sources(source uuid) RETURNS uuid[] LANGUAGE plpgsql STABLE
+    SET search_path = public, pg_temp AS $$
     DECLARE
         level uuid[] := ARRAY[survivor_of(source)];
         found uuid[] := level;
@@ -136,8 +138,8 @@ def upgrade() -> None:
         _WAIT_FOR_WRITES,
         *_TABLES,
         *_FUNCTIONS,
-        *derive.replace_derived(SOURCES_28, derive.ACTOR_6),
-        circles.replace_function(_types(SOURCES_28), merges=True),
+        *derive.replace_derived(SOURCES_25, derive.ACTOR_6),
+        circles.replace_function(_types(SOURCES_25), merges=True),
     ):
         op.get_bind().exec_driver_sql(statement)
     with op.get_context().autocommit_block():

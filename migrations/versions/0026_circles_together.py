@@ -11,14 +11,14 @@ other, the same links were read again for each of them: 300 denials that answer 
 from alembic import op
 
 from migrations import circles
-from migrations.record_types import CIRCULAR_10, SOURCES_28
+from migrations.record_types import CIRCULAR_10, SOURCES_25
 
 revision = "0026"
 down_revision = "0025"
 branch_labels = None
 depends_on = None
 
-TYPES = (SOURCES_28, *CIRCULAR_10[1:])
+TYPES = (SOURCES_25, *CIRCULAR_10[1:])
 
 
 def upgrade() -> None:

@@ -22,7 +22,6 @@ from api.core.errors import (
     Problem,
     contended,
     invalid_record,
-    unavailable,
 )
 from api.core.filters import read_query
 from api.core.idempotency import once
@@ -266,17 +265,21 @@ async def delete(resource: Resource, request: Request) -> Answer:
         return identity, current, None
 
     async def alone(connection: Connection) -> Outcome:
-        try:
-            version = await connection.fetchval(
-                *_conditional(DELETE, resource, identity, expected, writer)
-            )
-        except asyncpg.ForeignKeyViolationError:
-            problem = await still_referenced(connection, writer, resource, identity)
-            raise problem or unavailable("The record is being changed by others.") from None
-        if version is None:
+        for _ in range(TRIES):
+            try:
+                version = await connection.fetchval(
+                    *_conditional(DELETE, resource, identity, expected, writer)
+                )
+            except asyncpg.ForeignKeyViolationError:
+                if problem := await still_referenced(connection, writer, resource, identity):
+                    raise problem from None
+                continue  # what referred to it does no longer
+            except asyncpg.DeadlockDetectedError:
+                continue
+            if version is not None:
+                return Outcome(identity, version)
             _expect(resource, expected, await _current(connection, writer, resource, identity))
-            raise contended()
-        return Outcome(identity, version)
+        raise contended()
 
     write = Write(writer, resource, decide, {"ids": [identity]})
     outcome = await _joined(request, write, alone)
