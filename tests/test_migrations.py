@@ -698,20 +698,9 @@ async def test_chains_go_on_where_they_were_cut_off(bare: str) -> None:
     await schema.migrate(bare, "0018")
     index = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('links_answers_idx')"
     tables = "SELECT relfilenode FROM pg_class WHERE relname IN ('claims', 'denials') ORDER BY 1"
-    end = (
-        "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
-        " AND query LIKE 'CREATE INDEX CONCURRENTLY%' AND wait_event_type = 'Lock'"
-    )
-    connection, writer = await asyncpg.connect(bare), await asyncpg.connect(bare)
+    connection = await asyncpg.connect(bare)
     try:
-        async with writer.transaction():
-            await writer.execute("LOCK TABLE links IN ROW EXCLUSIVE MODE")
-            migrating = asyncio.create_task(schema.migrate(bare, "0019"))
-            async with asyncio.timeout(PATIENCE):
-                while not await connection.fetchval(end):
-                    assert not migrating.done()
-            with pytest.raises(schema.MigrationError, match="user request"):
-                await migrating
+        await cut_off(bare, "0019", "links")
         assert await schema.current(bare) == "0018"
         assert await connection.fetchval(index) is False
         written = await connection.fetch(tables)
@@ -721,6 +710,40 @@ async def test_chains_go_on_where_they_were_cut_off(bare: str) -> None:
         assert waits == ["0"]  # for as long as it takes
         assert await connection.fetchval(index) is True
         assert await connection.fetch(tables) == written  # not once more
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize(("version", "table"), [("0024", "sources"), ("0025", "sources")])
+async def test_what_is_cut_off_at_an_index_can_begin_again(
+    bare: str, version: str, table: str
+) -> None:
+    before = f"{int(version) - 1:04}"
+    await schema.migrate(bare, before)
+    await cut_off(bare, version, table)
+    assert await schema.current(bare) == before
+    begin = "CREATE INDEX CONCURRENTLY"
+    waits = await before_statement(bare, version, begin, "SHOW lock_timeout")
+    assert set(waits) == {"0"}
+    assert await schema.current(bare) == version
+
+
+async def cut_off(url: str, version: str, table: str) -> None:
+    """Migrate while somebody writes to a table, and end that where it waits to index the table."""
+    end = (
+        "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND query LIKE 'CREATE INDEX CONCURRENTLY%' AND wait_event_type = 'Lock'"
+    )
+    connection, writer = await asyncpg.connect(url), await asyncpg.connect(url)
+    try:
+        async with writer.transaction():
+            await writer.execute(f"LOCK TABLE {table} IN ROW EXCLUSIVE MODE")
+            migrating = asyncio.create_task(schema.migrate(url, version))
+            async with asyncio.timeout(PATIENCE):
+                while not await connection.fetchval(end):
+                    assert not migrating.done()
+            with pytest.raises(schema.MigrationError, match="user request"):
+                await migrating
     finally:
         await writer.close()
         await connection.close()

@@ -143,7 +143,8 @@ _STATEMENTS = (
 def upgrade() -> None:
     """Create the indexes while others write, then the empty table and its functions."""
     with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = '5s'")
+        # They wait for all transactions that began before, such as a backup, and nobody for them.
+        op.execute("SET lock_timeout = 0")
         for name, definition in INDEXES.items():
             for statement in derive.create_concurrently(name, definition):
                 op.execute(statement)

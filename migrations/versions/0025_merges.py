@@ -132,7 +132,14 @@ def _types(source: derive.RecordType) -> tuple[derive.RecordType, ...]:
 
 
 def upgrade() -> None:
-    """Create the tables and functions, and let the triggers of sources know of merges."""
+    """Create the index while others write, then tables, functions, and the triggers of sources."""
+    with op.get_context().autocommit_block():
+        # It waits for all transactions that began before, such as a backup, and nobody for it.
+        op.execute("SET lock_timeout = 0")
+        for statement in derive.create_concurrently(
+            "sources_merged_idx", "sources (id) WHERE merged_into_id IS NOT NULL"
+        ):
+            op.execute(statement)
     op.execute("SET LOCAL lock_timeout = '5s'")
     for statement in (
         _WAIT_FOR_WRITES,
@@ -142,12 +149,6 @@ def upgrade() -> None:
         circles.replace_function(_types(SOURCES_25), merges=True),
     ):
         op.get_bind().exec_driver_sql(statement)
-    with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = '5s'")
-        for statement in derive.create_concurrently(
-            "sources_merged_idx", "sources (id) WHERE merged_into_id IS NOT NULL"
-        ):
-            op.execute(statement)
 
 
 _REFUSE_MERGED = """
