@@ -220,6 +220,24 @@ async def test_what_can_not_be_merged(
     assert [await world.get("m"), await world.get("s")] == [m, s]
 
 
+@pytest.mark.parametrize("between", ["collective", "implicit"])
+async def test_an_anonymous_source_is_not_named_in_two_steps(world: World, between: str) -> None:
+    await world.add("sources", "a", name=None, identification="anonymous", description="an aide")
+    await world.add("sources", "c", name=None, identification=between, description="aides")
+    answer = await merge(world, "a", "c")
+    assert (answer.status_code, answer.json()["code"]) == (409, "merge-refused")
+    # Nor by an edit in between: what is merged into a source counts too.
+    await world.add("sources", "b", name=None, identification="anonymous", description="an aide")
+    await merged(world, "a", "b")
+    await world.patch("b", identification=between)
+    await world.add("sources", "n")
+    for other, into in (("b", "n"), ("n", "b")):
+        answer = await merge(world, other, into)
+        assert (answer.status_code, answer.json()["code"]) == (409, "merge-refused")
+    await unmerged(world, "a")
+    await merged(world, "b", "n")
+
+
 async def test_what_is_no_pair(world: World) -> None:
     for name in ("s", "m", "o"):
         await world.add("sources", name)
