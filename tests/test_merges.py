@@ -220,6 +220,24 @@ async def test_what_can_not_be_merged(
     assert [await world.get("m"), await world.get("s")] == [m, s]
 
 
+@pytest.mark.parametrize("between", ["collective", "implicit"])
+async def test_an_anonymous_source_is_not_named_in_two_steps(world: World, between: str) -> None:
+    await world.add("sources", "a", name=None, identification="anonymous", description="an aide")
+    await world.add("sources", "c", name=None, identification=between, description="aides")
+    answer = await merge(world, "a", "c")
+    assert (answer.status_code, answer.json()["code"]) == (409, "merge-refused")
+    # Nor by an edit in between: what is merged into a source counts too.
+    await world.add("sources", "b", name=None, identification="anonymous", description="an aide")
+    await merged(world, "a", "b")
+    await world.patch("b", identification=between)
+    await world.add("sources", "n")
+    for other, into in (("b", "n"), ("n", "b")):
+        answer = await merge(world, other, into)
+        assert (answer.status_code, answer.json()["code"]) == (409, "merge-refused")
+    await unmerged(world, "a")
+    await merged(world, "b", "n")
+
+
 async def test_what_is_no_pair(world: World) -> None:
     for name in ("s", "m", "o"):
         await world.add("sources", name)
@@ -445,6 +463,66 @@ async def test_of_two_merges_at_once_one_is_refused(world: World) -> None:
         await world.add("sources", name)
     answers = await asyncio.gather(merge(world, "m", "s"), merge(world, "s", "m"))
     assert sorted(each.status_code for each in answers) == [200, 409]
+
+
+async def waiting(owner: asyncpg.Connection, count: int) -> None:
+    """Wait until so many others wait for a lock in this database."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            found = await owner.fetchval(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            if found == count:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_an_unmerge_waits_for_a_merge_of_the_survivor(still: World, empty_url: str) -> None:
+    world = still
+    await world.add("sources", "a", name="A")
+    for name in ("b", "x"):
+        await world.add("sources", name)
+    low, high = sorted(("b", "x"), key=world.id)
+    await merged(world, "a", low)
+    owner = await asyncpg.connect(empty_url)
+    try:
+        async with asyncio.TaskGroup() as group, owner.transaction():
+            # The merge holds the survivor and waits here, and the unmerge waits for the merge.
+            await owner.execute("SELECT FROM sources WHERE id = $1 FOR UPDATE", world.id(high))
+            merging = group.create_task(merge(world, low, high))
+            await waiting(owner, 1)
+            unmerging = group.create_task(world.client.post(f"{world.at('a')}/unmerge"))
+            await waiting(owner, 2)
+    finally:
+        await owner.close()
+    assert (merging.result().status_code, unmerging.result().status_code) == (200, 200)
+    assert "A" not in [each["name"] for each in (await world.get(high))["names"]]
+    await unmerged(world, low)
+    assert (await world.get(low))["names"] == []
+
+
+async def test_two_sources_of_one_survivor_are_unmerged_at_once(
+    still: World, empty_url: str
+) -> None:
+    world = still
+    for name in ("s", "m", "n"):
+        await world.add("sources", name, name=name.upper())
+    for name in ("m", "n"):
+        await merged(world, name, "s")
+    owner = await asyncpg.connect(empty_url)
+    try:
+        async with asyncio.TaskGroup() as group, owner.transaction():
+            await owner.execute("SELECT FROM sources WHERE id = $1 FOR UPDATE", world.id("s"))
+            tasks = []
+            for name in ("m", "n"):
+                unmerge = world.client.post(f"{world.at(name)}/unmerge")
+                tasks.append(group.create_task(unmerge))
+                await waiting(owner, len(tasks))
+    finally:
+        await owner.close()
+    assert [each.result().status_code for each in tasks] == [200, 200]
+    assert (await world.get("s"))["names"] == []
 
 
 async def test_what_was_being_written_during_a_merge_follows_too(

@@ -87,10 +87,11 @@ MERGE: Final = Operation(
     "relations and members. Afterwards, the service changes all records that name it, a few at a "
     "time, each with a revision by `system` and a change in the feed; `listSourceMerges` tells "
     "how far it is. Send the survivor's ETag in `If-Match`.\n\nA merge is refused if the two "
-    "differ in `confidentiality`, if one is `named` and the other `anonymous` or `described` "
-    "(store an identity instead), if a confirmed relation says that one is `distinct_from` the "
-    "other, if the survivor is a part or a member of the other source, and if the survivor would "
-    "have too many names or external ids. A key needs the scopes to write all four record types.",
+    "differ in `confidentiality`, if one is `anonymous` or `described` and the other is not (store "
+    "an identity instead; the sources that are merged into the two count too), if a confirmed "
+    "relation says that one is `distinct_from` the other, if the survivor is a part or a member of "
+    "the other source, and if the survivor would have too many names or external ids. A key needs "
+    "the scopes to write all four record types.",
     path_parameters=(_ID,),
     writes=SOURCES,
     parameters=(_DRY_RUN,),

@@ -84,6 +84,15 @@ _IS_RESTORING: Final = """
         WHERE m.source_id = ANY(:ids::uuid[]) AND m.state = 'restoring'
     )"""
 _NAMELESS: Final = (Identification.ANONYMOUS, Identification.DESCRIBED)
+# A merged source can't be changed, so all that are merged into one are of one kind with those that
+# are merged into them in turn. Only the two themselves may have got another identification since.
+_IS_MIXED: Final = """
+    SELECT count(DISTINCT s.identification = ANY(:nameless::text[])) > 1
+    FROM sources AS s
+    WHERE s.id = ANY(:ids::uuid[]) OR s.id IN (
+        SELECT m.source_id FROM source_merges AS m
+        WHERE m.survivor_id = ANY(:ids::uuid[]) AND m.state IN ('repointing', 'done')
+    )"""
 
 
 class Side(NamedTuple):
@@ -170,12 +179,6 @@ def _reasons(survivor: Side, other: Side, new: Added) -> Iterator[str]:
     levels = {each.record["confidentiality"] for each in (survivor, other)}
     if len(levels) > 1:
         yield "They differ in `confidentiality`."
-    known = {each.record["identification"] for each in (survivor, other)}
-    if Identification.NAMED in known and not known.isdisjoint(_NAMELESS):
-        yield (
-            "One is `named`, and the other is `anonymous` or `described`: a merge would tell "
-            "everybody who that is. Store it as an identity of the source instead."
-        )
     if survivor.record["identification"] == Identification.ANONYMOUS and new["names"]:
         yield "The survivor is `anonymous`, and can't get the names of the other source."
     for name, most in MOST.items():
@@ -186,6 +189,13 @@ def _reasons(survivor: Side, other: Side, new: Added) -> Iterator[str]:
 async def _check_others(connection: Connection, survivor_id: str, other_id: str) -> None:
     """Refuse a merge that other records forbid."""
     ids = [survivor_id, other_id]
+    if await connection.fetchval(*render(_IS_MIXED, ids=ids, nameless=list(_NAMELESS))):
+        raise Problem(
+            MERGE_REFUSED,
+            "One of the two, or a source that is merged into it, is `anonymous` or `described`, "
+            "and another one of them is not: a merge would tell everybody who that is. Store the "
+            "other source as an identity of the one without a name, or unmerge that one first.",
+        )
     distinct = SourceRelationKind.DISTINCT_FROM
     assert distinct in SYMMETRIC  # noqa: S101 - so either of the two may state it
     if await connection.fetchval(*render(_IS_DISTINCT, ids=ids, kind=distinct.value)):

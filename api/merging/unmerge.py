@@ -13,7 +13,7 @@ import msgspec
 
 from api.core.caller import Caller
 from api.core.db import Connection
-from api.core.errors import NOT_FOUND, NOT_MERGED, Problem, invalid_record
+from api.core.errors import NOT_FOUND, NOT_MERGED, Problem, contended, invalid_record
 from api.core.request import Author
 from api.core.sql import ACTOR, ACTOR_COLUMNS, compose, render
 from api.merging import log
@@ -38,9 +38,10 @@ _LATER: Final = """
 _SEEN: Final = """
     SELECT count(*) FROM sources AS t
     WHERE t.id = ANY(ARRAY[:source_id::uuid, survivor_of(:source_id::uuid)]) AND :sees(source, t)"""
+_ROOT: Final = "SELECT survivor_of(:source_id::uuid)::text"
 _LOCK: Final = """
-    SELECT t.id::text, t.doc FROM sources AS t WHERE t.id = ANY(:ids::uuid[])
-    ORDER BY t.id FOR NO KEY UPDATE"""
+    SELECT t.doc FROM sources AS t WHERE t.id = :id::uuid FOR NO KEY UPDATE"""
+_MAX_TRIES: Final = 5
 _STATE: Final = """
     SELECT w.id::text, t.live_id IS NOT NULL AS live, m.id AS merge_id,
            m.survivor_id::text AS survivor_id
@@ -91,14 +92,9 @@ class Link(NamedTuple):
 
 async def write_unmerge(connection: Connection, author: Author, source_id: str) -> int:
     """Undo the merge of a source, in a transaction of the caller's; give the merge's id."""
-    await _require_seen(connection, author.caller, source_id)
+    root = await _lock_root(connection, author.caller, source_id)
     chain = await _read_chain(connection, source_id)
-    if not chain:
-        raise Problem(NOT_MERGED)
-    root_id = chain[-1].survivor_id
-    rows = await connection.fetch(*render(_LOCK, ids=[source_id, root_id]))
-    docs = {row["id"]: row["doc"] for row in rows}
-    await _take_back(connection, author, chain, msgspec.json.decode(docs[root_id]))
+    await _take_back(connection, author, chain, root)
     await _restore(connection, author, chain[0])
     for column in ("source_id", "identity_id"):
         query = render(
@@ -111,6 +107,29 @@ async def write_unmerge(connection: Connection, author: Author, source_id: str) 
         await connection.execute(*query)
     await connection.execute(*render(_NOTE, id=chain[0].id))
     return chain[0].id
+
+
+async def _lock_root(connection: Connection, asker: Caller, source_id: str) -> dict[str, Any]:
+    """Lock a merged source and the one that it means; give the document of that one.
+
+    Whatever changes the chain locks that one first. It may be merged itself, or the chain
+    cut, while this waits for it: then it is the wrong one.
+    """
+    for _ in range(_MAX_TRIES):
+        await _require_seen(connection, asker, source_id)
+        root_id = await connection.fetchval(*render(_ROOT, source_id=source_id))
+        if root_id == source_id:
+            raise Problem(NOT_MERGED)
+        attempt = connection.transaction()
+        await attempt.start()
+        doc = await connection.fetchval(*render(_LOCK, id=root_id))
+        if await connection.fetchval(*render(_ROOT, source_id=source_id)) == root_id:
+            await connection.execute(*render(_LOCK, id=source_id))
+            await attempt.commit()
+            document: dict[str, Any] = msgspec.json.decode(doc)
+            return document
+        await attempt.rollback()  # and so leave the wrong one to others
+    raise contended()
 
 
 async def _require_seen(connection: Connection, asker: Caller, source_id: str) -> None:
