@@ -24,6 +24,8 @@ from api.core.edit_distance import distance
 
 MAX_WORDS: Final = 12
 """Words of a name behind this one are not compared."""
+MAX_LETTERS: Final = 100
+"""Letters of a word behind this one are not compared, nor looked up."""
 SURE: Final = 0.85
 """From this score on, two names are probably the same."""
 _ALIKE: Final = 0.6
@@ -71,7 +73,10 @@ _TWICE: Final = re.compile(r"(.)\1+")
 
 @lru_cache(maxsize=65_536)
 def latin(word: str) -> str:
-    """Write a word in small Latin letters, as far as its script is known here."""
+    """Write a word in small Latin letters, as far as its script is known here.
+
+    One character can become many, and Postgres looks up no word of more than 2,046 bytes.
+    """
     letters = []
     for character in unicodedata.normalize("NFC", word.lower()):
         if ord(character) in _SYLLABLES:
@@ -84,7 +89,7 @@ def latin(word: str) -> str:
             letters += [
                 _SCRIPTS.get(each, each) for each in plain if not unicodedata.combining(each)
             ]
-    return "".join(letters)
+    return "".join(letters)[:MAX_LETTERS]
 
 
 @lru_cache(maxsize=65_536)
