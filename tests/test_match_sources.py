@@ -12,6 +12,7 @@ import pytest
 from api import demo
 from api.access import keyring
 from api.core.db import Database
+from api.matching import sources
 from api.matching.names import MAX_LETTERS, SURE, alike, compare, latin, sound, weight_of, words_of
 from api.matching.vocabulary import Vocabulary
 from schemas.vocabularies import Scope
@@ -206,6 +207,15 @@ async def test_a_word_that_is_very_long_in_latin_letters_is_cut(
     await matcher.world.add("sources", f"long{len(name)}{name[0]}", kind="person", name=name)
     await matcher.vocabulary.count(at_once=True)
     assert (await found(matcher, name))[0]["score"] == 1
+
+
+async def test_an_answer_has_the_best_sources_that_fit(
+    matcher: Matcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = await found(matcher, "South Korea", limit="5")
+    assert len(every) == 5
+    monkeypatch.setattr(sources, "MAX_BYTES", sum(len(json.dumps(e["record"])) for e in every[:2]))
+    assert await found(matcher, "South Korea", limit="5") == every[:2]
 
 
 @pytest.mark.parametrize("query", ["", "name=", "name=a&kind=dog", "name=a&limit=51", "name=a&q=b"])

@@ -6,9 +6,9 @@ To score the names of two sources, as somebody who looks for duplicates does::
     scored.score  # 0..1; from about 0.85 on it is probably the same name
     scored.words  # the pairs of words that are alike, with how much
 
-`weight_of` takes how many sources have each word, as `api.matching.sources.read_words` reads it, so
-that “ministry” says less than “Zelensky”. Without it, all words but the smallest weigh alike.
-Nothing here reads the database.
+`weight_of` takes how many sources have each word, as the table `name_words` has it, so that
+“ministry” says less than “Zelensky”. Without it, all words but the smallest weigh alike. Nothing
+here reads the database.
 """
 
 from __future__ import annotations
