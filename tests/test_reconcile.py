@@ -21,6 +21,7 @@ from schemas.vocabularies import Scope
 from tests.conftest import allow, bearer
 from tests.test_match_claims import Matcher
 from tests.test_match_sources import serving_sources
+from tests.test_merges import settled
 
 PAGE = {"origin": "http://127.0.0.1:3333"}
 FORM = {"content-type": "application/x-www-form-urlencoded; charset=UTF-8", **PAGE}
@@ -173,6 +174,25 @@ async def test_a_long_description_is_read_only_where_it_is_asked_for(matcher: Ma
     added = await asked(matcher, extend=extend)
     assert added["rows"][source["id"]] == {"description": [{"str": said.strip()}]}
     assert len(added["meta"]) == 1
+
+
+async def test_the_id_of_a_merged_source_means_its_survivor(matcher: Matcher) -> None:
+    """A table keeps the ids that it got before the merge."""
+    kept = await matcher.world.add("sources", "kept", kind="person", name="Ottoline Quince")
+    merged = await matcher.world.add("sources", "gone", kind="person", name="Otoline Quinse")
+    body = {"source_id": merged["id"]}
+    path = f"{matcher.world.at('kept')}/merge"
+    answer = await matcher.client.post(path, json=body, headers={"if-match": "*"})
+    assert answer.status_code == 200, answer.text
+    await settled(matcher.world, "kept")
+    read = await matcher.client.get(f"/v1/sources/{merged['id']}", follow_redirects=False)
+    assert read.status_code == 308
+    extend = {"ids": [merged["id"], kept["id"]], "properties": [{"id": "names"}]}
+    rows = (await asked(matcher, extend=extend))["rows"]
+    assert rows[merged["id"]] == rows[kept["id"]] == {"names": [{"str": "Otoline Quinse"}]}
+    page = await got(matcher, "/preview", id=merged["id"])
+    assert page.status_code == 200
+    assert "Ottoline Quince" in page.text
 
 
 async def test_names_properties_and_types_are_suggested(matcher: Matcher) -> None:

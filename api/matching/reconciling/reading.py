@@ -43,7 +43,7 @@ _SOURCES: Final = """
     FROM (
         SELECT a.id::text AS id, a.place, json_build_object({columns})::text AS source
         FROM unnest(:ids::uuid[]) WITH ORDINALITY AS a(id, place)
-        JOIN sources AS t ON t.id = a.id
+        JOIN sources AS t ON t.id = survivor_of(a.id)
             AND t.deleted_at IS NULL AND :sees(source, t)
     ) AS d"""
 
@@ -53,7 +53,8 @@ async def read_sources(
 ) -> dict[str, Source | None]:
     """Read the sources of these ids that everybody may read, with some properties.
 
-    What is no id is left out. Null stands for a source that there was no room for.
+    The id of a merged source means its survivor. What is no id is left out. Null stands for a
+    source that there was no room for.
     """
     known = [each for each in dict.fromkeys(ids) if _is_id(each)]
     asked = {key: _IF_ASKED[key] for key in properties if key in _IF_ASKED}
