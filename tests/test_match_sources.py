@@ -12,7 +12,8 @@ import pytest
 from api import demo
 from api.access import keyring
 from api.core.db import Database
-from api.matching.names import SURE, alike, compare, latin, sound, weight_of, words_of
+from api.matching import sources
+from api.matching.names import MAX_LETTERS, SURE, alike, compare, latin, sound, weight_of, words_of
 from api.matching.vocabulary import Vocabulary
 from schemas.vocabularies import Scope
 from tests.conftest import allow, as_service, bearer, cloned, patient, serving
@@ -192,6 +193,29 @@ async def test_many_names_of_one_word_are_read_within_bounds(matcher: Matcher) -
     for name in ("-", "。。", "a" * 500, "x " * 200, "조선민주주의인민공화국", "🇰🇷"):
         assert len(await found(matcher, name)) <= 10
     assert (await found(matcher, "조선민주주의인민공화국"))[0]["record"]["name"] == "North Korea"
+
+
+@pytest.mark.parametrize(
+    "name", ["\ufdfa" * 70, "\ud55c\uad6d" * 250, "\ufdfa" * 500], ids=["70", "Korean", "500"]
+)
+async def test_a_word_that_is_very_long_in_latin_letters_is_cut(
+    matcher: Matcher, name: str
+) -> None:
+    """A query of Postgres takes no word of more than 2,046 bytes."""
+    await found(matcher, name)
+    assert len(words_of(name)[0]) <= MAX_LETTERS
+    await matcher.world.add("sources", f"long{len(name)}{name[0]}", kind="person", name=name)
+    await matcher.vocabulary.count(at_once=True)
+    assert (await found(matcher, name))[0]["score"] == 1
+
+
+async def test_an_answer_has_the_best_sources_that_fit(
+    matcher: Matcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = await found(matcher, "South Korea", limit="5")
+    assert len(every) == 5
+    monkeypatch.setattr(sources, "MAX_BYTES", sum(len(json.dumps(e["record"])) for e in every[:2]))
+    assert await found(matcher, "South Korea", limit="5") == every[:2]
 
 
 @pytest.mark.parametrize("query", ["", "name=", "name=a&kind=dog", "name=a&limit=51", "name=a&q=b"])

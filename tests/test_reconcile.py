@@ -14,10 +14,14 @@ import httpx
 import pytest
 
 from api.access import keyring
+from api.matching import sources
+from api.matching.reconciling import operations, reading
+from api.matching.sources import Search, find_sources
 from schemas.vocabularies import Scope
 from tests.conftest import allow, bearer
 from tests.test_match_claims import Matcher
 from tests.test_match_sources import serving_sources
+from tests.test_merges import settled
 
 PAGE = {"origin": "http://127.0.0.1:3333"}
 FORM = {"content-type": "application/x-www-form-urlencoded; charset=UTF-8", **PAGE}
@@ -105,6 +109,90 @@ async def test_columns_are_added(matcher: Matcher) -> None:
     assert row["names"] == [{"str": "North Korea’s foreign ministry"}]  # noqa: RUF001 - as printed
     assert row["parent_id"][0]["name"] == "North Korea"
     assert added["rows"]["nobody"] == {"country_code": [], "names": [], "parent_id": []}
+
+
+async def test_no_query_of_a_batch_is_begun_after_its_time(
+    matcher: Matcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenRefine leaves a cell alone whose answer has no result, rather than call it new."""
+    monkeypatch.setattr(sources, "MAX_SECONDS", -1.0)
+    queries = {
+        "q0": {"query": "zelenski"},
+        "q1": {"query": "zelenski"},
+        "q2": {"query": "Telegram", "type": "platform"},
+    }
+    answers = await asked(matcher, queries=queries)
+    assert answers["q0"]["result"][0]["name"] == "Volodymyr Zelensky"
+    assert all(list(answers[key]) == ["error"] for key in ("q1", "q2"))
+
+
+async def test_a_batch_reads_no_more_sources_than_its_limits(
+    matcher: Matcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted: list[int] = []
+
+    async def find(search: Search, names: list[tuple[str, int]]) -> Any:
+        wanted.extend(limit for _, limit in names)
+        return await find_sources(search, names)
+
+    monkeypatch.setattr(operations, "find_sources", find)
+    by_country = [{"pid": "country_code", "v": "KR"}]
+    queries = {
+        "q0": {"query": "South Korea", "limit": 1},
+        "q1": {"query": "South Korea", "limit": 3, "properties": by_country},
+        "q2": {"query": "South Korea", "limit": 1e300},
+    }
+    answers = await asked(matcher, queries=queries)
+    assert [len(answers[key]["result"]) for key in ("q0", "q1")] == [1, 3]
+    assert wanted == [2, 13, 51]
+
+
+async def test_sources_that_are_too_large_together_are_not_answered(
+    matcher: Matcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await asked(matcher, queries={"q": {"query": "South Korea", "limit": 3}})
+    ids = [each["id"] for each in first["q"]["result"]]
+    monkeypatch.setattr(reading, "MAX_BYTES", 700)
+    queries = {"q0": {"query": "zelenski", "limit": 1}, "q1": {"query": "South Korea"}}
+    answers = await asked(matcher, queries=queries)
+    assert [list(answers[key]) for key in queries] == [["result"], ["error"]]
+    monkeypatch.setattr(reading, "MAX_BYTES", 300)
+    extend = {"extend": json.dumps({"ids": ids, "properties": [{"id": "names"}]})}
+    answer = await matcher.client.post("/v1/reconcile", data=extend, headers=FORM)
+    assert answer.status_code == 400
+    assert "too large" in answer.json()["detail"]
+
+
+async def test_a_long_description_is_read_only_where_it_is_asked_for(matcher: Matcher) -> None:
+    said = "Speaks for the harbour. " * 100
+    source = await matcher.world.add(
+        "sources", "wordy", kind="person", name="Wilhelmina Wordsmith", description=said.strip()
+    )
+    answers = await asked(matcher, queries={"q": {"query": "Wilhelmina Wordsmith"}})
+    assert len(answers["q"]["result"][0]["description"]) < 250
+    extend = {"ids": [source["id"]], "properties": [{"id": "description"}] * 2}
+    added = await asked(matcher, extend=extend)
+    assert added["rows"][source["id"]] == {"description": [{"str": said.strip()}]}
+    assert len(added["meta"]) == 1
+
+
+async def test_the_id_of_a_merged_source_means_its_survivor(matcher: Matcher) -> None:
+    """A table keeps the ids that it got before the merge."""
+    kept = await matcher.world.add("sources", "kept", kind="person", name="Ottoline Quince")
+    merged = await matcher.world.add("sources", "gone", kind="person", name="Otoline Quinse")
+    body = {"source_id": merged["id"]}
+    path = f"{matcher.world.at('kept')}/merge"
+    answer = await matcher.client.post(path, json=body, headers={"if-match": "*"})
+    assert answer.status_code == 200, answer.text
+    await settled(matcher.world, "kept")
+    read = await matcher.client.get(f"/v1/sources/{merged['id']}", follow_redirects=False)
+    assert read.status_code == 308
+    extend = {"ids": [merged["id"], kept["id"]], "properties": [{"id": "names"}]}
+    rows = (await asked(matcher, extend=extend))["rows"]
+    assert rows[merged["id"]] == rows[kept["id"]] == {"names": [{"str": "Otoline Quinse"}]}
+    page = await got(matcher, "/preview", id=merged["id"])
+    assert page.status_code == 200
+    assert "Ottoline Quince" in page.text
 
 
 async def test_names_properties_and_types_are_suggested(matcher: Matcher) -> None:

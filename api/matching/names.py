@@ -6,9 +6,9 @@ To score the names of two sources, as somebody who looks for duplicates does::
     scored.score  # 0..1; from about 0.85 on it is probably the same name
     scored.words  # the pairs of words that are alike, with how much
 
-`weight_of` takes how many sources have each word, as `api.matching.sources.read_words` reads it, so
-that “ministry” says less than “Zelensky”. Without it, all words but the smallest weigh alike.
-Nothing here reads the database.
+`weight_of` takes how many sources have each word, as the table `name_words` has it, so that
+“ministry” says less than “Zelensky”. Without it, all words but the smallest weigh alike. Nothing
+here reads the database.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from api.core.edit_distance import distance
 
 MAX_WORDS: Final = 12
 """Words of a name behind this one are not compared."""
+MAX_LETTERS: Final = 100
+"""Letters of a word behind this one are not compared, nor looked up."""
 SURE: Final = 0.85
 """From this score on, two names are probably the same."""
 _ALIKE: Final = 0.6
@@ -71,7 +73,10 @@ _TWICE: Final = re.compile(r"(.)\1+")
 
 @lru_cache(maxsize=65_536)
 def latin(word: str) -> str:
-    """Write a word in small Latin letters, as far as its script is known here."""
+    """Write a word in small Latin letters, as far as its script is known here.
+
+    One character can become many, and Postgres looks up no word of more than 2,046 bytes.
+    """
     letters = []
     for character in unicodedata.normalize("NFC", word.lower()):
         if ord(character) in _SYLLABLES:
@@ -84,7 +89,7 @@ def latin(word: str) -> str:
             letters += [
                 _SCRIPTS.get(each, each) for each in plain if not unicodedata.combining(each)
             ]
-    return "".join(letters)
+    return "".join(letters)[:MAX_LETTERS]
 
 
 @lru_cache(maxsize=65_536)

@@ -19,7 +19,8 @@ from api.core.resource import MAX_PAGE_BYTES
 from api.core.services import service
 from api.matching.claims import MAX_SECONDS, FoundClaim, Search, find_claims
 from api.matching.scoring import Scorer
-from api.matching.sources import FoundSource, find_sources, read_documents
+from api.matching.sources import Deadline, FoundSource, find_sources, read_documents
+from api.matching.sources import Search as SourceSearch
 from api.matching.terms import Asked
 from api.records.claims import CLAIMS
 from api.records.sources import SOURCES
@@ -161,7 +162,8 @@ MATCH_SOURCE: Final = Operation(
     description="Finds sources that may be meant by a name. All their names are compared with it: "
     "in any order of the words, misspelt, or spelt as another language does it. Cyrillic, Greek "
     "and Korean names are compared in Latin letters. Words that few names have count more. A match "
-    "is a suggestion: nothing is linked.",
+    "is a suggestion: nothing is linked. An answer has fewer sources than `limit` where its body "
+    "would pass 8 MiB; the best are in it.",
     parameters=tuple(_OF_NAME.values()),
     success="The sources.",
     answer=(SourceMatches,),
@@ -221,9 +223,11 @@ async def match_source(request: Request) -> Answer:
     asker = caller(request)
     room = await reserve_room(request, MAX_PAGE_BYTES)
     async with context(request).database.connection(searches=True) as connection:
-        (found,) = await find_sources(connection, asker, [name], limit, where, values)
-        docs = await read_documents(connection, asker, (each.id for each in found))
-    body = encoded({"items": [_source(each, docs[each.id]) for each in found if each.id in docs]})
+        search = SourceSearch(connection, asker, Deadline(), where, values)
+        (found,) = await find_sources(search, [(name, limit)])
+        docs = await read_documents(connection, asker, [each.id for each in found or ()])
+    items = [_source(each, docs[each.id]) for each in found or () if each.id in docs]
+    body = encoded({"items": items})
     room.keep(len(body))
     return Answer(body)
 

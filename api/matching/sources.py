@@ -1,16 +1,19 @@
 """Find sources by a name: read the words like those of the name, then the sources that have them.
 
-:func:`find_sources` is what other operations use; it takes several names at a time.
+:func:`find_sources` is what other operations use; it takes several names at a time, which share a
+:class:`Deadline`.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from api.core.caller import Caller
 from api.core.db import Connection
 from api.core.large_input import in_thread
+from api.core.resource import MAX_PAGE_BYTES
 from api.core.sql import compose, render
 from api.matching import counting
 from api.matching.candidates import Term, choose
@@ -20,6 +23,12 @@ from schemas.vocabularies import RecordType
 
 MAX_CANDIDATES: Final = 150
 """Sources whose names are compared with what is asked."""
+MAX_SECONDS: Final = 2.0
+"""No further name of a request is begun after this time."""
+MAX_BYTES: Final = MAX_PAGE_BYTES - 256 * 1024
+"""Bytes of the sources in one answer; the rest is for the reasons."""
+_MAX_PARTS: Final = 40
+"""Parts of a name, as the database divides it, that are looked up."""
 _LEAST: Final = 0.3
 """A name that fits less is not told."""
 
@@ -76,9 +85,40 @@ _FOUND: Final = """
         SELECT n.name FROM source_names AS n WHERE n.source_id = e.id ORDER BY n.name LIMIT 50
     ) AS names
     FROM (SELECT id FROM found UNION SELECT id FROM fresh) AS e"""
+# The best come first, as many as there is room for.
 _DOCUMENTS: Final = """
-    SELECT t.id::text AS id, t.doc FROM sources AS t
-    WHERE t.id = ANY(:ids::uuid[]) AND t.deleted_at IS NULL AND :sees(source, t)"""
+    SELECT d.id, d.doc FROM (
+        SELECT t.id::text AS id, t.doc,
+            sum(octet_length(t.doc)) OVER (ORDER BY a.place) AS size
+        FROM unnest(:ids::uuid[]) WITH ORDINALITY AS a(id, place)
+        JOIN sources AS t ON t.id = a.id AND t.deleted_at IS NULL AND :sees(source, t)
+    ) AS d
+    WHERE d.size <= :room::bigint"""
+
+
+class Deadline:
+    """The time that the names of one request have together. The first one is always in time."""
+
+    def __init__(self) -> None:
+        """Begin now."""
+        self._until = time.monotonic() + MAX_SECONDS
+        self._first = True
+
+    def has_passed(self) -> bool:
+        """Tell whether no further name is to be begun."""
+        passed = not self._first and time.monotonic() > self._until
+        self._first = False
+        return passed
+
+
+class Search(NamedTuple):
+    """Where sources are looked for, for whom, and until when."""
+
+    connection: Connection
+    caller: Caller
+    deadline: Deadline
+    where: Sequence[str] = ()
+    values: Mapping[str, Any] = {}
 
 
 class FoundSource(NamedTuple):
@@ -89,66 +129,75 @@ class FoundSource(NamedTuple):
     scored: NameScore
 
 
-async def read_words(
+async def _read_counts(connection: Connection) -> Counts:
+    return Counts.of(
+        await connection.fetchrow(*render(counting.STATE, record_type=RecordType.SOURCE.value))
+    )
+
+
+async def _read_alike(
     connection: Connection, words: Iterable[str]
-) -> tuple[dict[str, list[tuple[str, str, int]]], Counts]:
-    """Read what is known of words in Latin letters: those like each, with their frequencies.
+) -> dict[str, list[tuple[str, str, int]]]:
+    """Read the words of names that are like each of some words in Latin letters.
 
     Each is given as it stands in names, in Latin letters, and with the number of public sources.
     """
     distinct = list(dict.fromkeys(words))
-    state = Counts.of(
-        await connection.fetchrow(*render(counting.STATE, record_type=RecordType.SOURCE.value))
-    )
     known: dict[str, list[tuple[str, str, int]]] = {word: [] for word in distinct}
     sounds = [sound(word) for word in distinct]
     for row in await connection.fetch(*render(_ALIKE, words=distinct, sounds=sounds)):
         known[row["asked"]].append((row["word"], row["latin"], row["records"]))
-    return known, state
+    return known
 
 
 async def find_sources(
-    connection: Connection,
-    asker: Caller,
-    names: Sequence[str],
-    limit: int,
-    where: Sequence[str] = (),
-    values: Mapping[str, Any] | None = None,
-) -> list[list[FoundSource]]:
-    """Find the sources whose names are like each of some names, the likeliest first."""
-    asked = [words_of(name) for name in names]
-    known, counts = await read_words(connection, (word for each in asked for word in each))
-    records = {latin: number for found in known.values() for _, latin, number in found}
-    weight = weight_of(records, counts.records)
-    own = {
-        row["place"] - 1: row["words"]
-        for row in await connection.fetch(*render(_OWN, names=list(names)))
-    }
-    answers = []
-    for place, words in enumerate(asked):
-        lookups = choose(_terms(words, own.get(place, []), known, weight))
-        statement = compose(
-            _FOUND, most=f"{MAX_CANDIDATES}", conditions=" AND ".join(where) or "true"
-        )
-        query = render(
-            statement,
-            asker,
-            queries=[each.query for each in lookups],
-            weights=[each.weight for each in lookups],
-            most=[each.most for each in lookups],
-            counted_at=counts.counted_at or counting.NEVER,
-            **(values or {}),
-        )
-        rows = [(row["id"], row["names"]) for row in await connection.fetch(*query)]
-        answers.append(await in_thread(_ranked, words, rows, weight, limit))
+    search: Search, asked: Sequence[tuple[str, int]]
+) -> list[list[FoundSource] | None]:
+    """Find the sources whose names are like each of some names, the likeliest first.
+
+    Each name comes with how many sources are wanted. Null stands for a name for which there was no
+    time; there always is for the first one.
+    """
+    counts = await _read_counts(search.connection)
+    rows = await search.connection.fetch(*render(_OWN, names=[name for name, _ in asked]))
+    own = {row["place"] - 1: row["words"][:_MAX_PARTS] for row in rows}
+    answers: list[list[FoundSource] | None] = []
+    for place, (name, limit) in enumerate(asked):
+        if search.deadline.has_passed():
+            answers.append(None)
+        else:
+            answers.append(await _find(search, words_of(name), own.get(place, []), counts, limit))
     return answers
 
 
+async def _find(
+    search: Search, words: Sequence[str], own: Sequence[str], counts: Counts, limit: int
+) -> list[FoundSource]:
+    known = await _read_alike(search.connection, words)
+    records = {latin: number for found in known.values() for _, latin, number in found}
+    weight = weight_of(records, counts.records)
+    lookups = choose(_terms(words, own, known, weight))
+    statement = compose(
+        _FOUND, most=f"{MAX_CANDIDATES}", conditions=" AND ".join(search.where) or "true"
+    )
+    query = render(
+        statement,
+        search.caller,
+        queries=[each.query for each in lookups],
+        weights=[each.weight for each in lookups],
+        most=[each.most for each in lookups],
+        counted_at=counts.counted_at or counting.NEVER,
+        **search.values,
+    )
+    rows = [(row["id"], row["names"]) for row in await search.connection.fetch(*query)]
+    return await in_thread(_ranked, words, rows, weight, limit)
+
+
 async def read_documents(
-    connection: Connection, asker: Caller, ids: Iterable[str]
+    connection: Connection, asker: Caller, ids: Sequence[str]
 ) -> dict[str, bytes]:
-    """Read the documents of sources by their ids."""
-    rows = await connection.fetch(*render(_DOCUMENTS, asker, ids=list(dict.fromkeys(ids))))
+    """Read the documents of sources by their ids, of the first ones, as many as fit."""
+    rows = await connection.fetch(*render(_DOCUMENTS, asker, ids=ids, room=MAX_BYTES))
     return {row["id"]: row["doc"] for row in rows}
 
 

@@ -12,6 +12,7 @@ from msgspec import Struct, field
 
 from api.core.errors import INVALID_PARAMETER, Problem, invalid_parameter
 from api.core.json_text import read_json
+from api.matching.reconciling.reading import MAX_DESCRIPTION
 from schemas.vocabularies import SourceKind
 
 MAX_QUERIES: Final = 50
@@ -154,13 +155,17 @@ def every_property() -> list[dict[str, str]]:
 
 def title_of(source: Mapping[str, Any]) -> str:
     """Give what a source is called."""
-    return str(source["name"] or source["description"] or source["id"])
+    return str(source["name"] or _short(source) or source["id"])
 
 
 def about(source: Mapping[str, Any]) -> str:
     """Say in a few words what a source is."""
-    told = [_title(source["kind"]), source["country_code"], source["description"]]
+    told = [_title(source["kind"]), source["country_code"], _short(source)]
     return ", ".join(each for each in told if each)
+
+
+def _short(source: Mapping[str, Any]) -> str:
+    return (source["description"] or "")[:MAX_DESCRIPTION]
 
 
 def values(source: Mapping[str, Any], key: str, parents: Mapping[str, str]) -> list[dict[str, str]]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final
 
-import msgspec
 from litestar import get, post
 from msgspec import Meta
 
 from api.core.caller import READER
 from api.core.db import Connection
-from api.core.errors import INVALID_PARAMETER, NOT_FOUND, Problem
+from api.core.errors import INVALID_PARAMETER, NOT_FOUND, Problem, invalid_parameter
 from api.core.filters import Parameter, conditions, read_query
 from api.core.request import (
     Answer,
@@ -28,7 +27,8 @@ from api.core.sql import compose, render
 from api.matching.names import SURE
 from api.matching.reconciling import messages
 from api.matching.reconciling.messages import Extension, Query
-from api.matching.sources import FoundSource, find_sources, read_documents
+from api.matching.reconciling.reading import Source, read_sources
+from api.matching.sources import Deadline, FoundSource, Search, find_sources
 from api.records.sources import SOURCES
 from schemas.base import Id
 from schemas.vocabularies import RecordType
@@ -36,6 +36,7 @@ from schemas.vocabularies import RecordType
 FORM: Final = "application/x-www-form-urlencoded"
 _LIMIT: Final = 10
 _MOST: Final = 50
+_SPARE: Final = 10
 _AHEAD: Final = 0.1
 """A source is meant for sure if it is ahead of all others by this much."""
 _Text = Annotated[str, Meta(max_length=8_192)]
@@ -63,12 +64,11 @@ _PROPOSED: Final = {
 _PREVIEWED: Final = {"id": Parameter("id", Id, "The source's id.", required=True)}
 _OPT: Final = {"reads": (RecordType.SOURCE,)}
 _STARTING: Final = """
-    SELECT t.id::text AS id, t.doc FROM sources AS t
+    SELECT t.id::text AS id FROM sources AS t
     WHERE {conditions} AND t.merged_into_id IS NULL
         AND t.deleted_at IS NULL AND :sees(source, t)
     ORDER BY t.name, t.id
     LIMIT {limit}"""
-_Source = dict[str, Any]
 
 
 @get("/v1/reconcile", operation_id="describeReconciliation", include_in_schema=False, opt=_OPT)
@@ -115,39 +115,56 @@ async def _answer(request: Request, given: Mapping[str, str]) -> Answer:
 
 async def _matched(connection: Connection, queries: Mapping[str, Query]) -> dict[str, Any]:
     """Answer a batch; queries for the same types are looked up together."""
-    answers: dict[str, Any] = {}
+    deadline = Deadline()
+    found: dict[str, list[FoundSource] | None] = {}
     groups: dict[tuple[str, ...] | None, list[str]] = {}
     for key, query in queries.items():
         groups.setdefault(query.kinds, []).append(key)
     for kinds, keys in groups.items():
         if kinds == ():
-            answers |= {key: {"result": []} for key in keys}
+            found |= {key: [] for key in keys}
             continue
-        where, values = conditions(
-            SOURCES.all_filters, {} if kinds is None else {"kind__in": list(kinds)}
-        )
-        names = [queries[key].name for key in keys]
-        found = await find_sources(connection, READER, names, _MOST, where, values)
-        wanted = (one.id for each in found for one in each)
-        docs = await _read(connection, wanted)
-        for key, each in zip(keys, found, strict=True):
-            answers[key] = {"result": _candidates(queries[key], each, docs)}
-    return {key: answers[key] for key in queries}
+        given = {} if kinds is None else {"kind__in": list(kinds)}
+        search = Search(connection, READER, deadline, *conditions(SOURCES.all_filters, given))
+        wanted = [(queries[key].name, _wanted(queries[key])) for key in keys]
+        found |= zip(keys, await find_sources(search, wanted), strict=True)
+    sources = await read_sources(
+        connection,
+        (one.id for key in queries for one in found[key] or ()),
+        {each.pid for query in queries.values() for each in query.properties},
+    )
+    return {key: _result_of(query, found[key], sources) for key, query in queries.items()}
 
 
-def _candidates(
-    query: Query, found: Iterable[FoundSource], docs: Mapping[str, _Source]
-) -> list[dict[str, Any]]:
+def _limit(query: Query) -> int:
+    return int(max(1, min(query.limit or _LIMIT, _MOST)))
+
+
+def _wanted(query: Query) -> int:
+    """Tell how many sources are compared: some more, which properties can put before others."""
+    return _limit(query) + (_SPARE if query.properties else 1)
+
+
+def _result_of(
+    query: Query,
+    found: Iterable[FoundSource] | None,
+    sources: Mapping[str, Source | None],
+) -> dict[str, Any]:
+    if found is None:
+        return {"error": "The batch took too long before this query. Send fewer queries at once."}
+    pairs = [(each, sources[each.id]) for each in found if each.id in sources]
+    fit = [(each, source) for each, source in pairs if source is not None]
+    if len(fit) < len(pairs):
+        return {"error": "The sources for the batch are too large. Send fewer queries at once."}
+    return {"result": _candidates(query, fit)}
+
+
+def _candidates(query: Query, found: Iterable[tuple[FoundSource, Source]]) -> list[dict[str, Any]]:
     scored = sorted(
-        (
-            (_score(query, each, docs[each.id]), each, docs[each.id])
-            for each in found
-            if each.id in docs
-        ),
+        ((_score(query, each, source), each, source) for each, source in found),
         key=lambda one: -one[0],
     )
     second = scored[1][0] if len(scored) > 1 else 0
-    limit = max(1, min(int(query.limit or _LIMIT), _MOST))
     return [
         {
             "id": each.id,
@@ -158,18 +175,18 @@ def _candidates(
             "match": place == 0 and score >= SURE and score - second >= _AHEAD,
             "features": [{"id": "name", "value": each.scored.score}],
         }
-        for place, (score, each, source) in enumerate(scored[:limit])
+        for place, (score, each, source) in enumerate(scored[: _limit(query)])
     ]
 
 
-def _score(query: Query, found: FoundSource, source: _Source) -> float:
+def _score(query: Query, found: FoundSource, source: Source) -> float:
     """Lower a score for each property that the source has otherwise."""
     score = found.scored.score
     for asked in query.properties:
         if asked.pid in messages.PROPERTIES:
             wanted = asked.v if isinstance(asked.v, list) else [asked.v]
             names = {str(w.get("id") if isinstance(w, dict) else w).lower() for w in wanted}
-            told = messages.values(source, asked.pid, {source["parent_id"] or "": ""})
+            told = messages.values(source, asked.pid, {source.get("parent_id") or "": ""})
             if told and not names & {(v.get("id") or v["str"]).lower() for v in told}:
                 score *= 0.8
     return score
@@ -180,11 +197,13 @@ def _score(query: Query, found: FoundSource, source: _Source) -> float:
 
 async def _extended(connection: Connection, asked: Extension) -> dict[str, Any]:
     """Fetch properties of records."""
-    keys = [each.id for each in asked.properties if each.id in messages.PROPERTIES]
-    docs = await _read(connection, asked.ids)
-    above = [each["parent_id"] for each in docs.values() if each["parent_id"]]
+    every = dict.fromkeys(each.id for each in asked.properties)
+    keys = [key for key in every if key in messages.PROPERTIES]
+    sources = _all_of(await read_sources(connection, asked.ids, keys))
+    above = [each["parent_id"] for each in sources.values() if each.get("parent_id")]
     parents = {
-        key: messages.title_of(each) for key, each in (await _read(connection, above)).items()
+        key: messages.title_of(each)
+        for key, each in _all_of(await read_sources(connection, above)).items()
     }
     return {
         "meta": [
@@ -194,7 +213,7 @@ async def _extended(connection: Connection, asked: Extension) -> dict[str, Any]:
         ],
         "rows": {
             identity: {
-                key: messages.values(docs[identity], key, parents) if identity in docs else []
+                key: messages.values(sources[identity], key, parents) if identity in sources else []
                 for key in keys
             }
             for identity in asked.ids
@@ -202,19 +221,15 @@ async def _extended(connection: Connection, asked: Extension) -> dict[str, Any]:
     }
 
 
-async def _read(connection: Connection, ids: Iterable[str]) -> dict[str, _Source]:
-    """Read the sources of these ids that everybody may read; what is no id is left out."""
-    known = [each for each in dict.fromkeys(ids) if _is_id(each)]
-    docs = await read_documents(connection, READER, known)
-    return {key: msgspec.json.decode(doc) for key, doc in docs.items()}
-
-
-def _is_id(text: str) -> bool:
-    try:
-        msgspec.convert(text, Id)
-    except msgspec.ValidationError:
-        return False
-    return True
+def _all_of(sources: Mapping[str, Source | None]) -> dict[str, Source]:
+    """Refuse a request for which not all sources fit."""
+    fit = {key: each for key, each in sources.items() if each is not None}
+    if len(fit) < len(sources):
+        detail = (
+            "The records are too large for one answer. Ask for fewer ids or properties at once."
+        )
+        raise invalid_parameter("extend", detail)
+    return fit
 
 
 @get(
@@ -248,17 +263,19 @@ async def suggest_entity(request: Request) -> Answer:
     """Suggest sources while somebody types a name."""
     given = read_query(request.scope["query_string"], _SUGGESTED)
     prefix, skipped = given.get("prefix", "")[:500], given.get("cursor", 0)
-    sources: dict[str, _Source] = {}
+    suggested: list[Source | None] = []
     if prefix:
         where, values = conditions(SOURCES.all_filters, {"name__startswith": prefix})
         statement = compose(_STARTING, conditions=" AND ".join(where), limit=f"{skipped + _LIMIT}")
         async with context(request).database.connection(searches=True) as connection:
             rows = await connection.fetch(*render(statement, READER, **values))
-            sources = {row["id"]: msgspec.json.decode(row["doc"]) for row in rows}
-            if len(sources) < skipped + _LIMIT:
-                (found,) = await find_sources(connection, READER, [prefix], _LIMIT)
-                sources |= await _read(connection, (f.id for f in found if f.id not in sources))
-    suggested = list(sources.values())[skipped : skipped + _LIMIT]
+            ids = dict.fromkeys(row["id"] for row in rows)
+            if len(ids) < skipped + _LIMIT:
+                search = Search(connection, READER, Deadline())
+                (found,) = await find_sources(search, [(prefix, _LIMIT)])
+                ids |= dict.fromkeys(each.id for each in found or ())
+            page = list(ids)[skipped : skipped + _LIMIT]
+            suggested = list((await read_sources(connection, page)).values())
     return _result(
         {
             "id": each["id"],
@@ -267,6 +284,7 @@ async def suggest_entity(request: Request) -> Answer:
             "notable": messages.types_of(each),
         }
         for each in suggested
+        if each is not None
     )
 
 
@@ -312,11 +330,13 @@ def _result(items: Iterable[dict[str, Any]]) -> Answer:
 async def preview(request: Request) -> Answer:
     """Show a source on a page that other pages can frame."""
     given = read_query(request.scope["query_string"], _PREVIEWED)
+    if "id" not in given:
+        raise Problem(NOT_FOUND, "Send the id of a source as `id`.")
     async with context(request).database.connection() as connection:
-        sources = await _read(connection, [given["id"]] if "id" in given else [])
-    if not sources:
+        sources = await read_sources(connection, [given["id"]], messages.PROPERTIES)
+    source = sources.get(given["id"])
+    if source is None:
         raise Problem(NOT_FOUND, "No source that everybody may read has this id.")
-    (source,) = sources.values()
     return Answer(messages.page(source), headers=_FRAMED, media_type="text/html; charset=utf-8")
 
 
