@@ -250,7 +250,11 @@ def _fail(batch: Iterable[Joined], error: Exception) -> None:
 
 
 def _is_small(write: Write) -> bool:
-    """Tell whether a write is small, and changes no record that may be large or change others."""
+    """Tell whether a write is small, and its change too.
+
+    A change of an article is not small, however short it is: the article as it is stored may be
+    large, and the records that are printed in it may have to be changed as well.
+    """
     resource = write.resource
     changes_much = resource.large or resource.consequence is not None
     return write.size <= MAX_BYTES and not (changes_much and write.names)
