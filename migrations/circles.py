@@ -103,12 +103,12 @@ def create_function(
 
 
 def create_suspects(types: tuple[RecordType, ...]) -> str:
-    """Define the function that names the records which their links may lead back to.
+    """Define the function that names those of some records that may be in a circle of links.
 
     It reads each link once, however many records lead on to it. What is reached is put in order,
     targets before owners: what has no place in that order is in a circle, or leads to one. A record
-    whose links are longer than a single walk may be is named as well, and so are all records if
-    they lead to too many.
+    from which links lead over more than `MAX_LEVELS` records in a row is named as well. If more than
+    `MAX_RECORDS` are reached from all of the records together, all of them are named.
     """
     return f"""
     CREATE FUNCTION circle_suspects(owners text, kind text, starts uuid[]) RETURNS uuid[]

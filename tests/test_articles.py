@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
 
+from tests.test_concurrency import blocked
 from tests.world import World, content, faults
 
 
@@ -115,6 +118,37 @@ async def test_a_derived_headline_stays_where_nothing_is_left_to_derive_it_from(
         article = await world.patch("a", **fields)
         assert (article["headline"], article["headline_derived"]) == ("First words", True)
     assert faults(await world.put("a", {"note": "no headline"})) == {"/headline": "required"}
+
+
+@pytest.mark.parametrize("way", ["upsert", "import"])
+async def test_a_headline_is_derived_anew_in_a_write_that_is_tried_again(
+    world: World, database_url: str, way: str
+) -> None:
+    name = {"namespace": "headlines", "value": world.tag}
+    await world.add("articles", "a", headline=None, text="First words", external_ids=[name])
+    wanted = {"text": "Third words", "external_ids": [name]}
+    if way == "upsert":
+        request = world.client.put("/v1/articles/by-external-id", params=name, json=wanted)
+    else:
+        request = world.client.post(
+            "/v1/import",
+            content=json.dumps({"type": "article", "external_id": name, "data": wanted}),
+            headers={"content-type": "application/x-ndjson"},
+        )
+    other = await asyncpg.connect(database_url)
+    try:
+        async with other.transaction():
+            change = "UPDATE articles SET headline = NULL, text = 'Second words' WHERE id = $1"
+            await other.execute(change, world.id("a"))
+            task = asyncio.create_task(request)
+            await blocked(task, other)
+        answer = await task
+    finally:
+        await other.close()
+    assert answer.status_code == 200, answer.text
+    article = await world.get("a")
+    assert article["version"] == 3
+    assert (article["headline"], article["headline_derived"]) == ("Third words", True)
 
 
 async def test_a_copy_of_an_article_derives_its_headline_as_well(world: World) -> None:

@@ -25,7 +25,7 @@ from api.core import json_text, large_input
 from api.core.db import Database
 from api.core.errors import unavailable
 from api.core.writing import look_up, settle
-from api.sync.importing import applying, batches
+from api.sync.importing import applying, batches, settling
 from api.sync.importing import lines as importing_lines
 from api.sync.importing.batches import LinesByType, NumberedLine
 from api.sync.importing.lines import Entry
@@ -276,6 +276,30 @@ async def test_deletes_and_revives(client: httpx.AsyncClient) -> None:
     assert (revived["status"], revived["version"], revived["changed"]) == (200, 3, True)
     revisions = (await client.get(f"/v1/sources/{one}/revisions")).json()["items"]
     assert [r["op"] for r in revisions] == ["restored", "deleted", "created"]
+
+
+async def test_a_source_that_is_merged_while_it_is_looked_at_again_is_refused_alone(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, survivor, another = new(), new(), new()
+    cited = claim(attributions=[{"source_id": one}])
+    await send(client, [source(one), source(survivor), cited])
+    look_up_batch, looked_up = settling.look_up_batch, list[Sequence[Entry]]()
+
+    async def merged_before_the_second(run: ImportRun, batch: Sequence[Entry]) -> Any:
+        if len(looked_up) == 1:
+            body, headers = {"source_id": one}, {"if-match": "*"}
+            path = f"/v1/sources/{survivor}/merge"
+            answer = await client.post(path, json=body, headers=headers)
+            assert answer.status_code == 200, answer.text
+        looked_up.append(batch)
+        return await look_up_batch(run, batch)
+
+    monkeypatch.setattr(applying, "look_up_batch", merged_before_the_second)
+    lines = [line("source", op="delete", id=one), source(another)]
+    results, _ = await send(client, lines)
+    assert [result["status"] for result in results] == [409, 201]
+    assert results[0]["problem"]["code"] == "source-merged"
 
 
 async def test_if_match_holds_a_line_to_a_version(client: httpx.AsyncClient) -> None:

@@ -24,6 +24,7 @@ from api.core.writing.single import Decision, Write, decide_and_settle
 from api.records.claims import CLAIMS
 from schemas.vocabularies import Scope
 from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, patient, serving
+from tests.test_concurrency import blocked
 from tests.world import World
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -371,6 +372,49 @@ async def test_who_waits_for_a_lock_holds_up_nobody_else(world: World, database_
         assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
     finally:
         await other.close()
+
+
+async def test_who_waits_for_a_lock_after_a_batch_has_failed_makes_no_further_one_fail(
+    world: World,
+    database_url: str,
+    callers: list[list[str | None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await world.add("articles", "held")
+    held_up, free = KEYS[:2]
+    note, after_the_batch = vars(joined)["write_batch"], asyncio.Event()
+
+    async def with_short_patience(connection: Any, some: Sequence[Joined]) -> None:
+        await note(connection, some)
+        monkeypatch.setattr(joined, "SLOW_SECONDS", 0)
+        after_the_batch.set()
+
+    def post(key: str, **fields: Any) -> Any:
+        return world.client.post("/v1/claims", json=_claim(world, **fields), headers=bearer(key))
+
+    printed = {"appearances": [{"article_id": world.id("held")}]}
+    other = await asyncpg.connect(database_url)
+    try:
+        transaction = other.transaction()
+        await transaction.start()
+        await other.execute("SELECT FROM articles WHERE id = $1 FOR UPDATE", world.id("held"))
+        monkeypatch.setattr(joined, "write_batch", with_short_patience)
+        first = asyncio.create_task(post(free))
+        waiting = asyncio.create_task(post(held_up, **printed))
+        await after_the_batch.wait()
+        await blocked(waiting, other)
+        monkeypatch.setattr(joined, "write_batch", note)
+        monkeypatch.setattr(joined, "SLOW_SECONDS", PATIENCE)
+        later = await asyncio.gather(*(post(key) for _ in range(4) for key in (free, held_up)))
+        assert not waiting.done()
+        await transaction.rollback()
+        answers = [await first, await waiting, *later]
+    finally:
+        await other.close()
+    assert {answer.status_code for answer in answers} == {201}
+    failed, *written = callers
+    assert failed == [keyring.identity_of(held_up)]
+    assert {key_id for batch in written for key_id in batch} == {keyring.identity_of(free)}
 
 
 async def test_a_client_that_leaves_takes_no_one_along(

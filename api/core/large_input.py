@@ -124,9 +124,10 @@ async def each_in_thread(items: Iterator[Result]) -> AsyncIterator[Result]:
 
 
 async def read_ahead(items: Iterator[Result | None]) -> AsyncGenerator[Result]:
-    """Do the same, and make the next item while the last one is used.
+    """Give the items of an iterator, and make the next one in a thread while the last one is used.
 
-    At a null, other work may have the thread. Use it with `aclosing`, so that an error ends it.
+    The iterator may give a null instead of an item: then the thread is free for other work before
+    it goes on. Use this with `aclosing`, so that nothing more is made after an error.
     """
     following = _make_next(items)
     try:

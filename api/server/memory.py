@@ -14,12 +14,12 @@ _M_MMAP_THRESHOLD: Final = -3
 
 
 def keep_freed_memory() -> None:
-    """Keep the memory of large answers, where the C library is told how (glibc).
+    """Keep the memory of large answers for the next ones, if the C library is glibc.
 
     Otherwise each answer of some megabytes gives its memory back to the system, and the next one
     gets other pages, which the kernel clears first: a third of the processor time of a large page.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other libraries do without it
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # others don't have it
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _MAX_IN_HEAP)
         mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)

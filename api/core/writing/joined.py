@@ -5,8 +5,9 @@ Those that arrive meanwhile are carried out together when it has ended. Nothing 
 has begun. A batch that takes long does not hold up the next one.
 
 Writes to records of one type are joined, of all callers who see the same records. The callers take
-turns in a batch. If a batch fails, each of its writes is carried out by itself. If one fails again,
-the next writes of its caller are not joined, so that nobody makes others wait in vain.
+turns in a batch. If a batch fails, each of its writes is carried out by itself. If one then fails
+again, or takes long, the next writes of its caller are not joined, so that nobody makes others wait
+in vain.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ SLOW_SECONDS: Final = 0.1
 """How long writes hold up the next ones: longer ones wait for something that those may not need."""
 FIRST_PAUSE: Final = 32
 MAX_PAUSE: Final = 1_024
-"""After a write by which a batch has failed, so many writes of its caller are not joined.
+"""After a write that probably made a batch fail, so many writes of its caller are not joined.
 
 It is twice as many after each further one, until a batch writes something for the caller.
 """
@@ -80,12 +81,25 @@ class JoinedWrites:
         if isinstance(outcome, Outcome):
             self._doubts.pop(caller, None)
             return outcome
-        try:
-            return await self._write_alone(alone)
-        except Exception:
-            if outcome is LeftOut.FAILED:
+        if outcome is LeftOut.FAILED:
+            return await self._write_after_failure(caller, alone)
+        return await self._write_alone(alone)
+
+    async def _write_after_failure(self, caller: Caller, alone: Alone) -> Outcome:
+        """Carry out a write whose batch has failed; doubt its caller if it seems to be the cause.
+
+        That is a write that fails again, or that takes long: it waits for what others have locked.
+        The caller is doubted while it still waits, since the caller's next writes may do the same.
+        """
+        async with self._database.connection() as connection:
+            slow = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._doubt, caller)
+            try:
+                return await alone(connection)
+            except Exception:
                 self._doubt(caller)
-            raise
+                raise
+            finally:
+                slow.cancel()
 
     async def _write_alone(self, alone: Alone) -> Outcome:
         async with self._database.connection() as connection:
@@ -107,8 +121,14 @@ class JoinedWrites:
         return True
 
     def _doubt(self, caller: Caller) -> None:
-        """Join none of the next writes of a caller."""
+        """Join none of the next writes of a caller.
+
+        Several writes of one caller may have been in the batch that failed. They count once: a
+        caller who is doubted already is not doubted for longer.
+        """
         doubt = self._doubts.setdefault(caller, _Doubt(0, FIRST_PAUSE))
+        if doubt.left:
+            return
         doubt.left, doubt.pause = doubt.pause, min(2 * doubt.pause, MAX_PAUSE)
         self._doubts.move_to_end(caller)
         if len(self._doubts) > MAX_DOUBTS:
@@ -230,7 +250,11 @@ def _fail(batch: Iterable[Joined], error: Exception) -> None:
 
 
 def _is_small(write: Write) -> bool:
-    """Tell whether a write is small, and changes no record that may be large or change others."""
+    """Tell whether a write is small, and its change too.
+
+    A change of an article is not small, however short it is: the article as it is stored may be
+    large, and the records that are printed in it may have to be changed as well.
+    """
     resource = write.resource
     changes_much = resource.large or resource.consequence is not None
     return write.size <= MAX_BYTES and not (changes_much and write.names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from copy import copy
 from functools import cache
 from typing import Any, NamedTuple, cast
 
@@ -154,22 +155,24 @@ def settle(
     """
     before: Create | None = None
     server: dict[str, Any] = {}
+    # The draft stays as it was sent: a write that starts over settles it again.
+    record = copy(wanted.record)
     if current is not None:
         refuse_merged(resource, current.doc)
         server, _, before = wanted.before or read_stored(resource, current)
-        wanted.record.keep(before, server)
+        record.keep(before, server)
     elif wanted.claimed:
-        wanted.record.forget(wanted.claimed)
-        server = {"id": identity, "version": 1, **resource.derive(wanted.record)}
+        record.forget(wanted.claimed)
+        server = {"id": identity, "version": 1, **resource.derive(record)}
     faults = [
         Fault((name,), "read-only", f"The server sets `{name}`; leave it out or as it is.")
         for name, value in wanted.claimed.items()
         if name not in server or not _same(server[name], value)
     ]
     others = []
-    only = _changed(wanted.record, before, current)
+    only = _changed(record, before, current)
     listed = wanted.referred if only is None else None
-    for reference in references(wanted.record, only) if listed is None else listed:
+    for reference in references(record, only) if listed is None else listed:
         if reference.to == resource.type and meant(reference, found) == identity:
             faults.append(Fault(reference.path, "self-reference", "A record can't name itself."))
         else:
@@ -179,7 +182,6 @@ def settle(
         faults += map(unknown, missing)
     else:
         forward += missing
-    record = wanted.record
     if new := _merged(others, before, current, found):
         record = cast("Create", with_references(record, RecordType.SOURCE, new))
         faults += all_faults(record)

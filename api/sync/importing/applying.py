@@ -206,11 +206,17 @@ async def _delete(
 
 
 async def _find_referrers(run: ImportRun, entry: Entry) -> Problem | None:
-    """Give the problem that names the records which refer to the one that a line deletes."""
+    """Give the problem that names the records which refer to the one that a line deletes.
+
+    If the record has changed such that the line is refused for itself, it is that problem.
+    """
     line = entry.known_line
     resource = RESOURCES[line.type]
     found_by_type = await look_up_batch(run, [entry])
-    current = find_current(line, found_by_type[line.type])
+    try:
+        current = find_current(line, found_by_type[line.type])
+    except Problem as problem:  # the record has changed since the line was settled
+        return problem
     if current is None:
         return None
     return await still_referenced(run.connection, run.author, resource, current.id)

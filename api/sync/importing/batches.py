@@ -19,11 +19,11 @@ NumberedLine = tuple[int, bytes | None]
 
 MAX_LINES: Final = 500
 FIRST_LINES: Final = 100
-"""The first batch has fewer lines, since Postgres has nothing to do before it was read."""
+"""The first batch has fewer lines, since Postgres has nothing to write until it has been read."""
 MAX_BYTES: Final = 4_194_304
 """How large a batch is, unless one line makes it larger; the next one is read beside it."""
 PIECE_BYTES: Final = 262_144
-"""After so many bytes other work may have the thread."""
+"""After reading so many bytes, the thread is free for other work before it reads on."""
 _LINE_COST: Final = 1_000
 """A line takes the time of that many bytes, however short it is."""
 
@@ -31,7 +31,7 @@ _LINE_COST: Final = 1_000
 def gather_batches(run: ImportRun, lines: Iterable[NumberedLine]) -> Iterator[list[Entry] | None]:
     """Gather lines that can be written together: with the same op, and no record twice.
 
-    A null comes now and then, where other work may have the thread.
+    A null comes now and then, so that the thread is free for other work before it reads on.
     """
     batch: list[Entry] = []
     names: set[tuple[str, ...]] = set()
