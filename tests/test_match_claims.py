@@ -13,7 +13,7 @@ import pytest
 from api.access import keyring
 from api.core.db import Database
 from api.core.sql import render
-from api.matching import claims, counting
+from api.matching import candidates, claims, counting
 from api.matching.candidates import MAX_READ, Term, choose
 from api.matching.texts import capitalised, figures, spoken
 from api.matching.vocabulary import Vocabulary
@@ -235,6 +235,25 @@ def test_figures_and_names_of_a_text() -> None:
 async def test_bad_queries_are_refused(matcher: Matcher, query: str) -> None:
     answer = await matcher.client.get(f"/v1/claims/match?{query}")
     assert answer.status_code == 400
+
+
+async def test_filters_that_match_little_read_no_more_records(
+    matcher: Matcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A limit on what matches the filters would not end a search for what does not match them."""
+    for number in range(9):
+        tags = ["middle"] if number == 4 else []
+        await matcher.world.add("claims", f"z{number}", text="zeppelins over Zeebrugge", tags=tags)
+    body = {"texts": [{"text": "zeppelins over Zeebrugge"}], "filters": {"tag": "middle"}}
+
+    async def found() -> int:
+        answer = await matcher.client.post("/v1/claims/match", json=body)
+        assert answer.status_code == 200, answer.text
+        return len(answer.json()["matches"][0]["items"])
+
+    assert await found() == 1
+    monkeypatch.setattr(candidates, "MAX_LOOKED_AT", 3)
+    assert await found() == 0
 
 
 async def test_a_count_holds_no_more_words_in_memory_than_postgres_allows(
