@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
 from api.access import keyring
 from api.core.db import Database
-from api.matching import claims
+from api.core.sql import render
+from api.matching import candidates, claims, counting
 from api.matching.candidates import MAX_READ, Term, choose
 from api.matching.texts import capitalised, figures, spoken
 from api.matching.vocabulary import Vocabulary
@@ -232,3 +235,57 @@ def test_figures_and_names_of_a_text() -> None:
 async def test_bad_queries_are_refused(matcher: Matcher, query: str) -> None:
     answer = await matcher.client.get(f"/v1/claims/match?{query}")
     assert answer.status_code == 400
+
+
+async def test_filters_that_match_little_read_no_more_records(
+    matcher: Matcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A limit on what matches the filters would not end a search for what does not match them."""
+    for number in range(9):
+        tags = ["middle"] if number == 4 else []
+        await matcher.world.add("claims", f"z{number}", text="zeppelins over Zeebrugge", tags=tags)
+    body = {"texts": [{"text": "zeppelins over Zeebrugge"}], "filters": {"tag": "middle"}}
+
+    async def found() -> int:
+        answer = await matcher.client.post("/v1/claims/match", json=body)
+        assert answer.status_code == 200, answer.text
+        return len(answer.json()["matches"][0]["items"])
+
+    assert await found() == 1
+    monkeypatch.setattr(candidates, "MAX_LOOKED_AT", 3)
+    assert await found() == 0
+
+
+async def test_a_count_holds_no_more_words_in_memory_than_postgres_allows(
+    matcher: Matcher,
+) -> None:
+    """An archive has millions of different words. Postgres puts on disk what passes its limit."""
+    for number in range(8):
+        words = " ".join(f"w{number}x{each:x}" for each in range(1_000))
+        await matcher.world.add(
+            "claims", f"many{number}", text=words, language="qaa", review_status="published"
+        )
+    connection = await asyncpg.connect(matcher.url)
+    try:
+        await connection.execute("SET work_mem = '64kB'")
+        await connection.execute("SET hash_mem_multiplier = 1")
+        query, *given = render(
+            counting.COUNT_CLAIMS,
+            languages=["qaa"],
+            dictionary=counting.SIMPLE,
+        )
+        transaction = connection.transaction()
+        await transaction.start()
+        plan = await connection.fetchval(
+            f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {query}", *given
+        )
+        await transaction.rollback()
+    finally:
+        await connection.close()
+    (grouped,) = [each for each in _nodes(json.loads(plan)[0]["Plan"]) if "Group Key" in each]
+    assert "Disk Usage" in grouped or grouped.get("Strategy") == "Sorted", grouped
+    assert grouped.get("Peak Memory Usage", 0) < 1_000
+
+
+def _nodes(plan: Json) -> list[Json]:
+    return [plan, *(node for each in plan.get("Plans", []) for node in _nodes(each))]

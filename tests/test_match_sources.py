@@ -12,7 +12,7 @@ import pytest
 from api import demo
 from api.access import keyring
 from api.core.db import Database
-from api.matching import sources
+from api.matching import candidates, sources
 from api.matching.names import MAX_LETTERS, SURE, alike, compare, latin, sound, weight_of, words_of
 from api.matching.vocabulary import Vocabulary
 from schemas.vocabularies import Scope
@@ -216,6 +216,17 @@ async def test_an_answer_has_the_best_sources_that_fit(
     assert len(every) == 5
     monkeypatch.setattr(sources, "MAX_BYTES", sum(len(json.dumps(e["record"])) for e in every[:2]))
     assert await found(matcher, "South Korea", limit="5") == every[:2]
+
+
+async def test_filters_that_match_little_read_no_more_sources(
+    matcher: Matcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(9):
+        kind = "person" if number == 4 else "organisation"
+        await matcher.world.add("sources", f"z{number}", kind=kind, name=f"Zeebrugge {number}")
+    assert len(await found(matcher, "Zeebrugge", kind="person")) == 1
+    monkeypatch.setattr(candidates, "MAX_LOOKED_AT", 3)
+    assert await found(matcher, "Zeebrugge", kind="person") == []
 
 
 @pytest.mark.parametrize("query", ["", "name=", "name=a&kind=dog", "name=a&limit=51", "name=a&q=b"])

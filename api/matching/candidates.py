@@ -12,6 +12,8 @@ from typing import Final, NamedTuple
 
 MAX_READ: Final = 1_500
 """Records that the words of one text may bring, looked up one by one."""
+MAX_LOOKED_AT: Final = 10_000
+"""Records that one look-up reads at most, where filters leave most of them out."""
 _MOST_TOGETHER: Final = 200
 """Records that each group of words may bring."""
 _IN_PAIRS: Final = 4

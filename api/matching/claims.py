@@ -15,7 +15,7 @@ from api.core.caller import Caller
 from api.core.db import Connection, Row
 from api.core.resource import MAX_PAGE_BYTES
 from api.core.sql import compose, render
-from api.matching import counting
+from api.matching import candidates, counting
 from api.matching.candidates import Term, choose
 from api.matching.scoring import AskedText, Candidate, Reasons, Scorer
 from api.matching.terms import Asked, read_terms
@@ -38,18 +38,26 @@ _FOUND: Final = """
         SELECT f.id, sum(q.weight) AS weight
         FROM unnest(:queries::text[], :weights::float8[], :most::bigint[]) AS q(query, weight, most)
         CROSS JOIN LATERAL (
-            SELECT t.id FROM claims AS t
-            WHERE t.search @@ q.query::tsquery
-                AND {conditions} AND t.deleted_at IS NULL AND :sees(claim, t)
+            SELECT t.id FROM (
+                SELECT t.* FROM claims AS t
+                WHERE t.search @@ q.query::tsquery AND t.deleted_at IS NULL
+                LIMIT {looked_at}
+            ) AS t
+            WHERE {conditions} AND :sees(claim, t)
             LIMIT q.most
         ) AS f
         GROUP BY f.id
         ORDER BY 2 DESC, 1
         LIMIT {limit}
     ), fresh AS (
-        SELECT t.id FROM claims AS t
-        WHERE t.updated_at > :counted_at::timestamptz - interval '10 s'
-            AND {conditions} AND t.deleted_at IS NULL AND :sees(claim, t)
+        SELECT t.id FROM (
+            SELECT t.* FROM claims AS t
+            WHERE t.updated_at > :counted_at::timestamptz - interval '10 s'
+                AND t.deleted_at IS NULL
+            ORDER BY t.updated_at DESC
+            LIMIT {looked_at}
+        ) AS t
+        WHERE {conditions} AND :sees(claim, t)
         ORDER BY t.updated_at DESC
         LIMIT {limit}
     )
@@ -135,7 +143,10 @@ async def _read_candidates(search: Search, asked: AskedText, counts: Counts) -> 
     }
     place_of_stem = {term.stem: (place, 1.0) for place, term in enumerate(asked.terms)}
     statement = compose(
-        _FOUND, conditions=" AND ".join(search.where) or "true", limit=f"{MAX_CANDIDATES}"
+        _FOUND,
+        conditions=" AND ".join(search.where) or "true",
+        limit=f"{MAX_CANDIDATES}",
+        looked_at=f"{candidates.MAX_LOOKED_AT}",
     )
     query = render(
         statement,
@@ -163,12 +174,12 @@ async def _read_candidates(search: Search, asked: AskedText, counts: Counts) -> 
 
 
 async def _best(
-    search: Search, asked: AskedText, candidates: Sequence[Candidate], room: int
+    search: Search, asked: AskedText, compared: Sequence[Candidate], room: int
 ) -> Found:
     """Score the candidates, and read the documents of the best."""
-    scored = await search.scorer.score(asked, candidates)
+    scored = await search.scorer.score(asked, compared)
     ranked = sorted(
-        zip(scored, candidates, strict=True), key=lambda each: (-each[0].score, each[1].id)
+        zip(scored, compared, strict=True), key=lambda each: (-each[0].score, each[1].id)
     )
     best = {one.id: each for each, one in ranked[: search.limit] if each.score >= _LEAST}
     rows = await search.connection.fetch(

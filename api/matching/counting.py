@@ -62,31 +62,42 @@ LANGUAGES: Final = """
     WHERE deleted_at IS NULL AND visibility = 0
     GROUP BY 1
     ORDER BY 2 DESC, 1"""
+# Postgres groups the words, and writes to disk what passes its `work_mem`. `ts_stat` would hold all
+# of them in memory.
+_COUNTED: Final = """
+    SELECT u.word COLLATE "C" AS word, count(*) AS records
+    FROM {claims} AS t
+    CROSS JOIN LATERAL unnest(tsvector_to_array(t.search)) AS u(word)
+    WHERE {which}
+    GROUP BY 1"""
+_OF_LANGUAGES: Final = (
+    "deleted_at IS NULL AND visibility = 0"
+    " AND lower(split_part(language, '-', 1)) = ANY(:languages::text[])"
+)
+_SAMPLE: Final = compose(
+    "(SELECT search FROM claims WHERE {which} LIMIT 10000)", which=_OF_LANGUAGES
+)
 # Of the most frequent words of claims without a language, each dictionary knows some as stop words:
-# the likeliest dictionary is the one that knows the most of them.
-LIKELIEST: Final = """
+# the likeliest dictionary is the one that knows the most of them. Some of the claims tell it.
+LIKELIEST: Final = compose(
+    """
     WITH frequent AS MATERIALIZED (
-        SELECT word, ndoc FROM ts_stat(format(:words_of::text, :languages::text[]))
-        WHERE length(word) BETWEEN 2 AND 10
-        ORDER BY ndoc DESC, word
+        SELECT c.word, c.records FROM ({counted}) AS c
+        ORDER BY c.records DESC, c.word
         LIMIT 300
     )
     SELECT d.dictionary
     FROM unnest(:dictionaries::text[]) WITH ORDINALITY AS d(dictionary, place)
     JOIN frequent AS f ON ts_lexize(d.dictionary::regdictionary, f.word) = '{}'
     GROUP BY d.dictionary, d.place
-    ORDER BY sum(f.ndoc) DESC, d.place
-    LIMIT 1"""
-WORDS_OF: Final = (
-    "SELECT search FROM claims WHERE deleted_at IS NULL AND visibility = 0"
-    " AND lower(split_part(language, '-', 1)) = ANY(%L)"
+    ORDER BY sum(f.records) DESC, d.place
+    LIMIT 1""",
+    counted=compose(_COUNTED, claims=_SAMPLE, which="length(u.word) BETWEEN 2 AND 10"),
 )
 # Only what has changed is written, so that the table does not grow with each count.
-COUNT_CLAIMS: Final = """
-    WITH counted AS MATERIALIZED (
-        SELECT s.word COLLATE "C" AS word, s.ndoc::bigint AS records
-        FROM ts_stat(format(:words_of::text, :languages::text[])) AS s
-        WHERE length(s.word) <= {max_word}
+COUNT_CLAIMS: Final = compose(
+    """
+    WITH counted AS MATERIALIZED ({counted}
     ), gone AS (
         DELETE FROM claim_words AS w
         WHERE w.dictionary = :dictionary::text
@@ -97,7 +108,11 @@ COUNT_CLAIMS: Final = """
     FROM counted AS c
     LEFT JOIN claim_words AS o ON o.word = c.word AND o.dictionary = :dictionary
     WHERE o.records IS DISTINCT FROM c.records
-    ON CONFLICT (word, dictionary) DO UPDATE SET records = excluded.records"""
+    ON CONFLICT (word, dictionary) DO UPDATE SET records = excluded.records""",
+    counted=compose(
+        _COUNTED, claims="claims", which=f"length(u.word) <= {MAX_WORD} AND {_OF_LANGUAGES}"
+    ),
+)
 FORGET_CLAIMS: Final = "DELETE FROM claim_words WHERE dictionary <> ALL(:dictionaries::text[])"
 
 # --- names of sources --------------------------------------------------------------------------

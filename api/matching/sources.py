@@ -15,7 +15,7 @@ from api.core.db import Connection
 from api.core.large_input import in_thread
 from api.core.resource import MAX_PAGE_BYTES
 from api.core.sql import compose, render
-from api.matching import counting
+from api.matching import candidates, counting
 from api.matching.candidates import Term, choose
 from api.matching.names import NameScore, Weight, alike, compare, sound, weight_of, words_of
 from api.matching.vocabulary import Counts
@@ -62,10 +62,13 @@ _FOUND: Final = """
         FROM unnest(:queries::text[], :weights::float8[], :most::bigint[]) AS q(query, weight, most)
         CROSS JOIN LATERAL (
             SELECT DISTINCT s.id FROM (
-                SELECT t.id FROM source_names AS n
+                SELECT t.id FROM (
+                    SELECT n.source_id FROM source_names AS n
+                    WHERE to_tsvector('claim_records', search_text(n.name)) @@ q.query::tsquery
+                    LIMIT {looked_at}
+                ) AS n
                 JOIN sources AS t ON t.id = n.source_id
-                WHERE to_tsvector('claim_records', search_text(n.name)) @@ q.query::tsquery
-                    AND {conditions} AND t.merged_into_id IS NULL
+                WHERE {conditions} AND t.merged_into_id IS NULL
                     AND t.deleted_at IS NULL AND :sees(source, t)
                 LIMIT q.most
             ) AS s
@@ -74,10 +77,14 @@ _FOUND: Final = """
         ORDER BY 2 DESC, 1
         LIMIT {most}
     ), fresh AS (
-        SELECT t.id FROM sources AS t
-        WHERE t.updated_at > :counted_at::timestamptz - interval '10 s'
-            AND {conditions} AND t.merged_into_id IS NULL
-            AND t.deleted_at IS NULL AND :sees(source, t)
+        SELECT t.id FROM (
+            SELECT t.* FROM sources AS t
+            WHERE t.updated_at > :counted_at::timestamptz - interval '10 s'
+                AND t.deleted_at IS NULL
+            ORDER BY t.updated_at DESC
+            LIMIT {looked_at}
+        ) AS t
+        WHERE {conditions} AND t.merged_into_id IS NULL AND :sees(source, t)
         ORDER BY t.updated_at DESC
         LIMIT {most}
     )
@@ -178,7 +185,10 @@ async def _find(
     weight = weight_of(records, counts.records)
     lookups = choose(_terms(words, own, known, weight))
     statement = compose(
-        _FOUND, most=f"{MAX_CANDIDATES}", conditions=" AND ".join(search.where) or "true"
+        _FOUND,
+        most=f"{MAX_CANDIDATES}",
+        conditions=" AND ".join(search.where) or "true",
+        looked_at=f"{candidates.MAX_LOOKED_AT}",
     )
     query = render(
         statement,

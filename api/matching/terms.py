@@ -185,7 +185,7 @@ async def _with_misspelt(
     records: Mapping[str, int],
     counts: Counts,
 ) -> list[AskedTerm]:
-    """Give terms that no claim has the words that are spelt like them, in a short text."""
+    """Add words of a similar spelling to the terms of a short text that stand in no claim."""
     unknown = [
         place
         for place, term in enumerate(terms)

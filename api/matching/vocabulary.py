@@ -161,16 +161,14 @@ async def _count_claims(connection: LimitedConnection) -> tuple[int, int, list[s
         likeliest = await connection.fetchval(
             *render(
                 counting.LIKELIEST,
-                words_of=counting.WORDS_OF,
                 languages=undetermined,
                 dictionaries=[name for name in every if name in installed],
             )
         )
         languages.setdefault(likeliest or counting.SIMPLE, []).extend(undetermined)
-    count = compose(counting.COUNT_CLAIMS, max_word=f"{counting.MAX_WORD}")
     for name, its in languages.items():
-        given = {"words_of": counting.WORDS_OF, "languages": its, "dictionary": name}
-        await connection.execute(*render(count, **given))
+        given = {"languages": its, "dictionary": name}
+        await connection.execute(*render(counting.COUNT_CLAIMS, **given))
     await connection.execute(*render(counting.FORGET_CLAIMS, dictionaries=list(languages)))
     records = sum(row["records"] for row in rows)
     return records, int(sum(row["words"] or 0 for row in rows)), list(languages)
