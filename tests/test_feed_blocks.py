@@ -12,6 +12,7 @@ import pytest
 from api.core.caller import EVERYTHING, READER, Caller
 from api.core.db import Database
 from api.settings import Settings
+from api.sync.feed.following import Feed
 from api.sync.feed.numbering import read_head
 from api.sync.feed.stretches import Position, Stretch, Wanted, read_position, read_stretch
 from schemas.vocabularies import RecordType
@@ -229,6 +230,29 @@ async def test_a_position_of_another_feed_is_refused(empty_url: str) -> None:
                 database, head, Position(head.epoch, 3, "f00"), Wanted(READER.sight, 9), ALL
             )
     finally:
+        await database.close()
+
+
+async def test_blocks_that_are_gone_are_made_again_when_they_are_missed(empty_url: str) -> None:
+    """Without new changes: the process finds out when it reads."""
+    await add(empty_url, 128)
+    database = Database(empty_url, Settings())
+    await database.open()
+    feed = Feed(database)
+    numberer = feed._numberer  # noqa: SLF001 - what the feed does in the background, step by step
+    try:
+        head = await numberer.number(waits=True)
+        feed._note(head)  # noqa: SLF001
+        await feed._seal(head)  # noqa: SLF001
+        assert feed.sealed_to == 128
+        async with owner(empty_url) as connection:
+            await connection.execute(REWRITES[0])
+            await feed.behind(await feed.position(0), Wanted(READER.sight, 100))
+            feed._seals_at = 0  # noqa: SLF001
+            await feed._seal(head)  # noqa: SLF001
+            assert await connection.fetchval(COUNT) == 2
+    finally:
+        numberer.disconnect()
         await database.close()
 
 

@@ -36,6 +36,11 @@ class Sealed(NamedTuple):
     more: bool  # whether the next change is in a block too
 
 
+def is_missing(rows: list[Row]) -> bool:
+    """Tell whether the next change is in no block at all, with texts or without."""
+    return not rows or not rows[0]["is_there"]
+
+
 def head_of(text: bytes) -> bytes:
     """Give the head of a change; nothing in it looks like its end."""
     return text[: text.index(_RECORD) + len(_RECORD)]
@@ -44,7 +49,7 @@ def head_of(text: bytes) -> bytes:
 def sealed(
     rows: list[Row], first: int, limit: int, most_bytes: int, *, single: bool
 ) -> Sealed | None:
-    """Read the rows of :func:`blocks_statement`; null if the next change is in no block.
+    """Read the rows of :func:`blocks_statement`; null if the next change is in no block with texts.
 
     With `single`, each text is of one change.
     """
@@ -219,6 +224,9 @@ _BLOCKS: Final = """
             GROUP BY m.line
         )
         SELECT (r.last_block + 1) * 64 AS until, r.last_block < r.last_sealed AS more,
+               EXISTS (
+                   SELECT FROM feed_blocks AS b WHERE b.block = :first::bigint / 64
+               ) AS is_there,
                (SELECT f.head FROM feed AS f WHERE f.seq = :first::bigint) AS first_head,
                (
                    SELECT f.head FROM feed AS f
