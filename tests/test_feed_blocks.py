@@ -12,6 +12,7 @@ import pytest
 from api.core.caller import EVERYTHING, READER, Caller
 from api.core.db import Database
 from api.settings import Settings
+from api.sync.feed.following import Feed
 from api.sync.feed.numbering import read_head
 from api.sync.feed.stretches import Position, Stretch, Wanted, read_position, read_stretch
 from schemas.vocabularies import RecordType
@@ -156,6 +157,67 @@ async def test_blocks_go_when_that_changes_of_which_they_are_made(
     assert await seal(empty_url) == 2
 
 
+HOLES: Final = (
+    "DELETE FROM feed WHERE seq = 100",
+    "DELETE FROM feed WHERE seq BETWEEN 60 AND 140",  # no change of block 1 is left
+    "DELETE FROM feed WHERE seq <= 64",
+    "DELETE FROM revisions WHERE record_id = (SELECT record_id FROM feed WHERE seq = 100)",
+)
+
+
+@pytest.mark.parametrize("statement", HOLES)
+async def test_a_block_that_lacks_a_change_hides_no_other_change(
+    empty_url: str, statement: str
+) -> None:
+    """It has no texts, so that what is left of it is read one by one. The next blocks are made."""
+    await add(empty_url, 256)
+    assert await seal(empty_url) == 4
+    async with owner(empty_url) as connection:
+        await connection.execute(statement)
+        left = await connection.fetchval("SELECT count(*) FROM feed")
+    assert await seal(empty_url) == 4
+    wanted = Wanted(EVERYTHING.sight, 1000)
+    found = await texts(empty_url, wanted)
+    assert found.count(b'"seq":') == left
+    assert found == await texts(empty_url, wanted, 0)
+
+
+LOST: Final = (
+    "DELETE FROM feed_blocks WHERE block = 0",
+    "DELETE FROM feed_blocks WHERE block IN (1, 2)",
+    "DELETE FROM feed_blocks WHERE block = 1 AND op = 'created'",
+)
+
+
+@pytest.mark.parametrize("statement", LOST)
+async def test_a_reader_passes_over_no_block_that_is_missing(
+    empty_url: str, statement: str
+) -> None:
+    """Nor over one of which a row is missing: its changes are read one by one."""
+    await add(empty_url, 96)
+    async with owner(empty_url) as connection:
+        await connection.execute("UPDATE claims SET text = 'It was said again.'")
+        assert await seal(empty_url) == 3
+        assert await connection.execute(statement) != "DELETE 0"
+    for wanted in (Wanted(EVERYTHING.sight, 1000), Wanted(READER.sight, 70)):
+        found = await texts(empty_url, wanted)
+        assert found.count(b'"seq":') == 192
+        assert found == await texts(empty_url, wanted, 0)
+
+
+async def test_blocks_that_a_transaction_does_not_see_are_not_left(empty_url: str) -> None:
+    """It could not delete them, so it is refused."""
+    await add(empty_url, 64)
+    async with owner(empty_url) as connection:
+        transaction = connection.transaction(isolation="repeatable_read")
+        await transaction.start()
+        assert await connection.fetchval(COUNT) == 0
+        assert await seal(empty_url) == 1
+        with pytest.raises(asyncpg.InvalidTransactionStateError, match="READ COMMITTED"):
+            await connection.execute("DELETE FROM feed")
+        await transaction.rollback()
+
+
 async def test_a_position_of_another_feed_is_refused(empty_url: str) -> None:
     await add(empty_url, 128)
     await seal(empty_url)
@@ -168,6 +230,29 @@ async def test_a_position_of_another_feed_is_refused(empty_url: str) -> None:
                 database, head, Position(head.epoch, 3, "f00"), Wanted(READER.sight, 9), ALL
             )
     finally:
+        await database.close()
+
+
+async def test_blocks_that_are_gone_are_made_again_when_they_are_missed(empty_url: str) -> None:
+    """Without new changes: the process finds out when it reads."""
+    await add(empty_url, 128)
+    database = Database(empty_url, Settings())
+    await database.open()
+    feed = Feed(database)
+    numberer = feed._numberer  # noqa: SLF001 - what the feed does in the background, step by step
+    try:
+        head = await numberer.number(waits=True)
+        feed._note(head)  # noqa: SLF001
+        await feed._seal(head)  # noqa: SLF001
+        assert feed.sealed_to == 128
+        async with owner(empty_url) as connection:
+            await connection.execute(REWRITES[0])
+            await feed.behind(await feed.position(0), Wanted(READER.sight, 100))
+            feed._seals_at = 0  # noqa: SLF001
+            await feed._seal(head)  # noqa: SLF001
+            assert await connection.fetchval(COUNT) == 2
+    finally:
+        numberer.disconnect()
         await database.close()
 
 

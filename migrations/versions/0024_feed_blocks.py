@@ -26,8 +26,9 @@ INDEXES = {
     for table in _TABLES
 }
 _STATEMENTS = (
-    # Each block that is there is whole. Where its records are large, it has one row without texts,
-    # and its changes are read one by one: such a row would only double what is stored.
+    # A block has all its 64 changes, or one row without texts: then its changes are read one by one.
+    # It has no texts where its records are large, as they would only double what is stored, and
+    # where one of its changes or revisions was deleted.
     """
     CREATE TABLE feed_blocks (
         block bigint NOT NULL, -- the number of the change before the first one, divided by 64
@@ -71,14 +72,14 @@ _STATEMENTS = (
                        f.record_id, f.head, r.doc, r.article_ids,
                        octet_length(f.head) + coalesce(octet_length(r.doc), 4) + 2 AS size
                 FROM feed AS f
-                LEFT JOIN revisions AS r ON r.record_type = f.record_type
+                JOIN revisions AS r ON r.record_type = f.record_type
                     AND r.record_id = f.record_id AND r.version = f.version
                 WHERE f.seq > first * 64 AND f.seq <= (last + 1) * 64
             ), blocks AS (
-                SELECT c.block, sum(c.size) <= 524288 AS is_small
-                FROM changes AS c
-                GROUP BY c.block
-                HAVING count(*) = 64
+                SELECT n.block, count(c.seq) = 64 AND sum(c.size) <= 524288 AS has_texts
+                FROM generate_series(first, last) AS n(block)
+                LEFT JOIN changes AS c ON c.block = n.block
+                GROUP BY n.block
             ), placed AS (
                 SELECT c.*, sum(c.size) OVER (
                     PARTITION BY c.block, c.record_type, c.op, c.visibility_before,
@@ -86,7 +87,7 @@ _STATEMENTS = (
                     ORDER BY c.seq
                 ) AS text_end
                 FROM changes AS c
-                JOIN blocks AS b ON b.block = c.block AND b.is_small
+                JOIN blocks AS b ON b.block = c.block AND b.has_texts
             ), quotes AS (
                 SELECT p.block, p.record_type, p.op, p.visibility_before, p.visibility_after,
                        array_agg(p.place) AS quoting, array_agg(quoted.id) AS quoted
@@ -111,7 +112,7 @@ _STATEMENTS = (
             UNION ALL
             SELECT b.block, NULL, NULL, NULL, NULL, '{}', '{}', '{}', NULL, NULL, 0, NULL
             FROM blocks AS b
-            WHERE NOT b.is_small
+            WHERE NOT b.has_texts
             ORDER BY 1, 2, 3;
         END IF;
         RETURN coalesce((SELECT (max(b.block) + 1) * 64 FROM feed_blocks AS b), 0);
@@ -124,6 +125,12 @@ _STATEMENTS = (
     CREATE FUNCTION unseal_feed() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
     BEGIN
+        IF current_setting('transaction_isolation') <> 'read committed' THEN
+            RAISE EXCEPTION 'the feed and its revisions are changed at READ COMMITTED only'
+                USING ERRCODE = 'invalid_transaction_state',
+                      DETAIL = 'Another transaction could leave blocks that do not see the change.',
+                      HINT = 'Begin the transaction with ISOLATION LEVEL READ COMMITTED.';
+        END IF;
         LOCK TABLE feed_blocks IN SHARE ROW EXCLUSIVE MODE;
         DELETE FROM feed_blocks;
         RETURN NULL;

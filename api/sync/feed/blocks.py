@@ -36,6 +36,11 @@ class Sealed(NamedTuple):
     more: bool  # whether the next change is in a block too
 
 
+def is_missing(rows: list[Row]) -> bool:
+    """Tell whether the next change is in no block at all, with texts or without."""
+    return not rows or not rows[0]["is_there"]
+
+
 def head_of(text: bytes) -> bytes:
     """Give the head of a change; nothing in it looks like its end."""
     return text[: text.index(_RECORD) + len(_RECORD)]
@@ -44,7 +49,7 @@ def head_of(text: bytes) -> bytes:
 def sealed(
     rows: list[Row], first: int, limit: int, most_bytes: int, *, single: bool
 ) -> Sealed | None:
-    """Read the rows of :func:`blocks_statement`; null if the next change is in no block.
+    """Read the rows of :func:`blocks_statement`; null if the next change is in no block with texts.
 
     With `single`, each text is of one change.
     """
@@ -131,9 +136,9 @@ def _told(row: Row) -> Iterator[tuple[int, bytes]]:
 def blocks_statement() -> str:
     """Write the statement that reads the blocks behind number `first` up to number `last`.
 
-    It takes the parameters of :func:`api.sync.feed.stretches.stretch_query`. It stops at a block
-    without texts, and when it has `limit` changes or about so many `bytes`. If there is nothing to
-    be told it gives one row, which says how far it has looked.
+    It takes the parameters of :func:`api.sync.feed.stretches.stretch_query`. It stops before a
+    block that is missing, incomplete or without texts, and when it has `limit` changes or about so
+    many `bytes`. If there is nothing to be told it gives one row, which says how far it has looked.
     """
     return compose(
         _BLOCKS,
@@ -167,7 +172,8 @@ _UNSEEN: Final = """
 # is done where the reader sees all records.
 _BLOCKS: Final = """
         WITH known AS (
-            SELECT b.block, bool_or(b.texts IS NULL) AS is_empty,
+            SELECT b.block,
+                   sum(cardinality(b.places)) = 64 AND bool_and(b.texts IS NOT NULL) AS is_whole,
                    coalesce(sum(cardinality(b.places)) FILTER (WHERE {told} IS NOT NULL), 0)
                        AS changes,
                    coalesce(sum(b.size) FILTER (WHERE {told} IS NOT NULL), 0) AS size
@@ -176,7 +182,9 @@ _BLOCKS: Final = """
             WHERE b.block >= :first::bigint / 64 AND b.block < :last::bigint / 64
             GROUP BY b.block
         ), summed AS (
-            SELECT k.block, bool_or(k.is_empty) OVER running AS is_over,
+            SELECT k.block, bool_and(k.is_whole) OVER running
+                       AND k.block = :first::bigint / 64 + row_number() OVER running - 1
+                       AS follows, -- without a gap
                    sum(k.changes) OVER running - k.changes AS changes,
                    sum(k.size) OVER running - k.size AS size
             FROM known AS k
@@ -187,7 +195,7 @@ _BLOCKS: Final = """
                    ) AS last_block,
                    max(s.block) AS last_sealed
             FROM summed AS s
-            WHERE NOT s.is_over
+            WHERE s.follows
         ), picked AS MATERIALIZED (
             SELECT b.*, {told} AS told, row_number() OVER () AS line
             FROM feed_blocks AS b
@@ -216,6 +224,9 @@ _BLOCKS: Final = """
             GROUP BY m.line
         )
         SELECT (r.last_block + 1) * 64 AS until, r.last_block < r.last_sealed AS more,
+               EXISTS (
+                   SELECT FROM feed_blocks AS b WHERE b.block = :first::bigint / 64
+               ) AS is_there,
                (SELECT f.head FROM feed AS f WHERE f.seq = :first::bigint) AS first_head,
                (
                    SELECT f.head FROM feed AS f

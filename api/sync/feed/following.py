@@ -187,7 +187,10 @@ class Feed:
         """Forget a reading that failed, and one with changes when it can't be shared any more."""
         if task.cancelled() or task.exception():
             self._forget(key, task)
-        elif task.result().texts:
+            return
+        if task.result().misses_block:  # blocks were deleted; :meth:`_seal` finds out how many
+            self.sealed_to = 0
+        if task.result().texts:
             asyncio.get_running_loop().call_later(SHARED_SECONDS, self._forget, key, task)
 
     def _forget(self, key: Any, task: asyncio.Task[Stretch]) -> None:  # noqa: ANN401

@@ -8,7 +8,7 @@ and adds the records. So all that is left to do for a page is to join the texts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
@@ -19,7 +19,7 @@ from api.core.caller import EVERYTHING, Sight, quotes_hidden
 from api.core.db import Database, Row
 from api.core.errors import RESYNC_REQUIRED, Problem, unavailable
 from api.core.sql import Query, compose, plural, render
-from api.sync.feed.blocks import CHANGES, Sealed, blocks_statement, head_of, sealed
+from api.sync.feed.blocks import CHANGES, Sealed, blocks_statement, head_of, is_missing, sealed
 from api.sync.feed.numbering import Head
 from schemas.vocabularies import ChangeOp, RecordType
 
@@ -80,6 +80,7 @@ class Stretch:
     places: list[Place]  # of the same changes; empty unless they were wanted
     to: Position
     up_to_date: bool  # whether the feed ends there
+    misses_block: bool = False  # whether the first change was to be in a block, and is in none
     made: dict[Any, list[bytes]] = field(default_factory=dict)
     """What readers who share the stretch have made of its texts, so that they make it once."""
 
@@ -101,15 +102,17 @@ async def read_stretch(
     if not wanted.documents or min(end, sealed_to) < position.seq + CHANGES:
         return await _read_single(database, head, position, wanted)
     query = _query(blocks_statement(), position.seq, end, wanted, wanted.limit)
+    rows = await database.fetch(*query)
     found = sealed(
-        await database.fetch(*query),
+        rows,
         position.seq,
         wanted.limit,
         wanted.most_bytes,
         single=wanted.places,
     )
     if found is None:
-        return await _read_single(database, head, position, wanted)
+        stretch = await _read_single(database, head, position, wanted)
+        return replace(stretch, misses_block=is_missing(rows))
     begun = _stretch(found, head, position, wanted)
     if found.more or found.end >= end:
         return begun
