@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -615,6 +616,61 @@ async def test_nobody_learns_of_a_source_that_is_hidden(empty_url: str) -> None:
         for path in ("", "/merges"):
             assert (await client.get(world.at("m") + path)).status_code == 404
         assert (await client.post(f"{world.at('m')}/unmerge")).status_code == 404
+
+
+async def test_a_merged_source_becomes_as_confidential_as_its_survivor(
+    still: World, empty_url: str
+) -> None:
+    world, client = still, still.client
+    for name in ("s", "m", "deeper", "gone"):
+        await world.add("sources", name)
+    await world.add("claims", "c", attributions=[{"position": 0, "source_id": "@m"}])
+    await merged(world, "gone", "m")
+    await work_off(empty_url)  # nothing names this one, so it is deleted
+    await merged(world, "deeper", "m")
+    await merged(world, "m", "s")
+    now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    await world.patch("s", confidentiality="restricted")
+    everybody = keyring.written("mergereaders", "0" * 30)
+    await allow(empty_url, everybody, [Scope.CLAIMS_WRITE])
+    client.headers.update(bearer(everybody))
+    for name in ("s", "m", "deeper", "gone"):
+        for path in ("", f"?as_of={now}", "/revisions", "/merges"):
+            answer = await client.get(world.at(name) + path)
+            assert answer.status_code == 404, (name, path)
+    lines = [json.loads(line) for line in (await client.get("/v1/export")).text.splitlines()]
+    assert not [line for line in lines if line.get("type") == "source"]
+    changes = (await client.get("/v1/changes", params={"since": "start"})).json()["items"]
+    assert not [each for each in changes if each["type"] == "source" and each["record"]]
+    client.headers.update(bearer(KEY))
+    # It does not become less confidential: what stayed behind in it was not meant to be shown.
+    await world.patch("s", confidentiality="public")
+    await unmerged(world, "m")
+    await unmerged(world, "gone")
+    levels = [(await world.get(name))["confidentiality"] for name in ("s", "m", "gone")]
+    assert levels == ["public", "restricted", "restricted"]
+
+
+async def test_who_does_not_see_a_survivor_is_not_led_to_it_by_as_of(
+    still: World, empty_url: str
+) -> None:
+    world = still
+    for name in ("s", "m"):
+        await world.add("sources", name)
+    await merged(world, "m", "s")
+    now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    owner = await asyncpg.connect(empty_url)
+    try:  # as if the survivor alone were hidden
+        await owner.execute("ALTER TABLE sources DISABLE TRIGGER USER")
+        await owner.execute("UPDATE sources SET visibility = 2 WHERE id = $1", world.id("s"))
+        await owner.execute("ALTER TABLE sources ENABLE TRIGGER USER")
+    finally:
+        await owner.close()
+    key = keyring.written("mergereaders", "0" * 30)
+    await allow(empty_url, key, [Scope.CLAIMS_WRITE])
+    world.client.headers.update(bearer(key))
+    answer = await world.client.get(world.at("m"), params={"as_of": now})
+    assert answer.status_code == 404
 
 
 # --- the feed and copies ---------------------------------------------------------------------
