@@ -593,6 +593,52 @@ async def test_a_deleted_record_comes_back_naming_the_survivor(world: World) -> 
     assert answer.json()["attributions"][0]["source_id"] == world.id("s")
 
 
+# --- identities ------------------------------------------------------------------------------
+
+
+async def identify(world: World, source: str, identity: str) -> httpx.Response:
+    """Store that a source turned out to be another one."""
+    body = {"identity_id": world.id(identity), "basis": "He said so."}
+    return await world.client.post(f"{world.at(source)}/identities", json=body)
+
+
+async def identities(world: World, source: str) -> set[str]:
+    answer = await world.client.get(f"{world.at(source)}/identities")
+    assert answer.status_code == 200, answer.text
+    return {world.named(each["identity_id"]) for each in answer.json()["items"]}
+
+
+async def test_an_identity_of_a_merged_source_is_one_of_its_survivor(still: World) -> None:
+    world = still
+    for name in ("s", "m", "o"):
+        await world.add("sources", name)
+    await world.add("claims", "c", attributions=[{"position": 0, "source_id": "@m"}])
+    await merged(world, "m", "s")
+    answer = await identify(world, "m", "o")
+    assert (answer.status_code, answer.json()["code"]) == (409, "source-merged")
+    assert (await world.client.get(f"{world.at('m')}/identities")).status_code == 404
+    assert faults(await identify(world, "s", "m")) == {"/identity_id": "self-reference"}
+    answer = await identify(world, "o", "m")
+    assert (answer.status_code, answer.json()["identity_id"]) == (201, world.id("s"))
+    there = f"{world.at('o')}/identities/{world.id('m')}"
+    assert (await world.client.get(there)).json() == answer.json()
+    assert (await world.client.delete(there)).status_code == 204
+    assert await identities(world, "o") == set()
+
+
+async def test_identities_that_coincide_do_not_hinder_an_unmerge(still: World) -> None:
+    world = still
+    for name in ("s", "m", "x", "z"):
+        await world.add("sources", name)
+    for source, identity in (("m", "x"), ("m", "z"), ("s", "x")):
+        assert (await identify(world, source, identity)).status_code == 201
+    await merged(world, "m", "s")
+    assert await identities(world, "s") == {"x", "z"}
+    await merged(world, "x", "z")
+    await unmerged(world, "m")
+    assert (await identities(world, "m"), await identities(world, "s")) == ({"z"}, {"x", "z"})
+
+
 # --- who sees what ---------------------------------------------------------------------------
 
 
