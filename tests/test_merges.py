@@ -593,6 +593,35 @@ async def test_a_deleted_record_comes_back_naming_the_survivor(world: World) -> 
     assert answer.json()["attributions"][0]["source_id"] == world.id("s")
 
 
+async def test_an_export_during_a_merge_is_imported_again(still: World, empty_url: str) -> None:
+    world = still
+    for name in ("s", "m"):
+        await world.add("sources", name, name=name)
+    await world.add("claims", "c", attributions=[{"position": 0, "source_id": "@m"}])
+    await merged(world, "m", "s")
+    exported = (await world.client.get("/v1/export")).text
+
+    async def send(lines: str) -> list[Record]:
+        answer = await world.client.post(
+            "/v1/import",
+            params={"atomic": "true"},
+            content=lines.encode(),
+            headers={"content-type": "application/x-ndjson"},
+        )
+        assert answer.status_code == 200, answer.text
+        return [json.loads(line) for line in answer.text.splitlines()][:-1]
+
+    assert {(each["status"], each["changed"]) for each in await send(exported)} == {(200, False)}
+    [line] = [each for each in exported.splitlines() if f'"id":"{world.id("m")}","version"' in each]
+    [refused] = await send(line.replace('"name":"m"', '"name":"other"'))
+    assert refused["problem"]["code"] == "source-merged"
+    [refused] = await send(json.dumps({"op": "delete", "type": "source", "id": world.id("m")}))
+    assert refused["problem"]["code"] == "source-merged"
+    await work_off(empty_url)  # the merged source is deleted then, and the line of it still holds
+    [told] = await send(line)
+    assert (told["status"], told["changed"]) == (200, False)
+
+
 # --- identities ------------------------------------------------------------------------------
 
 
