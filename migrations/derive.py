@@ -739,12 +739,47 @@ def _after_functions(record_type: RecordType, actor: tuple[str, ...]) -> list[st
         {_refill(record_type, "links", "owner_id", arguments, fill_links)}
         {_follow_updated(record_type)}
         {_refill(record_type, "external_ids", "record_id", ["external_ids"], fill_external, kept=True)}
-        {hide}{updated}{reveal}
+        {_raise_merged(record_type, actor)}{hide}{updated}{reveal}
         RETURN NULL;
     END
     $$
     """,
     ]
+
+
+_MERGED_INTO: Final = "m.state IN ('repointing', 'done') AND m.survivor_id"
+
+
+def _raise_merged(record_type: RecordType, actor: tuple[str, ...]) -> str:
+    """Let what is merged into a record become as confidential as that one, but never less so.
+
+    Nothing is updated where nothing is due, or else this trigger would call itself without end.
+    """
+    if not record_type.merges:
+        return ""
+    table, type_ = record_type.table, record_type.type
+    nulls = ", ".join("NULL::text" for _ in actor[1:])
+    return f"""IF EXISTS (
+            SELECT FROM {record_type.joined}
+            JOIN source_merges AS m ON {_MERGED_INTO} = n.id
+            WHERE n.visibility > o.visibility
+        ) THEN
+            WITH RECURSIVE merged(id, confidentiality) AS (
+                SELECT m.source_id, n.confidentiality FROM {record_type.joined}
+                JOIN source_merges AS m ON {_MERGED_INTO} = n.id
+                WHERE n.visibility > o.visibility
+                UNION
+                SELECT m.source_id, merged.confidentiality FROM merged
+                JOIN source_merges AS m ON {_MERGED_INTO} = merged.id
+            )
+            UPDATE {table} AS s
+            SET (confidentiality, {", ".join(actor)})
+                = ROW(merged.confidentiality, 'system', {nulls})
+            FROM merged
+            WHERE s.id = merged.id
+                AND {type_}_visibility(merged.confidentiality) > s.visibility;
+        END IF;
+        """
 
 
 _UNION: Final = "\n        UNION ALL"

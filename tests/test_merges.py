@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -592,6 +593,81 @@ async def test_a_deleted_record_comes_back_naming_the_survivor(world: World) -> 
     assert answer.json()["attributions"][0]["source_id"] == world.id("s")
 
 
+async def test_an_export_during_a_merge_is_imported_again(still: World, empty_url: str) -> None:
+    world = still
+    for name in ("s", "m"):
+        await world.add("sources", name, name=name)
+    await world.add("claims", "c", attributions=[{"position": 0, "source_id": "@m"}])
+    await merged(world, "m", "s")
+    exported = (await world.client.get("/v1/export")).text
+
+    async def send(lines: str) -> list[Record]:
+        answer = await world.client.post(
+            "/v1/import",
+            params={"atomic": "true"},
+            content=lines.encode(),
+            headers={"content-type": "application/x-ndjson"},
+        )
+        assert answer.status_code == 200, answer.text
+        return [json.loads(line) for line in answer.text.splitlines()][:-1]
+
+    assert {(each["status"], each["changed"]) for each in await send(exported)} == {(200, False)}
+    [line] = [each for each in exported.splitlines() if f'"id":"{world.id("m")}","version"' in each]
+    [refused] = await send(line.replace('"name":"m"', '"name":"other"'))
+    assert refused["problem"]["code"] == "source-merged"
+    [refused] = await send(json.dumps({"op": "delete", "type": "source", "id": world.id("m")}))
+    assert refused["problem"]["code"] == "source-merged"
+    await work_off(empty_url)  # the merged source is deleted then, and the line of it still holds
+    [told] = await send(line)
+    assert (told["status"], told["changed"]) == (200, False)
+
+
+# --- identities ------------------------------------------------------------------------------
+
+
+async def identify(world: World, source: str, identity: str) -> httpx.Response:
+    """Store that a source turned out to be another one."""
+    body = {"identity_id": world.id(identity), "basis": "He said so."}
+    return await world.client.post(f"{world.at(source)}/identities", json=body)
+
+
+async def identities(world: World, source: str) -> set[str]:
+    answer = await world.client.get(f"{world.at(source)}/identities")
+    assert answer.status_code == 200, answer.text
+    return {world.named(each["identity_id"]) for each in answer.json()["items"]}
+
+
+async def test_an_identity_of_a_merged_source_is_one_of_its_survivor(still: World) -> None:
+    world = still
+    for name in ("s", "m", "o"):
+        await world.add("sources", name)
+    await world.add("claims", "c", attributions=[{"position": 0, "source_id": "@m"}])
+    await merged(world, "m", "s")
+    answer = await identify(world, "m", "o")
+    assert (answer.status_code, answer.json()["code"]) == (409, "source-merged")
+    assert (await world.client.get(f"{world.at('m')}/identities")).status_code == 404
+    assert faults(await identify(world, "s", "m")) == {"/identity_id": "self-reference"}
+    answer = await identify(world, "o", "m")
+    assert (answer.status_code, answer.json()["identity_id"]) == (201, world.id("s"))
+    there = f"{world.at('o')}/identities/{world.id('m')}"
+    assert (await world.client.get(there)).json() == answer.json()
+    assert (await world.client.delete(there)).status_code == 204
+    assert await identities(world, "o") == set()
+
+
+async def test_identities_that_coincide_do_not_hinder_an_unmerge(still: World) -> None:
+    world = still
+    for name in ("s", "m", "x", "z"):
+        await world.add("sources", name)
+    for source, identity in (("m", "x"), ("m", "z"), ("s", "x")):
+        assert (await identify(world, source, identity)).status_code == 201
+    await merged(world, "m", "s")
+    assert await identities(world, "s") == {"x", "z"}
+    await merged(world, "x", "z")
+    await unmerged(world, "m")
+    assert (await identities(world, "m"), await identities(world, "s")) == ({"z"}, {"x", "z"})
+
+
 # --- who sees what ---------------------------------------------------------------------------
 
 
@@ -615,6 +691,61 @@ async def test_nobody_learns_of_a_source_that_is_hidden(empty_url: str) -> None:
         for path in ("", "/merges"):
             assert (await client.get(world.at("m") + path)).status_code == 404
         assert (await client.post(f"{world.at('m')}/unmerge")).status_code == 404
+
+
+async def test_a_merged_source_becomes_as_confidential_as_its_survivor(
+    still: World, empty_url: str
+) -> None:
+    world, client = still, still.client
+    for name in ("s", "m", "deeper", "gone"):
+        await world.add("sources", name)
+    await world.add("claims", "c", attributions=[{"position": 0, "source_id": "@m"}])
+    await merged(world, "gone", "m")
+    await work_off(empty_url)  # nothing names this one, so it is deleted
+    await merged(world, "deeper", "m")
+    await merged(world, "m", "s")
+    now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    await world.patch("s", confidentiality="restricted")
+    everybody = keyring.written("mergereaders", "0" * 30)
+    await allow(empty_url, everybody, [Scope.CLAIMS_WRITE])
+    client.headers.update(bearer(everybody))
+    for name in ("s", "m", "deeper", "gone"):
+        for path in ("", f"?as_of={now}", "/revisions", "/merges"):
+            answer = await client.get(world.at(name) + path)
+            assert answer.status_code == 404, (name, path)
+    lines = [json.loads(line) for line in (await client.get("/v1/export")).text.splitlines()]
+    assert not [line for line in lines if line.get("type") == "source"]
+    changes = (await client.get("/v1/changes", params={"since": "start"})).json()["items"]
+    assert not [each for each in changes if each["type"] == "source" and each["record"]]
+    client.headers.update(bearer(KEY))
+    # It does not become less confidential: what stayed behind in it was not meant to be shown.
+    await world.patch("s", confidentiality="public")
+    await unmerged(world, "m")
+    await unmerged(world, "gone")
+    levels = [(await world.get(name))["confidentiality"] for name in ("s", "m", "gone")]
+    assert levels == ["public", "restricted", "restricted"]
+
+
+async def test_who_does_not_see_a_survivor_is_not_led_to_it_by_as_of(
+    still: World, empty_url: str
+) -> None:
+    world = still
+    for name in ("s", "m"):
+        await world.add("sources", name)
+    await merged(world, "m", "s")
+    now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    owner = await asyncpg.connect(empty_url)
+    try:  # as if the survivor alone were hidden
+        await owner.execute("ALTER TABLE sources DISABLE TRIGGER USER")
+        await owner.execute("UPDATE sources SET visibility = 2 WHERE id = $1", world.id("s"))
+        await owner.execute("ALTER TABLE sources ENABLE TRIGGER USER")
+    finally:
+        await owner.close()
+    key = keyring.written("mergereaders", "0" * 30)
+    await allow(empty_url, key, [Scope.CLAIMS_WRITE])
+    world.client.headers.update(bearer(key))
+    answer = await world.client.get(world.at("m"), params={"as_of": now})
+    assert answer.status_code == 404
 
 
 # --- the feed and copies ---------------------------------------------------------------------

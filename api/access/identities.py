@@ -10,7 +10,15 @@ from litestar import delete, get, post
 
 from api.core.bodies import read_keyed_part
 from api.core.db import Connection
-from api.core.errors import NOT_FOUND, NOT_UNIQUE, UNKNOWN_REFERENCE, Problem, invalid_record
+from api.core.errors import (
+    NOT_FOUND,
+    NOT_UNIQUE,
+    SOURCE_MERGED,
+    UNKNOWN_REFERENCE,
+    Problem,
+    contended,
+    invalid_record,
+)
 from api.core.filters import Parameter, read_query
 from api.core.idempotency import once
 from api.core.listing import list_rows
@@ -63,12 +71,21 @@ _GET: Final = compose(
     """
     SELECT {columns}, audited(:actor::text[], 'identity', id::text, 'read')
     FROM source_identities
-    WHERE source_id = :source_id AND identity_id = :identity_id""",
+    WHERE source_id = :source_id AND identity_id = survivor_of(:identity_id::uuid)""",
     columns=_COLUMNS,
 )
 _SOURCE: Final = """
     SELECT t.id FROM sources AS t
-    WHERE t.id = :id::uuid AND t.deleted_at IS NULL AND :sees(source, t)"""
+    WHERE t.id = :id::uuid AND t.deleted_at IS NULL AND t.merged_into_id IS NULL
+        AND :sees(source, t)"""
+_MEANT: Final = "SELECT survivor_of(:id::uuid)::text"
+# They are not merged before the identity is there.
+_LOCK: Final = """
+    SELECT t.id::text, t.merged_into_id IS NOT NULL AS merged, t.deleted_at IS NOT NULL AS deleted
+    FROM sources AS t
+    WHERE t.id = ANY(:ids::uuid[]) AND :sees(source, t)
+    ORDER BY t.id
+    FOR SHARE OF t"""
 # The audit log names the identity by its own id, which tells nothing about the source.
 _CREATE: Final = compose(
     """
@@ -83,7 +100,8 @@ _CREATE: Final = compose(
     columns=_COLUMNS,
 )
 _DELETE: Final = """
-    DELETE FROM source_identities WHERE source_id = :source_id AND identity_id = :identity_id
+    DELETE FROM source_identities
+    WHERE source_id = :source_id AND identity_id = survivor_of(:identity_id::uuid)
     RETURNING audited(:actor::text[], 'identity', id::text, 'deleted')"""
 
 _ID: Final = Parameter("id", Id, "The source's id.", example=OFFICIAL_ID)
@@ -134,7 +152,7 @@ CREATE_IDENTITY = Operation(
             "The ids of both sources.",
         ),
     ),
-    refusals=(NOT_UNIQUE, UNKNOWN_REFERENCE),
+    refusals=(NOT_UNIQUE, SOURCE_MERGED, UNKNOWN_REFERENCE),
 )
 GET_IDENTITY = Operation(
     tag="identities",
@@ -181,35 +199,57 @@ async def create_source_identity(request: Request) -> Answer:
     sent, body = await read_keyed_part(request, SourceIdentityCreate)
 
     async def work(connection: Connection) -> Answer:
-        await _require_source(connection, request, source)
-        row = await _insert(connection, request, source, sent)
+        async with connection.transaction():
+            identity_id = await _lock_sources(connection, request, source, sent.identity_id)
+            row = await _insert(connection, request, source, identity_id, sent)
         identity = {name: row[name] for name in SourceIdentity.__struct_fields__}
-        path = f"/v1/sources/{source}/identities/{sent.identity_id}"
+        path = f"/v1/sources/{source}/identities/{identity_id}"
         return Answer(encoded(identity), 201, headers={"location": path})
 
     return await once(request, body, work)
 
 
-async def _insert(
-    connection: Connection, request: Request, source: str, sent: SourceIdentityCreate
-) -> asyncpg.Record:
-    if sent.identity_id == source:
+async def _lock_sources(
+    connection: Connection, request: Request, source: str, identity_id: str
+) -> str:
+    """Lock a source and its identity, or the survivor of that one; give the id of the latter."""
+    meant = await connection.fetchval(*render(_MEANT, id=identity_id))
+    query = render(_LOCK, caller(request), ids=[source, meant])
+    rows = {row["id"]: row for row in await connection.fetch(*query)}
+    own, other = rows.get(source), rows.get(meant)
+    if own is not None and own["merged"]:
+        raise Problem(SOURCE_MERGED)
+    if own is None or own["deleted"]:
+        raise Problem(NOT_FOUND, "No record has this id.")
+    if meant == source:
         fault = Fault(
             ("identity_id",),
             "self-reference",
             "A source can't be its own identity; name another source.",
         )
         raise invalid_record([fault])
-    if not await _sees(connection, request, sent.identity_id):
-        detail = f"There is no source {sent.identity_id}."
+    if other is None or other["deleted"]:
+        detail = f"There is no source {identity_id}."
         raise invalid_record([Fault(("identity_id",), "unknown-reference", detail)])
+    if other["merged"]:  # just now
+        raise contended()
+    return str(meant)
+
+
+async def _insert(
+    connection: Connection,
+    request: Request,
+    source: str,
+    identity_id: str,
+    sent: SourceIdentityCreate,
+) -> asyncpg.Record:
     try:
         row = await connection.fetchrow(
             *render(
                 _CREATE,
                 id=new_id(),
                 source_id=source,
-                identity_id=sent.identity_id,
+                identity_id=identity_id,
                 basis=sent.basis,
                 disclosed_at=sent.disclosed_at,
                 note=sent.note,

@@ -17,17 +17,18 @@ _NOT_MERGED: Final = b'"merged_into_id":null'
 _SURVIVOR: Final = """
     SELECT s.id::text AS id FROM sources AS s
     WHERE s.id = survivor_of(:id::uuid) AND :sees(source, s)"""
-# Behind the revision of the merge comes that of the deletion, which has no document.
+# Behind the revision of the merge come those of the deletion, which have no document.
 _SURVIVOR_THEN: Final = """
-    SELECT s.id::text AS id
-    FROM revisions AS r
-    JOIN sources AS s
-        ON s.id = (convert_from(r.doc, 'UTF8')::json ->> 'merged_into_id')::uuid
-        AND :sees(source, s)
-    WHERE r.record_type = 'source' AND r.record_id = :id::uuid AND r.doc IS NOT NULL
-        AND r.version IN (:version::integer, :version::integer - 1)
-    ORDER BY r.version DESC
-    LIMIT 1"""
+    SELECT past.survivor_id::text, s.id::text AS id
+    FROM (
+        SELECT (convert_from(r.doc, 'UTF8')::json ->> 'merged_into_id')::uuid AS survivor_id
+        FROM revisions AS r
+        WHERE r.record_type = 'source' AND r.record_id = :id::uuid AND r.doc IS NOT NULL
+            AND r.version <= :version::integer
+        ORDER BY r.version DESC
+        LIMIT 1
+    ) AS past
+    LEFT JOIN sources AS s ON s.id = past.survivor_id AND :sees(source, s)"""
 
 
 def is_merged(resource: Resource, doc: bytes | None) -> bool:
@@ -52,7 +53,9 @@ async def lead_to_survivor_then(
 ) -> Answer | None:
     """Do the same for the time of a version; null if the source was not merged then."""
     row = await database.fetchrow(*render(_SURVIVOR_THEN, asker, id=identity, version=version))
-    return None if row is None else _lead_to(row["id"], f"?as_of={quote(as_of)}")
+    if row is None or row["survivor_id"] is None:
+        return None
+    return _lead_to(row["id"], f"?as_of={quote(as_of)}")
 
 
 def _lead_to(survivor: str | None, query: str = "") -> Answer:

@@ -62,6 +62,7 @@ _RESTORE: Final = compose(
     actor_columns=ACTOR_COLUMNS,
     actor=ACTOR,
 )
+# One that the source has got meanwhile, because its other side was merged, stays where it is.
 _IDENTITIES: Final = """
     WITH moved AS (
         DELETE FROM source_merge_identities AS d
@@ -71,6 +72,11 @@ _IDENTITIES: Final = """
         UPDATE source_identities AS i SET {column} = :source_id::uuid
         FROM moved
         WHERE i.id = moved.identity_id AND i.{column} = ANY(:survivors::uuid[])
+            AND i.{other} <> :source_id::uuid
+            AND NOT EXISTS (
+                SELECT FROM source_identities AS o
+                WHERE o.{column} = :source_id::uuid AND o.{other} = i.{other}
+            )
         RETURNING i.id
     ), passed AS (
         DELETE FROM source_merge_identities AS d USING given
@@ -96,9 +102,9 @@ async def write_unmerge(connection: Connection, author: Author, source_id: str) 
     chain = await _read_chain(connection, source_id)
     await _take_back(connection, author, chain, root)
     await _restore(connection, author, chain[0])
-    for column in ("source_id", "identity_id"):
+    for column, opposite in (("source_id", "identity_id"), ("identity_id", "source_id")):
         query = render(
-            compose(_IDENTITIES, column=column),
+            compose(_IDENTITIES, column=column, other=opposite),
             merge_id=chain[0].id,
             source_id=source_id,
             survivors=[each.survivor_id for each in chain],

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from api.core.errors import NOT_FOUND, PRECONDITION_FAILED, Problem, unavailable
-from api.core.merged import refuse_merged
+from api.core.errors import NOT_FOUND, PRECONDITION_FAILED, SOURCE_MERGED, Problem, unavailable
+from api.core.merged import is_merged, refuse_merged
 from api.core.request import etag, new_id, version_tag
 from api.core.resource import Resource
 from api.core.writing.look_up import Current, Found, appearances_of, look_up
-from api.core.writing.settle import InvalidRecord, name_taken, settle
+from api.core.writing.settle import Draft, InvalidRecord, name_taken, read_stored, settle
 from api.core.writing.store import has_consequence
 from api.records.nouns import RESOURCES
 from api.sync.importing.lines import Entry
@@ -141,7 +141,7 @@ def find_current(line: ImportLine, found: Found) -> Current | None:
         name = line.external_id
         identity = found.ids.get((name.namespace, name.value), "")
     current = found.current.get(identity)
-    if current is not None:
+    if line.op is ImportOp.DELETE and current is not None:
         refuse_merged(RESOURCES[line.type], current.doc)
     if line.if_match is not None:
         tags: list[str] = []
@@ -171,6 +171,8 @@ def _settle_write(
 ) -> Done | PendingWrite:
     """Check a line's record against what is known, and let later lines know of it."""
     assert entry.draft is not None  # noqa: S101 - for the type checker
+    if current is not None and is_merged(resource, current.doc):
+        return _settle_merged(entry, entry.draft, resource, current)
     identity = current.id if current is not None else entry.known_line.id or new_id()
     forward: list[Reference] = []
     try:
@@ -192,6 +194,15 @@ def _settle_write(
         found.texts[identity, version] = getattr(record, "text", None)
     follows = current is not None and has_consequence(resource, current, record)
     return PendingWrite(entry, identity, current, record, forward, follows)
+
+
+def _settle_merged(entry: Entry, wanted: Draft, resource: Resource, current: Current) -> Done:
+    """Accept a merged record as it is stored, because exports have it; refuse any change of it."""
+    before = read_stored(resource, current)
+    wanted.record.keep(before.record, before.server)
+    if wanted.record != before.record:
+        raise Problem(SOURCE_MERGED)
+    return unchanged(entry, current.id, current.version)
 
 
 def _settle_deletion(entry: Entry, current: Current | None) -> Done | PendingDeletion:
