@@ -417,6 +417,49 @@ async def test_who_waits_for_a_lock_after_a_batch_has_failed_makes_no_further_on
     assert {key_id for batch in written for key_id in batch} == {keyring.identity_of(free)}
 
 
+async def test_a_write_that_was_in_the_line_already_does_not_end_the_doubt(
+    world: World, callers: list[list[str | None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.add("claims", "cited")
+    await world.add("claims", "reference", parent_claim_id="@cited")
+    doubted, free = KEYS[:2]
+    note, join = vars(joined)["write_batch"], joined.Lane.join
+    in_line, failed_alone = asyncio.Event(), asyncio.Event()
+    sent: list[asyncio.Task[httpx.Response]] = []
+
+    def post(key: str) -> Any:
+        return world.client.post("/v1/claims", json=_claim(world), headers=bearer(key))
+
+    async def joining(lane: joined.Lane, write: Write) -> Any:
+        if sent:
+            in_line.set()
+        return await join(lane, write)
+
+    async def one_after_the_other(connection: Any, some: Sequence[Joined]) -> None:
+        if sent:
+            await failed_alone.wait()
+        else:
+            sent.append(asyncio.create_task(post(doubted)))
+            await in_line.wait()
+        await note(connection, some)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(joined, "write_batch", one_after_the_other)
+        patched.setattr(joined.Lane, "join", joining)
+        first = asyncio.create_task(post(free))
+        deletion = asyncio.create_task(
+            world.client.delete(world.at("cited"), headers=ANY | bearer(doubted))
+        )
+        assert (await deletion).status_code == 409
+        failed_alone.set()
+        answers = await asyncio.gather(first, *sent)
+    answers += await asyncio.gather(*(post(key) for _ in range(4) for key in (free, doubted)))
+    assert {answer.status_code for answer in answers} == {201}
+    failed, was_in_line, *written = callers
+    assert failed == was_in_line == [keyring.identity_of(doubted)]
+    assert {key_id for batch in written for key_id in batch} == {keyring.identity_of(free)}
+
+
 async def test_a_client_that_leaves_takes_no_one_along(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,7 +79,7 @@ class JoinedWrites:
             return await self._write_alone(alone)
         outcome = await lane.join(write)
         if isinstance(outcome, Outcome):
-            self._doubts.pop(caller, None)
+            self._trust(caller)
             return outcome
         if outcome is LeftOut.FAILED:
             return await self._write_after_failure(caller, alone)
@@ -119,6 +119,12 @@ class JoinedWrites:
             return False
         doubt.left -= 1
         return True
+
+    def _trust(self, caller: Caller) -> None:
+        """Forget a doubt, unless it came up while this write of the caller was in the line."""
+        doubt = self._doubts.get(caller)
+        if doubt is not None and not doubt.left:
+            del self._doubts[caller]
 
     def _doubt(self, caller: Caller) -> None:
         """Join none of the next writes of a caller.
