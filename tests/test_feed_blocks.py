@@ -85,7 +85,7 @@ async def test_each_reader_gets_the_bytes_that_the_log_means(
         for types in TYPES:
             expected = b",".join(log.texts(caller, types))
             wanted = Wanted(caller.sight, 1000, types if len(types) < len(RecordType) else ())
-            for one in (wanted, wanted._replace(limit=7), wanted._replace(most_bytes=5_000)):
+            for one in (wanted, wanted._replace(limit=70), wanted._replace(most_bytes=5_000)):
                 assert await texts(empty_url, one) == expected, (scopes, one)
             single = await stretches(empty_url, wanted._replace(places=True), ALL)
             for stretch in single:
@@ -110,6 +110,37 @@ async def test_a_page_from_blocks_takes_few_rows(
     (stretch,) = await stretches(empty_url, Wanted(READER.sight, 640), ALL)
     assert b",".join(stretch.texts).count(b'"seq":') == 640
     assert max(counts) == 10
+
+
+# A block of these changes has some 45,000 bytes.
+NEEDED: Final = (
+    (1, ALL, 0),  # few changes are read one by one
+    (64, ALL, 3),  # each page is a block
+    (96, ALL, 4),  # the first page ends in the middle of a block
+    (1000, 50_000, 3),  # each stretch is a block, as two would be too many bytes
+)
+
+
+@pytest.mark.parametrize(("limit", "most_bytes", "most"), NEEDED)
+async def test_no_more_blocks_are_read_than_are_needed(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch, limit: int, most_bytes: int, most: int
+) -> None:
+    await add(empty_url, 192)
+    assert await seal(empty_url) == 3
+    blocks = 0
+    fetch = Database.fetch
+
+    async def counted(self: Database, query: str, *values: Any) -> list[asyncpg.Record]:
+        nonlocal blocks
+        rows = await fetch(self, query, *values)
+        blocks += sum(row.get("block") is not None for row in rows)
+        return rows
+
+    monkeypatch.setattr(Database, "fetch", counted)
+    wanted = Wanted(READER.sight, limit, most_bytes=most_bytes, places=most_bytes < ALL)
+    found = await stretches(empty_url, wanted, ALL)
+    assert b",".join(text for each in found for text in each.texts).count(b'"seq":') == 192
+    assert blocks == most
 
 
 async def test_pages_keep_their_limit_where_the_blocks_end(empty_url: str) -> None:
