@@ -105,7 +105,7 @@ def _taken_together(row: Row, first: int, limit: int) -> _Taken | None:
 
 
 def _taken_singly(kinds: list[Row], first: int, limit: int, most_bytes: int) -> _Taken | None:
-    """Take the changes of a block one by one: one at least, and none behind so many bytes."""
+    """Take the changes of a block one by one, at least one, until they have so many bytes."""
     pairs = sorted(pair for row in kinds for pair in _told(row) if pair[0] > first)
     texts: list[bytes] = []
     size = 0
@@ -170,8 +170,8 @@ _UNSEEN: Final = """
                     SELECT unnest(p.record_ids) FROM picked AS p WHERE p.record_type = '{type}'
                 ))"""
 
-# The full join is there because Postgres can only make it by hashing or by sorting. Nothing of it
-# is done where the reader sees all records.
+# The full join is there because Postgres can only make it by hashing or by sorting. Where no record
+# is hidden from the reader, `mentions` is empty, so nothing is joined.
 _BLOCKS: Final = """
         WITH known AS (
             SELECT b.block,
