@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from api.core.caller import EVERYTHING, READER, Caller
-from api.core.db import Database
+from api.core.db import DATABASE_ERRORS, Database
 from api.settings import Settings
 from api.sync.feed.following import Feed
-from api.sync.feed.numbering import read_head
+from api.sync.feed.numbering import Numberer, read_head
 from api.sync.feed.stretches import Position, Stretch, Wanted, read_position, read_stretch
 from schemas.vocabularies import RecordType
 from tests.conftest import PATIENCE
@@ -85,7 +85,7 @@ async def test_each_reader_gets_the_bytes_that_the_log_means(
         for types in TYPES:
             expected = b",".join(log.texts(caller, types))
             wanted = Wanted(caller.sight, 1000, types if len(types) < len(RecordType) else ())
-            for one in (wanted, wanted._replace(limit=7), wanted._replace(most_bytes=5_000)):
+            for one in (wanted, wanted._replace(limit=70), wanted._replace(most_bytes=5_000)):
                 assert await texts(empty_url, one) == expected, (scopes, one)
             single = await stretches(empty_url, wanted._replace(places=True), ALL)
             for stretch in single:
@@ -110,6 +110,37 @@ async def test_a_page_from_blocks_takes_few_rows(
     (stretch,) = await stretches(empty_url, Wanted(READER.sight, 640), ALL)
     assert b",".join(stretch.texts).count(b'"seq":') == 640
     assert max(counts) == 10
+
+
+# A block of these changes has some 45,000 bytes.
+NEEDED: Final = (
+    (1, ALL, 0),  # few changes are read one by one
+    (64, ALL, 3),  # each page is a block
+    (96, ALL, 4),  # the first page ends in the middle of a block
+    (1000, 50_000, 3),  # each stretch is a block, as two would be too many bytes
+)
+
+
+@pytest.mark.parametrize(("limit", "most_bytes", "most"), NEEDED)
+async def test_no_more_blocks_are_read_than_are_needed(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch, limit: int, most_bytes: int, most: int
+) -> None:
+    await add(empty_url, 192)
+    assert await seal(empty_url) == 3
+    blocks = 0
+    fetch = Database.fetch
+
+    async def counted(self: Database, query: str, *values: Any) -> list[asyncpg.Record]:
+        nonlocal blocks
+        rows = await fetch(self, query, *values)
+        blocks += sum(row.get("block") is not None for row in rows)
+        return rows
+
+    monkeypatch.setattr(Database, "fetch", counted)
+    wanted = Wanted(READER.sight, limit, most_bytes=most_bytes, places=most_bytes < ALL)
+    found = await stretches(empty_url, wanted, ALL)
+    assert b",".join(text for each in found for text in each.texts).count(b'"seq":') == 192
+    assert blocks == most
 
 
 async def test_pages_keep_their_limit_where_the_blocks_end(empty_url: str) -> None:
@@ -150,8 +181,7 @@ async def test_blocks_go_when_that_changes_of_which_they_are_made(
     async with owner(empty_url) as connection, owner(empty_url) as other:
         async with connection.transaction():
             await connection.execute(statement)
-            with pytest.raises(asyncpg.LockNotAvailableError):  # nobody seals meanwhile
-                await other.execute(SEAL)
+            assert await other.fetchval(SEAL) == 128  # nobody seals meanwhile, nor fails
             assert await other.fetchval(COUNT) == 2
         assert await other.fetchval(COUNT) == 0
     assert await seal(empty_url) == 2
@@ -254,6 +284,70 @@ async def test_blocks_that_are_gone_are_made_again_when_they_are_missed(empty_ur
     finally:
         numberer.disconnect()
         await database.close()
+
+
+async def test_blocks_that_take_too_long_are_made_fewer_at_a_time(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection goes on."""
+    monkeypatch.setattr("api.sync.feed.numbering.MAX_SEALING_SECONDS", 0.1)
+    await add(empty_url, 1024)
+    numberer = Numberer(Database(empty_url, Settings()))
+    try:
+        await numberer.number(waits=True)
+        used = numberer._connection  # noqa: SLF001 - it must stay the same
+        async with owner(empty_url) as connection:
+            async with connection.transaction():
+                await connection.execute("LOCK TABLE revisions")
+                for most in (8, 4, 2, 1, 1):
+                    with pytest.raises(asyncpg.QueryCanceledError):
+                        await numberer.seal(0)
+                    assert numberer.most_sealed == most
+            monkeypatch.setattr("api.sync.feed.numbering.MAX_SEALING_SECONDS", PATIENCE)
+            assert [await numberer.seal(0) for _ in range(3)] == [64, 192, 448]
+            assert await connection.fetchval(COUNT) == 7
+        await numberer.number(waits=True)
+        assert numberer._connection is used  # noqa: SLF001
+    finally:
+        numberer.disconnect()
+
+
+async def test_a_seal_that_gets_no_answer_halves_the_next_one(empty_url: str) -> None:
+    await add(empty_url, 64)
+    numberer = Numberer(Database(empty_url, Settings()))
+    try:
+        await numberer.number(waits=True)
+        assert numberer._connection is not None  # noqa: SLF001
+        numberer._connection.limit(0.2)  # type: ignore[attr-defined]  # noqa: SLF001
+        async with owner(empty_url) as connection, connection.transaction():
+            await connection.execute("LOCK TABLE revisions")
+            with pytest.raises(DATABASE_ERRORS):
+                await numberer.seal(0)
+        assert numberer.most_sealed == 8
+        await numberer.number(waits=True)
+        assert await numberer.seal(0) == 64
+    finally:
+        numberer.disconnect()
+
+
+@pytest.mark.parametrize("error", [TimeoutError, asyncpg.InterfaceError])
+async def test_blocks_that_get_no_answer_are_not_the_end_of_numbering(
+    empty_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: type[Exception],
+) -> None:
+    async def fall_silent(*_: object) -> int:
+        raise error("no answer")
+
+    monkeypatch.setattr(Numberer, "seal", fall_silent)
+    await add(empty_url, 64)
+    async with following(empty_url) as feed:
+        assert (await feed.catch_up()).seq == 64
+        await add(empty_url, 1)
+        assert (await feed.catch_up()).seq == 65
+    assert "changes are not put into blocks" in caplog.text
+    assert "not numbered" not in caplog.text
 
 
 async def test_the_service_makes_blocks_by_itself(empty: httpx.AsyncClient, empty_url: str) -> None:

@@ -48,9 +48,10 @@ _STATEMENTS = (
     -- Only the texts lie apart.
     ) WITH (toast_tuple_target = 4096)
     """,
-    # The next blocks, as far as all their changes have numbers. Gives the number of the last change
-    # that is in a block. The lock comes before all that is read: whoever changes what blocks are
-    # made of takes it too.
+    # This makes the next blocks, as far as all their changes have numbers, unless another process
+    # makes them now. It gives the number of the last change that is in a block. It takes the lock
+    # before it reads anything. `unseal_feed` takes the same lock before a revision or a change is
+    # changed or deleted, so no block is made of what is about to go.
     """
     CREATE FUNCTION seal_feed(most integer) RETURNS bigint
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp
@@ -59,8 +60,7 @@ _STATEMENTS = (
         first bigint;
         last bigint;
     BEGIN
-        IF NOT pg_is_in_recovery() THEN
-            LOCK TABLE feed_blocks IN SHARE ROW EXCLUSIVE MODE NOWAIT;
+        IF NOT pg_is_in_recovery() AND pg_try_advisory_xact_lock(108217864776563) THEN
             first := coalesce((SELECT max(b.block) + 1 FROM feed_blocks AS b), 0);
             last := (SELECT s.seq / 64 - 1 FROM feed_states AS s ORDER BY s.id DESC LIMIT 1);
             last := least(last, first + most - 1);
@@ -120,7 +120,8 @@ _STATEMENTS = (
     $$
     """,
     "REVOKE EXECUTE ON FUNCTION seal_feed FROM PUBLIC",
-    # Nobody does so but migrations, which may change how records are published.
+    # Only migrations change or delete revisions and changes: they may change how records are
+    # published.
     """
     CREATE FUNCTION unseal_feed() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
@@ -131,7 +132,7 @@ _STATEMENTS = (
                       DETAIL = 'Another transaction could leave blocks that do not see the change.',
                       HINT = 'Begin the transaction with ISOLATION LEVEL READ COMMITTED.';
         END IF;
-        LOCK TABLE feed_blocks IN SHARE ROW EXCLUSIVE MODE;
+        PERFORM pg_advisory_xact_lock(108217864776563);
         DELETE FROM feed_blocks;
         RETURN NULL;
     END

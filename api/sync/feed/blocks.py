@@ -105,7 +105,7 @@ def _taken_together(row: Row, first: int, limit: int) -> _Taken | None:
 
 
 def _taken_singly(kinds: list[Row], first: int, limit: int, most_bytes: int) -> _Taken | None:
-    """Take the changes of a block one by one: one at least, and none behind so many bytes."""
+    """Take the changes of a block one by one, at least one, until they have so many bytes."""
     pairs = sorted(pair for row in kinds for pair in _told(row) if pair[0] > first)
     texts: list[bytes] = []
     size = 0
@@ -137,8 +137,10 @@ def blocks_statement() -> str:
     """Write the statement that reads the blocks behind number `first` up to number `last`.
 
     It takes the parameters of :func:`api.sync.feed.stretches.stretch_query`. It stops before a
-    block that is missing, incomplete or without texts, and when it has `limit` changes or about so
-    many `bytes`. If there is nothing to be told it gives one row, which says how far it has looked.
+    block that is missing, incomplete or without texts, and when it has `limit` changes. From the
+    second block on it also stops before one with which it would have more than so many `bytes`, so
+    that the next reading begins with that block and none is read twice. If there is nothing to be
+    told it gives one row, which says how far it has looked.
     """
     return compose(
         _BLOCKS,
@@ -168,14 +170,17 @@ _UNSEEN: Final = """
                     SELECT unnest(p.record_ids) FROM picked AS p WHERE p.record_type = '{type}'
                 ))"""
 
-# The full join is there because Postgres can only make it by hashing or by sorting. Nothing of it
-# is done where the reader sees all records.
+# The full join is there because Postgres can only make it by hashing or by sorting. Where no record
+# is hidden from the reader, `mentions` is empty, so nothing is joined.
 _BLOCKS: Final = """
         WITH known AS (
             SELECT b.block,
                    sum(cardinality(b.places)) = 64 AND bool_and(b.texts IS NOT NULL) AS is_whole,
-                   coalesce(sum(cardinality(b.places)) FILTER (WHERE {told} IS NOT NULL), 0)
-                       AS changes,
+                   coalesce(sum(
+                       cardinality(b.places) - width_bucket( -- those up to `first`
+                           greatest(:first::bigint - b.block * 64, 0)::smallint, b.places
+                       )
+                   ) FILTER (WHERE {told} IS NOT NULL), 0) AS changes,
                    coalesce(sum(b.size) FILTER (WHERE {told} IS NOT NULL), 0) AS size
             FROM feed_blocks AS b
             CROSS JOIN LATERAL (SELECT CASE b.record_type {classes} END) AS c(classes)
@@ -186,12 +191,13 @@ _BLOCKS: Final = """
                        AND k.block = :first::bigint / 64 + row_number() OVER running - 1
                        AS follows, -- without a gap
                    sum(k.changes) OVER running - k.changes AS changes,
-                   sum(k.size) OVER running - k.size AS size
+                   sum(k.size) OVER running AS size
             FROM known AS k
             WINDOW running AS (ORDER BY k.block)
         ), reach AS MATERIALIZED (
             SELECT max(s.block) FILTER (
-                       WHERE s.changes < :limit::integer + 64 AND s.size < :bytes::bigint
+                       WHERE s.block = :first::bigint / 64
+                           OR s.changes < :limit::integer AND s.size <= :bytes::bigint
                    ) AS last_block,
                    max(s.block) AS last_sealed
             FROM summed AS s

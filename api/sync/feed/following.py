@@ -39,6 +39,8 @@ LIVELY_SECONDS: Final = 1.0
 """How long after a change the next one is looked for eagerly."""
 SEALING_SECONDS: Final = 0.25
 """How long a process waits after it has put changes into blocks before it does so again."""
+SEALING_AGAIN_SECONDS: Final = 10.0
+"""How long a process waits after it could not do so, as it numbers nothing while it tries."""
 SHARED_SECONDS: Final = 0.025
 """How long a reading may be shared with other readers: a record in it may be hidden later."""
 MAX_READINGS: Final = 8
@@ -242,8 +244,11 @@ class Feed:
             self._seals_at = now + SEALING_SECONDS
             try:
                 self.sealed_to = await self._numberer.seal(self.sealed_to)
-            except asyncpg.PostgresError as error:  # it is all read one by one then
+            except DATABASE_ERRORS as error:  # it is all read one by one then
                 self._unsealed.record(error)
+                if not isinstance(error, asyncpg.PostgresError):
+                    self._numberer.disconnect()
+                self._seals_at = asyncio.get_running_loop().time() + SEALING_AGAIN_SECONDS
             else:
                 self._unsealed.clear()
 

@@ -28,8 +28,17 @@ _VISIBLE: Final = """
         concat_ws(' ', left(pg_walfile_name(pg_current_wal_lsn()), 8), pg_current_snapshot())
     END"""
 _SEAL: Final = "SELECT seal_feed(:most)"
+_LIMIT: Final = "SELECT set_config('statement_timeout', :milliseconds, true)"
+_TOO_SLOW: Final = (
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+    TimeoutError,
+    asyncpg.InterfaceError,  # the connection was cut, so the transaction could not be rolled back
+)
 MAX_SEALED: Final = 16
 """How many blocks are made at once: of some thousand changes, in some 30 ms."""
+MAX_SEALING_SECONDS: Final = 1.0
+"""How long Postgres may take to make blocks, while nothing is numbered."""
 _NUMBER: Final = "SELECT epoch, seq, secret FROM sequence_feed(:waits)"
 
 
@@ -66,6 +75,8 @@ class Numberer:
         self._seconds = self._first_seconds
         self.certain = True
         """Whether the known end is the real end; false while numbering takes too long to tell."""
+        self.most_sealed = MAX_SEALED
+        """How many blocks are made next: half as many after each attempt that took too long."""
 
     async def number(self, *, waits: bool) -> Head:
         """Give numbers to visible changes, and return the end of the feed.
@@ -110,13 +121,23 @@ class Numberer:
     async def seal(self, before: int) -> int:
         """Make the next blocks; give the last change that is in a block.
 
-        Where none can be made, because another process makes them, it is the one `before`.
+        Where nothing can be written, it is the one `before`. Postgres itself ends what takes too
+        long, so that the connection goes on.
         """
         assert self._connection is not None  # noqa: S101 - :meth:`number` has connected
+        seconds = min(MAX_SEALING_SECONDS, self._database.settings.statement_seconds)
         try:
-            last: int = await self._connection.fetchval(*render(_SEAL, most=MAX_SEALED))
-        except (asyncpg.LockNotAvailableError, asyncpg.ReadOnlySQLTransactionError):
+            async with self._connection.transaction():
+                await self._connection.fetchval(
+                    *render(_LIMIT, milliseconds=str(int(seconds * 1000)))
+                )
+                last: int = await self._connection.fetchval(*render(_SEAL, most=self.most_sealed))
+        except asyncpg.ReadOnlySQLTransactionError:
             return before
+        except _TOO_SLOW:
+            self.most_sealed = max(self.most_sealed // 2, 1)
+            raise
+        self.most_sealed = min(self.most_sealed * 2, MAX_SEALED)
         return last
 
     def disconnect(self) -> None:

@@ -99,7 +99,8 @@ async def read_stretch(
     at the position is not the one that its tag belongs to.
     """
     end = min(head.seq, position.seq + MAX_SCANNED)
-    if not wanted.documents or min(end, sealed_to) < position.seq + CHANGES:
+    is_large = wanted.documents and wanted.limit >= CHANGES  # for less, a block is too much
+    if not is_large or min(end, sealed_to) < position.seq + CHANGES:
         return await _read_single(database, head, position, wanted)
     query = _query(blocks_statement(), position.seq, end, wanted, wanted.limit)
     rows = await database.fetch(*query)
