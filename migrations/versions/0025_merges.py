@@ -84,6 +84,17 @@ _TABLES = (
         CONSTRAINT source_merge_identities_pkey PRIMARY KEY (merge_id, identity_id, moved)
     )
     """,
+    # The records that can't name the survivor, in the version of which it was tried.
+    """
+    CREATE TABLE source_merge_refusals (
+        merge_id bigint NOT NULL
+            CONSTRAINT source_merge_refusals_merge_id_fkey REFERENCES source_merges (id),
+        record_type text NOT NULL,
+        record_id uuid NOT NULL,
+        version integer NOT NULL,
+        CONSTRAINT source_merge_refusals_pkey PRIMARY KEY (merge_id, record_type, record_id)
+    )
+    """,
 )
 _FUNCTIONS = (
     # The source that an id means, itself if it is not merged.
@@ -171,6 +182,7 @@ def downgrade() -> None:
         *derive.replace_derived(SOURCES_15, derive.ACTOR_6),
         "DROP FUNCTION same_sources",
         "DROP FUNCTION survivor_of",
+        "DROP TABLE source_merge_refusals",
         "DROP TABLE source_merge_identities",
         "DROP TABLE source_merge_references",
         "DROP TABLE source_merges",
