@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import importlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -454,6 +455,44 @@ async def undo(
             await work_off(url)
     after = {name: content(await world.get(name)) for name in names}
     assert world.named(after) == world.named(before)
+
+
+async def test_an_unmerge_from_a_deleted_survivor_keeps_it_deleted(
+    still: World, empty_url: str
+) -> None:
+    world = still
+    for name in ("s", "m"):
+        await world.add("sources", name, name=name)
+    await merged(world, "m", "s")
+    await work_off(empty_url)
+    await world.delete("s")
+    await unmerged(world, "m")
+    assert (await world.get("m"))["name"] == "m"
+    assert (await world.client.get(world.at("s"))).status_code == 410
+    changes = (await world.client.get("/v1/changes", params={"since": "start"})).json()["items"]
+    ops = [each["op"] for each in changes if each["id"] == world.id("s")]
+    assert ops[-1] == "deleted"
+
+
+async def test_no_downgrade_loses_what_an_unmerge_still_has_to_do(
+    still: World, empty_url: str
+) -> None:
+    world = still
+    for name in ("s", "m"):
+        await world.add("sources", name)
+    await world.add("claims", "c", attributions=[{"position": 0, "source_id": "@m"}])
+    await merged(world, "m", "s")
+    await work_off(empty_url)
+    await unmerged(world, "m")
+    refusal = importlib.import_module("migrations.versions.0025_merges").REFUSE_MERGED
+    owner = await asyncpg.connect(empty_url)
+    try:
+        with pytest.raises(asyncpg.RaiseError):
+            await owner.execute(refusal)
+        await work_off(empty_url)
+        await owner.execute(refusal)
+    finally:
+        await owner.close()
 
 
 # --- at the same time ------------------------------------------------------------------------

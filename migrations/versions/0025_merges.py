@@ -159,12 +159,12 @@ def upgrade() -> None:
             op.execute(statement)
 
 
-_REFUSE_MERGED = """
+REFUSE_MERGED = """
     DO $$
     BEGIN
-        IF EXISTS (SELECT FROM sources WHERE merged_into_id IS NOT NULL) THEN
+        IF EXISTS (SELECT FROM source_merges WHERE state <> 'undone') THEN
             RAISE EXCEPTION 'some sources are merged, which the version before does not know'
-                USING HINT = 'Unmerge them first.';
+                USING HINT = 'Unmerge them first, and wait until all merges are undone.';
         END IF;
     END
     $$
@@ -172,11 +172,11 @@ _REFUSE_MERGED = """
 
 
 def downgrade() -> None:
-    """Drop the tables and functions; refuse while sources are merged."""
+    """Drop the tables and functions; refuse while merges are not undone."""
     op.execute("SET LOCAL lock_timeout = '5s'")
     for statement in (
         _WAIT_FOR_WRITES,
-        _REFUSE_MERGED,
+        REFUSE_MERGED,
         "DROP INDEX sources_merged_idx",
         circles.replace_function(_types(SOURCES_15)),
         *derive.replace_derived(SOURCES_15, derive.ACTOR_6),
