@@ -793,7 +793,7 @@ _OP_28: Final = _OP.replace(
     """CASE
                    WHEN n.merged_into_id IS NOT NULL AND o.merged_into_id IS NULL THEN 'merged'
                    WHEN n.merged_into_id IS NULL AND o.merged_into_id IS NOT NULL THEN 'restored'""",
-)
+).replace(" AND o.deleted_at IS NULL", "")  # what changes in a deleted source shows nothing of it
 _DOC: Final = "CASE WHEN n.deleted_at IS NULL THEN n.doc END"
 
 

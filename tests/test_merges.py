@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import importlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from api.access import keyring
 from api.core.db import Database
-from api.merging import repointing
+from api.merging import referrers, repointing
 from schemas.vocabularies import RecordType, Scope
 from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, patient, serving
 from tests.world import World, content, faults
@@ -456,6 +457,44 @@ async def undo(
     assert world.named(after) == world.named(before)
 
 
+async def test_an_unmerge_from_a_deleted_survivor_keeps_it_deleted(
+    still: World, empty_url: str
+) -> None:
+    world = still
+    for name in ("s", "m"):
+        await world.add("sources", name, name=name)
+    await merged(world, "m", "s")
+    await work_off(empty_url)
+    await world.delete("s")
+    await unmerged(world, "m")
+    assert (await world.get("m"))["name"] == "m"
+    assert (await world.client.get(world.at("s"))).status_code == 410
+    changes = (await world.client.get("/v1/changes", params={"since": "start"})).json()["items"]
+    ops = [each["op"] for each in changes if each["id"] == world.id("s")]
+    assert ops[-1] == "deleted"
+
+
+async def test_no_downgrade_loses_what_an_unmerge_still_has_to_do(
+    still: World, empty_url: str
+) -> None:
+    world = still
+    for name in ("s", "m"):
+        await world.add("sources", name)
+    await world.add("claims", "c", attributions=[{"position": 0, "source_id": "@m"}])
+    await merged(world, "m", "s")
+    await work_off(empty_url)
+    await unmerged(world, "m")
+    refusal = importlib.import_module("migrations.versions.0025_merges").REFUSE_MERGED
+    owner = await asyncpg.connect(empty_url)
+    try:
+        with pytest.raises(asyncpg.RaiseError):
+            await owner.execute(refusal)
+        await work_off(empty_url)
+        await owner.execute(refusal)
+    finally:
+        await owner.close()
+
+
 # --- at the same time ------------------------------------------------------------------------
 
 
@@ -579,6 +618,56 @@ async def test_a_step_that_is_cut_off_is_made_again(still: World, empty_url: str
     for number in range(3):
         claim = await world.get(f"c{number}")
         assert (claim["version"], claim["note"]) == (2, None)
+
+
+async def test_a_record_that_can_not_follow_is_told_and_holds_up_no_other(
+    still: World, empty_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = still
+    monkeypatch.setattr(referrers, "MAX_RECORDS", 1)
+    for name in ("s", "m"):
+        await world.add("sources", name)
+    hop = [{"position": 0, "source_id": "@m"}]
+    for name in ("stuck", "c", "d"):
+        await world.add("claims", name, attributions=hop, note=name)
+    await merged(world, "m", "s")
+    owner = await asyncpg.connect(empty_url)
+    try:
+        forbid = "CHECK (note IS DISTINCT FROM 'stuck' OR version = 1) NOT VALID"
+        await owner.execute(f"ALTER TABLE claims ADD CONSTRAINT stuck {forbid}")
+        for _ in range(2):
+            await work_off(empty_url)
+    finally:
+        await owner.close()
+    for name in ("c", "d"):
+        assert (await world.get(name))["attributions"][0]["source_id"] == world.id("s")
+    assert len([each for each in caplog.records if "can't name" in each.message]) == 1
+    told = (await world.client.get(f"{world.at('m')}/merges")).json()["items"][0]
+    assert (told["state"], told["remaining"]) == ("repointing", 1)
+    assert told["changed"] == [{"type": "claim", "id": world.id("stuck"), "pointer": ""}]
+    await world.patch("stuck", note="free")
+    await work_off(empty_url)
+    told = await settled(world, "m")
+    assert (told["state"], told["changed"]) == ("done", [])
+
+
+async def test_a_step_does_not_wait_for_a_long_writer(still: World, empty_url: str) -> None:
+    world = still
+    for name in ("s", "m", "parent"):
+        await world.add("sources", name)
+    await world.add("sources", "x", parent_id="@m")
+    await merged(world, "m", "s")
+    owner = await asyncpg.connect(empty_url)
+    try:
+        async with owner.transaction():
+            await owner.execute("SELECT FROM sources WHERE id = $1 FOR UPDATE", world.id("s"))
+            async with asyncio.timeout(PATIENCE):
+                await work_off(empty_url)  # it would wait for the end of this transaction
+            assert (await world.get("x"))["version"] == 1
+        await work_off(empty_url)
+    finally:
+        await owner.close()
+    assert (await world.get("x"))["parent_id"] == world.id("s")
 
 
 async def test_a_deleted_record_comes_back_naming_the_survivor(world: World) -> None:

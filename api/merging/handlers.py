@@ -175,6 +175,14 @@ _LOGGED: Final = """
                    JOIN {table} AS t ON t.id = r.record_id AND :sees({type}, t)
                    WHERE r.merge_id = m.id AND r.record_type = '{type}' AND r.state = '{state}'"""
 
+_REFUSED: Final = """
+                   SELECT f.record_type, f.record_id, '' AS at_path
+                   FROM source_merge_refusals AS f
+                   JOIN {table} AS t
+                       ON t.id = f.record_id AND t.version = f.version AND :sees({type}, t)
+                   WHERE m.state = 'repointing' AND f.merge_id = m.id
+                       AND f.record_type = '{type}'"""
+
 
 @cache
 def _statement(which: str) -> str:
@@ -188,7 +196,9 @@ def _statement(which: str) -> str:
         _MERGES,
         named=of_all(_NAMED),
         standing=of_all(_LOGGED, columns="DISTINCT r.record_id", state="standing"),
-        changed=of_all(_LOGGED, columns="r.record_type, r.record_id, r.at_path", state="changed"),
+        changed=of_all(_LOGGED, columns="r.record_type, r.record_id, r.at_path", state="changed")
+        + "\n                   UNION ALL"
+        + of_all(_REFUSED),
         which=which,
         most=f"{MAX_REFERRERS}",
         listed=f"{MAX_LISTED}",

@@ -18,11 +18,18 @@ MAX_RECORDS: Final = 200
 MAX_BYTES: Final = 4_194_304
 """It reads about this many bytes of their lists; one record may have more."""
 
-# A merged source has no links but the one to its survivor.
+# A merged source has no links but the one to its survivor. A record that can't name the survivor is
+# tried again when it has changed.
 _NEXT: Final = """
     WITH due AS (
         SELECT DISTINCT l.owner_id AS id FROM links AS l
         WHERE l.source_id = :source_id::uuid AND l.owner_type = '{type}' AND l.link <> 'merged_into'
+            AND NOT EXISTS (
+                SELECT FROM source_merge_refusals AS f
+                JOIN {table} AS r ON r.id = f.record_id AND r.version = f.version
+                WHERE f.merge_id = :merge_id AND f.record_type = '{type}'
+                    AND f.record_id = l.owner_id
+            )
         ORDER BY l.owner_id
         LIMIT :limit
     ), sized AS (
@@ -31,6 +38,10 @@ _NEXT: Final = """
         CROSS JOIN LATERAL (SELECT {size} AS size) AS s
     )
     SELECT id::text FROM sized WHERE total <= :most_bytes OR total = size ORDER BY id"""
+_REFUSED: Final = """
+    INSERT INTO source_merge_refusals (merge_id, record_type, record_id, version)
+    SELECT :merge_id, '{type}', t.id, t.version FROM {table} AS t WHERE t.id = :id::uuid
+    ON CONFLICT (merge_id, record_type, record_id) DO UPDATE SET version = excluded.version"""
 _LOCK: Final = """
     SELECT t.id::text, t.deleted_at IS NOT NULL AS deleted,
            json_build_object({properties})::text AS content
@@ -53,15 +64,26 @@ class Referrer(NamedTuple):
     content: Content
 
 
-async def next_referrers(connection: Connection, resource: Resource, source_id: str) -> list[str]:
-    """List the ids of some records that name a source."""
+async def next_referrers(
+    connection: Connection, resource: Resource, merge_id: int, source_id: str
+) -> list[str]:
+    """List the ids of some records that name a merged source, and can name its survivor."""
     query = render(
         _composed(resource, _NEXT),
+        merge_id=merge_id,
         source_id=source_id,
         limit=MAX_RECORDS,
         most_bytes=MAX_BYTES,
     )
     return [row["id"] for row in await connection.fetch(*query)]
+
+
+async def note_refusal(
+    connection: Connection, resource: Resource, merge_id: int, identity: str
+) -> None:
+    """Note that a record, as it is, can't name the survivor of a merge."""
+    query = render(_composed(resource, _REFUSED), merge_id=merge_id, id=identity)
+    await connection.execute(*query)
 
 
 async def lock_referrers(

@@ -30,6 +30,7 @@ from api.merging.referrers import (
     MAX_RECORDS,
     lock_referrers,
     next_referrers,
+    note_refusal,
     write_referrers,
 )
 from api.records.nouns import RESOURCES
@@ -48,6 +49,8 @@ _TAKE: Final = """
     ORDER BY m.id
     LIMIT 1
     FOR NO KEY UPDATE SKIP LOCKED"""
+# Others wait for the records that a step has locked, so it waits for nobody for long.
+_LIMIT: Final = "SELECT set_config('lock_timeout', '200', true)"
 _SET_STATE: Final = "UPDATE source_merges SET state = :state WHERE id = :id"
 _STATED: Final = """
     SELECT l.source_id::text, l.label FROM links AS l
@@ -105,7 +108,12 @@ async def step(database: Database, after_id: int = 0) -> tuple[Work | None, bool
             return None, False
         work = Work(row["id"], row["source_id"], row["survivor_id"])
         make = _repoint_some if row["state"] == MergeState.REPOINTING else _restore_some
-        return work, await make(connection, work)
+        try:
+            async with connection.transaction():
+                await connection.execute(_LIMIT)
+                return work, await make(connection, work)
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+            return work, False  # somebody writes for long what these records name
 
 
 # --- forward -------------------------------------------------------------------------------------
@@ -113,10 +121,11 @@ async def step(database: Database, after_id: int = 0) -> tuple[Work | None, bool
 
 async def _repoint_some(connection: Connection, work: Work) -> bool:
     for resource in RESOURCES.values():
-        ids = await next_referrers(connection, resource, work.source_id)
+        ids = await next_referrers(connection, resource, work.id, work.source_id)
         if ids:
             repoint = partial(_repoint, connection, work, resource)
-            return await _all_or_each(connection, ids, repoint)
+            give_up = partial(note_refusal, connection, resource, work.id)
+            return await _all_or_each(connection, ids, repoint, give_up)
     return await _finish(connection, work)
 
 
@@ -240,7 +249,7 @@ async def _all_or_each(
     connection: Connection,
     ids: Sequence[str],
     work: Callable[[Sequence[str]], Awaitable[bool]],
-    give_up: Callable[[str], Awaitable[None]] | None = None,
+    give_up: Callable[[str], Awaitable[None]],
 ) -> bool:
     """Do some work on records together; if one of them can't be written, do it on each alone."""
     try:
@@ -255,9 +264,8 @@ async def _all_or_each(
                 did_something |= await work([identity])
         except asyncpg.IntegrityConstraintViolationError as error:
             log.warning("a record can't name the other source", exc_info=error)
-            if give_up is not None:
-                await give_up(identity)
-                did_something = True
+            await give_up(identity)
+            did_something = True
     return did_something
 
 

@@ -84,6 +84,17 @@ _TABLES = (
         CONSTRAINT source_merge_identities_pkey PRIMARY KEY (merge_id, identity_id, moved)
     )
     """,
+    # The records that can't name the survivor, in the version of which it was tried.
+    """
+    CREATE TABLE source_merge_refusals (
+        merge_id bigint NOT NULL
+            CONSTRAINT source_merge_refusals_merge_id_fkey REFERENCES source_merges (id),
+        record_type text NOT NULL,
+        record_id uuid NOT NULL,
+        version integer NOT NULL,
+        CONSTRAINT source_merge_refusals_pkey PRIMARY KEY (merge_id, record_type, record_id)
+    )
+    """,
 )
 _FUNCTIONS = (
     # The source that an id means, itself if it is not merged.
@@ -151,12 +162,12 @@ def upgrade() -> None:
         op.get_bind().exec_driver_sql(statement)
 
 
-_REFUSE_MERGED = """
+REFUSE_MERGED = """
     DO $$
     BEGIN
-        IF EXISTS (SELECT FROM sources WHERE merged_into_id IS NOT NULL) THEN
+        IF EXISTS (SELECT FROM source_merges WHERE state <> 'undone') THEN
             RAISE EXCEPTION 'some sources are merged, which the version before does not know'
-                USING HINT = 'Unmerge them first.';
+                USING HINT = 'Unmerge them first, and wait until all merges are undone.';
         END IF;
     END
     $$
@@ -164,16 +175,17 @@ _REFUSE_MERGED = """
 
 
 def downgrade() -> None:
-    """Drop the tables and functions; refuse while sources are merged."""
+    """Drop the tables and functions; refuse while merges are not undone."""
     op.execute("SET LOCAL lock_timeout = '5s'")
     for statement in (
         _WAIT_FOR_WRITES,
-        _REFUSE_MERGED,
+        REFUSE_MERGED,
         "DROP INDEX sources_merged_idx",
         circles.replace_function(_types(SOURCES_15)),
         *derive.replace_derived(SOURCES_15, derive.ACTOR_6),
         "DROP FUNCTION same_sources",
         "DROP FUNCTION survivor_of",
+        "DROP TABLE source_merge_refusals",
         "DROP TABLE source_merge_identities",
         "DROP TABLE source_merge_references",
         "DROP TABLE source_merges",
