@@ -76,9 +76,9 @@ class SourceMergeOutcome(Struct, kw_only=True):
         list[FollowedReference],
         Meta(
             max_length=MAX_LISTED,
-            description="References that would name the survivor twice in one list, or a source "
-            "itself, or that the survivor states itself: they are dropped. The first 100 are "
-            "listed.",
+            description="The references that are dropped: they would name the survivor twice in "
+            "one list, or their own record, or repeat a relation that the survivor states. The "
+            "first 100 are listed.",
         ),
     ]
 

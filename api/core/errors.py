@@ -198,7 +198,7 @@ NOT_MERGED = Kind(
     "not-merged",
     HTTPStatus.CONFLICT,
     "The source is not merged into another one.",
-    "Only the merged source of the two can be unmerged, and only once.",
+    "Name the merged source in the path, not its survivor; it can be unmerged only once.",
 )
 SOURCE_MERGED = Kind(
     "source-merged",

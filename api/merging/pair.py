@@ -207,12 +207,12 @@ async def _check_others(connection: Connection, survivor_id: str, other_id: str)
         if await connection.fetchval(*query):
             raise Problem(
                 MERGE_REFUSED,
-                f"The survivor is {words} of the other source, directly or through others: it "
-                f"would be {words} of itself.",
+                f"The survivor is {words} of the other source, directly or through others: "
+                f"the survivor would be {words} of itself.",
             )
     query = render(_COUNT, survivor_id=survivor_id, source_id=other_id, most=MAX_MERGES)
     if await connection.fetchval(*query):
-        raise Problem(MERGE_REFUSED, f"More than {MAX_MERGES} merges would depend on each other.")
+        raise Problem(MERGE_REFUSED, f"More than {MAX_MERGES} merges would lead to one source.")
     if await connection.fetchval(*render(_IS_RESTORING, ids=[other_id])):
         raise Problem(
             MERGE_REFUSED,
