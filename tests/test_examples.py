@@ -94,6 +94,13 @@ async def prepare(client: httpx.AsyncClient, name: str) -> dict[str, str]:
     if path.endswith("/{identity_id}"):
         created = await client.post(f"/v1/sources/{known['id']}/identities", json=IDENTITY)
         assert created.status_code == 201, created.text
+    if name == "unmergeSource":
+        ((_, body),) = bodies("mergeSource")
+        (into,) = (p["example"] for p in parameters("mergeSource") if p["name"] == "id")
+        merge = {**body, "source_id": known["id"]}
+        headers = {"If-Match": "*"}
+        merged = await client.post(f"/v1/sources/{into}/merge", json=merge, headers=headers)
+        assert merged.status_code == 200, merged.text
     for noun in ("webhook", "key"):
         if path.startswith(f"/v1/{noun}s/"):
             known["id"] = await made(client, f"create{noun.title()}")
@@ -115,7 +122,8 @@ async def preconditions(client: httpx.AsyncClient, name: str, path: str) -> dict
     if name.startswith("replace") or any(
         p["name"] == "If-Match" and p["required"] for p in parameters(name)
     ):
-        return {"If-Match": (await client.get(path)).headers["etag"]}
+        record = path.removesuffix("/merge")
+        return {"If-Match": (await client.get(record)).headers["etag"]}
     return {}
 
 
