@@ -45,7 +45,7 @@ from api.merging.pair import lock_pair
 from api.merging.unmerge import write_unmerge
 from api.records.sources import SOURCES
 from schemas.base import Id
-from schemas.examples import OFFICIAL_ID, PENTAGON_ID, SOURCE_ID
+from schemas.examples import PENTAGON_ID, SOURCE_ID
 from schemas.merges import (
     MAX_LISTED,
     MAX_REFERRERS,
@@ -121,7 +121,7 @@ UNMERGE: Final = Operation(
     "still stands as the merge left it; references that somebody has changed since stay, and "
     "`listSourceMerges` names them. Merges can be undone in any order. A key needs the scopes to "
     "write all four record types.",
-    path_parameters=(Parameter("id", Id, "The merged source's id.", example=OFFICIAL_ID),),
+    path_parameters=(Parameter("id", Id, "The merged source's id.", example=PENTAGON_ID),),
     header_parameters=("IdempotencyKey",),
     success="The merge, which is being undone.",
     answer=(SourceMerge,),
