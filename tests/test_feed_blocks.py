@@ -23,6 +23,7 @@ from tests.world import World
 
 ALL: Final = 2**53
 SEAL: Final = "SELECT seal_feed(1000)"
+TURN: Final = "SELECT pg_advisory_xact_lock(108217864776563)"  # after a service that makes blocks
 COUNT: Final = "SELECT count(DISTINCT block) FROM feed_blocks"
 
 
@@ -35,7 +36,9 @@ async def seal(url: str) -> int:
     """Put all changes into blocks; give how many blocks there are."""
     async with owner(url) as connection:
         await connection.fetch("SELECT * FROM sequence_feed(true)")
-        await connection.execute(SEAL)
+        async with connection.transaction():
+            await connection.execute(TURN)
+            await connection.execute(SEAL)
         count: int = await connection.fetchval(COUNT)
     return count
 

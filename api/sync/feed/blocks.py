@@ -9,7 +9,7 @@ and which of them quote an article that is hidden today. All other texts are han
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import groupby
 from operator import itemgetter
@@ -98,10 +98,15 @@ def _taken_together(row: Row, first: int, limit: int) -> _Taken | None:
     end = min(begin + limit, len(places))
     if begin == end:
         return None
-    texts, starts = row["texts"], [0, *(each + 1 for each in ends)]
-    last = texts[starts[end - 1] : ends[end - 1]]
-    text = texts[starts[begin] : ends[end - 1]]
+    texts = row["texts"]
+    last = texts[_start(ends, end - 1) : ends[end - 1]]
+    text = texts[_start(ends, begin) : ends[end - 1]]
     return _Taken([text], end - begin, head_of(last), before + places[end - 1])
+
+
+def _start(ends: Sequence[int], number: int) -> int:
+    """Give where a text begins, behind the comma after the one before it."""
+    return ends[number - 1] + 1 if number else 0
 
 
 def _taken_singly(kinds: list[Row], first: int, limit: int, most_bytes: int) -> _Taken | None:
