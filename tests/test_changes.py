@@ -1109,7 +1109,7 @@ async def test_numbering_that_hangs_is_given_up_and_begun_anew(
 ) -> None:
     numbering = (
         "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
-        " AND pid <> pg_backend_pid() AND query LIKE '%sequence_feed%'"
+        " AND pid <> pg_backend_pid() AND query ~ 'sequence_feed|pg_current_snapshot|seal_feed'"
     )
     async with serving(empty_url) as client, owner(empty_url) as connection:
         since = await cursor_of(client)
