@@ -1,7 +1,8 @@
-"""Choose the words by which records are looked up, so that few are read however many there are.
+"""Choose the records that are compared, so that few are read however many there are.
 
-Words that few records have are looked up one by one. Those that many have are looked up in pairs
-and all together, which Postgres does by walking along the rarest one.
+They are looked up by their words. Words that few records have are looked up one by one. Those that
+many have are looked up in pairs and all together, which Postgres does by walking along the rarest
+one.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import Final, NamedTuple
+
+from api.core.sql import compose, plural
+from schemas.vocabularies import RecordType
 
 MAX_READ: Final = 1_500
 """Records that the words of one text may bring, looked up one by one."""
@@ -19,6 +23,26 @@ _MOST_TOGETHER: Final = 200
 _IN_PAIRS: Final = 4
 _TOGETHER: Final = 8
 _MAX_FORMS: Final = 50
+_FRESH: Final = """
+        SELECT t.id FROM (
+            SELECT t.* FROM {table} AS t
+            WHERE t.updated_at > :counted_at::timestamptz - interval '10 s'
+                AND t.deleted_at IS NULL
+            ORDER BY t.updated_at DESC
+            LIMIT {looked_at}
+        ) AS t
+        WHERE {conditions} AND :sees({type}, t)
+        ORDER BY t.updated_at DESC
+        LIMIT {limit}"""
+_DOCUMENTS: Final = """
+    SELECT d.id, d.doc FROM (
+        SELECT t.id::text AS id, t.doc, a.place,
+            sum(octet_length(t.doc)) OVER (ORDER BY a.place) AS size
+        FROM unnest(:ids::uuid[]) WITH ORDINALITY AS a(id, place)
+        JOIN {table} AS t ON t.id = a.id AND t.deleted_at IS NULL AND :sees({type}, t)
+    ) AS d
+    WHERE d.size <= :room::bigint
+    ORDER BY d.place"""
 
 
 class Term(NamedTuple):
@@ -73,3 +97,22 @@ def _quoted(word: str) -> str:
     """Write a word as a tsquery has it, whatever characters it consists of."""
     doubled = word.replace("\\", "\\\\").replace("'", "''")
     return f"'{doubled}'"
+
+
+def statement(found: str, record_type: RecordType, conditions: str, limit: int) -> str:
+    """Write a statement that reads candidates, and the newest ones beside them.
+
+    What was written since the words were counted may have words that nobody knows yet.
+    """
+    pieces = {
+        "conditions": conditions,
+        "limit": f"{limit}",
+        "looked_at": f"{MAX_LOOKED_AT}",
+    }
+    fresh = compose(_FRESH, table=plural(record_type), type=record_type, **pieces)
+    return compose(found, fresh=fresh, **pieces)
+
+
+def documents(record_type: RecordType) -> str:
+    """Write the statement that reads documents: the first ones, as many as there is room for."""
+    return compose(_DOCUMENTS, table=plural(record_type), type=record_type)

@@ -14,12 +14,12 @@ import msgspec
 from api.core.caller import Caller
 from api.core.db import Connection, Row
 from api.core.resource import MAX_PAGE_BYTES
-from api.core.sql import compose, render
+from api.core.sql import render
 from api.matching import candidates, counting
 from api.matching.candidates import Term, choose
 from api.matching.scoring import AskedText, Candidate, Reasons, Scorer
 from api.matching.terms import Asked, read_terms
-from api.matching.vocabulary import Counts
+from api.matching.vocabulary import Counts, read_counts
 from schemas.vocabularies import RecordType
 
 MAX_CANDIDATES: Final = 100
@@ -31,8 +31,6 @@ MAX_BYTES: Final = MAX_PAGE_BYTES - 256 * 1024
 _LEAST: Final = 0.05
 """A claim that scores less is not told."""
 
-# What was written since the words were counted may have words that nobody knows yet, so the newest
-# records are compared too.
 _FOUND: Final = """
     WITH found AS (
         SELECT f.id, sum(q.weight) AS weight
@@ -49,17 +47,7 @@ _FOUND: Final = """
         GROUP BY f.id
         ORDER BY 2 DESC, 1
         LIMIT {limit}
-    ), fresh AS (
-        SELECT t.id FROM (
-            SELECT t.* FROM claims AS t
-            WHERE t.updated_at > :counted_at::timestamptz - interval '10 s'
-                AND t.deleted_at IS NULL
-            ORDER BY t.updated_at DESC
-            LIMIT {looked_at}
-        ) AS t
-        WHERE {conditions} AND :sees(claim, t)
-        ORDER BY t.updated_at DESC
-        LIMIT {limit}
+    ), fresh AS ({fresh}
     )
     SELECT t.id::text AS id, t.text, length(t.search) AS length, (
         SELECT json_agg(json_build_array(w.lexeme, cardinality(w.positions), w.stem))::text
@@ -74,16 +62,7 @@ _FOUND: Final = """
     FROM (SELECT id FROM found UNION SELECT id FROM fresh) AS e
     JOIN claims AS t ON t.id = e.id
     LEFT JOIN found AS f ON f.id = e.id"""
-# The best come first, as many as there is room for.
-_DOCUMENTS: Final = """
-    SELECT d.id, d.doc FROM (
-        SELECT t.id::text AS id, t.doc, a.place,
-            sum(octet_length(t.doc)) OVER (ORDER BY a.place) AS size
-        FROM unnest(:ids::uuid[]) WITH ORDINALITY AS a(id, place)
-        JOIN claims AS t ON t.id = a.id AND t.deleted_at IS NULL AND :sees(claim, t)
-    ) AS d
-    WHERE d.size <= :room::bigint
-    ORDER BY d.place"""
+_DOCUMENTS: Final = candidates.documents(RecordType.CLAIM)
 _Words = list[tuple[str, int, str | None]]
 
 
@@ -116,11 +95,7 @@ class Search(NamedTuple):
 async def find_claims(search: Search, asked: Sequence[Asked]) -> list[Found]:
     """Find the claims for each text, the best first, while there is time and room."""
     until = time.monotonic() + MAX_SECONDS
-    counts = Counts.of(
-        await search.connection.fetchrow(
-            *render(counting.STATE, record_type=RecordType.CLAIM.value)
-        )
-    )
+    counts = await read_counts(search.connection, RecordType.CLAIM)
     room = MAX_BYTES
     answers: list[Found] = []
     for text in asked:
@@ -142,14 +117,9 @@ async def _read_candidates(search: Search, asked: AskedText, counts: Counts) -> 
         for form, degree in term.forms.items()
     }
     place_of_stem = {term.stem: (place, 1.0) for place, term in enumerate(asked.terms)}
-    statement = compose(
-        _FOUND,
-        conditions=" AND ".join(search.where) or "true",
-        limit=f"{MAX_CANDIDATES}",
-        looked_at=f"{candidates.MAX_LOOKED_AT}",
-    )
+    conditions = " AND ".join(search.where) or "true"
     query = render(
-        statement,
+        candidates.statement(_FOUND, RecordType.CLAIM, conditions, MAX_CANDIDATES),
         search.caller,
         queries=[each.query for each in lookups],
         weights=[each.weight for each in lookups],

@@ -14,11 +14,11 @@ from api.core.caller import Caller
 from api.core.db import Connection
 from api.core.large_input import in_thread
 from api.core.resource import MAX_PAGE_BYTES
-from api.core.sql import compose, render
+from api.core.sql import render
 from api.matching import candidates, counting
 from api.matching.candidates import Term, choose
 from api.matching.names import NameScore, Weight, alike, compare, sound, weight_of, words_of
-from api.matching.vocabulary import Counts
+from api.matching.vocabulary import Counts, read_counts
 from schemas.vocabularies import RecordType
 
 MAX_CANDIDATES: Final = 150
@@ -68,39 +68,20 @@ _FOUND: Final = """
                     LIMIT {looked_at}
                 ) AS n
                 JOIN sources AS t ON t.id = n.source_id
-                WHERE {conditions} AND t.merged_into_id IS NULL
-                    AND t.deleted_at IS NULL AND :sees(source, t)
+                WHERE {conditions} AND t.deleted_at IS NULL AND :sees(source, t)
                 LIMIT q.most
             ) AS s
         ) AS s
         GROUP BY s.id
         ORDER BY 2 DESC, 1
-        LIMIT {most}
-    ), fresh AS (
-        SELECT t.id FROM (
-            SELECT t.* FROM sources AS t
-            WHERE t.updated_at > :counted_at::timestamptz - interval '10 s'
-                AND t.deleted_at IS NULL
-            ORDER BY t.updated_at DESC
-            LIMIT {looked_at}
-        ) AS t
-        WHERE {conditions} AND t.merged_into_id IS NULL AND :sees(source, t)
-        ORDER BY t.updated_at DESC
-        LIMIT {most}
+        LIMIT {limit}
+    ), fresh AS ({fresh}
     )
     SELECT e.id::text AS id, ARRAY(
         SELECT n.name FROM source_names AS n WHERE n.source_id = e.id ORDER BY n.name LIMIT 50
     ) AS names
     FROM (SELECT id FROM found UNION SELECT id FROM fresh) AS e"""
-# The best come first, as many as there is room for.
-_DOCUMENTS: Final = """
-    SELECT d.id, d.doc FROM (
-        SELECT t.id::text AS id, t.doc,
-            sum(octet_length(t.doc)) OVER (ORDER BY a.place) AS size
-        FROM unnest(:ids::uuid[]) WITH ORDINALITY AS a(id, place)
-        JOIN sources AS t ON t.id = a.id AND t.deleted_at IS NULL AND :sees(source, t)
-    ) AS d
-    WHERE d.size <= :room::bigint"""
+_DOCUMENTS: Final = candidates.documents(RecordType.SOURCE)
 
 
 class Deadline:
@@ -136,12 +117,6 @@ class FoundSource(NamedTuple):
     scored: NameScore
 
 
-async def _read_counts(connection: Connection) -> Counts:
-    return Counts.of(
-        await connection.fetchrow(*render(counting.STATE, record_type=RecordType.SOURCE.value))
-    )
-
-
 async def _read_alike(
     connection: Connection, words: Iterable[str]
 ) -> dict[str, list[tuple[str, str, int]]]:
@@ -165,7 +140,7 @@ async def find_sources(
     Each name comes with how many sources are wanted. Null stands for a name for which there was no
     time; there always is for the first one.
     """
-    counts = await _read_counts(search.connection)
+    counts = await read_counts(search.connection, RecordType.SOURCE)
     rows = await search.connection.fetch(*render(_OWN, names=[name for name, _ in asked]))
     own = {row["place"] - 1: row["words"][:_MAX_PARTS] for row in rows}
     answers: list[list[FoundSource] | None] = []
@@ -184,14 +159,9 @@ async def _find(
     records = {latin: number for found in known.values() for _, latin, number in found}
     weight = weight_of(records, counts.records)
     lookups = choose(_terms(words, own, known, weight))
-    statement = compose(
-        _FOUND,
-        most=f"{MAX_CANDIDATES}",
-        conditions=" AND ".join(search.where) or "true",
-        looked_at=f"{candidates.MAX_LOOKED_AT}",
-    )
+    conditions = " AND ".join([*search.where, "t.merged_into_id IS NULL"])
     query = render(
-        statement,
+        candidates.statement(_FOUND, RecordType.SOURCE, conditions, MAX_CANDIDATES),
         search.caller,
         queries=[each.query for each in lookups],
         weights=[each.weight for each in lookups],

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from api.core.background import again_and_again, meanwhile
 from api.core.connection import LimitedConnection
-from api.core.db import Database, Row
+from api.core.db import Connection, Database, Row
 from api.core.large_input import in_thread
 from api.core.sql import compose, render
 from api.matching import counting
@@ -93,11 +93,12 @@ class Vocabulary:
         async with self._database.connection() as connection:
             if await connection.fetchval(counting.READ_ONLY):
                 return found
-            for record_type in _COUNTED:
-                state = await connection.fetchrow(
-                    *render(counting.STATE, record_type=record_type.value)
-                )
-                newest = await connection.fetchval(counting.NEWEST) or 0
+            states = {
+                each: await connection.fetchrow(*render(counting.STATE, record_type=each.value))
+                for each in _COUNTED
+            }
+            newest = await connection.fetchval(counting.NEWEST) or 0
+            for record_type, state in states.items():
                 if state is None:
                     found.append(record_type)
                 elif state["rests"] and not at_once:
@@ -111,6 +112,12 @@ class Vocabulary:
                         given["seq"] = newest
                         await connection.execute(*render(counting.MOVE_ON, **given))
         return found
+
+
+async def read_counts(connection: Connection, record_type: RecordType) -> Counts:
+    """Read what is known of the words of a record type."""
+    query = render(counting.STATE, record_type=record_type.value)
+    return Counts.of(await connection.fetchrow(*query))
 
 
 async def ages(database: Database) -> dict[str, float]:
