@@ -9,6 +9,7 @@ import asyncio
 import fcntl
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
@@ -325,6 +326,21 @@ async def serving_as_it_is(
     app = create_app(settings, Database(as_service(url), settings))
     async with running(app), client_of(app) as client:
         yield client
+
+
+@contextmanager
+def counted_calls() -> Iterator[list[int]]:
+    """Count the calls of Python functions."""
+    calls = [0]
+
+    def count(_frame: object, event: str, _value: object) -> None:
+        calls[0] += event == "call"
+
+    sys.setprofile(count)
+    try:
+        yield calls
+    finally:
+        sys.setprofile(None)
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from api.app import create_app
 from api.core.db import Database
 from api.core.large_input import MAX_INLINE_BYTES
 from api.embedded import running_url
-from tests.conftest import as_service, cloned, patient, swept
+from tests.conftest import as_service, cloned, patient, running, swept
 from tests.corpus import CLASSES, World
 from tests.corpus_run import (
     SERVED,
@@ -55,7 +55,7 @@ async def service(template: str) -> AsyncIterator[Service]:
         app: Any = create_app(settings, Database(as_service(url), settings))
         connection = await asyncpg.connect(url)
         try:
-            async with app.lifespan():
+            async with running(app):
                 send = in_process(app)
                 yield Service(send, connection, await prepare(send, connection))
         finally:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 import asyncpg
@@ -15,6 +13,7 @@ import pytest
 from api.core.caller import EVERYTHING, READER, Caller
 from api.sync.feed import stretches
 from schemas.vocabularies import RecordType, Scope
+from tests.conftest import counted_calls
 from tests.factories import EVERY, create
 from tests.test_changes import asking, cursor_of, let_embargoes_end, owner, page, reader
 from tests.world import World
@@ -154,21 +153,6 @@ async def test_each_reader_gets_the_bytes_that_the_log_means(
             expected = b",".join(log.texts(caller, types))
             for limit in (1000, 7):
                 assert await bytes_of(client, limit=limit, **asked) == expected, (scopes, types)
-
-
-@contextmanager
-def counted_calls() -> Iterator[list[int]]:
-    """Count the calls of Python functions."""
-    calls = [0]
-
-    def count(_frame: object, event: str, _value: object) -> None:
-        calls[0] += event == "call"
-
-    sys.setprofile(count)
-    try:
-        yield calls
-    finally:
-        sys.setprofile(None)
 
 
 ADD: Final = (

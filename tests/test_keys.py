@@ -31,7 +31,17 @@ from api.server.metrics import Metrics
 from api.settings import Settings, reads_are_open
 from schemas.keys import SourceIdentity
 from schemas.vocabularies import Scope
-from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, cloned, patient, serving
+from tests.conftest import (
+    KEY,
+    PATIENCE,
+    allow,
+    as_service,
+    bearer,
+    cloned,
+    patient,
+    running,
+    serving,
+)
 from tests.world import faults
 
 WRITES = [Scope.ARTICLES_WRITE, Scope.CLAIMS_WRITE, Scope.SOURCES_WRITE, Scope.DENIALS_WRITE]
@@ -507,7 +517,7 @@ async def test_without_a_database_malformed_keys_are_401_and_the_rest_answers() 
     settings = Settings(acquire_seconds=0.2)
     nowhere = "postgresql://nobody@127.0.0.1:1/none"
     app = create_app(settings, Database(nowhere, settings))
-    async with app.lifespan():
+    async with running(app):
         transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             assert (await client.post("/v1/claims", json={})).status_code == 401

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +18,7 @@ from api.core.writing.settle import InvalidRecord, draft, settle
 from api.records.claims import CLAIMS
 from schemas.base import fields
 from schemas.vocabularies import RecordType
+from tests.conftest import counted_calls
 from tests.factories import EVERY, Body, Noun, complete
 
 IDS = {record_type: str(uuid4()) for record_type in RecordType}
@@ -84,28 +83,13 @@ def _outcome_of_whole(resource: Resource, body: Body, patch: Body) -> Any:
         return sorted([*invalid.faults, *(f for f in own if (f.path, f.code) not in told)])
 
 
-@contextmanager
-def _counted_calls() -> Iterator[list[int]]:
-    """Count the calls of Python functions."""
-    calls = [0]
-
-    def count(_frame: object, event: str, _value: object) -> None:
-        calls[0] += event == "call"
-
-    sys.setprofile(count)
-    try:
-        yield calls
-    finally:
-        sys.setprofile(None)
-
-
 def _calls_for_a_note(attributions: int) -> int:
     hops = [{"source_id": str(uuid4()), "position": n} for n in range(attributions)]
     body = msgspec.to_builtins(msgspec.convert({"text": "t", "attributions": hops}, CLAIMS.create))
     current = _stored(CLAIMS, body)
     patch = read_patch(CLAIMS, b'{"note": "seen"}')
     found = Found({current.id: current})
-    with _counted_calls() as calls:
+    with counted_calls() as calls:
         settled = settle(CLAIMS, current.id, patched(CLAIMS, current, patch), current, found)
     assert settled.record.note == "seen"
     return calls[0]

@@ -18,7 +18,7 @@ from api.app import create_app
 from api.core.db import Connection, Database
 from api.questions import groups
 from schemas.vocabularies import Scope
-from tests.conftest import PATIENCE, allow, bearer, client_of, cloned, patient
+from tests.conftest import PATIENCE, allow, bearer, client_of, cloned, patient, running
 
 MANY: Final = 3_000
 READER: Final = keyring.written("plansreaders", "0" * 30)
@@ -116,7 +116,7 @@ async def watching(
         database = Database(url, settings)
         app = create_app(settings, database)
         await allow(url)
-        async with app.lifespan(), client_of(app) as client:
+        async with running(app), client_of(app) as client:
             found = Watched(client, url)
             async with database.connection() as connection:
                 await fill(connection)

@@ -11,7 +11,7 @@ from api.access.proxies import Proxies
 from api.app import create_app
 from api.core.db import Database
 from api.settings import Settings, SettingsError, read
-from tests.conftest import allow, as_service, patient
+from tests.conftest import allow, as_service, patient, running
 
 PROXY = "10.0.0.1"
 TRUSTED = Settings(trusted_proxies="10.0.0.0/8, 2001:db8::/32")
@@ -82,7 +82,7 @@ async def test_each_client_behind_a_proxy_has_its_own_limit_and_is_named(
     settings = patient(trusted_proxies="127.0.0.1", rate_per_minute=2, open_reads=True)
     app = create_app(settings, Database(as_service(empty_url), settings))
     await allow(empty_url)
-    async with app.lifespan():
+    async with running(app):
         transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             for address in ("192.0.2.1", "192.0.2.2"):

@@ -13,7 +13,7 @@ import pytest
 from api.app import create_app
 from api.core.db import Database
 from schemas.vocabularies import RecordType
-from tests.conftest import PATIENCE, allow, client_of, patient
+from tests.conftest import PATIENCE, allow, client_of, patient, running
 from tests.factories import EVERY, MERGE_PATCH, TEXT, Ids, Noun, create, stored, unique
 
 _TRANSACTION_CONTROL = {"BEGIN", "COMMIT", "ROLLBACK"}
@@ -288,7 +288,7 @@ async def test_a_page_of_changes_costs_one_statement_on_the_pool(empty_url: str)
     settings = patient(pool_size=1, feed_stall_seconds=86_400)  # not in this test
     app = create_app(settings, database := Database(empty_url, settings))
     await allow(empty_url)
-    async with app.lifespan(), client_of(app) as client:
+    async with running(app), client_of(app) as client:
         counted = Counted(client)
         for _ in range(3):
             await create(client, EVERY[RecordType.CLAIM])

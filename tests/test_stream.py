@@ -30,7 +30,17 @@ from api.sync.feed.following import Feed
 from api.sync.feed.stream import HEARTBEAT_SECONDS, PIECE_BYTES, EventStream
 from api.sync.feed.stretches import Position, Stretch, Wanted
 from schemas.vocabularies import RecordType, Scope
-from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, cloned, patient, serving
+from tests.conftest import (
+    KEY,
+    PATIENCE,
+    allow,
+    as_service,
+    bearer,
+    cloned,
+    patient,
+    serving,
+)
+from tests.conftest import running as background
 from tests.factories import EVERY, create
 from tests.test_changes import (
     asking,
@@ -517,7 +527,7 @@ async def test_more_streams_take_no_more_statements(
 async def test_a_silent_stream_has_a_heartbeat(empty_url: str) -> None:
     settings = patient(pool_size=2)
     app = create_app(settings, Database(as_service(empty_url), settings))
-    async with app.lifespan():
+    async with background(app):
         feed = app.services.get(Feed)
         listener = Listener()
         listener.scope |= {"state": {"caller": EVERYTHING}}
