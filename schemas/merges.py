@@ -104,10 +104,11 @@ class SourceMerge(Struct, kw_only=True):
         list[FollowedReference],
         Meta(
             max_length=MAX_LISTED,
-            description="After an unmerge: the references that still name the survivor, because "
-            "somebody has changed them, or the record, since the merge. Before that: the records, "
-            "with an empty pointer, in which the survivor can't be named, because other records "
-            "forbid it; they are tried again when they have changed. The first 100 are listed.",
+            description="After an unmerge: the references that did not go back, because somebody "
+            "has changed them or deleted the record since the merge; each by its place after the "
+            "merge. Before that: the records, with an empty pointer, in which the survivor can't "
+            "be named, because other records forbid it; they are tried again when they have "
+            "changed. The first 100 are listed.",
         ),
     ]
 
