@@ -509,6 +509,8 @@ async def waiting(owner: asyncpg.Connection, count: int) -> None:
     """Wait until so many others wait for a lock in this database."""
     async with asyncio.timeout(PATIENCE):
         while True:
+            # In a transaction, Postgres lists the sessions that were there at the first look.
+            await owner.execute("SELECT pg_stat_clear_snapshot()")
             found = await owner.fetchval(
                 "SELECT count(*) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND wait_event_type = 'Lock'"
