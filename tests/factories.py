@@ -459,13 +459,14 @@ async def prerequisites(client: httpx.AsyncClient) -> dict[RecordType, str]:
 async def count_rows(connection: asyncpg.Connection[asyncpg.Record]) -> dict[str, int]:
     """Count the rows of every table: what is compared to show that nothing was written.
 
-    But for the feed, which the service fills behind everybody's back with what is in the outbox,
-    and for the words of records, which it counts in the same way.
+    But for the feed, its blocks, and the words of records: the service writes these behind
+    everybody's back, from what is in the outbox.
     """
     names = await connection.fetch(
         "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
         " AND tablename NOT IN"
-        " ('feed', 'feed_states', 'word_counts', 'claim_words', 'name_words') ORDER BY tablename"
+        " ('feed', 'feed_states', 'feed_blocks', 'word_counts', 'claim_words', 'name_words')"
+        " ORDER BY tablename"
     )
     counts = " UNION ALL ".join(
         f"SELECT '{name}' AS name, count(*) AS rows FROM {name}" for (name,) in names
