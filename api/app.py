@@ -56,6 +56,7 @@ from api.server.metrics import Metrics, get_metrics
 from api.server.shares import Share
 from api.settings import Settings
 from api.site.docs import docs_handlers
+from api.site.explore import explore_handlers
 from api.site.home import home_handlers
 from api.site.pages import site_handlers
 from api.site.texts import text_handlers
@@ -226,6 +227,7 @@ def create_router() -> Litestar:
             *site_handlers,
             *docs_handlers,
             *text_handlers,
+            *explore_handlers,
         ],
         guards=[deprecation.mark, admit],
         exception_handlers={

@@ -33,6 +33,8 @@ from schemas.examples import KEY_ID
 from schemas.vocabularies import Scope
 from tests.factories import EVERY, Ids, Noun, prerequisites
 
+pytest_plugins = ["tests.browser"]
+
 PATIENCE: Final = 120
 """Seconds after which a test gives up. No test waits for all of them unless it fails."""
 

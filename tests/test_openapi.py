@@ -222,7 +222,10 @@ def test_only_pages_for_people_and_the_document_as_yaml_are_left_out() -> None:
     # The Reconciliation Service API is a protocol of its own.
     pages |= {"/v1/reconcile", "/v1/reconcile/preview", "/v1/reconcile/properties"}
     pages |= {f"/v1/reconcile/suggest/{each}" for each in ("entity", "property", "type")}
-    assert left_out == pages | {"/favicon.ico", "/assets/{name:str}", "/openapi.yaml"}
+    pages |= {"/explore", "/explore/{place:str}", "/explore/{place:str}/{identity:str}"}
+    pages |= {"/explore/{place:str}/{identity:str}/history"}
+    assets = {"/favicon.ico", "/assets/{name:str}", "/assets/explore/{name:str}"}
+    assert left_out == pages | assets | {"/openapi.yaml"}
 
 
 def test_records_link_to_what_can_be_asked_about_them() -> None:

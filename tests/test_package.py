@@ -146,6 +146,8 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
             "/",
             "/docs",
             "/docs/tour",
+            "/explore",
+            "/assets/explore/main.js",
             "/docs/questions",
             "/docs/anchors",
             "/docs/changelog",

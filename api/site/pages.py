@@ -9,7 +9,6 @@ from typing import Any, Final, NamedTuple
 from litestar import Request, get
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath
 from litestar.response import Response
 from litestar.status_codes import HTTP_304_NOT_MODIFIED
 
@@ -35,7 +34,6 @@ CONTENT_SECURITY_POLICY: Final = (
 HEADERS: Final = {
     # A file keeps its name when it changes, so a browser asks each time; 304 says it is the same.
     "Cache-Control": "no-cache",
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
@@ -59,7 +57,9 @@ def _read(folder: str) -> dict[str, Asset]:
     }
 
 
-ASSETS: Final = _read("assets")
+ASSETS: Final = _read("assets") | {
+    f"explore/{name}": asset for name, asset in _read("assets/explore").items()
+}
 PAGES: Final = _read("html")
 
 
@@ -69,9 +69,16 @@ def _compressed(content: bytes, coding: str) -> bytes:
     return codings.compressed(content, coding)
 
 
-def page_headers(asset: Asset, coding: str = codings.IDENTITY) -> dict[str, str]:
+def page_headers(
+    asset: Asset, coding: str = codings.IDENTITY, policy: str = CONTENT_SECURITY_POLICY
+) -> dict[str, str]:
     """Give the headers of a file; each content coding has an ETag of its own."""
-    return {**HEADERS, **codings.headers(coding), "etag": f'"{asset.tag}-{coding}"'}
+    return {
+        **HEADERS,
+        **codings.headers(coding),
+        "Content-Security-Policy": policy,
+        "etag": f'"{asset.tag}-{coding}"',
+    }
 
 
 def not_changed(
@@ -84,10 +91,12 @@ def not_changed(
     return Response(None, status_code=HTTP_304_NOT_MODIFIED, headers=headers)
 
 
-async def serve(asset: Asset, request: Request[Any, Any, Any]) -> Response[bytes | None]:
+async def serve(
+    asset: Asset, request: Request[Any, Any, Any], policy: str = CONTENT_SECURITY_POLICY
+) -> Response[bytes | None]:
     """Answer with a file in the coding that the client prefers, or with 304."""
     coding = codings.preferred(request.headers.getall("accept-encoding", []))
-    headers = page_headers(asset, coding)
+    headers = page_headers(asset, coding, policy)
     if answer := not_changed(request, headers):
         return answer
     content = await asyncio.to_thread(_compressed, asset.content, coding)
@@ -100,12 +109,14 @@ async def show_icon(request: Request[Any, Any, Any]) -> Response[bytes | None]:
     return await serve(ASSETS["icon.svg"], request)
 
 
-@get("/assets/{name:str}", include_in_schema=False, opt={"scopes": PUBLIC})
-async def show_asset(
-    name: FromPath[str], request: Request[Any, Any, Any]
-) -> Response[bytes | None]:
+@get(
+    ["/assets/{name:str}", "/assets/explore/{name:str}"],
+    include_in_schema=False,
+    opt={"scopes": PUBLIC},
+)
+async def show_asset(request: Request[Any, Any, Any]) -> Response[bytes | None]:
     """Serve one of the files that were read at import, and no other path."""
-    asset = ASSETS.get(name)
+    asset = ASSETS.get(request.scope["path"].removeprefix("/assets/"))
     if asset is None:
         raise NotFoundException(detail="No such asset.")
     return await serve(asset, request)

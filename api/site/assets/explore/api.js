@@ -1,0 +1,79 @@
+// Ask the API. Every request of a page goes through here, so that the page can say what it asked.
+
+/** A page makes no more requests than this. */
+const MAX_REQUESTS = 3;
+
+// The key is kept in this variable and nowhere else: it ends with the tab, and never stands in a URL, in the
+// storage of the browser or in a command that is copied.
+let key = null;
+
+export const hasKey = () => key !== null;
+
+export function useKey(secret) {
+  key = secret || null;
+}
+
+/** An answer that is not a success: a problem as RFC 9457 describes it. */
+export class Problem extends Error {
+  constructor(document) {
+    super(document.title);
+    this.document = document;
+  }
+}
+
+/** The requests of one page. */
+export class Api {
+  constructor() {
+    this.requests = [];
+    this.stopping = new AbortController();
+  }
+
+  get(path) {
+    return this.#ask({ method: "GET", path });
+  }
+
+  post(path, body) {
+    return this.#ask({ method: "POST", path, body: JSON.stringify(body) });
+  }
+
+  /** Read one record with related ones, which only a list can bring. */
+  async one(type, id, expand) {
+    const page = await this.get(`/v1/${type}?id__in=${encodeURIComponent(id)}&expand=${expand}`);
+    const [record] = page.items;
+    if (!record) throw new Problem({ title: "No record has this id.", detail: "It may have been deleted, or only a key may see it." });
+    return { record, included: page.included, truncated: page.truncated.length > 0 };
+  }
+
+  /** The reader has left the page: nobody waits for its answers any more. */
+  stop() {
+    this.stopping.abort();
+  }
+
+  async #ask(request) {
+    if (this.requests.push(request) > MAX_REQUESTS) throw new Error(`A page makes at most ${MAX_REQUESTS} requests.`);
+    const headers = { Accept: "application/json" };
+    if (key !== null) headers.Authorization = `Bearer ${key}`;
+    if (request.body !== undefined) headers["Content-Type"] = "application/json";
+    const { method, path, body } = request;
+    let answer;
+    try {
+      answer = await fetch(path, { method, body, headers, signal: this.stopping.signal });
+    } catch {
+      throw new Problem({ title: "The service does not answer.", detail: "Check the connection, and load the page again." });
+    }
+    if (answer.ok) return answer.json();
+    throw new Problem(await answer.json().catch(() => ({ title: `The service answered ${answer.status}.` })));
+  }
+}
+
+/** Write a request as a command; `$key` stands in the place of the key. */
+export function curl({ method, path, body }) {
+  const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+  return [
+    "curl",
+    ...(hasKey() ? ['-H "Authorization: Bearer $key"'] : []),
+    ...(body === undefined ? [] : ["-H 'Content-Type: application/json'", `-d ${quoted(body)}`]),
+    ...(method === "GET" || body !== undefined ? [] : [`-X ${method}`]),
+    quoted(location.origin + path),
+  ].join(" ");
+}

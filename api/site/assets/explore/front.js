@@ -1,0 +1,33 @@
+// The front page: the latest articles, and the latest claims with how they were answered.
+
+import { make } from "./page.js";
+import { articleItem, statementItem } from "./words.js";
+
+export default async function show({ api }) {
+  const [articles, claims] = await Promise.all([
+    api.get("/v1/articles?sort=-published&limit=8&expand=sources"),
+    api.get("/v1/claims?limit=8&expand=sources,denials"),
+  ]);
+  const { sources, denials } = claims.included;
+  const answers = (claim) => Object.values(denials)
+    .filter((denial) => denial.targets.some((target) => target.claim_id === claim.id)).slice(0, 2);
+  return {
+    title: "Who claimed what",
+    content: [
+      make("h1", {}, "Who claimed what, and who denied it"),
+      make("form.search", { action: "/explore/claims", role: "search" },
+        make("label", { for: "q" }, "Search the claims"),
+        make("input", { id: "q", name: "q", type: "search", maxlength: "500" }),
+        make("button", {}, "Search")),
+      make("div.front", {},
+        column("Articles", "/explore/articles", articles.items.map((article) => articleItem(article, articles.included.sources))),
+        column("Latest claims", "/explore/claims", claims.items.map((claim) => statementItem(claim, "claim", sources, answers(claim))))),
+    ],
+  };
+}
+
+function column(heading, href, items) {
+  return make("section", {},
+    make("h2", {}, make("a", { href }, heading)),
+    items.length ? make("ol.records", {}, items) : make("p.aside", {}, "None that you may see."));
+}

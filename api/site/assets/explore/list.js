@@ -1,0 +1,40 @@
+// A list of articles, claims, denials or sources, page by page.
+
+import { counted, make } from "./page.js";
+import { articleItem, capital, sourceItem, statementItem } from "./words.js";
+
+// What a page of each list brings along, and how it shows one record.
+const LISTS = {
+  articles: { expand: "sources", item: (record, { sources }) => articleItem(record, sources) },
+  claims: { expand: "sources,denials", item: (record, included) => statementItem(record, "claim", included.sources, answersTo(record, included)) },
+  denials: { expand: "sources", item: (record, { sources }) => statementItem(record, "denial", sources) },
+  sources: { expand: null, item: (record) => sourceItem(record) },
+};
+
+const answersTo = (claim, { denials }) => Object.values(denials)
+  .filter((denial) => denial.targets.some((target) => target.claim_id === claim.id)).slice(0, 3);
+
+export default async function show({ api, type, query }) {
+  const { expand, item } = LISTS[type];
+  const asked = new URLSearchParams(query);
+  if (!asked.has("limit")) asked.set("limit", "20");
+  if (expand) asked.set("expand", expand);
+  const page = await api.get(`/v1/${type}?${asked}`.replaceAll("%2C", ","));
+  return {
+    title: capital(type),
+    content: [
+      make("h1", {}, capital(type)),
+      page.total === null ? null : make("p.aside", {}, counted(page.total, "record"), page.total_is_lower_bound ? " or more" : ""),
+      page.items.length
+        ? make("ol.records", {}, page.items.map((record) => item(record, page.included)))
+        : make("p.standfirst", {}, "Nothing that you may see matches."),
+      page.next_cursor && make("p", {}, make("a.more", { href: nextPage(type, query, page.next_cursor) }, "Next page")),
+    ],
+  };
+}
+
+function nextPage(type, query, cursor) {
+  const next = new URLSearchParams(query);
+  next.set("cursor", cursor);
+  return `/explore/${type}?${next}`;
+}

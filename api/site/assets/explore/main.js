@@ -1,0 +1,150 @@
+// Start here: find the view for an address, show what it returns, and follow the links between views.
+//
+// A view is a module whose default function takes { api, type, id, query }, asks the API, and returns
+// { title, content, ready? }: the page's title, its elements, and what to do once they stand on the page.
+
+import { Api, Problem, curl, hasKey, useKey } from "./api.js";
+import { make } from "./page.js";
+
+// The views by the first part of the address: of the whole list, of one record (`one`), and of its history (`history`).
+const VIEWS = {
+  "": { all: "./front.js" },
+  articles: { all: "./list.js" },
+  claims: { all: "./list.js" },
+  denials: { all: "./list.js" },
+  sources: { all: "./list.js" },
+};
+
+const content = document.getElementById("content");
+const dialog = document.getElementById("key");
+let api = new Api();
+let shownAddress = null;
+
+// --- showing a page -----------------------------------------------------------------------------
+
+/** Show the page of the address bar; `top` is where the reader was on it, if they come back. */
+async function open(top = 0) {
+  api.stop();
+  const here = (api = new Api());
+  const isFirst = shownAddress === null;
+  shownAddress = location.pathname + location.search;
+  content.setAttribute("aria-busy", "true");
+  const page = await view(here);
+  if (here !== api) return; // the reader has gone on meanwhile
+  document.title = `${page.title} · claim-records`;
+  content.replaceChildren(...page.content.flat(9).filter(Boolean));
+  content.setAttribute("aria-busy", "false");
+  document.getElementById("asked").replaceChildren(...here.requests.map(requestLine));
+  for (const link of document.querySelectorAll("#places a")) {
+    const isHere = location.pathname === link.pathname || location.pathname.startsWith(`${link.pathname}/`);
+    if (isHere) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  if (!isFirst) content.focus({ preventScroll: true });
+  scrollTo({ top, behavior: "instant" });
+  page.ready?.();
+}
+
+async function view(api) {
+  const [, , type = "", id, part] = location.pathname.split("/");
+  const address = VIEWS[type]?.[part ?? (id ? "one" : "all")];
+  try {
+    if (!address) throw new Problem({ title: "There is no such page.", detail: "The links above lead to all pages." });
+    const { default: show } = await import(address);
+    return await show({ api, type, id, query: new URLSearchParams(location.search) });
+  } catch (error) {
+    return failure(error);
+  }
+}
+
+/** Show what went wrong in the words of the problem. */
+function failure(error) {
+  if (!(error instanceof Problem)) console.error(error);
+  const known = { title: "This page has failed.", detail: String(error), errors: [] };
+  const { title, detail, errors = [], code, request_id: request } = error instanceof Problem ? error.document : known;
+  const list = errors.map((each) => make("li", {}, each.parameter ?? each.pointer ?? "", ": ", each.detail ?? ""));
+  const enter = make("button.plain", { type: "button", click: () => dialog.showModal() }, "Enter a key");
+  return {
+    title,
+    content: [
+      make("h1", {}, title),
+      detail && make("p.standfirst", {}, detail),
+      list.length > 0 && make("ul", {}, list),
+      code === "unauthorized" && make("p", {}, enter),
+      request && make("p.aside", {}, "The service has logged this as ", make("code", {}, request), "."),
+    ],
+  };
+}
+
+/** Say what the page asked the API, and offer the same request as a command. */
+function requestLine(request) {
+  const command = curl(request);
+  const text = make("code", { tabindex: "0" }, command);
+  const copy = make("button.plain", { type: "button", click: () => copied(copy, text) }, "Copy as curl");
+  return make("li", {},
+    make("code.request", {}, `${request.method} `, ...request.path.split(/(?=[?&])/).flatMap((piece) => [make("wbr"), piece])),
+    " ", copy,
+    make("details", {}, make("summary", {}, "The command"), make("pre", {}, text)));
+}
+
+async function copied(button, text) {
+  try {
+    await navigator.clipboard.writeText(text.textContent);
+    button.textContent = "Copied";
+  } catch { // not over plain HTTP, and not where the reader forbids it
+    button.nextElementSibling.open = true;
+    getSelection().selectAllChildren(text);
+    button.textContent = "Selected: copy it with your keyboard";
+  }
+}
+
+// --- going from page to page --------------------------------------------------------------------
+
+// The key lives as long as the document does, so a link to another view must not load a new document.
+function go(address) {
+  history.replaceState({ top: scrollY }, "");
+  history.pushState(null, "", address);
+  open();
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest?.("a[href]");
+  const isOurs = link && link.origin === location.origin && /^\/explore(\/|$)/.test(link.pathname) && !link.hasAttribute("download");
+  const isPlain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
+  if (!isOurs || !isPlain || event.defaultPrevented || link.getAttribute("href").startsWith("#")) return;
+  event.preventDefault();
+  go(link.href);
+});
+
+// A form of a view leads to its address with what was filled in, as forms do without a script.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method === "dialog" || event.defaultPrevented) return;
+  event.preventDefault();
+  const filled = [...new FormData(form)].filter(([, value]) => value !== "");
+  const query = new URLSearchParams(filled).toString();
+  go(form.getAttribute("action") + (query && `?${query}`));
+});
+
+addEventListener("popstate", (event) => {
+  if (location.pathname + location.search !== shownAddress) open(event.state?.top);
+});
+
+// --- the key ------------------------------------------------------------------------------------
+
+function keyChanged(secret) {
+  useKey(secret);
+  dialog.querySelector("input").value = "";
+  dialog.close();
+  document.getElementById("open-key").textContent = hasKey() ? "Key in use" : "Use a key";
+  document.getElementById("forget-key").hidden = !hasKey();
+  open();
+}
+
+document.getElementById("open-key").addEventListener("click", () => dialog.showModal());
+document.getElementById("forget-key").addEventListener("click", () => keyChanged(null));
+document.getElementById("close-key").addEventListener("click", () => dialog.close());
+dialog.querySelector("form").addEventListener("submit", () => keyChanged(dialog.querySelector("input").value.trim()));
+
+history.scrollRestoration = "manual";
+open();

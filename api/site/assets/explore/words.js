@@ -1,0 +1,156 @@
+// Say in words what records hold: who is credited, how large, when, and how it was answered.
+
+import { joined, make, words } from "./page.js";
+
+const PLURALS = { article: "articles", claim: "claims", denial: "denials", source: "sources" };
+
+export const address = (type, id) => `/explore/${PLURALS[type] ?? type}/${encodeURIComponent(id)}`;
+
+/** Write a term of a vocabulary as words: `killed_or_wounded` as "killed or wounded". */
+export const term = (name) => (name ?? "").replaceAll("_", " ");
+
+export const capital = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
+
+// --- sources ------------------------------------------------------------------------------------
+
+/** Name a source: by its name, else by its description, else by the words that were printed for it. */
+export function nameOf(id, sources, printed = null) {
+  const source = sources?.[id];
+  return source?.name ?? source?.description ?? printed ?? "a source that is not shown";
+}
+
+export function sourceLink(id, sources, printed = null) {
+  return make("a", { href: address("source", id) }, words(nameOf(id, sources, printed)));
+}
+
+/** Write one attribution: its source, how sure it is, and its vehicle; null if it credits nobody. */
+function credit(attribution, sources) {
+  const { source_id: id, via_id: via, printed, resolution, role } = attribution;
+  if (!id && role !== "author_voice" && !printed && !via) return null;
+  return [
+    id ? sourceLink(id, sources, printed) : role === "author_voice" ? "the article itself" : words(printed ?? "nobody named"),
+    id && resolution !== "certain" ? ` (${term(resolution)})` : null,
+    via ? [", via ", sourceLink(via, sources)] : null,
+  ];
+}
+
+/** List the hops from the reader to the origin, each as content; sources at one position are joined. */
+export function hops(record, sources) {
+  const byPosition = new Map();
+  for (const attribution of record.attributions.toSorted((a, b) => a.position - b.position)) {
+    const content = credit(attribution, sources);
+    if (content) byPosition.set(attribution.position, [...(byPosition.get(attribution.position) ?? []), content]);
+  }
+  return [...byPosition.values()].map((credits) => joined(credits, " and "));
+}
+
+/** Write the chain of a record in a sentence: "Lee, citing the Intelligence Service, via a briefing". */
+export function byline(record, sources) {
+  const chain = hops(record, sources);
+  return chain.length ? joined(chain, ", citing ") : ["nobody who is credited"];
+}
+
+// --- figures ------------------------------------------------------------------------------------
+
+const HEDGES = {
+  exact: "", at_least: "at least ", more_than: "more than ", at_most: "at most ", fewer_than: "fewer than ",
+  approximately: "about ", approaching: "approaching ",
+};
+
+const number = (value) => value.toLocaleString("en", { maximumFractionDigits: 15 });
+
+/** Write the size of a figure as it was hedged: "at least 1,100", "between 10,000 and 12,000", "“several hundreds”". */
+export function size({ qualifier, value, lower, upper, term: vague, printed }) {
+  if (qualifier === "vague") return `“${vague ?? printed}”`;
+  if (qualifier === "between") {
+    return `between ${number(lower)} and ${number(upper)}${value === null || value === undefined ? "" : `, at best ${number(value)}`}`;
+  }
+  const only = value ?? lower ?? upper;
+  return (HEDGES[qualifier] ?? `${term(qualifier)} `) + (only === null || only === undefined ? printed : number(only));
+}
+
+/** Write a figure with what it counts. */
+export function figure(quantity) {
+  const { metric, unit, population } = quantity;
+  const what = [population ?? (unit && unit !== "person" ? unit : null), metric && metric !== unit ? term(metric) : null].filter(Boolean);
+  return [make("b", {}, words(size(quantity))), what.length ? [" ", words(what.join(", "))] : null];
+}
+
+// --- times --------------------------------------------------------------------------------------
+
+const DAY = new Intl.DateTimeFormat("en-GB", { dateStyle: "long", timeZone: "UTC" });
+const INSTANT = new Intl.DateTimeFormat("en-GB", { dateStyle: "long", timeStyle: "short", timeZone: "UTC" });
+
+/** Write a date or an instant; what is neither stays as it is. */
+export function moment(text) {
+  const date = new Date(text);
+  if (Number.isNaN(date.getTime())) return text;
+  return text.length > 10 ? `${INSTANT.format(date)} UTC` : DAY.format(date);
+}
+
+/** Write a time: the bounds, and the words that were printed for it; null if nothing is known. */
+export function time(known) {
+  if (!known) return null;
+  const { expression, earliest, latest } = known;
+  const bounds = earliest && latest && earliest !== latest ? `${moment(earliest)} to ${moment(latest)}`
+    : earliest ? moment(earliest) : latest ? `until ${moment(latest)}` : null;
+  // "24 December 2024" says no more than the date does.
+  const printed = expression && expression !== earliest && !(bounds && expression.includes(DAY.format(new Date(earliest)))) ? words(`“${expression}”`) : null;
+  if (bounds && printed) return [bounds, " (", printed, ")"];
+  return bounds ?? printed;
+}
+
+// --- responses and states -----------------------------------------------------------------------
+
+const FAMILIES = {
+  denies: "Denied", deflects: "Deflected", declines: "Left open", silent: "Not answered", concedes: "Conceded",
+  supports: "Supported", unspecified: "Answered",
+};
+
+/** Say how a response answers: "Denied", "Left open". */
+export const answered = (denial) => FAMILIES[denial.family] ?? "Answered";
+
+/** Mark what the public does not see, or no longer stands; null if there is nothing to mark. */
+export function status(record) {
+  const marks = [
+    record.review_status && record.review_status !== "published" ? record.review_status : null,
+    record.status && record.status !== "usable" ? record.status : null,
+    record.confidentiality && record.confidentiality !== "public" ? record.confidentiality : null,
+    record.validity && record.validity !== "standing" ? record.validity : null,
+    record.embargoed_until && new Date(record.embargoed_until) > new Date() ? `under embargo until ${moment(record.embargoed_until)}` : null,
+  ].filter(Boolean);
+  return marks.length ? joined(marks.map((mark) => make("span.status", {}, term(mark))), " ") : null;
+}
+
+// --- records in a list --------------------------------------------------------------------------
+
+/** Show an article as a headline with its publisher and its time. */
+export function articleItem(article, sources) {
+  const publisher = article.publisher_id ? sourceLink(article.publisher_id, sources) : null;
+  return make("li", {},
+    make("h3", {}, make("a", { href: address("article", article.id) }, words(article.headline, article.language)), " ", status(article)),
+    make("p.aside", {}, joined([publisher, time(article.published)].filter(Boolean), ", ")));
+}
+
+/** Show a claim or a denial as its words, with who is credited, and the responses that are at hand. */
+export function statementItem(record, type, sources, denials = []) {
+  return make("li", {},
+    make("h3", {}, make("a", { href: address(type, record.id) }, words(record.text, record.language)), " ", status(record)),
+    make("p.aside", {}, type === "denial" ? `${answered(record)}: ` : "Claimed by ", byline(record, sources)),
+    denials.map((denial) => answerLine(denial, sources)));
+}
+
+/** Show a response in one line: "Denied by the ministry: “…”". */
+export function answerLine(denial, sources) {
+  const by = denial.attributions.length ? [" by ", byline(denial, sources)] : null;
+  return make(`p.answer.${denial.family}`, {}, make("b", {}, answered(denial)), by, ": ",
+    make("a", { href: address("denial", denial.id) }, words(denial.text, denial.language)), " ", status(denial));
+}
+
+/** Show a source by its name, with what it is. */
+export function sourceItem(source) {
+  const name = source.name ?? source.description ?? "A source without a name";
+  return make("li", {},
+    make("h3", {}, make("a", { href: address("source", source.id) }, words(name)), " ", status(source)),
+    make("p.aside", {}, capital(term(source.kind)), source.name && source.description ? [": ", words(source.description)] : null));
+}
