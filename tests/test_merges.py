@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from api.access import keyring
 from api.core.db import Database
-from api.merging import referrers, repointing
+from api.merging import referrers
 from schemas.vocabularies import RecordType, Scope
 from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, patient, serving
+from tests.merging import merge, merged, settled, stillness, unmerged, work_off
 from tests.world import World, content, faults
 
 Record = dict[str, Any]
@@ -31,42 +32,6 @@ NOBODY = "01938f7a-4c00-7000-8000-0000000000ff"
 @pytest.fixture
 def world(client: httpx.AsyncClient) -> World:
     return World(client)
-
-
-async def merge(world: World, other: str, into: str, **more: Any) -> httpx.Response:
-    """Merge a source into another one."""
-    return await world.client.post(
-        f"{world.at(into)}/merge",
-        json={"source_id": world.id(other)},
-        headers={"if-match": "*"},
-        **more,
-    )
-
-
-async def merged(world: World, other: str, into: str) -> Record:
-    answer = await merge(world, other, into)
-    assert answer.status_code == 200, answer.text
-    told: Record = answer.json()
-    return told
-
-
-async def unmerged(world: World, name: str) -> Record:
-    answer = await world.client.post(f"{world.at(name)}/unmerge")
-    assert answer.status_code == 200, answer.text
-    told: Record = answer.json()
-    return told
-
-
-async def settled(world: World, name: str) -> Record:
-    """Wait until a merge has no work left; give what is told of it."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            answer = await world.client.get(f"{world.at(name)}/merges")
-            assert answer.status_code == 200, answer.text
-            newest: Record = answer.json()["items"][0]
-            if newest["state"] in ("done", "undone"):
-                return newest
-            await asyncio.sleep(0.05)
 
 
 async def test_everything_that_names_a_merged_source_names_its_survivor(world: World) -> None:
@@ -157,11 +122,10 @@ async def test_names_and_external_ids_move(world: World) -> None:
 
 
 @pytest.fixture
-async def still(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+async def still(empty_url: str) -> AsyncIterator[World]:
     """Give a world in which nothing follows from merges until a test says so."""
-    monkeypatch.setattr(repointing, "EVERY_SECONDS", 10_000)
-    async with serving(empty_url) as client:
-        yield World(client)
+    async with stillness(empty_url) as world:
+        yield world
 
 
 async def test_answers_are_right_before_the_records_have_followed(still: World) -> None:
@@ -325,22 +289,6 @@ async def test_what_somebody_has_changed_since_stays_and_is_told(world: World) -
 # --- chains ----------------------------------------------------------------------------------
 
 
-async def work_off(url: str) -> None:
-    """Do all that follows from merges."""
-    database = Database(as_service(url), patient())
-    await database.open()
-    try:
-        after_id = 0
-        while True:
-            taken, did_something = await repointing.step(database, after_id)
-            if taken is None:
-                return
-            if not did_something:
-                after_id = taken.id
-    finally:
-        await database.close()
-
-
 SOURCES = ("a", "b", "c", "d")
 
 
@@ -395,10 +343,9 @@ def worlds(draw: st.DrawFn) -> Record:
 
 @pytest.mark.long
 async def test_merges_are_undone_in_any_order(
-    empty_url: str, monkeypatch: pytest.MonkeyPatch
+    empty_url: str,
 ) -> None:
-    monkeypatch.setattr(repointing, "EVERY_SECONDS", 10_000)
-    async with serving(empty_url) as client:
+    async with stillness(empty_url) as still:
 
         @settings(
             max_examples=30,
@@ -409,7 +356,9 @@ async def test_merges_are_undone_in_any_order(
         )
         @given(worlds(), histories())
         def check(told: Record, steps: list[tuple[str, str, str]]) -> None:
-            asyncio.run_coroutine_threadsafe(undo(client, empty_url, told, steps), loop).result()
+            asyncio.run_coroutine_threadsafe(
+                undo(still.client, empty_url, told, steps), loop
+            ).result()
 
         loop = asyncio.get_running_loop()
         await asyncio.to_thread(check)

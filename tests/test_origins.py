@@ -15,7 +15,7 @@ from tests.conftest import allow, bearer
 from tests.world import World
 
 READER = keyring.written("originreader", "0" * 30)
-NOTHING = Known({}, {}, {}, (), (), {}, {}, {})
+NOTHING = Known({}, {}, (), (), {}, {}, {})
 
 
 @pytest.fixture

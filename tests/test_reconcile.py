@@ -19,9 +19,9 @@ from api.matching.reconciling import operations, reading
 from api.matching.sources import Search, find_sources
 from schemas.vocabularies import Scope
 from tests.conftest import allow, bearer
+from tests.merging import settled
 from tests.test_match_claims import Matcher
 from tests.test_match_sources import serving_sources
-from tests.test_merges import settled
 
 PAGE = {"origin": "http://127.0.0.1:3333"}
 FORM = {"content-type": "application/x-www-form-urlencoded; charset=UTF-8", **PAGE}

@@ -6,7 +6,7 @@ from typing import Final
 
 from api.core.filters import Filter, condition, times
 from api.core.resource import Expansion, Grouping, grouped_by_items
-from api.core.sql import plural
+from api.core.sql import compose, plural
 from schemas.base import SourceId
 from schemas.vocabularies import RecordType
 
@@ -25,6 +25,35 @@ WITH_GROUPS = """
     SELECT id FROM held"""
 
 
+# Of each merged source that records may still name, the one that it means. A merged source is not
+# deleted before those that lead to it, so each chain ends at a source that is not merged.
+_SURVIVORS: Final = """
+    WITH RECURSIVE led(id, survivor_id) AS (
+        SELECT m.source_id, m.survivor_id FROM source_merges AS m
+        JOIN sources AS s ON s.id = m.survivor_id AND s.merged_into_id IS NULL
+        WHERE m.state = 'repointing'
+        UNION ALL
+        SELECT m.source_id, led.survivor_id FROM led
+        JOIN source_merges AS m ON m.survivor_id = led.id AND m.state = 'repointing'
+    )
+    SELECT led.id, led.survivor_id FROM led"""
+# It is mostly false, and then Postgres does not read what it stands in.
+_IS_ANY_NAMED: Final = (
+    "(SELECT EXISTS (SELECT FROM source_merges AS m WHERE m.state = 'repointing'))"
+)
+_MEANT: Final = """
+        SELECT p.id, p.value FROM ({pairs}) AS p WHERE NOT {is_any_named}
+        UNION ALL
+        SELECT DISTINCT p.id, coalesce(v.survivor_id, p.value)
+        FROM ({pairs}) AS p LEFT JOIN ({survivors}) AS v ON v.id = p.value
+        WHERE {is_any_named}"""
+
+
+def meant(pairs: str) -> str:
+    """Let pairs of a record and a source, each of which is there once, mean the survivors."""
+    return compose(_MEANT, pairs=pairs, survivors=_SURVIVORS, is_any_named=_IS_ANY_NAMED)
+
+
 def linked(owner: RecordType, link: str, to: RecordType, parameter: str, more: str = "") -> str:
     """Write the condition that a record links to the record that a parameter names."""
     return (
@@ -41,6 +70,11 @@ def means(target: RecordType, parameter: str) -> str:
     if target is RecordType.SOURCE:
         return f"= ANY((SELECT same_sources(:{parameter}::uuid))::uuid[])"
     return f"= :{parameter}::uuid"
+
+
+def survivor(target: RecordType, column: str) -> str:
+    """Write the id that a reference in a column means: of a merged source, that of its survivor."""
+    return f"survivor_of({column})" if target is RecordType.SOURCE else column
 
 
 def attributed(owner: RecordType, first: str) -> list[Filter]:
@@ -108,6 +142,7 @@ def related(record_type: RecordType) -> str:
 
     A relation that the other record states counts only if the caller can see that record.
     """
+    other = survivor(record_type, f"l.{record_type}_id")
     labelled = "(:relation_kind::text IS NULL OR l.label = :relation_kind)"
     return f"""t.id IN (
     SELECT l.owner_id FROM links AS l
@@ -115,7 +150,7 @@ def related(record_type: RecordType) -> str:
         AND l.link = 'relation'
         AND {labelled}
     UNION ALL
-    SELECT l.{record_type}_id FROM links AS l
+    SELECT {other} FROM links AS l
     JOIN {plural(record_type)} AS o ON o.id = l.owner_id AND :sees({record_type}, o)
     WHERE l.owner_id {means(record_type, "related_to")} AND l.owner_type = '{record_type}'
         AND l.link = 'relation'
@@ -128,15 +163,22 @@ def stated() -> list[Filter]:
 
 
 def forward(name: str, target: RecordType, description: str) -> Expansion:
-    """Declare the expansion to the records to which the records of a page refer."""
-    return Expansion(
-        name,
-        target,
+    """Declare the expansion to the records to which the records of a page refer.
+
+    Of a merged source, it brings the survivor as well.
+    """
+    pairs = (
         f"SELECT l.{target}_id AS id, o.place FROM owners AS o"
         " JOIN links AS l ON l.owner_id = o.id AND l.owner_type = o.type"
-        f" WHERE l.{target}_id IS NOT NULL",
-        description,
+        f" WHERE l.{target}_id IS NOT NULL"
     )
+    if target is RecordType.SOURCE:
+        pairs += (
+            " UNION ALL SELECT v.survivor_id, o.place FROM owners AS o"
+            " JOIN links AS l ON l.owner_id = o.id AND l.owner_type = o.type"
+            f" JOIN ({_SURVIVORS}) AS v ON v.id = l.source_id WHERE {_IS_ANY_NAMED}"
+        )
+    return Expansion(name, target, pairs, description)
 
 
 def backward(

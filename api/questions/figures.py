@@ -21,7 +21,7 @@ from api.core.filters import Filter, Parameter, conditions, read_query, read_ter
 from api.core.large_input import in_thread
 from api.core.listing import fitting_items, link_next, page_body
 from api.core.operation import Operation
-from api.core.relations import forward
+from api.core.relations import forward, survivor
 from api.core.request import Answer, Request, caller, context, encoded, reserve_room
 from api.core.resource import (
     CURSOR,
@@ -63,15 +63,15 @@ _OCCURRED: Final = {RecordType.CLAIM: "t.occurred", RecordType.DENIAL: "NULL::js
 
 # The ids that some links of a figure's record lead to. What the caller can't see is left out.
 _LINKED: Final = """ARRAY(
-               SELECT DISTINCT l.{to}_id::text FROM links AS l
-               JOIN {to}s AS s ON s.id = l.{to}_id AND :sees({to}, s)
+               SELECT DISTINCT s.id::text FROM links AS l
+               JOIN {to}s AS s ON s.id = {meant} AND :sees({to}, s)
                WHERE l.owner_id = p.owner_id AND l.owner_type = '{type}' AND {which}
                ORDER BY 1
            ) AS {name}"""
 _LISTS: Final = (
-    ("claimants", "source", "l.link = 'attribution' AND l.hop = 0"),
-    ("origins", "source", "l.link = 'attribution' AND l.is_origin"),
-    ("articles", "article", "l.link = 'appearance'"),
+    ("claimants", RecordType.SOURCE, "l.link = 'attribution' AND l.hop = 0"),
+    ("origins", RecordType.SOURCE, "l.link = 'attribution' AND l.is_origin"),
+    ("articles", RecordType.ARTICLE, "l.link = 'appearance'"),
 )
 _PAGE: Final = """
     SELECT p.owner_type AS type, p.owner_id AS id, p.index AS place, p.metric, p.unit, p.population,
@@ -306,7 +306,14 @@ class _Asked(NamedTuple):
 @cache
 def _lists(record_type: RecordType) -> str:
     return ", ".join(
-        compose(_LINKED, type=record_type, name=name, to=to, which=which)
+        compose(
+            _LINKED,
+            type=record_type,
+            name=name,
+            to=to,
+            meant=survivor(to, f"l.{to}_id"),
+            which=which,
+        )
         for name, to, which in _LISTS
     )
 

@@ -14,6 +14,7 @@ from msgspec import Meta
 from api.core.errors import invalid_parameter
 from api.core.filters import Parameter, conditions, read_query
 from api.core.operation import Operation
+from api.core.relations import meant
 from api.core.request import Answer, Request, caller, context, encoded
 from api.core.resource import MAX_LIMIT, Grouping, Resource, grouped_by_items
 from api.core.sql import compose, render
@@ -217,7 +218,8 @@ def _counted(name: str, by: Grouping, of_single: str) -> str:
         counts = compose(_SINGLE, name=name, pairs=compose(by.pairs, matched=of_single))
     else:
         seen = compose(_SEEN, type=by.names) if by.names is not None else ""
-        pairs = compose(by.pairs, matched="matched")
+        pairs = meant(by.pairs) if by.names is RecordType.SOURCE else by.pairs
+        pairs = compose(pairs, matched="matched")
         counts = compose(_MANY, name=name, pairs=pairs, seen=seen)
     return counts + compose(_TOP, name=name)
 

@@ -38,7 +38,6 @@ class Printing(NamedTuple):
 class Known(NamedTuple):
     """What is known of the sources and the articles behind some claims."""
 
-    survivors: Mapping[str, str]  # of each merged source, the one that it was merged into
     parents: Mapping[str, str]
     members: Mapping[str, Collection[str]]  # of each group, direct ones
     possibly_same: Sequence[tuple[str, str]]
@@ -62,7 +61,7 @@ def count_origins(
         if hop.role == AttributionRole.AUTHOR_VOICE:
             voiced.add(hop.claim_id)
         elif hop.source_id is not None and hop.resolution != Resolution.UNRESOLVED:
-            source = articles.agency_behind(_survivor(hop.source_id, known), hop.claim_id)
+            source = articles.agency_behind(hop.source_id, hop.claim_id)
             origin = counted_as[source] = top.of(source) if rolled_up else source
             gathered = found.setdefault(origin, _Gathered({}, {}, {}))
             if hop.claim_id not in gathered.claims:
@@ -162,11 +161,7 @@ class _Articles:
         wire = known.wires.get(article)
         if wire is None and (original := self._original.of(article)) != article:
             wire = known.wires.get(original) or known.publishers.get(original)
-        return _survivor(wire, known) if wire else None
-
-
-def _survivor(source: str, known: Known) -> str:
-    return known.survivors.get(source, source)
+        return wire
 
 
 # --- doubts ------------------------------------------------------------------------------------
@@ -195,7 +190,7 @@ def _doubts(
     for member, groups in holders.items():
         doubt(Doubt.SHARED_MEMBER, [*groups, member])
     for one, other in known.possibly_same:
-        doubt(Doubt.POSSIBLY_SAME, (_survivor(one, known), _survivor(other, known)))
+        doubt(Doubt.POSSIBLY_SAME, (one, other))
     parents = {child: (parent,) for child, parent in known.parents.items()}
     further = ((o, above) for o in origins for above in _reach(o, parents))
     for origin, above in islice(further, MAX_STEPS):

@@ -34,7 +34,8 @@ _MATCHING: Final = """
     ORDER BY t.created_at DESC, t.id DESC
     LIMIT {limit}"""
 _HOPS: Final = """
-    SELECT t.id::text AS claim_id, h.source_id::text, h.via_id::text, h.role, h.resolution
+    SELECT t.id::text AS claim_id, survivor_of(h.source_id)::text AS source_id,
+           survivor_of(h.via_id)::text AS via_id, h.role, h.resolution
     FROM unnest(:ids::uuid[]) WITH ORDINALITY AS asked(id, place)
     JOIN claims AS t ON t.id = asked.id AND :sees(claim, t)
     CROSS JOIN LATERAL (
@@ -55,7 +56,7 @@ _PRINTINGS: Final = """
     LIMIT {limit}"""
 _MEMBERS: Final = """
             SELECT s.id FROM links AS l
-            JOIN sources AS s ON s.id = l.source_id AND :sees(source, s)
+            JOIN sources AS s ON s.id = survivor_of(l.source_id) AND :sees(source, s)
             WHERE l.owner_id = inside.id AND l.owner_type = 'source' AND l.link = 'member'
             OFFSET 0 -- or else Postgres may read the members of all groups"""
 # Each fact is a kind and two ids. With a roll-up, everything above the sources is counted as well.
@@ -70,7 +71,7 @@ _ABOUT_SOURCES: Final = """
         FROM above
         CROSS JOIN LATERAL (
             SELECT s.id, s.parent_id FROM sources AS s
-            WHERE s.id = above.parent_id AND :sees(source, s)
+            WHERE s.id = survivor_of(above.parent_id) AND :sees(source, s)
             OFFSET 0 -- or else Postgres may read all sources in each step
         ) AS s
     ), counted(id) AS (
@@ -84,7 +85,7 @@ _ABOUT_SOURCES: Final = """
     )
     (
         SELECT 'parent' AS kind, above.id::text AS one, s.id::text AS other
-        FROM above JOIN sources AS s ON s.id = above.parent_id AND :sees(source, s)
+        FROM above JOIN sources AS s ON s.id = survivor_of(above.parent_id) AND :sees(source, s)
         LIMIT {limit}
     )
     UNION ALL
@@ -102,19 +103,11 @@ _ABOUT_SOURCES: Final = """
         JOIN links AS l ON l.owner_id = counted.id AND l.owner_type = 'source'
             AND l.link = 'relation' AND l.label = 'possibly_same_as'
         JOIN sources AS o ON o.id = l.owner_id
-        JOIN sources AS s ON s.id = l.source_id AND :sees(source, s)
+        JOIN sources AS s ON s.id = survivor_of(l.source_id) AND :sees(source, s)
         WHERE NOT EXISTS (
             SELECT FROM json_to_recordset(o.relations) AS r(source_id uuid, kind text, state text)
             WHERE r.source_id = l.source_id AND r.kind = l.label AND r.state = 'rejected'
         )
-        LIMIT {limit}
-    )
-    UNION ALL
-    (
-        SELECT 'merged', o.id::text, s.id::text
-        FROM asked
-        JOIN sources AS o ON o.id = asked.id
-        JOIN sources AS s ON s.id = o.merged_into_id AND :sees(source, s)
         LIMIT {limit}
     )""".replace("{members}", _MEMBERS)
 _ABOUT_ARTICLES: Final = """
@@ -134,10 +127,10 @@ _ABOUT_ARTICLES: Final = """
     SELECT f.kind, f.one::text, f.other::text
     FROM copied
     CROSS JOIN LATERAL (
-        SELECT 'publisher' AS kind, a.id AS one, a.publisher_id AS other
+        SELECT 'publisher' AS kind, a.id AS one, survivor_of(a.publisher_id) AS other
         FROM articles AS a WHERE a.id = copied.id AND a.publisher_id IS NOT NULL
         UNION ALL
-        SELECT 'wire', l.owner_id, l.source_id FROM links AS l
+        SELECT 'wire', l.owner_id, survivor_of(l.source_id) FROM links AS l
         WHERE l.owner_id = copied.id AND l.owner_type = 'article'
             AND l.link = 'credit' AND l.label = 'wire'
         UNION ALL
@@ -283,7 +276,6 @@ def _known(printed: Sequence[Printing], facts: Sequence[Any]) -> Known:
     for group, member in by_kind.get("member", ()):
         members.setdefault(group, []).append(member)
     return Known(
-        survivors=dict(by_kind.get("merged", ())),
         parents=dict(by_kind.get("parent", ())),
         members=members,
         possibly_same=by_kind.get("same", ()),

@@ -56,7 +56,7 @@ _THREAD: Final = """
                    AND num_nonnulls(l.denial_id, l.claim_id) = 1
            ) AS targets,
            ARRAY(
-               SELECT DISTINCT l.source_id FROM links AS l
+               SELECT DISTINCT survivor_of(l.source_id) FROM links AS l
                WHERE l.owner_id = d.id AND l.owner_type = 'denial' AND l.link = 'attribution'
                    AND l.hop = 0
            ) AS responders

@@ -34,7 +34,7 @@ _IF_ASKED: Final = {
     "identification": "t.identification",
     "url": "t.url",
     "external_ids": "t.external_ids",
-    "parent_id": "t.parent_id",
+    "parent_id": "survivor_of(t.parent_id)",
 }
 """What is read besides if it is asked for."""
 _SOURCES: Final = """
