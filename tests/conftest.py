@@ -25,8 +25,9 @@ import pytest
 from api.access import keyring
 from api.app import Application, create_app
 from api.core.db import Database
-from api.core.turns import charge
+from api.core.turns import charge, charged
 from api.embedded import EmbeddedPostgres
+from api.matching import claims, sources, vocabulary
 from api.server import schema
 from api.settings import Settings
 from schemas.examples import KEY_ID
@@ -331,12 +332,15 @@ async def serving_as_it_is(
 
 
 @contextmanager
-def counted_calls() -> Iterator[list[int]]:
-    """Count the calls of Python functions."""
+def counted_calls(*, of_callers: bool = False) -> Iterator[list[int]]:
+    """Count the calls of Python functions; if so told, only those that work for a caller.
+
+    What the service does by itself in between is not counted then, nor is the admission.
+    """
     calls = [0]
 
     def count(_frame: object, event: str, _value: object) -> None:
-        calls[0] += event == "call"
+        calls[0] += event == "call" and (charged() is not None or not of_callers)
 
     sys.setprofile(count)
     try:
@@ -399,6 +403,19 @@ async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection[asyn
 async def ids(client: httpx.AsyncClient) -> Ids:
     """Create one record of each type in this worker's database, for others to refer to."""
     return await prerequisites(client)
+
+
+@pytest.fixture(scope="module")
+def unhurried_matching() -> Iterator[None]:
+    """Let each search of matching take its time, and have words counted by tests alone.
+
+    While a service counts them, nobody else does, also not where a test has just written some.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (claims, sources):
+            patch.setattr(module, "MAX_SECONDS", PATIENCE)
+        patch.setattr(vocabulary, "EVERY_SECONDS", 10 * PATIENCE)
+        yield
 
 
 @pytest.fixture(params=list(EVERY.values()), ids=list(EVERY))

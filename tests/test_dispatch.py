@@ -22,7 +22,7 @@ from api.core.request import Answer, Request, new_id
 from api.server import dispatch
 from api.server.dispatch import Dispatcher
 from schemas.vocabularies import RecordType
-from tests.conftest import KEY, allow, as_service, bearer, patient
+from tests.conftest import KEY, allow, as_service, bearer, patient, running
 from tests.factories import EVERY, create
 
 _NOBODY = "01938f7a-4c00-7000-8000-0000000000ff"
@@ -101,7 +101,7 @@ async def _both_ways(
         long = create_app(told, Database(as_service(url), told))
     for app in (short, long):
         monkeypatch.setattr(app.services.get(Limits), "_clock", lambda: 0.0)
-    async with short.lifespan(), long.lifespan(), _client(short) as first, _client(long) as second:
+    async with running(short), running(long), _client(short) as first, _client(long) as second:
         yield first, second
 
 

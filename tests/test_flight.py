@@ -21,7 +21,7 @@ from api.core.turns import KEYLESS
 from api.sync.feed import stream
 from api.sync.feed.stream import EventStream
 from schemas.vocabularies import Scope
-from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, patient
+from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, patient, running
 
 MEBIBYTE = 1024**2
 
@@ -178,7 +178,7 @@ async def app(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     hasty = patient(pool_size=5, open_reads=True, acquire_seconds=1)
     found.services.put(Context, context._replace(settings=hasty))
     await allow(empty_url)
-    async with found.lifespan():
+    async with running(found):
         transport = httpx.ASGITransport(found)  # type: ignore[arg-type]
         async with httpx.AsyncClient(
             transport=transport, base_url="http://127.0.0.1", headers=bearer(KEY)

@@ -449,9 +449,9 @@ async def test_an_answer_is_kept_for_48_hours_by_both_clocks(
     database = Database(as_service(empty_url), patient(pool_size=1))
     await database.open()
     try:
-        await age(connection, headers["idempotency-key"], 72)
         with monkeypatch.context() as shifted:
             shifted.setattr(clocks, "utc_now", lambda: datetime.now(UTC) - timedelta(days=3))
+            await age(connection, headers["idempotency-key"], 72)
             await idempotency.sweep(database)
             again = await empty.post(CLAIMS.path, json=body, headers=headers)
             assert told(again) == told(first)

@@ -21,6 +21,7 @@ from schemas.vocabularies import Scope
 from tests.conftest import allow, as_service, bearer, cloned, patient, serving
 from tests.world import World
 
+pytestmark = pytest.mark.usefixtures("unhurried_matching")
 READER = keyring.written("matcherreads", "0" * 30)
 Json = dict[str, Any]
 SAID = {

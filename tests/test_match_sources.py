@@ -19,6 +19,7 @@ from schemas.vocabularies import Scope
 from tests.conftest import allow, as_service, bearer, cloned, patient, serving
 from tests.test_match_claims import Matcher
 
+pytestmark = pytest.mark.usefixtures("unhurried_matching")
 READER = keyring.written("namesreaders", "0" * 30)
 INVENTED = {
     "person": [

@@ -110,17 +110,25 @@ def _scans_in(plan: dict[str, Any]) -> set[str]:
 async def watching(
     template: str, fill: Callable[[Connection], Awaitable[None]]
 ) -> AsyncIterator[Watched]:
-    """Serve a database with the records that a function adds."""
+    """Serve a database with the records that a function adds.
+
+    They are vacuumed before the service starts: while it counts words in the background, Postgres
+    could not note of each page that everybody sees all of it.
+    """
     async with cloned(template) as url:
         settings = patient(pool_size=1)
+        await allow(url)
+        filled = Database(url, settings)
+        await filled.open()
+        async with filled.connection() as connection:
+            await fill(connection)
+            await connection.execute("VACUUM ANALYZE")
+        await filled.close()
         database = Database(url, settings)
         app = create_app(settings, database)
-        await allow(url)
         async with running(app), client_of(app) as client:
             found = Watched(client, url)
             async with database.connection() as connection:
-                await fill(connection)
-                await connection.execute("VACUUM ANALYZE")
                 connection.add_query_logger(found.asked.append)
             yield found
 

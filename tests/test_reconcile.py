@@ -23,6 +23,7 @@ from tests.merging import settled
 from tests.test_match_claims import Matcher
 from tests.test_match_sources import serving_sources
 
+pytestmark = pytest.mark.usefixtures("unhurried_matching")
 PAGE = {"origin": "http://127.0.0.1:3333"}
 FORM = {"content-type": "application/x-www-form-urlencoded; charset=UTF-8", **PAGE}
 READER = keyring.written("refinereader", "0" * 30)

@@ -500,7 +500,7 @@ async def test_more_streams_take_no_more_statements(
         if "feed AS f" in query.query:
             statements.append(query.query)
 
-    async with edge.lifespan(), serving(empty_url) as writer:
+    async with background(edge), serving(empty_url) as writer:
         async with database.connection() as connection:
             connection.add_query_logger(note)
         taken = {}
@@ -563,7 +563,7 @@ async def test_a_change_is_sent_because_somebody_listens(
     monkeypatch.setattr("api.sync.feed.stream.RECHECK_SECONDS", 10 * PATIENCE)
     settings = patient(pool_size=2, rate_per_minute=0)
     edge = create_app(settings, Database(as_service(empty_url), settings))
-    async with edge.lifespan(), serving(empty_url) as writer:
+    async with background(edge), serving(empty_url) as writer:
         listener = Listener(bearer(KEY))
         task = asyncio.create_task(edge(listener.scope, listener.receive, listener.send))
         events = events_of(listener.chunks())
@@ -594,7 +594,7 @@ async def test_a_stream_outlasts_a_database_that_has_no_time(
     settings = patient(pool_size=1, rate_per_minute=0)
     database = Database(as_service(empty_url), settings)
     edge = create_app(settings, database)
-    async with serving(empty_url) as writer, edge.lifespan():
+    async with serving(empty_url) as writer, background(edge):
         listener = Listener(bearer(KEY))
         task = asyncio.create_task(edge(listener.scope, listener.receive, listener.send))
         events = events_of(listener.chunks())
@@ -617,7 +617,7 @@ async def test_a_stream_outlasts_a_database_that_has_no_time(
 async def listening(url: str, settings: Settings, query: str = "") -> AsyncIterator[Listener]:
     """Listen to a service in this process."""
     edge = create_app(settings, Database(as_service(url), settings))
-    async with edge.lifespan():
+    async with background(edge):
         listener = Listener(bearer(KEY), query)
         task = asyncio.create_task(edge(listener.scope, listener.receive, listener.send))
         try:
@@ -632,7 +632,7 @@ async def listening(url: str, settings: Settings, query: str = "") -> AsyncItera
 async def test_the_end_is_told_when_it_is_known_again_though_nobody_asks(empty_url: str) -> None:
     settings = impatient()
     edge = create_app(settings, Database(as_service(empty_url), settings))
-    async with serving(empty_url) as writer, edge.lifespan(), asyncio.timeout(PATIENCE):
+    async with serving(empty_url) as writer, background(edge), asyncio.timeout(PATIENCE):
         listener = Listener(bearer(KEY))
         task = asyncio.create_task(edge(listener.scope, listener.receive, listener.send))
         events = events_of(listener.chunks())
