@@ -205,3 +205,45 @@ def test_two_versions_are_compared(browser: Browser, site: str, storm: dict[str,
     assert browser.evaluate(shown.format("del")) == "Not"
     assert browser.evaluate(shown.format("ins")) == "That is"
     assert_quiet_local_and_fitting(browser, site, SCREENS[2][1])
+
+
+KILLED = "147fa90f-1ccf-53d4-af97-3da31ce125f2"
+OMISSION = "a18130b6-f031-5589-86cb-279049c0d3ef"
+
+
+@pytest.mark.outside
+@pytest.mark.parametrize("screen", [SCREENS[0], SCREENS[-1]], ids=str)
+def test_a_claim_shows_who_said_it_where_and_how_it_was_answered(
+    browser: Browser, site: str, axe: str, screen: tuple[int, str]
+) -> None:
+    open_page(browser, site, f"/explore/claims/{KILLED}", screen)
+    for words in (
+        *("Lee Seong-kweun", "National Intelligence Service", "at least 100", "the MP Lee"),
+        *("The statement does not mention the losses", "2 independent origins", "SPECIFIES"),
+    ):
+        assert words.lower() in browser.text("main").lower()
+    drawn = "document.querySelectorAll('.graph {}').length"
+    assert browser.evaluate(drawn.format(".origin")) == 2
+    assert browser.evaluate(drawn.format(".line")) == 4
+    assert len(browser.evaluate(REQUESTS)) <= MAX_REQUESTS
+    assert_usable(browser, axe)
+    browser.click(f".thread a[href$='{OMISSION}']")
+    browser.wait(f"{READY} && document.title.startsWith('The statement does not')")
+    assert "WHAT IT ANSWERS" in browser.text("main")
+    assert "NOT ANSWERED" in browser.text("main")
+    assert_usable(browser, axe)
+    browser.evaluate("history.back()")
+    browser.wait(f"{READY} && document.title.startsWith('At least 100')")
+    assert_quiet_local_and_fitting(browser, site, screen[1])
+
+
+@pytest.mark.outside
+def test_what_is_not_there_is_said_in_the_words_of_the_api(browser: Browser, site: str) -> None:
+    for path, said in {
+        f"/explore/claims/{KILLED.replace('1', '2')}": "No record has this id.",
+        "/explore/claims/nothing": "The value of a query parameter is not valid.",
+        "/explore/claims?colour=red": "This operation does not have this query parameter.",
+    }.items():
+        open_page(browser, site, path)
+        assert said in browser.text("main")
+        browser.errors()  # the browser itself logs a refused request

@@ -10,9 +10,9 @@ import { make } from "./page.js";
 const VIEWS = {
   "": { all: "./front.js" },
   articles: { all: "./list.js", one: "./article.js", history: "./history.js" },
-  claims: { all: "./list.js" },
-  denials: { all: "./list.js" },
-  sources: { all: "./list.js" },
+  claims: { all: "./list.js", one: "./claim.js", history: "./history.js" },
+  denials: { all: "./list.js", one: "./claim.js", history: "./history.js" },
+  sources: { all: "./list.js", history: "./history.js" },
 };
 
 const content = document.getElementById("content");
