@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 import httpx
 import pytest
 
 from api.site.pages import ASSETS
 from tests.browser import SCREENS, Browser, assert_quiet_local_and_fitting, assert_usable
+from tests.conftest import KEY, PATIENCE, bearer
 
 OWN = {
     name: asset.content.decode() for name, asset in ASSETS.items() if name.startswith("explore/")
@@ -83,3 +86,164 @@ def test_the_front_page_shows_articles_and_claims(
     assert len(browser.evaluate(REQUESTS)) <= MAX_REQUESTS
     assert_usable(browser, axe)
     assert_quiet_local_and_fitting(browser, site, screen[1])
+
+
+MARKS = "[...document.querySelectorAll('.text mark')].map(mark => [mark.innerText, mark.className])"
+FOCUSED = "document.activeElement"
+
+
+STORM = "🌊 At least 40 containers, some with “toxic” goods, were lost.\nخسرت كثير.\nNot so."
+FIGURE = {
+    "metric": "losses",
+    "unit": "container",
+    "qualifier": "at_least",
+    "lower": 40,
+    "printed": "At least 40",
+}
+PASSAGES = {
+    "outer": ("At least 40 containers, some with “toxic” goods",),
+    "inner": ("some with “toxic” goods",),
+    "crossing": ("goods, were lost.\nخسرت",),
+    "split": ("At least 40", "were lost"),
+    "lost": ("Not so",),
+}
+
+
+@pytest.fixture(scope="session")
+def storm(site: str) -> dict[str, str]:
+    """Make an article whose text begins with an emoji, with marks that nest, overlap and get lost.
+
+    Nothing of it shows elsewhere: its claims are drafts, for which a page needs the key.
+    """
+    made: dict[str, str] = {}
+    with httpx.Client(base_url=site, headers=bearer(KEY), timeout=PATIENCE) as client:
+
+        def make(made_as: str, plural: str, **body: Any) -> None:
+            answer = client.post(f"/v1/{plural}", json=body)
+            assert answer.status_code == 201, answer.text
+            made[made_as] = answer.json()["id"]
+
+        make("source", "sources", kind="person", name="Harbour master <b>")
+        make("article", "articles", headline="The storm", text=STORM, language="en")
+        said = {"attributions": [{"source_id": made["source"], "resolution": "certain"}]}
+        for name, passages in PASSAGES.items():
+            places = [(STORM.index(words), words) for words in passages]
+            spans = [{"start": at, "end": at + len(words), "exact": words} for at, words in places]
+            printed = {"appearances": [{"article_id": made["article"], "spans": spans}]}
+            figures = [FIGURE] if name == "outer" else []
+            text = f"The {name} claim"
+            make(name, "claims", text=text, quantities=figures, **said, **printed)
+        targets = [{"claim_id": made["inner"]}]
+        text = "No goods were toxic"
+        make("denial", "denials", text=text, kind="full_denial", targets=targets, **said)
+        changed = client.patch(
+            f"/v1/articles/{made['article']}",
+            content=json.dumps({"text": STORM.replace("Not so", "That is so")}),
+            headers={"if-match": "*", "content-type": "application/merge-patch+json"},
+        )
+        assert changed.status_code == 200, changed.text
+    return made
+
+
+def use_key(browser: Browser) -> None:
+    """Enter the key that sees drafts, as a person does."""
+    browser.click("#open-key")
+    browser.write("#key input", KEY)
+    browser.press("Enter")
+    browser.wait(f"!document.getElementById('key').open && {READY}")
+
+
+@pytest.mark.outside
+def test_marks_that_nest_and_overlap_are_told_apart(
+    browser: Browser, site: str, storm: dict[str, str]
+) -> None:
+    open_page(browser, site, f"/explore/articles/{storm['article']}")
+    assert browser.evaluate(MARKS) == []  # drafts
+    use_key(browser)
+    assert browser.evaluate(MARKS) == [
+        ["At least 40", "claim claim-1 claim-0"],
+        [" containers, ", "claim claim-0"],
+        ["some with “toxic” ", "claim claim-1 claim-0"],
+        ["goods", "claim claim-2 claim-1 claim-0"],
+        [", ", "claim claim-2"],
+        ["were lost", "claim claim-0 claim-2"],
+        [".\n", "claim claim-2"],
+        ["خسرت", "claim claim-2"],
+    ]
+    assert "no longer in the text: “Not so”" in browser.text("main")
+    assert browser.text(".order li:first-child").startswith("The outer claim draft")
+    assert "<b>" in browser.text(".order")
+    assert KEY not in browser.evaluate("JSON.stringify([localStorage, sessionStorage, location])")
+    assert KEY not in browser.text(".foot")
+
+
+@pytest.mark.outside
+@pytest.mark.parametrize("screen", SCREENS, ids=str)
+def test_a_mark_shows_the_chain_the_figure_and_the_responses(
+    browser: Browser, site: str, axe: str, storm: dict[str, str], screen: tuple[int, str]
+) -> None:
+    open_page(browser, site, f"/explore/articles/{storm['article']}", screen)
+    use_key(browser)
+    browser.evaluate("document.querySelector('.text mark').focus()")
+    browser.press("Tab", "Tab")  # from passage to passage
+    browser.wait(f"{FOCUSED}.innerText === 'goods'")
+    for words in ("The inner claim", "Claimed by", "Harbour master <b>", "at least 40", "Denied"):
+        assert words in browser.text("#card")
+    browser.press("Enter")
+    browser.wait(f"{FOCUSED}.id === 'card'")
+    assert_usable(browser, axe)
+    browser.press("Escape")
+    browser.wait(f"{FOCUSED}.innerText === 'goods'")
+    assert len(browser.evaluate(REQUESTS)) <= 2 * MAX_REQUESTS  # without the key, and with it
+    assert_quiet_local_and_fitting(browser, site, screen[1])
+
+
+@pytest.mark.outside
+def test_two_versions_are_compared(browser: Browser, site: str, storm: dict[str, str]) -> None:
+    open_page(browser, site, f"/explore/articles/{storm['article']}/history", SCREENS[2])
+    shown = "[...document.querySelectorAll('{}')].map(e => e.innerText).join('|')"
+    assert browser.evaluate(shown.format("del")) == "Not"
+    assert browser.evaluate(shown.format("ins")) == "That is"
+    assert_quiet_local_and_fitting(browser, site, SCREENS[2][1])
+
+
+KILLED = "147fa90f-1ccf-53d4-af97-3da31ce125f2"
+OMISSION = "a18130b6-f031-5589-86cb-279049c0d3ef"
+
+
+@pytest.mark.outside
+@pytest.mark.parametrize("screen", [SCREENS[0], SCREENS[-1]], ids=str)
+def test_a_claim_shows_who_said_it_where_and_how_it_was_answered(
+    browser: Browser, site: str, axe: str, screen: tuple[int, str]
+) -> None:
+    open_page(browser, site, f"/explore/claims/{KILLED}", screen)
+    for words in (
+        *("Lee Seong-kweun", "National Intelligence Service", "at least 100", "the MP Lee"),
+        *("The statement does not mention the losses", "2 independent origins", "SPECIFIES"),
+    ):
+        assert words.lower() in browser.text("main").lower()
+    drawn = "document.querySelectorAll('.graph {}').length"
+    assert browser.evaluate(drawn.format(".origin")) == 2
+    assert browser.evaluate(drawn.format(".line")) == 4
+    assert len(browser.evaluate(REQUESTS)) <= MAX_REQUESTS
+    assert_usable(browser, axe)
+    browser.click(f".thread a[href$='{OMISSION}']")
+    browser.wait(f"{READY} && document.title.startsWith('The statement does not')")
+    assert "WHAT IT ANSWERS" in browser.text("main")
+    assert "NOT ANSWERED" in browser.text("main")
+    assert_usable(browser, axe)
+    browser.evaluate("history.back()")
+    browser.wait(f"{READY} && document.title.startsWith('At least 100')")
+    assert_quiet_local_and_fitting(browser, site, screen[1])
+
+
+@pytest.mark.outside
+def test_what_is_not_there_is_said_in_the_words_of_the_api(browser: Browser, site: str) -> None:
+    for path, said in {
+        f"/explore/claims/{KILLED.replace('1', '2')}": "No record has this id.",
+        "/explore/claims/nothing": "The value of a query parameter is not valid.",
+        "/explore/claims?colour=red": "This operation does not have this query parameter.",
+    }.items():
+        open_page(browser, site, path)
+        assert said in browser.text("main")
+        browser.errors()  # the browser itself logs a refused request

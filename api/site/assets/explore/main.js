@@ -9,10 +9,10 @@ import { make } from "./page.js";
 // The views by the first part of the address: of the whole list, of one record (`one`), and of its history (`history`).
 const VIEWS = {
   "": { all: "./front.js" },
-  articles: { all: "./list.js" },
-  claims: { all: "./list.js" },
-  denials: { all: "./list.js" },
-  sources: { all: "./list.js" },
+  articles: { all: "./list.js", one: "./article.js", history: "./history.js" },
+  claims: { all: "./list.js", one: "./claim.js", history: "./history.js" },
+  denials: { all: "./list.js", one: "./claim.js", history: "./history.js" },
+  sources: { all: "./list.js", history: "./history.js" },
 };
 
 const content = document.getElementById("content");
