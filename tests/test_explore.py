@@ -247,3 +247,46 @@ def test_what_is_not_there_is_said_in_the_words_of_the_api(browser: Browser, sit
         open_page(browser, site, path)
         assert said in browser.text("main")
         browser.errors()  # the browser itself logs a refused request
+
+
+@pytest.mark.outside
+@pytest.mark.parametrize("screen", [SCREENS[0], SCREENS[-1]], ids=str)
+def test_a_form_with_every_filter_writes_the_request(
+    browser: Browser, site: str, axe: str, screen: tuple[int, str]
+) -> None:
+    open_page(browser, site, "/explore/claims?metric=killed", screen)
+    browser.evaluate("document.querySelector('.filters').open = true")
+    browser.wait("document.querySelector('[name=response_family]')")
+    assert browser.evaluate("document.querySelector('[name=metric]').value") == "killed"
+    assert_usable(browser, axe)
+    browser.evaluate("document.querySelector('[name=response_family]').value = 'silent'")
+    browser.write("[name=quantity_from]", "90")
+    browser.press("Enter")
+    browser.wait(f"{READY} && location.search.includes('response_family')")
+    asked = "/v1/claims?metric=killed&quantity_from=90&response_family=silent"
+    assert asked in browser.text("#asked").replace("\n", "")
+    assert "At least 100 North Korean soldiers" in browser.text(".records")
+    assert "More than 3,000" not in browser.text(".records")
+    assert browser.evaluate("document.querySelectorAll('.set a').length") == 3
+    browser.click(".set li:last-child a")
+    browser.wait(f"{READY} && !location.search.includes('response_family')")
+    assert len(browser.evaluate(REQUESTS)) <= MAX_REQUESTS + 2  # three pages, and the document
+    assert_quiet_local_and_fitting(browser, site, screen[1])
+
+
+@pytest.mark.outside
+def test_a_pasted_text_is_looked_up_and_stays_out_of_the_address(
+    browser: Browser, site: str, axe: str
+) -> None:
+    open_page(browser, site, "/explore/match", SCREENS[2])
+    browser.write("#pasted", "At least 100 North Korean soldiers have been killed\nIt is raining")
+    browser.click("main form button")
+    browser.wait(f"{READY} && document.querySelector('meter')")
+    assert "At least 100 North Korean soldiers have been killed" in browser.text(".records")
+    assert "National Intelligence Service" in browser.text(".records")
+    assert "No claim says this." in browser.text("main")
+    assert browser.evaluate("location.href") == f"{site}/explore/match"
+    assert "It is raining" in browser.evaluate("document.querySelector('pre').textContent")
+    assert len(browser.evaluate(REQUESTS)) <= MAX_REQUESTS
+    assert_usable(browser, axe)
+    assert_quiet_local_and_fitting(browser, site, SCREENS[2][1])

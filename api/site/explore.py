@@ -12,7 +12,7 @@ from litestar.response import Response
 from api.core.caller import PUBLIC
 from api.site.pages import CONTENT_SECURITY_POLICY, PAGES, serve
 
-PLACES: Final = frozenset({"", "articles", "claims", "denials", "sources"})
+PLACES: Final = frozenset({"", "articles", "claims", "denials", "sources", "match"})
 """The first part of an address below `/explore`, as `assets/explore/main.js` has it."""
 
 # No script of these pages may turn text into HTML. Swagger UI does, so only these pages say so.

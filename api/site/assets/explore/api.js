@@ -23,8 +23,10 @@ export class Problem extends Error {
 
 /** The requests of one page. */
 export class Api {
-  constructor() {
+  /** `tell` is called with each request. */
+  constructor(tell = () => {}) {
     this.requests = [];
+    this.tell = tell;
     this.stopping = new AbortController();
   }
 
@@ -51,6 +53,7 @@ export class Api {
 
   async #ask(request) {
     if (this.requests.push(request) > MAX_REQUESTS) throw new Error(`A page makes at most ${MAX_REQUESTS} requests.`);
+    this.tell(request);
     const headers = { Accept: "application/json" };
     if (key !== null) headers.Authorization = `Bearer ${key}`;
     if (request.body !== undefined) headers["Content-Type"] = "application/json";

@@ -1,5 +1,6 @@
-// A list of articles, claims, denials or sources, page by page.
+// A list of articles, claims, denials or sources, page by page, with its filters.
 
+import { filterForm } from "./filters.js";
 import { counted, make } from "./page.js";
 import { articleItem, capital, sourceItem, statementItem } from "./words.js";
 
@@ -24,6 +25,7 @@ export default async function show({ api, type, query }) {
     title: capital(type),
     content: [
       make("h1", {}, capital(type)),
+      filterForm(api, type, query),
       page.total === null ? null : make("p.aside", {}, counted(page.total, "record"), page.total_is_lower_bound ? " or more" : ""),
       page.items.length
         ? make("ol.records", {}, page.items.map((record) => item(record, page.included)))

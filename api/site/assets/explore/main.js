@@ -13,6 +13,7 @@ const VIEWS = {
   claims: { all: "./list.js", one: "./claim.js", history: "./history.js" },
   denials: { all: "./list.js", one: "./claim.js", history: "./history.js" },
   sources: { all: "./list.js", history: "./history.js" },
+  match: { all: "./match.js" },
 };
 
 const content = document.getElementById("content");
@@ -25,7 +26,9 @@ let shownAddress = null;
 /** Show the page of the address bar; `top` is where the reader was on it, if they come back. */
 async function open(top = 0) {
   api.stop();
-  const here = (api = new Api());
+  const asked = document.getElementById("asked");
+  const here = (api = new Api((request) => here === api && asked.append(requestLine(request))));
+  asked.replaceChildren();
   const isFirst = shownAddress === null;
   shownAddress = location.pathname + location.search;
   content.setAttribute("aria-busy", "true");
@@ -34,7 +37,6 @@ async function open(top = 0) {
   document.title = `${page.title} · claim-records`;
   content.replaceChildren(...page.content.flat(9).filter(Boolean));
   content.setAttribute("aria-busy", "false");
-  document.getElementById("asked").replaceChildren(...here.requests.map(requestLine));
   for (const link of document.querySelectorAll("#places a")) {
     const isHere = location.pathname === link.pathname || location.pathname.startsWith(`${link.pathname}/`);
     if (isHere) link.setAttribute("aria-current", "page");

@@ -6,7 +6,7 @@ import { address, nameOf, sourceLink, term } from "./words.js";
 const MAX_DRAWN = 10;
 const ROW = 44;
 const WIDTH = 500;
-const MAX_LETTERS = 27;
+const MAX_LETTERS = 26;
 
 /** Draw the answer of `getClaimOrigins`, and say the same in words. */
 export function originGraph(counts, claim, { sources, claims }) {
@@ -37,7 +37,7 @@ function graph(origins, claimIds, uncertain, sources, textOf) {
   const at = (index, length) => (height / length) * (index + 0.5);
   const places = new Map(origins.map((origin, index) => [origin.source_id, at(index, origins.length)]));
   const claimPlaces = new Map(claimIds.map((id, index) => [id, at(index, claimIds.length)]));
-  const [left, right] = [215, 285];
+  const [left, right] = [225, 290];
   const lines = origins.flatMap((origin) => origin.claim_ids.filter((id) => claimPlaces.has(id)).map((id) =>
     draw("path.line", { d: `M${left},${places.get(origin.source_id)} C${left + 35},${places.get(origin.source_id)} ${right - 35},${claimPlaces.get(id)} ${right},${claimPlaces.get(id)}` })));
   const doubts = uncertain.flatMap(({ source_ids: [first, ...others] }) => others.filter((id) => places.has(id) && places.has(first)).map((id) =>

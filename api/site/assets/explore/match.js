@@ -1,0 +1,51 @@
+// "Have we recorded this?": compare a pasted text with the claims, one statement a line.
+
+import { counted, joined, make, section, words } from "./page.js";
+import { statementItem } from "./words.js";
+
+const MAX_LINES = 100;
+/** So many matches are shown with their sources and responses, which one more request brings. */
+const MAX_SHOWN = 50;
+
+// The text stays here when the form is sent, and never stands in the address.
+let pasted = "";
+
+export default async function show({ api }) {
+  const lines = pasted.split("\n").map((line) => line.trim()).filter(Boolean);
+  return {
+    title: "Have we recorded this?",
+    content: [
+      make("h1", {}, "Have we recorded this?"),
+      make("p.standfirst", {}, "Paste what somebody said, one statement a line. Below it stand the claims that may already say so."),
+      make("form", { action: "/explore/match" },
+        make("label", { for: "pasted" }, "The text"),
+        make("textarea", { id: "pasted", rows: "6", maxlength: "100000", input: (event) => { pasted = event.target.value; } }, pasted),
+        make("p.buttons", {}, make("button", {}, "Look it up"))),
+      lines.length > 0 && (await answers(api, lines)),
+    ],
+  };
+}
+
+async function answers(api, lines) {
+  const texts = lines.slice(0, MAX_LINES).map((text) => ({ text }));
+  const { matches } = await api.post("/v1/claims/match", { texts, limit: 5 });
+  const ids = [...new Set(matches.flatMap(({ items }) => items.map(({ record }) => record.id)))].slice(0, MAX_SHOWN);
+  const query = ids.map((id) => `id__in=${id}`).join("&");
+  const { included } = ids.length ? await api.get(`/v1/claims?${query}&limit=${MAX_SHOWN}&expand=sources,denials`) : { included: { sources: {}, denials: {} } };
+  return [
+    matches.map((match, index) => section(counted(match.items.length, "claim"),
+      make("blockquote", { dir: "auto" }, texts[index].text),
+      match.complete ? null : make("p.aside", {}, "There was no time left to look this one up: send it again, with fewer others."),
+      match.items.length ? make("ol.records", {}, match.items.map((item) => found(item, included))) : make("p.aside", {}, "No claim says this. It is not recorded, or only in other words."))),
+    lines.length > MAX_LINES && make("p.aside", {}, `The first ${MAX_LINES} lines were looked up.`),
+  ];
+}
+
+function found({ score, why, record }, { sources, denials }) {
+  const answers = Object.values(denials).filter((denial) => denial.targets.some((target) => target.claim_id === record.id)).slice(0, 2);
+  const item = statementItem(record, "claim", sources, answers);
+  const reasons = [...new Set([...why.names, ...why.figures, ...why.words])];
+  item.prepend(make("p.kicker", {}, make("meter", { min: "0", max: "1", value: score, "aria-label": "How much of the text the claim has" }), ` ${Math.round(score * 100)} % of the text`));
+  item.append(make("p.aside", {}, "In common: ", joined(reasons.slice(0, 12).map((reason) => words(reason)), ", ")));
+  return item;
+}
