@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -124,8 +125,8 @@ class Answer:
         yield bytes(piece)
 
     def totals(self) -> ImportTotals:
-        """Count the results."""
-        *_, totals = self._lines()
+        """Count the results, holding one at a time."""
+        [totals] = deque(self._lines(), maxlen=1)
         assert isinstance(totals, ImportTotals)  # noqa: S101 - for the type checker
         return totals
 
