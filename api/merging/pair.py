@@ -27,7 +27,8 @@ from schemas.vocabularies import Identification, SourceRelationKind
 
 MAX_MERGES: Final = 1_000
 """A source has at most this many others merged into it, and a chain of merges this many links."""
-_WALKED: Final = 10_000
+MAX_WALKED: Final = 10_000
+"""No more sources are looked at than this, to find whether one leads to another."""
 
 _LOCK: Final = """
     SELECT t.id::text, t.version, t.deleted_at IS NOT NULL AS deleted, t.doc,
@@ -64,7 +65,7 @@ _IS_ABOVE: Final = """
     SELECT EXISTS (
         SELECT FROM (SELECT id FROM walked LIMIT {most}) AS reached
         WHERE reached.id = :source_id::uuid
-    )""".replace("{most}", f"{_WALKED}")
+    )""".replace("{most}", f"{MAX_WALKED}")
 # The merges into a source, and those of the chain that leads from the other one on.
 _COUNT: Final = """
     SELECT greatest(
