@@ -182,7 +182,9 @@ async def test_what_can_not_be_merged(
     for dry_run in ("true", "false"):
         answer = await merge(world, "m", "s", params={"dry_run": dry_run})
         assert (answer.status_code, answer.json()["code"]) == (409, "merge-refused")
-        assert words in answer.json()["detail"]
+        detail = answer.json()["detail"]
+        assert words in detail
+        assert " first" in detail or " instead" in detail  # it says what to do
     assert [await world.get("m"), await world.get("s")] == [m, s]
 
 
@@ -221,6 +223,9 @@ async def test_what_is_no_pair(world: World) -> None:
     body["other_etag"] = '"v7"'
     answer = await world.client.post(f"{world.at('s')}/merge", json=body, headers=ANY)
     assert answer.status_code == 412
+    there = await world.client.get(world.at("m"))
+    told = (answer.json()["current"], answer.headers["etag"])
+    assert told == (there.json(), there.headers["etag"])
     answer = await world.client.post(f"{world.at('m')}/unmerge")
     assert (answer.status_code, answer.json()["code"]) == (409, "not-merged")
     await merged(world, "m", "s")
