@@ -105,10 +105,11 @@ class SourceMerge(Struct, kw_only=True):
         Meta(
             max_length=MAX_LISTED,
             description="After an unmerge: the references that did not go back, because somebody "
-            "has changed them or deleted the record since the merge; each by its place after the "
-            "merge. Before that: the records, with an empty pointer, in which the survivor can't "
-            "be named, because other records forbid it; they are tried again when they have "
-            "changed. The first 100 are listed.",
+            "has changed them or deleted the record since the merge, each by its place after the "
+            "merge; and the references of the merged source itself that it did not get back, "
+            "because what they name is deleted, or leads back to it. Before that: the records, "
+            "with an empty pointer, in which the survivor can't be named, because other records "
+            "forbid it; they are tried again when they have changed. The first 100 are listed.",
         ),
     ]
 

@@ -21,7 +21,7 @@ from api.access.authentication import FRESH_SECONDS, Gate, Verifier
 from api.access.guards import Guards
 from api.access.limits import Limits
 from api.app import create_app, shared_router
-from api.core.caller import needed
+from api.core.caller import WRITE, needed
 from api.core.db import Database
 from api.document import routes
 from api.server.draining import Draining
@@ -220,6 +220,25 @@ async def test_every_route_refuses_what_does_not_suffice(
     headers = await key_with(database_url, *(route.scopes or [Scope.READ]))
     answer = await client.request(route.ending, route.url, headers=headers)
     assert answer.status_code not in (401, 403)
+
+
+async def test_a_refusal_names_every_scope_that_is_missing(
+    client: httpx.AsyncClient, database_url: str
+) -> None:
+    narrow = await key_with(database_url, Scope.CLAIMS_WRITE)
+    path = f"/v1/sources/{uuid4()}/merge"
+    refused = await client.post(path, headers=narrow)
+    assert code(refused) == (403, "forbidden")
+    assert refused.json()["detail"] == (
+        "This takes a key with the scopes `sources:write`, `articles:write` and `denials:write`."
+    )
+    client.headers.pop("authorization")
+    try:
+        without = await client.post(path)
+    finally:
+        client.headers.update(bearer(KEY))
+    assert code(without) == (401, "unauthorized")
+    assert all(f"`{each}`" in without.json()["detail"] for each in WRITE.values())
 
 
 async def test_every_key_reads_what_is_public_and_refers_to_it(

@@ -182,7 +182,9 @@ async def test_what_can_not_be_merged(
     for dry_run in ("true", "false"):
         answer = await merge(world, "m", "s", params={"dry_run": dry_run})
         assert (answer.status_code, answer.json()["code"]) == (409, "merge-refused")
-        assert words in answer.json()["detail"]
+        detail = answer.json()["detail"]
+        assert words in detail
+        assert " first" in detail or " instead" in detail  # it says what to do
     assert [await world.get("m"), await world.get("s")] == [m, s]
 
 
@@ -221,6 +223,9 @@ async def test_what_is_no_pair(world: World) -> None:
     body["other_etag"] = '"v7"'
     answer = await world.client.post(f"{world.at('s')}/merge", json=body, headers=ANY)
     assert answer.status_code == 412
+    there = await world.client.get(world.at("m"))
+    told = (answer.json()["current"], answer.headers["etag"])
+    assert told == (there.json(), there.headers["etag"])
     answer = await world.client.post(f"{world.at('m')}/unmerge")
     assert (answer.status_code, answer.json()["code"]) == (409, "not-merged")
     await merged(world, "m", "s")
@@ -284,6 +289,58 @@ async def test_what_somebody_has_changed_since_stays_and_is_told(world: World) -
     assert {each["id"] for each in told["changed"]} == stayed
     for name, source in (("kept", "m"), ("elsewhere", "m"), ("edited", "s")):
         assert (await world.get(name))["attributions"][0]["source_id"] == world.id(source)
+
+
+async def test_an_unmerge_leaves_out_what_is_deleted_and_tells_it(
+    still: World, empty_url: str
+) -> None:
+    world = still
+    for name in ("s", "parent", "member", "friend", "employer", "there", "next"):
+        await world.add("sources", name)
+    before = await world.add(
+        "sources",
+        "m",
+        parent_id="@parent",
+        members=[{"source_id": "@member"}, {"source_id": "@there"}],
+        relations=[{"source_id": "@friend", "kind": "successor_of"}],
+        roles=[{"title": "it", "organisation_id": "@employer"}],
+    )
+    await merged(world, "m", "s")
+    await work_off(empty_url)
+    for name in ("parent", "member", "friend", "employer"):
+        assert (await world.delete(name)).status_code == 204
+    await merged(world, "there", "next")
+    await work_off(empty_url)
+    told = await unmerged(world, "m")
+    now = await world.get("m")
+    assert content(now) == content(before) | {
+        "parent_id": None,
+        "members": [{**before["members"][1], "source_id": world.id("next")}],
+        "relations": [],
+        "roles": [{**before["roles"][0], "organisation_id": None}],
+    }
+    places = ["/members/0/source_id", "/parent_id", "/relations/0/source_id"]
+    lost = [*places, "/roles/0/organisation_id"]
+    assert {each["id"] for each in told["changed"]} == {world.id("m")}
+    assert sorted(each["pointer"] for each in told["changed"]) == lost
+
+
+async def test_an_unmerge_leaves_out_what_would_lead_back(still: World, empty_url: str) -> None:
+    world = still
+    for name in ("s", "above", "group"):
+        await world.add("sources", name)
+    await world.add("sources", "m", parent_id="@above", members=[{"source_id": "@group"}])
+    await world.add("sources", "below", parent_id="@m")
+    await world.add("sources", "holder", members=[{"source_id": "@m"}])
+    await merged(world, "m", "s")
+    await world.patch("above", parent_id="@below")
+    await world.patch("group", members=[{"source_id": "@holder"}])
+    told = await unmerged(world, "m")
+    now = await world.get("m")
+    assert (now["parent_id"], now["members"]) == (None, [])
+    assert len(told["changed"]) == 2
+    await work_off(empty_url)
+    assert (await world.get("below"))["parent_id"] == world.id("m")
 
 
 # --- chains ----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import hmac
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -289,10 +289,10 @@ def _check(caller: Caller, need: Need | None) -> None:
             "Nobody may call this operation: it does not declare the scopes that it needs.",
         )
     missing = _missing(need, caller)
-    if missing is None:
+    if not missing:
         return
     if caller.key_id is None:
-        raise unauthorized(f"This takes a key with the scope `{missing}`.")
+        raise unauthorized(_takes(missing))
     raise forbidden(missing)
 
 
@@ -306,8 +306,8 @@ def _need_of(handler: BaseRouteHandler, method: str) -> Need | None:
 
 
 @lru_cache(maxsize=MAX_ENTRIES)
-def _missing(need: Need, caller: Caller) -> Scope | None:
-    """Name a scope that a caller lacks; what callers and operations are does not change."""
+def _missing(need: Need, caller: Caller) -> tuple[Scope, ...]:
+    """Name the scopes that a caller lacks; what callers and operations are does not change."""
     return need.missing(caller)
 
 
@@ -325,9 +325,17 @@ def unauthorized(detail: str) -> Problem:
     return Problem(UNAUTHORIZED, detail, headers={"WWW-Authenticate": "Bearer"})
 
 
-def forbidden(scope: Scope) -> Problem:
-    """Refuse a key that does not have a scope."""
-    return Problem(FORBIDDEN, f"This takes a key with the scope `{scope}`.")
+def forbidden(missing: Sequence[Scope]) -> Problem:
+    """Refuse a key that does not have some scopes."""
+    return Problem(FORBIDDEN, _takes(missing))
+
+
+def _takes(missing: Sequence[Scope]) -> str:
+    """Name all the scopes that are missing, so that one other key is enough."""
+    *others, last = (f"`{scope}`" for scope in missing)
+    if not others:
+        return f"This takes a key with the scope {last}."
+    return f"This takes a key with the scopes {', '.join(others)} and {last}."
 
 
 def _scope_of(need: Need | None) -> str | None:

@@ -142,9 +142,11 @@ def _scopes_of(asker: Caller) -> list[Scope]:
 
 def _require_no_stronger(asker: Caller, shown: Mapping[str, Any] | None) -> None:
     """Refuse a caller who would manage a key with a scope that its own key does not have."""
-    for scope in Scope:
-        if shown is not None and scope in shown["scopes"] and not asker.may(scope):
-            raise forbidden(scope)
+    if shown is None:
+        return
+    stronger = [scope for scope in Scope if scope in shown["scopes"] and not asker.may(scope)]
+    if stronger:
+        raise forbidden(stronger)
 
 
 _LIST: Final = compose(
@@ -168,9 +170,9 @@ async def list_keys(request: Request) -> Answer:
 async def create_key(request: Request) -> Answer:
     """Create a key."""
     sent = await read_part(request, KeyCreate)
-    for scope in sent.scopes:
-        if not caller(request).may(scope):
-            raise forbidden(scope)
+    stronger = [scope for scope in sent.scopes if not caller(request).may(scope)]
+    if stronger:
+        raise forbidden(stronger)
     key, shown = await keyring.create(
         context(request).database,
         sent.name,

@@ -152,11 +152,12 @@ class Need(NamedTuple):
     scopes: tuple[Scope, ...]  # every one of them
     reads: tuple[RecordType, ...] = ()  # and to see records of at least one of these types
 
-    def missing(self, caller: Caller) -> Scope | None:
-        """Name a scope that a caller needs and does not have; null if there is none."""
+    def missing(self, caller: Caller) -> tuple[Scope, ...]:
+        """Name the scopes that a caller needs and does not have."""
+        lacking = [scope for scope in self.scopes if not caller.may(scope)]
         if self.reads and not any(caller.classes[record_type] for record_type in self.reads):
-            return Scope.READ
-        return next((scope for scope in self.scopes if not caller.may(scope)), None)
+            lacking.insert(0, Scope.READ)
+        return tuple(dict.fromkeys(lacking))
 
 
 PUBLIC: Final[tuple[Scope, ...]] = ()

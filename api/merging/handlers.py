@@ -118,9 +118,10 @@ UNMERGE: Final = Operation(
     description="Undoes the merge of the source in the path, which is the merged one. It is as it "
     "was before, and the survivor loses the names and external ids that it got. Afterwards, the "
     "service changes the records that named it, so that they name it again, where a reference "
-    "still stands as the merge left it; references that somebody has changed since stay, and "
-    "`listSourceMerges` names them. Merges can be undone in any order. A key needs the scopes to "
-    "write all four record types.",
+    "still stands as the merge left it; references that somebody has changed since stay. The "
+    "merged source itself does not get back a reference to what is deleted, or leads back to it by "
+    "now. `listSourceMerges` names all of these. Merges can be undone in any order. A key needs "
+    "the scopes to write all four record types.",
     path_parameters=(Parameter("id", Id, "The merged source's id.", example=PENTAGON_ID),),
     header_parameters=("IdempotencyKey",),
     success="The merge, which is being undone.",
@@ -129,7 +130,7 @@ UNMERGE: Final = Operation(
     example=msgspec.structs.replace(
         _MERGED, state=MergeState.RESTORING, unmerged_at="2024-12-20T10:00:00Z"
     ),
-    refusals=(NOT_MERGED, NOT_UNIQUE, UNKNOWN_REFERENCE),
+    refusals=(NOT_MERGED, NOT_UNIQUE),
 )
 LIST_MERGES: Final = Operation(
     tag="merges",

@@ -26,7 +26,7 @@ _ADD: Final = """
     INSERT INTO source_merge_references (
         merge_id, record_type, record_id, at_path, item, item_count, dropped, state
     )
-    SELECT :merge_id, :record_type, r.record_id, r.path, r.item, r.item_count, r.dropped, 'standing'
+    SELECT :merge_id, :record_type, r.record_id, r.path, r.item, r.item_count, r.dropped, :state
     FROM json_to_recordset(:rows::json) AS r(
         record_id uuid, path text, item json, item_count integer, dropped boolean
     )"""
@@ -51,14 +51,21 @@ async def add(
     merge_id: int,
     record_type: RecordType,
     followed: Iterable[tuple[str, Sequence[Followed]]],
+    state: EntryState = EntryState.STANDING,
 ) -> None:
-    """Add the references that a merge has led on, of each record of a type."""
+    """Add the references that a merge has led on, of each record of a type, and their state."""
     rows: list[dict[str, Any]] = [
         {"record_id": identity, **each._asdict()} for identity, some in followed for each in some
     ]
     if rows:
         encoded = msgspec.json.encode(rows).decode()
-        query = render(_ADD, merge_id=merge_id, record_type=record_type.value, rows=encoded)
+        query = render(
+            _ADD,
+            merge_id=merge_id,
+            record_type=record_type.value,
+            rows=encoded,
+            state=state.value,
+        )
         await connection.execute(*query)
 
 

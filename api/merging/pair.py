@@ -27,7 +27,8 @@ from schemas.vocabularies import Identification, SourceRelationKind
 
 MAX_MERGES: Final = 1_000
 """A source has at most this many others merged into it, and a chain of merges this many links."""
-_WALKED: Final = 10_000
+MAX_WALKED: Final = 10_000
+"""No more sources are looked at than this, to find whether one leads to another."""
 
 _LOCK: Final = """
     SELECT t.id::text, t.version, t.deleted_at IS NOT NULL AS deleted, t.doc,
@@ -64,7 +65,7 @@ _IS_ABOVE: Final = """
     SELECT EXISTS (
         SELECT FROM (SELECT id FROM walked LIMIT {most}) AS reached
         WHERE reached.id = :source_id::uuid
-    )""".replace("{most}", f"{_WALKED}")
+    )""".replace("{most}", f"{MAX_WALKED}")
 # The merges into a source, and those of the chain that leads from the other one on.
 _COUNT: Final = """
     SELECT greatest(
@@ -148,25 +149,31 @@ def _survivor(row: Any, identity: str, expected: Preconditions) -> Side:  # noqa
     if row["deleted"]:
         raise gone(identity, row["version"])
     if not expected.match(identity, row["version"]):
-        raise Problem(
-            PRECONDITION_FAILED,
-            f"The record is at version {row['version']}.",
-            headers={"etag": etag(identity, row["version"])},
-            current=msgspec.Raw(row["doc"]),
-        )
+        raise _is_newer(row, f"The record is at version {row['version']}.")
     return _side(row)
+
+
+def _is_newer(row: Any, detail: str) -> Problem:  # noqa: ANN401 - a row
+    """Report that one of the two has changed, with this record and its ETag."""
+    return Problem(
+        PRECONDITION_FAILED,
+        detail,
+        headers={"etag": etag(row["id"], row["version"])},
+        current=msgspec.Raw(row["doc"]),
+    )
 
 
 def _other(row: Any, identity: str, other_etag: str | None) -> Side:  # noqa: ANN401 - a row
     if row is not None and row["merged_into"] is not None:
-        raise Problem(SOURCE_MERGED, f"The source {identity} is merged already.")
+        detail = f"The source {identity} is merged already. Name its survivor, or unmerge it first."
+        raise Problem(SOURCE_MERGED, detail)
     if row is None or row["deleted"]:
         detail = f"There is no source {identity}."
         raise invalid_record([Fault(("source_id",), "unknown-reference", detail)])
     version: int = row["version"]
     if other_etag is not None and not Preconditions((other_etag,), None).match(identity, version):
         detail = f"The source {identity} is at version {version}, not at `other_etag`."
-        raise Problem(PRECONDITION_FAILED, detail, current=None)
+        raise _is_newer(row, detail)
     return _side(row)
 
 
@@ -178,12 +185,18 @@ def _reasons(survivor: Side, other: Side, new: Added) -> Iterator[str]:
     """Say why two sources can't be merged, as far as they tell themselves."""
     levels = {each.record["confidentiality"] for each in (survivor, other)}
     if len(levels) > 1:
-        yield "They differ in `confidentiality`."
+        yield "They differ in `confidentiality`. Give both the same first."
     if survivor.record["identification"] == Identification.ANONYMOUS and new["names"]:
-        yield "The survivor is `anonymous`, and can't get the names of the other source."
+        yield (
+            "The survivor is `anonymous`, and can't get the names of the other source. Remove "
+            "these names first, or store the other source as an identity of the survivor."
+        )
     for name, most in MOST.items():
         if len(survivor.record[name]) + len(new[name]) > most:
-            yield f"The survivor would have more than {most} items in `{name}`."
+            yield (
+                f"The survivor would have more than {most} items in `{name}`. Remove some of "
+                "these items from one of the two first."
+            )
 
 
 async def _check_others(connection: Connection, survivor_id: str, other_id: str) -> None:
@@ -200,21 +213,30 @@ async def _check_others(connection: Connection, survivor_id: str, other_id: str)
     assert distinct in SYMMETRIC  # noqa: S101 - so either of the two may state it
     if await connection.fetchval(*render(_IS_DISTINCT, ids=ids, kind=distinct.value)):
         raise Problem(
-            MERGE_REFUSED, "A confirmed relation says that one is `distinct_from` the other."
+            MERGE_REFUSED,
+            "A confirmed relation says that one is `distinct_from` the other. If that is wrong, "
+            "remove the relation or reject it (`state`) first. If a source that was merged into "
+            "one of the two states it, unmerge that source first.",
         )
-    for link, words in (("parent", "a part"), ("member", "a group")):
+    ways_out = (("parent", "a part", "parent_id"), ("member", "a group", "members"))
+    for link, words, name in ways_out:
         query = render(_IS_ABOVE, survivor_id=survivor_id, source_id=other_id, link=link)
         if await connection.fetchval(*query):
             raise Problem(
                 MERGE_REFUSED,
                 f"The survivor is {words} of the other source, directly or through others: "
-                f"the survivor would be {words} of itself.",
+                f"the survivor would be {words} of itself. Merge the survivor into the other "
+                f"source instead, or change `{name}` of the source that leads there first.",
             )
     query = render(_COUNT, survivor_id=survivor_id, source_id=other_id, most=MAX_MERGES)
     if await connection.fetchval(*query):
-        raise Problem(MERGE_REFUSED, f"More than {MAX_MERGES} merges would lead to one source.")
+        raise Problem(
+            MERGE_REFUSED,
+            f"More than {MAX_MERGES} merges would lead to one source. Unmerge some of them first.",
+        )
     if await connection.fetchval(*render(_IS_RESTORING, ids=[other_id])):
         raise Problem(
             MERGE_REFUSED,
-            "The other source was unmerged, and its references are still being given back.",
+            "The other source was unmerged, and its references are still being given back. Try "
+            "again when `listSourceMerges` says `undone` of that merge.",
         )

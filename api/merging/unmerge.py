@@ -13,16 +13,16 @@ import msgspec
 
 from api.core.caller import Caller
 from api.core.db import Connection
-from api.core.errors import NOT_FOUND, NOT_MERGED, Problem, contended, invalid_record
+from api.core.errors import NOT_FOUND, NOT_MERGED, Problem, contended
 from api.core.request import Author
 from api.core.sql import ACTOR, ACTOR_COLUMNS, compose, render
 from api.merging import log
 from api.merging.carried import MOST, Lists, Merge, rebuilt
+from api.merging.log import EntryState
 from api.merging.merge import KEPT, write_lists
-from api.merging.pair import MAX_MERGES
-from api.merging.references import columns_of, follow, named_sources
+from api.merging.pair import MAX_MERGES, MAX_WALKED
+from api.merging.references import Columns, columns_of, follow, named_sources
 from api.records.sources import SOURCES
-from schemas.base import Fault
 from schemas.vocabularies import RecordType
 
 _MERGE: Final = """
@@ -42,12 +42,27 @@ _ROOT: Final = "SELECT survivor_of(:source_id::uuid)::text"
 _LOCK: Final = """
     SELECT t.doc FROM sources AS t WHERE t.id = :id::uuid FOR NO KEY UPDATE"""
 _MAX_TRIES: Final = 5
-_STATE: Final = """
-    SELECT w.id::text, t.live_id IS NOT NULL AS live, m.id AS merge_id,
-           m.survivor_id::text AS survivor_id
+# Of the sources that are merged, the merges come in their order; deleted ones have none.
+_GONE: Final = """
+    SELECT w.id::text, m.id AS merge_id, m.survivor_id::text AS survivor_id
     FROM unnest(:ids::uuid[]) AS w(id)
     JOIN sources AS t ON t.id = w.id
-    LEFT JOIN source_merges AS m ON m.source_id = w.id AND m.state IN ('repointing', 'done')"""
+    LEFT JOIN source_merges AS m ON m.source_id = w.id AND m.state IN ('repointing', 'done')
+    WHERE t.live_id IS NULL
+    ORDER BY m.id"""
+_CIRCULAR: Final = {"parent_id": "parent", "members": "member"}
+"""The columns of a source in which no reference may lead back to it, with their links."""
+_LEADING_BACK: Final = """
+    WITH RECURSIVE walked(start, id) AS (
+        SELECT s.id, s.id FROM unnest(:ids::uuid[]) AS s(id)
+        UNION
+        SELECT walked.start, l.source_id FROM walked
+        JOIN links AS l ON l.owner_id = walked.id AND l.owner_type = 'source'
+            AND l.link IN (:link::text, 'merged_into')
+    )
+    SELECT DISTINCT reached.start::text AS id
+    FROM (SELECT start, walked.id FROM walked LIMIT {most}) AS reached
+    WHERE reached.id = :source_id::uuid""".replace("{most}", f"{MAX_WALKED}")
 _KEEP_BEFORE: Final = "UPDATE source_merges SET before = :before::text::json WHERE id = :id"
 _KEEP_ADDED: Final = "UPDATE source_merges SET added = :added::text::json WHERE id = :id"
 _RESTORE: Final = compose(
@@ -194,28 +209,42 @@ async def _restore(connection: Connection, author: Author, link: Link) -> None:
 
 
 async def _with_live_sources(connection: Connection, link: Link) -> dict[str, Any]:
-    """Let what a source has named name the survivors of what was merged meanwhile."""
+    """Let what a source has named name the survivors of what was merged meanwhile.
+
+    What was deleted meanwhile can't be named, nor can a parent or member that leads back to the
+    source by now. These references are left out, and the log tells it.
+    """
     content, columns = dict(link.before), columns_of(SOURCES)
     for _ in range(MAX_MERGES):
-        named = dict(named_sources(content, columns))
-        rows = await connection.fetch(*render(_STATE, ids=list(set(named.values()))))
-        gone = {row["id"]: row for row in rows if not row["live"]}
+        ids = list({each for _, each in named_sources(content, columns)})
+        gone = await connection.fetch(*render(_GONE, ids=ids))
+        for row in gone:
+            if row["merge_id"] is None:
+                await _leave_out(connection, link, content, columns, row["id"])
+                continue
+            new, followed = follow(content, columns, link.source_id, row["id"], row["survivor_id"])
+            content |= new
+            followed_by_all = [(link.source_id, followed)]
+            await log.add(connection, row["merge_id"], RecordType.SOURCE, followed_by_all)
         if not gone:
             break
-        missing = [
-            Fault(tuple(pointer[1:].split("/")), "unknown-reference", f"There is no source {each}.")
-            for pointer, each in named.items()
-            if each in gone and gone[each]["merge_id"] is None
-        ]
-        if missing:
-            raise invalid_record(missing)
-        for each, row in sorted(gone.items(), key=lambda pair: pair[1]["merge_id"]):
-            new, followed = follow(content, columns, link.source_id, each, row["survivor_id"])
-            content |= new
-            await log.add(
-                connection, row["merge_id"], RecordType.SOURCE, [(link.source_id, followed)]
-            )
+    for column, kind in _CIRCULAR.items():
+        own = {column: columns[column]}
+        ids = list({each for _, each in named_sources(content, own)})
+        query = render(_LEADING_BACK, ids=ids, link=kind, source_id=link.source_id)
+        for row in await connection.fetch(*query):
+            await _leave_out(connection, link, content, own, row["id"])
     return content
+
+
+async def _leave_out(
+    connection: Connection, link: Link, content: dict[str, Any], columns: Columns, named: str
+) -> None:
+    """Let a source that comes back not name another one in these columns."""
+    new, dropped = follow(content, columns, link.source_id, named, link.source_id)
+    content |= new
+    left_out = [(link.source_id, dropped)]
+    await log.add(connection, link.id, RecordType.SOURCE, left_out, EntryState.CHANGED)
 
 
 def _encoded(value: Any) -> str:  # noqa: ANN401 - JSON
