@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from api.access import keyring
 from api.core.db import Database
+from api.core.sql import render
 from api.merging import referrers
+from api.records.nouns import RESOURCES
 from schemas.vocabularies import RecordType, Scope
 from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, patient, serving
 from tests.merging import merge, merged, settled, stillness, unmerged, work_off
@@ -499,6 +501,21 @@ async def test_no_downgrade_loses_what_an_unmerge_still_has_to_do(
         await owner.execute(refusal)
     finally:
         await owner.close()
+
+
+async def test_a_type_that_names_sources_in_no_list_follows_too(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as the rulings of `docs/adding-a-record-type.md`: no list of them has to be measured."""
+    monkeypatch.setattr(referrers, "columns_of", lambda _: {"parent_id": ()})
+    sources = RESOURCES[RecordType.SOURCE]
+    query = referrers._composed.__wrapped__(sources, referrers._NEXT)  # noqa: SLF001
+    given = {"merge_id": 1, "source_id": NOBODY, "limit": 1, "most_bytes": 1}
+    connection = await asyncpg.connect(empty_url)
+    try:
+        assert await connection.fetch(*render(query, **given)) == []
+    finally:
+        await connection.close()
 
 
 # --- at the same time ------------------------------------------------------------------------

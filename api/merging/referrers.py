@@ -117,7 +117,8 @@ def _composed(resource: Resource, statement: str) -> str:
         "properties": ", ".join(f"'{name}', t.{name}" for name in columns),
         "size": " + ".join(
             f"octet_length(t.{name}::text)" for name, items in columns.items() if items
-        ),
+        )
+        or "0",
         "columns": ", ".join(columns),
         "values": ", ".join(f"r.{name}" for name in columns),
         "definitions": ", ".join(f"{name} {kinds[name]}" for name in columns),
