@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from api.site.pages import ASSETS
 from tests.browser import SCREENS, Browser, assert_quiet_local_and_fitting, assert_usable
 from tests.conftest import KEY, PATIENCE, bearer
+from tests.factories import EVERY, Noun
 
 OWN = {
     name: asset.content.decode() for name, asset in ASSETS.items() if name.startswith("explore/")
@@ -59,6 +61,63 @@ def test_a_script_makes_no_html_of_text_and_imports_what_is_served(name: str) ->
 def test_the_scripts_are_short_enough_to_read() -> None:
     for name, text in SCRIPTS.items():
         assert len(text.splitlines()) <= 300, name
+
+
+# --- from the API to the pages -------------------------------------------------------------------
+
+CHROMIUM = (
+    "text/html,application/xhtml+xml,application/xml;q=0.9,"
+    "image/avif,image/webp,image/apng,*/*;q=0.8"
+)
+ACCEPTS = {"browser": CHROMIUM, "html": "text/html", "weighed": "TEXT/HTML;q=0.9, */*;q=0.1"}
+
+
+@pytest.mark.parametrize("accept", ACCEPTS.values(), ids=ACCEPTS)
+@pytest.mark.parametrize("noun", EVERY.values(), ids=map(str, EVERY))
+async def test_a_browser_is_led_from_a_record_to_its_page(
+    client: httpx.AsyncClient, noun: Noun, accept: str
+) -> None:
+    identity = str(uuid4())  # it says nothing about what exists
+    path = f"/v1/{noun.resource.plural}/{identity}"
+    for method in ("GET", "HEAD"):
+        answer = await client.request(
+            method, path, headers={"accept": accept, "authorization": "Bearer none"}
+        )
+        assert answer.status_code == 303
+        assert answer.headers["location"] == f"/explore/{noun.resource.plural}/{identity}"
+        assert answer.headers["vary"] == "Accept"
+    assert (await client.get(answer.headers["location"])).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        *(None, "*/*", "application/json", "text/*", "image/png", "text/html;q=0"),
+        *("application/json, text/html", "text/html, */*", "text/html;q=0.5, application/*"),
+    ],
+)
+async def test_a_program_gets_json(client: httpx.AsyncClient, accept: str | None) -> None:
+    made = (await client.post("/v1/sources", json={"kind": "person", "name": "Lee"})).json()
+    request = client.build_request("GET", f"/v1/sources/{made['id']}")
+    del request.headers["accept"]
+    if accept is not None:
+        request.headers["accept"] = accept
+    answer = await client.send(request)
+    assert answer.json() == made
+    assert answer.headers["vary"] == "Accept"
+    request.headers["if-none-match"] = answer.headers["etag"]
+    again = await client.send(request)
+    assert (again.status_code, again.headers["vary"]) == (304, "Accept")
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/sources", "/v1/sources/x", "/v1/sources/{id}?as_of=2026-01-01"]
+)
+async def test_a_browser_is_led_from_records_only(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.get(
+        f"/v1/sources{path}".replace("{id}", str(uuid4())), headers={"accept": CHROMIUM}
+    )
+    assert answer.status_code != 303
 
 
 # --- in a browser --------------------------------------------------------------------------------
