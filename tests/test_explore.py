@@ -349,3 +349,97 @@ def test_a_pasted_text_is_looked_up_and_stays_out_of_the_address(
     assert len(browser.evaluate(REQUESTS)) <= MAX_REQUESTS
     assert_usable(browser, axe)
     assert_quiet_local_and_fitting(browser, site, SCREENS[2][1])
+
+
+DIRECTIONS = {
+    "\u202eab": "\u202eab\u202c",
+    "\u2066\u202eab": "\u2066\u202eab\u202c\u2069",
+    "a\u2069b\u202cc": "abc",
+    "\u2067\u202ea\u2069b\u202c": "\u2067\u202ea\u2069b",
+    "\u2067a\u2069": "\u2067a\u2069",
+}
+"""Texts with marks of direction, and how they are shown: nothing behind them is turned around."""
+
+
+def imported(browser: Browser, module: str, expression: str) -> Any:
+    """Evaluate an expression with what a module of the pages exports."""
+    path = json.dumps(f"/assets/explore/{module}")
+    script = f"import({path}).then(module => arguments[0]({expression}))"
+    return browser.command("execute/async", script=script, args=[])
+
+
+@pytest.mark.outside
+def test_marks_of_direction_end_with_their_text(browser: Browser, site: str) -> None:
+    open_page(browser, site, "/explore")
+    shown = f"{json.dumps(list(DIRECTIONS))}.map(text => module.words(text).textContent)"
+    assert imported(browser, "page.js", shown) == list(DIRECTIONS.values())
+
+
+CHANGES = [
+    ("one two three", "one 2 three", [["same", "one "], ["removed", "two"], ["added", "2"]]),
+    ("", "new", [["added", "new"]]),
+    ("old", "", [["removed", "old"]]),
+    ("a b c d", "a x y d", [["same", "a "], ["removed", "b c"], ["added", "x y"], ["same", " d"]]),
+    ("same", "same", [["same", "same"]]),
+    (" ".join(map(str, range(900))), " ".join(map(str, range(900, 1800))), None),
+]
+
+
+@pytest.mark.outside
+def test_texts_are_compared_word_by_word_within_bounds(browser: Browser, site: str) -> None:
+    open_page(browser, site, "/explore")
+    for before, after, expected in CHANGES:
+        asked = f"module.differences({json.dumps(before)}, {json.dumps(after)})"
+        found = imported(browser, "differences.js", f"{asked}.map(p => [p.kind, p.text])")
+        for kind, text in (("added", before), ("removed", after)):
+            assert "".join(words for its, words in found if its != kind) == text
+        if expected:
+            assert found[: len(expected)] == expected
+
+
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(1)</script> \u202e\u2066 &amp; \"'` مرحبا 🌊 "
+MARKS_A_CLAIM = 100
+
+
+@pytest.fixture(scope="session")
+def hostile(site: str) -> str:
+    """Make an article of 4 MiB of markup and marks of direction, with 10,000 marks; give its id."""
+    text = HOSTILE * (4 * 1024**2 // len(HOSTILE.encode()))
+    length = len(HOSTILE)
+    with httpx.Client(base_url=site, headers=bearer(KEY), timeout=PATIENCE) as client:
+        source = client.post("/v1/sources", json={"kind": "person", "name": HOSTILE}).json()["id"]
+        article = {"headline": HOSTILE, "text": text, "url": "http://x/#javascript:alert(1)"}
+        identity: str = client.post("/v1/articles", json=article).json()["id"]
+        lines = []
+        for claim in range(100):
+            places = range(claim * MARKS_A_CLAIM, (claim + 1) * MARKS_A_CLAIM)
+            ends = [(at * length, at * length + 10 + at % 200) for at in places]
+            spans = [{"start": at, "end": end, "exact": text[at:end]} for at, end in ends]
+            data = {
+                "text": HOSTILE,
+                "attributions": [{"source_id": source, "printed": HOSTILE}],
+                "appearances": [{"article_id": identity, "spans": spans}],
+            }
+            lines.append(json.dumps({"type": "claim", "data": data}))
+        answer = client.post(
+            "/v1/import?atomic=true",
+            content="\n".join(lines),
+            headers={"content-type": "application/x-ndjson"},
+        )
+        assert answer.status_code == 200, answer.text
+    return identity
+
+
+@pytest.mark.outside
+def test_hostile_records_are_harmless_and_can_be_read(
+    browser: Browser, site: str, hostile: str
+) -> None:
+    open_page(browser, site, f"/explore/articles/{hostile}", SCREENS[2])
+    use_key(browser)
+    assert browser.evaluate("document.querySelectorAll('.text mark[tabindex]').length") == 10_000
+    assert browser.evaluate("document.querySelectorAll('main :is(img, script)').length") == 0
+    assert browser.evaluate("document.querySelectorAll('.order li').length") == 100
+    browser.evaluate("document.querySelectorAll('.text mark[tabindex]')[9000].focus()")
+    assert "<img src=x onerror=alert(1)>" in browser.text("#card")
+    assert browser.text("#card .status") == "draft"
+    assert_quiet_local_and_fitting(browser, site, SCREENS[2][1])
