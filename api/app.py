@@ -59,6 +59,7 @@ from api.site.docs import docs_handlers
 from api.site.explore import explore_handlers
 from api.site.home import home_handlers
 from api.site.pages import site_handlers
+from api.site.people import SeenOnPageError, answer_with_page, lead_to_page
 from api.site.texts import text_handlers
 from api.sync.export import export_records
 from api.sync.feed.changes import list_changes
@@ -229,11 +230,12 @@ def create_router() -> Litestar:
             *text_handlers,
             *explore_handlers,
         ],
-        guards=[deprecation.mark, admit],
+        guards=[deprecation.mark, lead_to_page, admit],
         exception_handlers={
             Problem: _answer_problem,
             HTTPException: _answer_http,
             ClientLeftError: _answer_nobody,
+            SeenOnPageError: answer_with_page,
             Exception: _answer_failure,
         },
         openapi_config=None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from api.site.pages import ASSETS
 from tests.browser import SCREENS, Browser, assert_quiet_local_and_fitting, assert_usable
 from tests.conftest import KEY, PATIENCE, bearer
+from tests.factories import EVERY, Noun
 
 OWN = {
     name: asset.content.decode() for name, asset in ASSETS.items() if name.startswith("explore/")
@@ -59,6 +61,63 @@ def test_a_script_makes_no_html_of_text_and_imports_what_is_served(name: str) ->
 def test_the_scripts_are_short_enough_to_read() -> None:
     for name, text in SCRIPTS.items():
         assert len(text.splitlines()) <= 300, name
+
+
+# --- from the API to the pages -------------------------------------------------------------------
+
+CHROMIUM = (
+    "text/html,application/xhtml+xml,application/xml;q=0.9,"
+    "image/avif,image/webp,image/apng,*/*;q=0.8"
+)
+ACCEPTS = {"browser": CHROMIUM, "html": "text/html", "weighed": "TEXT/HTML;q=0.9, */*;q=0.1"}
+
+
+@pytest.mark.parametrize("accept", ACCEPTS.values(), ids=ACCEPTS)
+@pytest.mark.parametrize("noun", EVERY.values(), ids=map(str, EVERY))
+async def test_a_browser_is_led_from_a_record_to_its_page(
+    client: httpx.AsyncClient, noun: Noun, accept: str
+) -> None:
+    identity = str(uuid4())  # it says nothing about what exists
+    path = f"/v1/{noun.resource.plural}/{identity}"
+    for method in ("GET", "HEAD"):
+        answer = await client.request(
+            method, path, headers={"accept": accept, "authorization": "Bearer none"}
+        )
+        assert answer.status_code == 303
+        assert answer.headers["location"] == f"/explore/{noun.resource.plural}/{identity}"
+        assert answer.headers["vary"] == "Accept"
+    assert (await client.get(answer.headers["location"])).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        *(None, "*/*", "application/json", "text/*", "image/png", "text/html;q=0"),
+        *("application/json, text/html", "text/html, */*", "text/html;q=0.5, application/*"),
+    ],
+)
+async def test_a_program_gets_json(client: httpx.AsyncClient, accept: str | None) -> None:
+    made = (await client.post("/v1/sources", json={"kind": "person", "name": "Lee"})).json()
+    request = client.build_request("GET", f"/v1/sources/{made['id']}")
+    del request.headers["accept"]
+    if accept is not None:
+        request.headers["accept"] = accept
+    answer = await client.send(request)
+    assert answer.json() == made
+    assert answer.headers["vary"] == "Accept"
+    request.headers["if-none-match"] = answer.headers["etag"]
+    again = await client.send(request)
+    assert (again.status_code, again.headers["vary"]) == (304, "Accept")
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/sources", "/v1/sources/x", "/v1/sources/{id}?as_of=2026-01-01"]
+)
+async def test_a_browser_is_led_from_records_only(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.get(
+        f"/v1/sources{path}".replace("{id}", str(uuid4())), headers={"accept": CHROMIUM}
+    )
+    assert answer.status_code != 303
 
 
 # --- in a browser --------------------------------------------------------------------------------
@@ -289,4 +348,98 @@ def test_a_pasted_text_is_looked_up_and_stays_out_of_the_address(
     assert "It is raining" in browser.evaluate("document.querySelector('pre').textContent")
     assert len(browser.evaluate(REQUESTS)) <= MAX_REQUESTS
     assert_usable(browser, axe)
+    assert_quiet_local_and_fitting(browser, site, SCREENS[2][1])
+
+
+DIRECTIONS = {
+    "\u202eab": "\u202eab\u202c",
+    "\u2066\u202eab": "\u2066\u202eab\u202c\u2069",
+    "a\u2069b\u202cc": "abc",
+    "\u2067\u202ea\u2069b\u202c": "\u2067\u202ea\u2069b",
+    "\u2067a\u2069": "\u2067a\u2069",
+}
+"""Texts with marks of direction, and how they are shown: nothing behind them is turned around."""
+
+
+def imported(browser: Browser, module: str, expression: str) -> Any:
+    """Evaluate an expression with what a module of the pages exports."""
+    path = json.dumps(f"/assets/explore/{module}")
+    script = f"import({path}).then(module => arguments[0]({expression}))"
+    return browser.command("execute/async", script=script, args=[])
+
+
+@pytest.mark.outside
+def test_marks_of_direction_end_with_their_text(browser: Browser, site: str) -> None:
+    open_page(browser, site, "/explore")
+    shown = f"{json.dumps(list(DIRECTIONS))}.map(text => module.words(text).textContent)"
+    assert imported(browser, "page.js", shown) == list(DIRECTIONS.values())
+
+
+CHANGES = [
+    ("one two three", "one 2 three", [["same", "one "], ["removed", "two"], ["added", "2"]]),
+    ("", "new", [["added", "new"]]),
+    ("old", "", [["removed", "old"]]),
+    ("a b c d", "a x y d", [["same", "a "], ["removed", "b c"], ["added", "x y"], ["same", " d"]]),
+    ("same", "same", [["same", "same"]]),
+    (" ".join(map(str, range(900))), " ".join(map(str, range(900, 1800))), None),
+]
+
+
+@pytest.mark.outside
+def test_texts_are_compared_word_by_word_within_bounds(browser: Browser, site: str) -> None:
+    open_page(browser, site, "/explore")
+    for before, after, expected in CHANGES:
+        asked = f"module.differences({json.dumps(before)}, {json.dumps(after)})"
+        found = imported(browser, "differences.js", f"{asked}.map(p => [p.kind, p.text])")
+        for kind, text in (("added", before), ("removed", after)):
+            assert "".join(words for its, words in found if its != kind) == text
+        if expected:
+            assert found[: len(expected)] == expected
+
+
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(1)</script> \u202e\u2066 &amp; \"'` مرحبا 🌊 "
+MARKS_A_CLAIM = 100
+
+
+@pytest.fixture(scope="session")
+def hostile(site: str) -> str:
+    """Make an article of 4 MiB of markup and marks of direction, with 10,000 marks; give its id."""
+    text = HOSTILE * (4 * 1024**2 // len(HOSTILE.encode()))
+    length = len(HOSTILE)
+    with httpx.Client(base_url=site, headers=bearer(KEY), timeout=PATIENCE) as client:
+        source = client.post("/v1/sources", json={"kind": "person", "name": HOSTILE}).json()["id"]
+        article = {"headline": HOSTILE, "text": text, "url": "http://x/#javascript:alert(1)"}
+        identity: str = client.post("/v1/articles", json=article).json()["id"]
+        lines = []
+        for claim in range(100):
+            places = range(claim * MARKS_A_CLAIM, (claim + 1) * MARKS_A_CLAIM)
+            ends = [(at * length, at * length + 10 + at % 200) for at in places]
+            spans = [{"start": at, "end": end, "exact": text[at:end]} for at, end in ends]
+            data = {
+                "text": HOSTILE,
+                "attributions": [{"source_id": source, "printed": HOSTILE}],
+                "appearances": [{"article_id": identity, "spans": spans}],
+            }
+            lines.append(json.dumps({"type": "claim", "data": data}))
+        answer = client.post(
+            "/v1/import?atomic=true",
+            content="\n".join(lines),
+            headers={"content-type": "application/x-ndjson"},
+        )
+        assert answer.status_code == 200, answer.text
+    return identity
+
+
+@pytest.mark.outside
+def test_hostile_records_are_harmless_and_can_be_read(
+    browser: Browser, site: str, hostile: str
+) -> None:
+    open_page(browser, site, f"/explore/articles/{hostile}", SCREENS[2])
+    use_key(browser)
+    assert browser.evaluate("document.querySelectorAll('.text mark[tabindex]').length") == 10_000
+    assert browser.evaluate("document.querySelectorAll('main :is(img, script)').length") == 0
+    assert browser.evaluate("document.querySelectorAll('.order li').length") == 100
+    browser.evaluate("document.querySelectorAll('.text mark[tabindex]')[9000].focus()")
+    assert "<img src=x onerror=alert(1)>" in browser.text("#card")
+    assert browser.text("#card .status") == "draft"
     assert_quiet_local_and_fitting(browser, site, SCREENS[2][1])

@@ -73,7 +73,7 @@ async def test_a_claim_is_shown_with_its_chain_its_printed_words_and_its_denial(
     await create(empty, "claims", text="Newer, and with nothing", review_status="published")
     page = await home(empty)
     figure = page[page.index("<figure") : page.index("</figure>")]
-    assert f'<a href="/v1/claims/{claim}">40 containers were lost</a>' in figure
+    assert f'<a href="/explore/claims/{claim}">40 containers were lost</a>' in figure
     said = [
         *("Printed in", "“Storm hits”, The Harbour Gazette"),
         f"<mark>{TEXT[:45]}</mark>, the mayor said.",
@@ -140,6 +140,7 @@ async def test_without_open_reads_the_page_says_how_to_get_in(empty_url: str) ->
     assert "Reading requires a key here" in page
     assert "containers were lost</a>" not in page
     assert 'href="/v1/claims' not in page
+    assert 'href="/explore/claims"' in page  # there a key can be entered
     assert 'href="/v1/vocabularies"' in page
 
 

@@ -5,6 +5,7 @@ A record is answered with the bytes of `doc` as Postgres holds them; they are ne
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from api.core.db import Row
@@ -25,6 +26,8 @@ from api.core.request import (
 from api.core.resource import AS_OF, NAMESPACE, VALUE, Resource
 from api.core.sql import render, rendered
 
+_VARY: Final = {"vary": "Accept"}
+"""A browser that asks for a record is led to the page about it (`api/site/people.py`)."""
 MAX_RECORD_BYTES: Final = 4 * 1024**2
 """About how many bytes the largest record has."""
 GET: Final = """
@@ -75,7 +78,7 @@ async def get(resource: Resource, request: Request) -> Answer:
         row = await service.reads.read(text, identity)
         if row is not None and is_merged(resource, row["doc"]):
             return await lead_to_survivor(service.database, asker, identity)
-    answer = _answer(request, identity, row)
+    answer = _answer(request, identity, row, _VARY)
     if room is not None:
         room.keep(len(answer.body))
     return answer
@@ -88,8 +91,8 @@ async def get_by_external_id(resource: Resource, request: Request) -> Answer:
     query = render(statement, caller(request), namespace=namespace, value=value)
     room = await reserve_room(request, MAX_RECORD_BYTES) if resource.large else None
     row = await context(request).database.fetchrow(*query)
-    location = f"{resource.path}/{row['id']}" if row else ""
-    answer = _answer(request, str(row["id"]) if row else "", row, location)
+    headers = {"content-location": f"{resource.path}/{row['id']}"} if row else {}
+    answer = _answer(request, str(row["id"]) if row else "", row, headers)
     if room is not None:
         room.keep(len(answer.body))
     return answer
@@ -109,13 +112,12 @@ def gone(identity: str, version: int) -> Problem:
     return Problem(GONE, headers={"etag": etag(identity, version)}, version=version)
 
 
-def _answer(request: Request, identity: str, row: Row | None, location: str = "") -> Answer:
+def _answer(request: Request, identity: str, row: Row | None, headers: Mapping[str, str]) -> Answer:
     """Answer with a row's record, with 304 if the client has it, or with a problem."""
     if row is None:
         raise Problem(NOT_FOUND, "No record has this id.")
     if row["deleted"]:
         raise gone(identity, row["version"])
-    headers = {"content-location": location} if location else {}
     if not_modified(request, tag := etag(identity, row["version"])):
         return Answer(status=304, headers={"etag": tag, **headers})
     return record_answer(identity, row["version"], row["doc"], headers=headers)

@@ -10,9 +10,10 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response import Response
 
 from api.core.caller import PUBLIC
+from api.records.nouns import RESOURCES
 from api.site.pages import CONTENT_SECURITY_POLICY, PAGES, serve
 
-PLACES: Final = frozenset({"", "articles", "claims", "denials", "sources", "match"})
+PLACES: Final = frozenset({"", "match", *(each.plural for each in RESOURCES.values())})
 """The first part of an address below `/explore`, as `assets/explore/main.js` has it."""
 
 # No script of these pages may turn text into HTML. Swagger UI does, so only these pages say so.

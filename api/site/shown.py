@@ -98,7 +98,7 @@ def _item(shown: Shown) -> str:
 
 def _words(claim: Record, *, linked: bool) -> str:
     text = escape(claim["text"])
-    return f'<a href="/v1/claims/{escape(claim["id"])}">{text}</a>' if linked else text
+    return f'<a href="/explore/claims/{escape(claim["id"])}">{text}</a>' if linked else text
 
 
 def _language(record: Record) -> str:
@@ -210,5 +210,5 @@ def _response(denial: Record, sources: Mapping[str, Record]) -> tuple[str, str]:
     family = _FAMILIES[denial["family"]]
     role, named = (f"{family} by", f"{' and '.join(credited)}: ") if credited else (family, "")
     target, language = escape(denial["id"]), _language(denial)
-    link = f'<a href="/v1/denials/{target}"{language}>{escape(denial["text"])}</a>'
+    link = f'<a href="/explore/denials/{target}"{language}>{escape(denial["text"])}</a>'
     return role, f'<span dir="auto">{named}{link}</span>'

@@ -1,6 +1,6 @@
 // Draw how many independent origins stand behind a claim: from each origin, lines to the claims that come from it.
 
-import { counted, draw, joined, make, words } from "./page.js";
+import { contained, counted, draw, joined, make, words } from "./page.js";
 import { address, nameOf, sourceLink, term } from "./words.js";
 
 const MAX_DRAWN = 10;
@@ -53,6 +53,6 @@ function node(x, y, text, anchor, kind) {
   const short = letters.length > MAX_LETTERS ? `${letters.slice(0, MAX_LETTERS - 1).join("")}…` : text;
   return [
     draw(`circle.${kind}`, { cx: x, cy: y, r: 5 }),
-    draw("text", { x: x + (anchor === "end" ? -12 : 12), y: y + 5, "text-anchor": anchor }, draw("title", {}, text), `\u2068${short}\u2069`),
+    draw("text", { x: x + (anchor === "end" ? -12 : 12), y: y + 5, "text-anchor": anchor }, draw("title", {}, text), `\u2068${contained(short)}\u2069`),
   ];
 }

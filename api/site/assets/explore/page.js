@@ -31,9 +31,30 @@ function fill(element, classes, attributes, children) {
   return element;
 }
 
-/** Show words of a record: in their own direction, so that marks of direction in them end with them. */
+/** Show words of a record: in their own direction, whatever marks of direction they hold. */
 export function words(text, language = "und") {
-  return make("bdi", { lang: language === "und" ? null : language }, text ?? "");
+  return make("bdi", { lang: language === "und" ? null : language }, contained(text ?? ""));
+}
+
+/**
+ * End all marks of direction (Unicode, UAX #9) where the text ends, and leave out what would end others. An open
+ * one would turn what stands behind the text around, even behind a `<bdi>`.
+ */
+export function contained(text) {
+  if (!/[\u202a-\u202e\u2066-\u2069]/.test(text)) return text;
+  const open = [];
+  const balanced = text.replace(/[\u202a-\u202e\u2066-\u2069]/g, (mark) => {
+    if (mark === "\u202c") return open.at(-1) === mark ? open.pop() : "";
+    if (mark !== "\u2069") {
+      open.push(mark >= "\u2066" ? "\u2069" : "\u202c");
+      return mark;
+    }
+    const begun = open.lastIndexOf(mark);
+    if (begun < 0) return "";
+    open.length = begun; // the end of an isolate ends what was opened in it
+    return mark;
+  });
+  return balanced + open.reverse().join("");
 }
 
 /** Put a separator between parts, such as ", ". */

@@ -1,0 +1,63 @@
+"""Lead browsers from a record's address in the API to the page that shows it.
+
+Programs get JSON, whatever they accept, unless they say that they prefer HTML.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from api.core.request import Answer
+from api.records.nouns import RESOURCES
+
+_RECORD: Final = re.compile(
+    f"/v1/({'|'.join(resource.plural for resource in RESOURCES.values())})/"
+    r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\Z"
+)
+_RANGE: Final = re.compile(r"\s*([^\s;]+)\s*(?:;.*?\bq\s*=\s*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?")
+
+
+class SeenOnPageError(Exception):
+    """The caller wants to look at a record: it is shown on a page."""
+
+    def __init__(self, location: str) -> None:
+        """Keep the path of the page."""
+        super().__init__(location)
+        self.location = location
+
+
+async def lead_to_page(
+    connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler
+) -> None:
+    """Lead a browser to the page; it has no key to read the record itself, so this comes first."""
+    scope: Any = connection.scope
+    # Each request passes here, and nearly all of them end with this line.
+    accepted = [
+        value for name, value in scope["headers"] if name == b"accept" and b"html" in value.lower()
+    ]
+    if not accepted or scope["method"] != "GET" or scope["query_string"]:
+        return
+    record = _RECORD.match(scope["path"])
+    if record and prefers_html(b",".join(accepted).decode("latin-1")):
+        raise SeenOnPageError(f"/explore/{record[1]}/{record[2]}")
+
+
+def prefers_html(accept: str) -> bool:
+    """Tell whether an Accept header names `text/html`, and wants it more than JSON (RFC 9110)."""
+    weights: dict[str, float] = {}
+    for item in accept.lower().split(","):
+        if found := _RANGE.match(item):
+            weights[found[1]] = float(found[2] or 1)
+    of_json = (
+        weights[each] for each in ("application/json", "application/*", "*/*") if each in weights
+    )
+    return weights.get("text/html", 0.0) > next(of_json, 0.0)
+
+
+def answer_with_page(_request: object, seen: SeenOnPageError) -> Answer:
+    """Answer with the address of the page."""
+    return Answer(status=303, headers={"location": seen.location, "vary": "Accept"})
