@@ -502,6 +502,7 @@ RAW: Final[tuple[tuple[str, bytes, tuple[int, str | None]], ...]] = (
     ("trailers", _POST + b"Transfer-Encoding: chunked\r\n\r\na\r\n" + _BODY + b"\r\n0\r\nX-A: b\r\n\r\n", (422, "invalid-record")),
     ("chunk by chunk", _POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"".join(b"1\r\n%c\r\n" % c for c in _BODY) + b"0\r\n\r\n", (422, "invalid-record")),
     ("long target", b"GET /" + b"x" * 60_000 + b" HTTP/1.1\r\n" + _HOST + b"\r\n", (414, "uri-too-long")),
+    ("longer target", b"GET /" + b"x" * 120_000 + b" HTTP/1.1\r\n" + _HOST + b"\r\n", (414, "uri-too-long")),
     ("long header", _LIVE + b"X-A: " + b"x" * 70_000 + b"\r\n\r\n", (431, "headers-too-large")),
     ("long header name", _LIVE + b"X" * 70_000 + b": b\r\n\r\n", (431, "headers-too-large")),
     ("many headers", _LIVE + b"X-A: b\r\n" * 500 + b"\r\n", (431, "headers-too-large")),

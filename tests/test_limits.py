@@ -538,6 +538,16 @@ def test_a_head_without_end_is_431_and_closed(service: Service) -> None:
         assert received == b"" or received.startswith(b"HTTP/1.1 431 ")
 
 
+@pytest.mark.parametrize("size", [9_000, 60_000, 120_000])
+def test_a_long_url_is_told_to_be_too_long(service: Service, size: int) -> None:
+    """Shorter headers would be no way out."""
+    target = b"/v1/reconcile?queries=" + b"x" * size
+    status, _, body = answered(
+        service, b"GET " + target + b" HTTP/1.1\r\nConnection: close\r\n\r\n"
+    )
+    assert (status, json.loads(body)["code"]) == (414, "uri-too-long")
+
+
 def test_a_request_without_host_is_400(service: Service) -> None:
     status, _, body = answered(service, b"GET /v1/claims HTTP/1.0\r\n\r\n")
     assert (status, json.loads(body)["code"]) == (400, "invalid-header")

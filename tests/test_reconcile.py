@@ -20,6 +20,15 @@ from api.matching.sources import Search, find_sources
 from schemas.vocabularies import Scope
 from tests.conftest import allow, bearer
 from tests.merging import settled
+from tests.reconciliation import (
+    EXTENDED,
+    MANIFEST,
+    PROPOSED,
+    RESULTS,
+    SUGGESTED,
+    SUGGESTED_ENTITIES,
+    check,
+)
 from tests.test_match_claims import Matcher
 from tests.test_match_sources import serving_sources
 
@@ -41,6 +50,9 @@ async def asked(matcher: Matcher, **form: Any) -> Any:
     fields = {name: json.dumps(value) for name, value in form.items()}
     answer = await matcher.client.post("/v1/reconcile", data=fields, headers=FORM)
     assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    for name in form:
+        check(answer.json(), {"queries": RESULTS, "extend": EXTENDED}[name])
     return answer.json()
 
 
@@ -51,10 +63,7 @@ async def got(matcher: Matcher, path: str, **query: str) -> httpx.Response:
 
 async def test_the_manifest_says_what_there_is(matcher: Matcher) -> None:
     manifest = (await got(matcher, "")).json()
-    assert manifest["versions"] == ["0.2"]
-    assert {"name", "identifierSpace", "schemaSpace"} <= manifest.keys()
-    assert "{{id}}" in manifest["view"]["url"]
-    assert "{{id}}" in manifest["preview"]["url"]
+    check(manifest, MANIFEST)
     for service in (*manifest["suggest"].values(), manifest["extend"]["propose_properties"]):
         url = service["service_url"] + service["service_path"]
         assert (await matcher.client.get(url)).status_code == 200, url
@@ -115,16 +124,46 @@ async def test_columns_are_added(matcher: Matcher) -> None:
 async def test_no_query_of_a_batch_is_begun_after_its_time(
     matcher: Matcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """OpenRefine leaves a cell alone whose answer has no result, rather than call it new."""
+    """The protocol asks for a result for each query, and an empty one would call a cell new."""
     monkeypatch.setattr(sources, "MAX_SECONDS", -1.0)
-    queries = {
-        "q0": {"query": "zelenski"},
-        "q1": {"query": "zelenski"},
-        "q2": {"query": "Telegram", "type": "platform"},
-    }
+    alone = await asked(matcher, queries={"q0": {"query": "zelenski"}})
+    assert alone["q0"]["result"][0]["name"] == "Volodymyr Zelensky"
+    queries = {"q0": {"query": "zelenski"}, "q1": {"query": "Telegram", "type": "platform"}}
+    form = {"queries": json.dumps(queries)}
+    answer = await matcher.client.post("/v1/reconcile", data=form, headers=FORM)
+    assert answer.status_code == 503
+    assert "fewer queries" in answer.json()["detail"]
+    assert answer.headers["retry-after"] == "1"
+
+
+async def test_a_name_that_is_too_long_is_told_and_the_others_are_matched(
+    matcher: Matcher,
+) -> None:
+    queries = {"q0": {"query": "a" * 100_000}, "q1": {"query": "zelenski"}}
     answers = await asked(matcher, queries=queries)
-    assert answers["q0"]["result"][0]["name"] == "Volodymyr Zelensky"
-    assert all(list(answers[key]) == ["error"] for key in ("q1", "q2"))
+    assert answers["q0"] == {"result": [], "error": "A name has at most 500 characters."}
+    assert answers["q1"]["result"][0]["name"] == "Volodymyr Zelensky"
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1.5, -1e300])
+async def test_a_limit_is_a_positive_integer(matcher: Matcher, limit: float) -> None:
+    form = {"queries": json.dumps({"q7": {"query": "zelenski", "limit": limit}})}
+    answer = await matcher.client.post("/v1/reconcile", data=form, headers=FORM)
+    assert answer.status_code == 400
+    assert "`limit` of query `q7`" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("field", ["queries", "extend"])
+@pytest.mark.parametrize("text", ["", "{", "[" * 5_000, '{"q": 1, "q": 2}', '{"q": "\\u0000"}'])
+async def test_broken_json_is_said_to_be_that_of_its_field(
+    matcher: Matcher, field: str, text: str
+) -> None:
+    answer = await matcher.client.post("/v1/reconcile", data={field: text}, headers=FORM)
+    assert answer.status_code == 400
+    problem = answer.json()
+    assert problem["code"] == "invalid-parameter"
+    assert problem["errors"][0]["parameter"] == field
+    assert "body" not in problem["title"] + problem["detail"]
 
 
 async def test_a_batch_reads_no_more_sources_than_its_limits(
@@ -155,8 +194,10 @@ async def test_sources_that_are_too_large_together_are_not_answered(
     ids = [each["id"] for each in first["q"]["result"]]
     monkeypatch.setattr(reading, "MAX_BYTES", 700)
     queries = {"q0": {"query": "zelenski", "limit": 1}, "q1": {"query": "South Korea"}}
-    answers = await asked(matcher, queries=queries)
-    assert [list(answers[key]) for key in queries] == [["result"], ["error"]]
+    form = {"queries": json.dumps(queries)}
+    answer = await matcher.client.post("/v1/reconcile", data=form, headers=FORM)
+    assert answer.status_code == 400
+    assert "fewer queries" in answer.json()["detail"]
     monkeypatch.setattr(reading, "MAX_BYTES", 300)
     extend = {"extend": json.dumps({"ids": ids, "properties": [{"id": "names"}]})}
     answer = await matcher.client.post("/v1/reconcile", data=extend, headers=FORM)
@@ -197,7 +238,9 @@ async def test_the_id_of_a_merged_source_means_its_survivor(matcher: Matcher) ->
 
 
 async def test_names_properties_and_types_are_suggested(matcher: Matcher) -> None:
-    entities = (await got(matcher, "/suggest/entity", prefix="volod")).json()["result"]
+    answer = (await got(matcher, "/suggest/entity", prefix="volod")).json()
+    check(answer, SUGGESTED_ENTITIES)
+    entities = answer["result"]
     assert entities[0]["name"] == "Volodymyr Zelensky"
     assert entities[0]["notable"][0]["id"] == "person"
     kinds = (await got(matcher, "/suggest/type", prefix="gov")).json()["result"]
@@ -205,7 +248,52 @@ async def test_names_properties_and_types_are_suggested(matcher: Matcher) -> Non
     properties = (await got(matcher, "/suggest/property", prefix="country")).json()["result"]
     assert properties == [{"id": "country_code", "name": "Country"}]
     proposed = (await got(matcher, "/properties", type="person", limit="2")).json()
+    check(proposed, PROPOSED)
     assert (proposed["type"], len(proposed["properties"])) == ("person", 2)
+
+
+@pytest.mark.parametrize(
+    ("path", "schema"),
+    [
+        ("/suggest/entity", SUGGESTED_ENTITIES),
+        ("/suggest/property", SUGGESTED),
+        ("/suggest/type", SUGGESTED),
+    ],
+)
+async def test_a_cursor_leaves_out_what_was_suggested_before(
+    matcher: Matcher, path: str, schema: dict[str, Any]
+) -> None:
+    pages = [
+        (await got(matcher, path, prefix="e", **cursor)).json()
+        for cursor in ({}, {"cursor": "0"}, {"cursor": "1"}, {"cursor": "1000"})
+    ]
+    for page in pages:
+        check(page, schema)
+    whole, same, rest, none = (page["result"] for page in pages)
+    assert whole == same
+    assert len(whole) > 1
+    assert rest[: len(whole) - 1] == whole[1:]
+    assert none == []
+    check((await got(matcher, path, prefix="")).json(), schema)
+
+
+@pytest.mark.parametrize("asked_for", ["queries", "extend"])
+async def test_what_fits_a_url_can_be_asked_with_get(matcher: Matcher, asked_for: str) -> None:
+    form = {
+        "queries": {"q0": {"query": "zelenski", "type": [], "type_strict": "any", "limit": 1.0}},
+        "extend": {"ids": [], "properties": [{"id": "kind", "settings": {"limit": 1}}]},
+    }[asked_for]
+    answer = await got(matcher, "", **{asked_for: json.dumps(form)})
+    assert answer.json() == await asked(matcher, **{asked_for: form})
+
+
+async def test_what_the_protocol_leaves_open_and_is_not_offered_is_refused(
+    matcher: Matcher,
+) -> None:
+    """A script of another origin could run with JSONP; the headers of CORS serve the same end."""
+    answer = await got(matcher, "", callback="jsonp123")
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["parameter"] == "callback"
 
 
 async def test_a_preview_can_be_framed_and_has_text_alone(matcher: Matcher) -> None:

@@ -216,7 +216,8 @@ URI_TOO_LONG = Kind(
     "uri-too-long",
     HTTPStatus.REQUEST_URI_TOO_LONG,
     "The URL is too long.",
-    "Send fewer or shorter parameters, for example fewer ids at a time.",
+    "Send fewer or shorter parameters, for example fewer ids at a time. Lists, matching and "
+    "reconciling take the same in the body of a `POST`, which may be longer.",
 )
 UNSUPPORTED_MEDIA_TYPE = Kind(
     "unsupported-media-type",

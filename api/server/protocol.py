@@ -19,11 +19,13 @@ from typing import Any, ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from api.core.errors import HEADERS_TOO_LARGE, MALFORMED_REQUEST, Kind
+from api.core.errors import HEADERS_TOO_LARGE, MALFORMED_REQUEST, URI_TOO_LONG, Kind
 from api.server.edge import MAX_HEADER_BYTES, MAX_URL_BYTES, bare_problem
 from api.settings import Settings
 
 _MAX_HEAD_BYTES: Final = 2 * (MAX_HEADER_BYTES + MAX_URL_BYTES)
+_MAX_PARSED: Final = 0xFFFF
+"""httptools parses no URL of more bytes, and calls it malformed."""
 """How many bytes of an unfinished head are read; the edge limits the heads that are complete."""
 _LEAST_READ: Final = 16_384
 """How many bytes of an answer the client must read within `stall_seconds`."""
@@ -84,7 +86,8 @@ class PatientProtocol(HttpToolsProtocol):
             self._allow(self.head_seconds)
         self._head_bytes += len(data)
         if self._head_bytes > _MAX_HEAD_BYTES:
-            self._refuse(HEADERS_TOO_LARGE)
+            # What is too long may be the URL alone, and then shorter headers are no way out.
+            self._refuse(URI_TOO_LONG if len(self.url) > MAX_URL_BYTES else HEADERS_TOO_LARGE)
 
     def on_message_begin(self) -> None:
         """Note that a head has begun."""
@@ -230,7 +233,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words
         """Answer with a problem, as for every other refusal."""
-        self._refuse(MALFORMED_REQUEST)
+        self._refuse(URI_TOO_LONG if len(self.url) > _MAX_PARSED else MALFORMED_REQUEST)
 
     def _refuse(self, kind: Kind) -> None:
         self._in_head = False

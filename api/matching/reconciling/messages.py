@@ -17,8 +17,12 @@ from schemas.vocabularies import SourceKind
 
 MAX_QUERIES: Final = 50
 """A batch has no more queries than this; OpenRefine sends ten."""
+BATCH: Final = 10
+"""A client is told to send so many queries at once: for these the time is enough."""
 MAX_IDS: Final = 200
 """One request extends no more records than this."""
+MAX_NAME: Final = 500
+"""Characters of a name that is asked for; no source has a longer one."""
 ANY: Final = {"id": "source", "name": "Source"}
 """The type of every source."""
 PROPERTIES: Final = {
@@ -64,7 +68,12 @@ class Query(Struct):
         """Give the name that is asked for, or else the first property that could be one."""
         named = (each.v for each in self.properties if each.pid in ("name", "names"))
         text = self.query or next((each for each in named if isinstance(each, str)), "")
-        return text.replace("\0", " ")[:500]
+        return text.replace("\0", " ")
+
+    @property
+    def too_long(self) -> bool:
+        """Tell whether the name that is asked for is longer than any name is."""
+        return len(self.name) > MAX_NAME
 
 
 class Property(Struct):
@@ -98,6 +107,10 @@ def read_queries(text: str) -> dict[str, Query]:
     queries: dict[str, Query] = _converted("queries", text, dict[str, Query])
     if len(queries) > MAX_QUERIES:
         raise invalid_parameter("queries", f"It takes at most {MAX_QUERIES} queries.")
+    for key, query in queries.items():
+        if query.limit is not None and (query.limit < 1 or query.limit % 1):
+            detail = f"The `limit` of query `{key[:100]}` is no positive integer."
+            raise invalid_parameter("queries", detail)
     return queries
 
 
@@ -112,6 +125,9 @@ def read_extension(text: str) -> Extension:
 def _converted(name: str, text: str, kind: Any) -> Any:  # noqa: ANN401 - a type form
     try:
         return msgspec.convert(read_json(text.encode()), kind)
+    except Problem as problem:  # which speaks of the body, and this is one field of it
+        details = " ".join(error["detail"] for error in problem.errors) or problem.detail
+        raise invalid_parameter(name, f"It is not JSON that can be read. {details}") from None
     except msgspec.ValidationError as error:
         raise invalid_parameter(name, f"It is not what the protocol says: {error}.") from None
 
@@ -125,6 +141,7 @@ def manifest(origin: str) -> dict[str, Any]:
         "identifierSpace": f"{origin}/v1/sources/",
         "schemaSpace": f"{origin}/v1/vocabularies",
         "defaultTypes": [ANY],
+        "batchSize": BATCH,
         "view": {"url": f"{origin}/v1/sources/{{{{id}}}}"},
         "preview": {"url": f"{base}/preview?id={{{{id}}}}", "width": 400, "height": 160},
         "suggest": {

@@ -10,7 +10,13 @@ from msgspec import Meta
 
 from api.core.caller import READER
 from api.core.db import Connection
-from api.core.errors import INVALID_PARAMETER, NOT_FOUND, Problem, invalid_parameter
+from api.core.errors import (
+    INVALID_PARAMETER,
+    NOT_FOUND,
+    Problem,
+    invalid_parameter,
+    unavailable,
+)
 from api.core.filters import Parameter, conditions, read_query
 from api.core.request import (
     Answer,
@@ -119,7 +125,7 @@ async def _matched(connection: Connection, queries: Mapping[str, Query]) -> dict
     found: dict[str, list[FoundSource] | None] = {}
     groups: dict[tuple[str, ...] | None, list[str]] = {}
     for key, query in queries.items():
-        groups.setdefault(query.kinds, []).append(key)
+        groups.setdefault(() if query.too_long else query.kinds, []).append(key)
     for kinds, keys in groups.items():
         if kinds == ():
             found |= {key: [] for key in keys}
@@ -150,12 +156,20 @@ def _result_of(
     found: Iterable[FoundSource] | None,
     sources: Mapping[str, Source | None],
 ) -> dict[str, Any]:
+    """Give the result of a query, or refuse the batch.
+
+    The protocol has no answer for a part of a batch: each query has a `result`, and an empty one
+    says that the name is not recorded.
+    """
+    if query.too_long:
+        return {"result": [], "error": f"A name has at most {messages.MAX_NAME} characters."}
     if found is None:
-        return {"error": "The batch took too long before this query. Send fewer queries at once."}
+        raise unavailable("There was no time for the whole batch. Send fewer queries at once.")
     pairs = [(each, sources[each.id]) for each in found if each.id in sources]
     fit = [(each, source) for each, source in pairs if source is not None]
     if len(fit) < len(pairs):
-        return {"error": "The sources for the batch are too large. Send fewer queries at once."}
+        detail = "The sources for the batch are too large together. Send fewer queries at once."
+        raise invalid_parameter("queries", detail)
     return {"result": _candidates(query, fit)}
 
 
