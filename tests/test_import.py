@@ -850,6 +850,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 @pytest.mark.process
+@pytest.mark.newest
 async def test_memory_does_not_grow_with_the_number_of_lines(empty_url: str) -> None:
     """Ten times the lines, and less than 8 MiB more; bench/ has the million."""
     script = [sys.executable, "-c", _MEMORY, empty_url, "2000", "20000"]

@@ -403,6 +403,7 @@ def _scraped(service: test_cli.Service) -> Samples:
 
 
 @pytest.mark.process
+@pytest.mark.newest
 def test_the_counts_of_all_processes_add_up_and_outlive_them(
     tmp_path: Path,
     url: str,  # noqa: F811
