@@ -51,7 +51,7 @@ _ROOM: Final = 2 * 1024**3
 
 _PREFIX: Final = "claim-records-tests-"
 _LOCK: Final = "lock"
-SAMPLE: Final = 4
+SAMPLE: Final = 2
 """How many of a test's cases the plain run tries, so that everybody can afford it."""
 _WHOLE = "whole_suite"
 _TEMPLATE = pytest.StashKey[str]()

@@ -266,6 +266,7 @@ def test_database_url_of_nothing_is_an_error(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.newest
 def test_keys_are_made_listed_rotated_and_revoked_while_it_runs(
     run: Run, tmp_path: Path, url: str
 ) -> None:
@@ -357,6 +358,7 @@ def test_a_stop_lets_requests_finish(tmp_path: Path, url: str) -> None:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.process
+@pytest.mark.newest
 def test_a_stop_does_not_wait_for_ever(tmp_path: Path, url: str, workers: str) -> None:
     settings = {"CLAIM_RECORDS_STOP_SECONDS": "0.5", "CLAIM_RECORDS_BODY_IDLE_SECONDS": "600"}
     with (
@@ -368,6 +370,7 @@ def test_a_stop_does_not_wait_for_ever(tmp_path: Path, url: str, workers: str) -
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.process
+@pytest.mark.newest
 def test_a_second_signal_hurries(tmp_path: Path, url: str, workers: str) -> None:
     settings = {"CLAIM_RECORDS_STOP_SECONDS": "600", "CLAIM_RECORDS_BODY_IDLE_SECONDS": "600"}
     with (
@@ -385,6 +388,7 @@ def test_a_second_signal_hurries(tmp_path: Path, url: str, workers: str) -> None
 
 
 @pytest.mark.process
+@pytest.mark.newest
 def test_a_dead_worker_is_replaced_while_the_other_answers(tmp_path: Path, url: str) -> None:
     with serving(tmp_path, "--workers", "2", DATABASE_URL=url) as service:
         before = service.workers()
@@ -402,6 +406,7 @@ def test_a_dead_worker_is_replaced_while_the_other_answers(tmp_path: Path, url: 
 
 
 @pytest.mark.process
+@pytest.mark.newest
 def test_a_worker_that_is_stopped_alone_leaves_the_listener_to_the_others(
     tmp_path: Path, url: str
 ) -> None:
@@ -581,6 +586,7 @@ def test_help_tells_a_newcomer_where_to_start(run: Run) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.newest
 def test_the_log_is_json_and_holds_no_body(tmp_path: Path, url: str) -> None:
     secret = f"not for the log {uuid4()}"
     settings = {"DATABASE_URL": url, "CLAIM_RECORDS_LOG_LEVEL": "debug"}

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+import asyncpg
 import pytest
 
 from api.core.db import Database
@@ -80,3 +81,19 @@ async def test_an_error_of_a_statement_gives_the_connection_back(database_url: s
                 async with database.connection():
                     raise ValueError("of the caller")
         assert database.use().in_use == 0
+
+
+async def test_a_connection_that_the_server_has_cut_is_closed_without_an_error(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would hear of it: the pool closes connections in tasks of its own."""
+
+    async def write_to_nobody(*_: Any, **__: Any) -> None:
+        raise BrokenPipeError
+
+    async with _pool_of_one(database_url) as database:
+        connection = await database.connect()
+        with monkeypatch.context() as cut:
+            cut.setattr(asyncpg.Connection, "close", write_to_nobody)
+            await connection.close()
+        assert connection.is_closed()

@@ -11,12 +11,11 @@ import pytest
 
 from api.core.caller import EVERYTHING, READER, Caller
 from api.core.db import DATABASE_ERRORS, Database
-from api.settings import Settings
 from api.sync.feed.following import Feed
 from api.sync.feed.numbering import Numberer, read_head
 from api.sync.feed.stretches import Position, Stretch, Wanted, read_position, read_stretch
 from schemas.vocabularies import RecordType
-from tests.conftest import PATIENCE
+from tests.conftest import PATIENCE, patient
 from tests.test_changes import following, owner, walk
 from tests.test_feed_texts import ADD, READERS, TYPES, fill, read_log
 from tests.world import World
@@ -45,7 +44,7 @@ async def seal(url: str) -> int:
 
 async def stretches(url: str, wanted: Wanted, sealed_to: int) -> list[Stretch]:
     """Walk through the feed."""
-    database = Database(url, Settings())
+    database = Database(url, patient())
     await database.open()
     found: list[Stretch] = []
     try:
@@ -254,7 +253,7 @@ async def test_blocks_that_a_transaction_does_not_see_are_not_left(empty_url: st
 async def test_a_position_of_another_feed_is_refused(empty_url: str) -> None:
     await add(empty_url, 128)
     await seal(empty_url)
-    database = Database(empty_url, Settings())
+    database = Database(empty_url, patient())
     await database.open()
     try:
         head = await read_head(database)
@@ -266,10 +265,13 @@ async def test_a_position_of_another_feed_is_refused(empty_url: str) -> None:
         await database.close()
 
 
-async def test_blocks_that_are_gone_are_made_again_when_they_are_missed(empty_url: str) -> None:
+async def test_blocks_that_are_gone_are_made_again_when_they_are_missed(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without new changes: the process finds out when it reads."""
+    monkeypatch.setattr("api.sync.feed.numbering.MAX_SEALING_SECONDS", PATIENCE)
     await add(empty_url, 128)
-    database = Database(empty_url, Settings())
+    database = Database(empty_url, patient())
     await database.open()
     feed = Feed(database)
     numberer = feed._numberer  # noqa: SLF001 - what the feed does in the background, step by step
@@ -295,7 +297,7 @@ async def test_blocks_that_take_too_long_are_made_fewer_at_a_time(
     """The connection goes on."""
     monkeypatch.setattr("api.sync.feed.numbering.MAX_SEALING_SECONDS", 0.1)
     await add(empty_url, 1024)
-    numberer = Numberer(Database(empty_url, Settings()))
+    numberer = Numberer(Database(empty_url, patient()))
     try:
         await numberer.number(waits=True)
         used = numberer._connection  # noqa: SLF001 - it must stay the same
@@ -315,9 +317,12 @@ async def test_blocks_that_take_too_long_are_made_fewer_at_a_time(
         numberer.disconnect()
 
 
-async def test_a_seal_that_gets_no_answer_halves_the_next_one(empty_url: str) -> None:
+async def test_a_seal_that_gets_no_answer_halves_the_next_one(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.sync.feed.numbering.MAX_SEALING_SECONDS", PATIENCE)
     await add(empty_url, 64)
-    numberer = Numberer(Database(empty_url, Settings()))
+    numberer = Numberer(Database(empty_url, patient()))
     try:
         await numberer.number(waits=True)
         assert numberer._connection is not None  # noqa: SLF001

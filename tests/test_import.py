@@ -870,6 +870,7 @@ def test_the_results_are_counted_without_keeping_them() -> None:
 
 
 @pytest.mark.process
+@pytest.mark.newest
 async def test_memory_does_not_grow_with_the_number_of_lines(empty_url: str) -> None:
     """Ten times the lines, and less than 4 MiB more; bench/ has the million."""
     script = [sys.executable, "-c", _MEMORY, empty_url, "2000", "20000"]

@@ -345,6 +345,7 @@ def test_a_copy_is_made_and_follows_every_sort_of_change(source: Source, target:
 
 
 @pytest.mark.process
+@pytest.mark.newest
 def test_what_the_key_may_not_see_is_not_copied_or_is_removed(source: Source, file: Target) -> None:
     records = some_records(source)
     key = reader(source)
@@ -366,6 +367,7 @@ def test_what_the_key_may_not_see_is_not_copied_or_is_removed(source: Source, fi
 
 
 @pytest.mark.process
+@pytest.mark.newest
 def test_a_key_that_sees_more_makes_the_copy_anew(source: Source, file: Target) -> None:
     some_records(source)
     key = reader(source)
@@ -410,6 +412,7 @@ def test_a_rotated_key_is_the_same_reader(source: Source, target: Target) -> Non
 
 
 @pytest.mark.process
+@pytest.mark.newest
 def test_only_the_types_that_are_wanted_are_copied(source: Source, file: Target) -> None:
     some_records(source)
     for types, wanted in (
@@ -515,6 +518,7 @@ def test_killed_while_it_follows_it_applies_exactly_once(source: Source, target:
 
 
 @pytest.mark.process
+@pytest.mark.newest
 def test_an_export_that_was_cut_off_is_taken_again(
     source: Source, file: Target, line: Line
 ) -> None:
@@ -586,6 +590,7 @@ NEW_EPOCH = """
 
 
 @pytest.mark.process
+@pytest.mark.newest
 def test_a_wrong_key_ends_it_and_says_where_the_key_goes(source: Source, file: Target) -> None:
     false = keyring.written("ba9876543210", "1" * 30)
     code, log = once(source.address, file, key=false)
@@ -596,6 +601,7 @@ def test_a_wrong_key_ends_it_and_says_where_the_key_goes(source: Source, file: T
 
 
 @pytest.mark.process
+@pytest.mark.newest
 def test_a_key_that_is_revoked_ends_it(source: Source, file: Target) -> None:
     key = reader(source)
     with mirroring(source.address, file, key=key) as mirror:
@@ -618,6 +624,7 @@ def test_two_at_once_do_not_write_to_one_copy(source: Source, target: Target) ->
 
 
 @pytest.mark.process
+@pytest.mark.newest
 def test_a_copy_of_another_source_is_left_alone(source: Source, file: Target, line: Line) -> None:
     source.add()
     assert once(source.address, file)[0] == 0
@@ -638,6 +645,7 @@ def test_a_copy_of_another_source_is_left_alone(source: Source, file: Target, li
     ],
 )
 @pytest.mark.process
+@pytest.mark.newest
 def test_what_cannot_be_is_refused_in_a_line(
     tmp_path: Path, address: str, to: str, code: int
 ) -> None:
@@ -649,6 +657,7 @@ def test_what_cannot_be_is_refused_in_a_line(
 
 
 @pytest.mark.process
+@pytest.mark.newest
 def test_a_signal_before_it_is_done_is_told(file: Target) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"

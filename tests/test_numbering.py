@@ -7,8 +7,8 @@ from typing import Final
 import pytest
 
 from api.core.db import Database, Row
-from api.settings import Settings
 from api.sync.feed.numbering import Numberer
+from tests.conftest import patient
 from tests.test_changes import owner
 
 MAX_TRIES: Final = 500
@@ -28,7 +28,7 @@ async def test_nothing_is_numbered_where_nothing_was_committed(
         return await number(self, waits=waits)
 
     monkeypatch.setattr(Numberer, "_number", counted)
-    numberer = Numberer(Database(empty_url, Settings()))
+    numberer = Numberer(Database(empty_url, patient()))
     try:
         head = await numberer.number(waits=True)
         for _ in range(MAX_TRIES):
@@ -44,7 +44,7 @@ async def test_nothing_is_numbered_where_nothing_was_committed(
 
 async def test_what_was_committed_meanwhile_has_its_number(empty_url: str) -> None:
     """Also what a transaction has written that was running when all was numbered."""
-    numberer = Numberer(Database(empty_url, Settings()))
+    numberer = Numberer(Database(empty_url, patient()))
     try:
         first = (await numberer.number(waits=True)).seq
         async with owner(empty_url) as connection:

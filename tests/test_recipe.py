@@ -91,12 +91,13 @@ def with_rulings(tmp_path: Path) -> Path:
 @pytest.mark.newest
 def test_a_fifth_record_type_holds_what_all_promise(with_rulings: Path) -> None:
     suites = [f"tests/test_{name}.py" for name in SUITES]
-    said = run(with_rulings, "-m", "pytest", "-q", "-n", "2", *suites)
+    said = run(with_rulings, "-m", "pytest", "-q", "-n", "2", "-p", "tests.recipe", *suites)
     assert " passed" in said
     assert "failed" not in said
 
 
 @pytest.mark.process
+@pytest.mark.newest
 async def test_cursors_from_before_go_on(
     empty: httpx.AsyncClient, empty_url: str, with_rulings: Path
 ) -> None:

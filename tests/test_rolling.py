@@ -201,6 +201,7 @@ async def test_no_request_fails_while_instances_are_restarted_in_turn(
 
 
 @pytest.mark.process
+@pytest.mark.newest
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_client_that_connected_before_the_stop_may_send_a_while_later(
     tmp_path: Path,

@@ -36,10 +36,10 @@ SERVED: Final = {
 SEED: Final = 20
 REQUESTS: Final = "10"
 """How many random requests an operation gets of each kind, at most."""
-WALKS: Final = "100"
+WALKS: Final = "50"
 """How many walks a round has, at most."""
-ROUNDS: Final = 20
-"""How many rounds there may be until each way was taken: one or two, as a rule."""
+ROUNDS: Final = 40
+"""How many rounds there may be until each way was taken: one to three, as a rule."""
 BEGINNINGS: Final = ("--exclude-operation-id-regex", "^(restore|get.*ByExternalId$)")
 """What keeps walks from beginning where nothing is: schemathesis takes these for better beginnings
 than a POST whose body refers to other records, and names of made-up records lead nowhere."""

@@ -150,11 +150,11 @@ class LimitedConnection(_Base):
             await self.on_silence()
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Close the connection; cut it if the server does not close it in time."""
+        """Close the connection; cut it if the server does not close it in time, or is gone."""
         seconds = CLOSE_SECONDS if timeout is None else min(timeout, CLOSE_SECONDS)
         try:
             await super().close(timeout=seconds)
-        except TimeoutError:
+        except OSError:  # TimeoutError is one
             self.terminate()
 
 
