@@ -45,7 +45,7 @@ export default async function show({ api, id }) {
 }
 
 function heading(article, sources) {
-  const authors = article.authors.map(({ name, source_id: source }) => (source ? sourceLink(source, sources, name) : words(name)));
+  const authors = article.authors.map(({ name, source_id: source }) => (source ? make("a", { href: address("source", source) }, words(name)) : words(name)));
   const facts = [
     article.publisher_id && sourceLink(article.publisher_id, sources),
     time(article.published),
