@@ -40,7 +40,7 @@ export default async function show({ api, id }) {
         make("a", { href: `/explore/claims?article_id=${article.id}&sort=position` }, "all claims of this article"), "."),
       make("div.reading", {}, make("div", {}, text, after(article, lost, included)), reader.column(marks)),
     ],
-    ready: () => reader.goTo(decodeURIComponent(location.hash.slice(1))),
+    ready: () => reader.goTo(location.hash.slice(1)),
   };
 }
 
