@@ -59,7 +59,7 @@ from api.site.docs import docs_handlers
 from api.site.explore import explore_handlers
 from api.site.home import home_handlers
 from api.site.pages import site_handlers
-from api.site.people import SeenOnPageError, answer_with_page, lead_to_page
+from api.site.people import SeenOnPageError, lead_to_page
 from api.site.texts import text_handlers
 from api.sync.export import export_records
 from api.sync.feed.changes import list_changes
@@ -235,7 +235,7 @@ def create_router() -> Litestar:
             Problem: _answer_problem,
             HTTPException: _answer_http,
             ClientLeftError: _answer_nobody,
-            SeenOnPageError: answer_with_page,
+            SeenOnPageError: _answer_with_page,
             Exception: _answer_failure,
         },
         openapi_config=None,
@@ -270,6 +270,11 @@ def _answer_problem(request: Request, problem: Problem) -> Any:  # noqa: ANN401
 def _answer_nobody(_request: Request, _error: ClientLeftError) -> Any:  # noqa: ANN401
     """End a request whose client has left, with a status for the metrics and the log."""
     return Answer(status=CLIENT_LEFT)
+
+
+def _answer_with_page(_request: Request, seen: SeenOnPageError) -> Any:  # noqa: ANN401
+    """Lead a browser to the page that shows a record, and tell caches that programs get JSON."""
+    return Answer(status=303, headers={"location": seen.location, "vary": "Accept"})
 
 
 def _answer_http(request: Request, error: HTTPException) -> Any:  # noqa: ANN401

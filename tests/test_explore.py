@@ -443,3 +443,33 @@ def test_hostile_records_are_harmless_and_can_be_read(
     assert "<img src=x onerror=alert(1)>" in browser.text("#card")
     assert browser.text("#card .status") == "draft"
     assert_quiet_local_and_fitting(browser, site, SCREENS[2][1])
+
+
+SIZES = [
+    ({"qualifier": "exact", "value": 10000}, "10,000"),
+    ({"qualifier": "at_least", "lower": 100}, "at least 100"),
+    ({"qualifier": "more_than", "lower": 3000}, "more than 3,000"),
+    ({"qualifier": "at_most", "upper": 0.5}, "at most 0.5"),
+    ({"qualifier": "fewer_than", "upper": 7}, "fewer than 7"),
+    ({"qualifier": "approximately", "value": 40}, "about 40"),
+    ({"qualifier": "approaching", "upper": 1000}, "approaching 1,000"),
+    ({"qualifier": "between", "lower": 1, "upper": 2}, "between 1 and 2"),
+    ({"qualifier": "between", "lower": 1, "upper": 3, "value": 2}, "between 1 and 3, at best 2"),
+    ({"qualifier": "vague", "term": "several hundreds"}, "“several hundreds”"),
+]
+TIMES = [
+    ({"earliest": "2024-12-19", "latest": "2024-12-19"}, "19 December 2024"),
+    ({"earliest": "2024-12-19", "expression": "19 December 2024"}, "19 December 2024"),
+    ({"latest": "2024-12-19"}, "until 19 December 2024"),
+    ({"earliest": "2024-12-31T23:59:60Z", "expression": "x"}, "2024-12-31T23:59:60Z UTC (“x”)"),
+    ({"expression": "on Monday"}, "“on Monday”"),
+]
+
+
+@pytest.mark.outside
+def test_figures_keep_their_hedges_and_times_their_words(browser: Browser, site: str) -> None:
+    open_page(browser, site, "/explore")
+    for function, cases in (("size", SIZES), ("time", TIMES)):
+        asked = f"{json.dumps([given for given, _ in cases])}.map(module.{function})"
+        text = f"{asked}.map(made => [made].flat(9).map(part => part.textContent ?? part).join(''))"
+        assert imported(browser, "words.js", text) == [said for _, said in cases]

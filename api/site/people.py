@@ -11,7 +11,6 @@ from typing import Any, Final
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from api.core.request import Answer
 from api.records.nouns import RESOURCES
 
 _RECORD: Final = re.compile(
@@ -56,8 +55,3 @@ def prefers_html(accept: str) -> bool:
         weights[each] for each in ("application/json", "application/*", "*/*") if each in weights
     )
     return weights.get("text/html", 0.0) > next(of_json, 0.0)
-
-
-def answer_with_page(_request: object, seen: SeenOnPageError) -> Answer:
-    """Answer with the address of the page."""
-    return Answer(status=303, headers={"location": seen.location, "vary": "Accept"})

@@ -40,12 +40,12 @@ export default async function show({ api, id }) {
         make("a", { href: `/explore/claims?article_id=${article.id}&sort=position` }, "all claims of this article"), "."),
       make("div.reading", {}, make("div", {}, text, after(article, lost, included)), reader.column(marks)),
     ],
-    ready: () => reader.goTo(decodeURIComponent(location.hash.slice(1))),
+    ready: () => reader.goTo(location.hash.slice(1)),
   };
 }
 
 function heading(article, sources) {
-  const authors = article.authors.map(({ name, source_id: source }) => (source ? sourceLink(source, sources, name) : words(name)));
+  const authors = article.authors.map(({ name, source_id: source }) => (source ? make("a", { href: address("source", source) }, words(name)) : words(name)));
   const facts = [
     article.publisher_id && sourceLink(article.publisher_id, sources),
     time(article.published),

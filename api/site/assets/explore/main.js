@@ -85,7 +85,7 @@ function requestLine(request) {
   const copy = make("button.plain", { type: "button", click: () => copied(copy, text) }, "Copy as curl");
   return make("li", {},
     make("code.request", {}, `${request.method} `, ...request.path.split(/(?=[?&])/).flatMap((piece) => [make("wbr"), piece])),
-    " ", copy,
+    request.method === "GET" && make("a", { href: request.path, target: "_blank", rel: "noreferrer" }, "JSON"), copy,
     make("details", {}, make("summary", {}, "The command"), make("pre", {}, text)));
 }
 

@@ -23,7 +23,7 @@ export function offsets(text, codePoints) {
 }
 
 /** Choose the spans that show a statement: the words that say it, else the words that report it. */
-function shown(spans) {
+export function shown(spans) {
   for (const role of ["content", "cue"]) {
     const chosen = spans.filter((span) => span.role === role);
     if (chosen.length) return chosen;

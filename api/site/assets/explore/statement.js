@@ -1,5 +1,6 @@
 // The parts that show a claim or a denial wherever it stands: its chain, its figures, its responses.
 
+import { shown } from "./marks.js";
 import { make, words } from "./page.js";
 import { address, answered, answerLine, figure, hops, sourceLink, status, time } from "./words.js";
 
@@ -25,7 +26,7 @@ const ANCHORS = { orphaned: "the words are no longer in the article", ambiguous:
 /** Show where a statement is printed: the article, and the words between those around them. */
 export function printedIn(appearance, record, { articles, sources }) {
   const article = articles?.[appearance.article_id];
-  const spans = appearance.spans.filter((span) => span.role === "content");
+  const spans = shown(appearance.spans);
   const notes = [
     appearance.quote_type === "direct" ? "in direct speech" : null, STANCES[appearance.stance], ANCHORS[appearance.anchor],
     appearance.translated ? "translated" : null,
@@ -33,8 +34,8 @@ export function printedIn(appearance, record, { articles, sources }) {
   const place = `${address("article", appearance.article_id)}#${record.id}`;
   return make("figure.printed", {},
     make("blockquote", { lang: article && article.language !== "und" ? article.language : null, dir: "auto" },
-      (spans.length ? spans : appearance.spans).map((span, index) => [
-        index ? " … " : beginning(span.prefix), make("mark", {}, span.exact), index === spans.length - 1 || !spans.length ? ending(span.suffix) : null])),
+      spans.map((span, index) => [
+        index ? " … " : beginning(span.prefix), make("mark", {}, span.exact), index === spans.length - 1 ? ending(span.suffix) : null])),
     make("figcaption", {}, make("a", { href: place }, article ? words(article.headline, article.language) : "an article that is not shown"),
       article?.publisher_id ? [", ", sourceLink(article.publisher_id, sources)] : null,
       article && time(article.published) ? [", ", time(article.published)] : null,

@@ -82,10 +82,11 @@ const DAY = new Intl.DateTimeFormat("en-GB", { dateStyle: "long", timeZone: "UTC
 const INSTANT = new Intl.DateTimeFormat("en-GB", { dateStyle: "long", timeStyle: "short", timeZone: "UTC" });
 
 /** Write a date or an instant; what is neither stays as it is. */
-export function moment(text) {
+export const moment = (text) => formatted(text.length > 10 ? INSTANT : DAY, text) + (text.length > 10 ? " UTC" : "");
+
+function formatted(format, text) {
   const date = new Date(text);
-  if (Number.isNaN(date.getTime())) return text;
-  return text.length > 10 ? `${INSTANT.format(date)} UTC` : DAY.format(date);
+  return Number.isNaN(date.getTime()) ? text : format.format(date); // a leap second is no date in JavaScript
 }
 
 /** Write a time: the bounds, and the words that were printed for it; null if nothing is known. */
@@ -95,7 +96,7 @@ export function time(known) {
   const bounds = earliest && latest && earliest !== latest ? `${moment(earliest)} to ${moment(latest)}`
     : earliest ? moment(earliest) : latest ? `until ${moment(latest)}` : null;
   // "24 December 2024" says no more than the date does.
-  const printed = expression && expression !== earliest && !(bounds && expression.includes(DAY.format(new Date(earliest)))) ? words(`“${expression}”`) : null;
+  const printed = expression && expression !== earliest && !(earliest && expression.includes(formatted(DAY, earliest))) ? words(`“${expression}”`) : null;
   if (bounds && printed) return [bounds, " (", printed, ")"];
   return bounds ?? printed;
 }
