@@ -36,7 +36,9 @@ from api.core.writing.joined import JoinedWrites
 from api.document.problems import problem_handlers
 from api.document.published import openapi_handlers
 from api.document.vocabularies import list_vocabularies
+from api.matching.duplicates import duplicate_handlers
 from api.matching.operations import matching_handlers
+from api.matching.pairing import Pairing
 from api.matching.reconciling.operations import reconciling_handlers
 from api.matching.scoring import Scorer, WordScorer
 from api.matching.vocabulary import Vocabulary
@@ -143,6 +145,7 @@ class Application(Edge):
                 Heartbeat(database).beating(),
                 services.get(Deliverer).running(),
                 services.get(Vocabulary).counting(),
+                services.get(Pairing).searching(),
             ):
                 yield
         finally:
@@ -194,6 +197,7 @@ def _create_services(settings: Settings, database: Database, share: Share | None
     services.put(Draining, Draining())
     services.put(Deliverer, Deliverer(database, feed))
     services.put(Vocabulary, Vocabulary(database))
+    services.put(Pairing, Pairing(database))
     services.put(Scorer, WordScorer())  # type: ignore[type-abstract]  # asked for by its interface
     return services
 
@@ -209,6 +213,7 @@ def create_router() -> Litestar:
             *response_handlers,
             *anchor_handlers,
             *matching_handlers,
+            *duplicate_handlers,
             *reconciling_handlers,
             list_changes,
             stream_changes,

@@ -461,8 +461,9 @@ async def count_rows(connection: asyncpg.Connection[asyncpg.Record]) -> dict[str
     """Count the rows of every table: what is compared to show that nothing was written.
 
     What the service writes behind everybody's back is left out: the feed, its blocks, the words of
-    records, the clock of embargoes, deliveries to webhooks, and refusals in the audit log, which
-    come after their answers. Re-pointing after a merge touches all tables, so it is waited for.
+    records, pairs of sources, the clock of embargoes, deliveries to webhooks, and refusals in the
+    audit log, which come after their answers. Re-pointing after a merge touches all tables, so it
+    is waited for.
     """
     async with asyncio.timeout(_PATIENCE):
         while await connection.fetchval(_REPOINTING):  # noqa: ASYNC110 - tables tell nobody
@@ -483,6 +484,7 @@ async def count_rows(connection: asyncpg.Connection[asyncpg.Record]) -> dict[str
 _BEHIND_EVERYBODY: Final = (
     *("feed", "feed_states", "feed_blocks"),
     *("word_counts", "claim_words", "name_words"),
+    *("duplicate_pairs", "duplicate_progress"),
     *("embargo_clock", "webhook_deliveries"),
 )
 _BUT_REFUSALS: Final = " WHERE op <> 'refused'"

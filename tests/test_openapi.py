@@ -51,6 +51,7 @@ SOMETIMES = {
         for of in RESOURCES.values()
     },
     "FigureIncluded": {"sources", "articles", "claims", "denials"},
+    "SourceDuplicateIncluded": {"sources"},
     "ResponseThreadIncluded": {"sources", "articles", "claims", "denials"},
 }
 

@@ -71,7 +71,9 @@ def choose(terms: Iterable[Term]) -> list[Lookup]:
         if term.records <= room:
             room -= term.records
             # The count may be a little old.
-            lookups.append(Lookup(_any(term), term.weight, 2 * term.records + _MOST_TOGETHER))
+            lookups.append(
+                Lookup(any_form(term.forms), term.weight, 2 * term.records + _MOST_TOGETHER)
+            )
         else:
             common.append(term)
     if common:
@@ -84,13 +86,14 @@ def choose(terms: Iterable[Term]) -> list[Lookup]:
         groups += [common[:size] for size in (3, _TOGETHER) if len(common) >= size]
         groups += [common] if len(common) == 1 else []
         for group in groups:
-            query = " & ".join(f"({_any(term)})" for term in group)
+            query = " & ".join(f"({any_form(term.forms)})" for term in group)
             lookups.append(Lookup(query, sum(term.weight for term in group), _MOST_TOGETHER))
     return lookups
 
 
-def _any(term: Term) -> str:
-    return " | ".join(map(_quoted, term.forms[:_MAX_FORMS]))
+def any_form(forms: Sequence[str]) -> str:
+    """Write the tsquery that finds any of the forms of a word."""
+    return " | ".join(map(_quoted, forms[:_MAX_FORMS]))
 
 
 def _quoted(word: str) -> str:

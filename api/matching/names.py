@@ -167,11 +167,19 @@ class NameScore(NamedTuple):
     words: tuple[tuple[str, str, float], ...]  # asked, found, how alike
 
 
-def compare(asked: Sequence[str], names: Iterable[Sequence[str]], weight: Weight) -> NameScore:
-    """Find the one of a source's names that fits best. All are given by `words_of`."""
+def compare(
+    asked: Sequence[str],
+    names: Iterable[Sequence[str]],
+    weight: Weight,
+    least: float = _ALIKE,
+) -> NameScore:
+    """Find the one of a source's names that fits best. All are given by `words_of`.
+
+    Words that are less alike than `least` are different words.
+    """
     best = NameScore(0, 0, ())
     for place, name in enumerate(names):
-        pairs = _pairs(asked, name)
+        pairs = _pairs(asked, name, least)
         score = _score(asked, name, pairs, weight)
         joined = _joined(asked, name)
         if joined > score:
@@ -181,7 +189,7 @@ def compare(asked: Sequence[str], names: Iterable[Sequence[str]], weight: Weight
     return best
 
 
-def _pairs(asked: Sequence[str], name: Sequence[str]) -> list[tuple[str, str, float]]:
+def _pairs(asked: Sequence[str], name: Sequence[str], least: float) -> list[tuple[str, str, float]]:
     """Put the words together that are most alike, each once."""
     every = sorted(
         (
@@ -194,7 +202,7 @@ def _pairs(asked: Sequence[str], name: Sequence[str]) -> list[tuple[str, str, fl
     pairs: dict[int, tuple[str, str, float]] = {}
     taken: set[int] = set()
     for degree, _, here, there in every:
-        if degree and here not in pairs and there not in taken:
+        if degree >= least and here not in pairs and there not in taken:
             pairs[here] = asked[here], name[there], round(degree, 3)
             taken.add(there)
     return [pairs[here] for here in sorted(pairs)]

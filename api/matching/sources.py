@@ -117,7 +117,7 @@ class FoundSource(NamedTuple):
     scored: NameScore
 
 
-async def _read_alike(
+async def read_alike(
     connection: Connection, words: Iterable[str]
 ) -> dict[str, list[tuple[str, str, int]]]:
     """Read the words of names that are like each of some words in Latin letters.
@@ -155,7 +155,7 @@ async def find_sources(
 async def _find(
     search: Search, words: Sequence[str], own: Sequence[str], counts: Counts, limit: int
 ) -> list[FoundSource]:
-    known = await _read_alike(search.connection, words)
+    known = await read_alike(search.connection, words)
     records = {latin: number for found in known.values() for _, latin, number in found}
     weight = weight_of(records, counts.records)
     lookups = choose(_terms(words, own, known, weight))

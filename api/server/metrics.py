@@ -38,6 +38,7 @@ from api.core.filters import read_query
 from api.core.operation import Operation
 from api.core.request import Answer, Request
 from api.core.services import service
+from api.matching import pairing
 from api.matching.vocabulary import ages
 from api.server.shares import Share
 from api.sync.feed.following import Feed
@@ -154,6 +155,7 @@ class Metrics:
             unnumbered, webhooks = await self._stalls.unnumbered(), await self._webhooks()
             families = _of_database(unnumbered, webhooks, await difference(self._database))
             families.append(_counts(await ages(self._database)))
+            families.append(_pairs(await pairing.age(self._database)))
         except Problem as problem:
             if problem.kind is not UNAVAILABLE:
                 raise
@@ -250,6 +252,14 @@ def _counts(ages: dict[str, float]) -> Metric:
     for record_type, seconds in ages.items():
         family.add_metric([record_type], seconds)
     return family
+
+
+def _pairs(age: float) -> Metric:
+    return GaugeMetricFamily(
+        "claim_records_duplicates_age_seconds",
+        "Age of the oldest change of a source that was not compared with others yet; else 0.",
+        age,
+    )
 
 
 def _registry_of(families: list[Metric]) -> CollectorRegistry:

@@ -1,0 +1,199 @@
+"""The search for pairs of sources that may be the same, in the background.
+
+It goes on in steps. Each is a transaction that compares some sources, writes their pairs, and
+notes how far it is. So a process that is killed loses one step, and another one goes on. First it
+follows the changes of sources in the feed, up to the one whose words are counted. Otherwise it
+compares all sources: once at the beginning, and again when there are twice or half as many public
+ones, because words weigh otherwise then. No write waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import AbstractAsyncContextManager
+from typing import Final
+from uuid import UUID
+
+from api.core.background import again_and_again, meanwhile
+from api.core.db import Connection, Database, Row
+from api.core.sql import compose, render
+from api.matching import counting
+from api.matching.pairs import find_pairs
+
+EVERY_SECONDS: Final = 1.0
+FAILED_SECONDS: Final = 60.0
+"""After a step that failed, a process makes no other for so long."""
+MAX_SOURCES: Final = 25
+"""Sources that one step compares."""
+MAX_CHANGES: Final = 10_000
+"""Changes of any record that one step reads."""
+MAX_STEPS: Final = 1_000
+"""How many steps are made in a row."""
+_LOCK: Final = 0x7061697273
+"""The number of the advisory lock (“pairs” in ASCII): one process makes steps at a time."""
+TAKE_LOCK: Final = compose(counting.LOCK, number=f"{_LOCK}")
+_BEFORE_ALL: Final = UUID(int=0)
+_FEW: Final = 100
+"""With so few sources more or less, no comparison of all begins."""
+
+_STATE: Final = """
+    SELECT p.seq, p.after_id, p.records, c.seq AS counted, c.records AS total
+    FROM word_counts AS c
+    LEFT JOIN duplicate_progress AS p ON true
+    WHERE c.record_type = 'source' AND NOT current_setting('transaction_read_only')::boolean"""
+_BEGIN: Final = """
+    INSERT INTO duplicate_progress (seq, after_id, records, began_at)
+    VALUES (:seq::bigint, :after_id::uuid, :records::bigint, clock_timestamp())
+    ON CONFLICT (single) DO UPDATE SET seq = excluded.seq, after_id = excluded.after_id,
+        records = excluded.records, began_at = excluded.began_at"""
+_FOLLOW: Final = "UPDATE duplicate_progress SET seq = :seq::bigint"
+_GO_ON: Final = "UPDATE duplicate_progress SET after_id = :after_id::uuid"
+_CHANGED: Final = """
+    SELECT f.seq, f.record_id AS id FROM feed AS f
+    WHERE f.seq > :seq::bigint AND f.seq <= :until::bigint AND f.record_type = 'source'
+    ORDER BY f.seq
+    LIMIT {limit}"""
+_NEXT: Final = """
+    SELECT s.id FROM sources AS s WHERE s.id > :after_id::uuid ORDER BY s.id LIMIT {limit}"""
+_FORGET: Final = """
+    DELETE FROM duplicate_pairs AS p
+    WHERE p.source_id = ANY(:ids::uuid[]) OR p.other_id = ANY(:ids::uuid[])"""
+_KEEP: Final = """
+    INSERT INTO duplicate_pairs
+        (source_id, other_id, source_name, other_name, score, words, classes)
+    SELECT * FROM unnest(
+        :source_ids::uuid[], :other_ids::uuid[], :source_names::text[], :other_names::text[],
+        :scores::float8[], :words::json[], :classes::smallint[]
+    )"""
+_AGE: Final = """
+    SELECT coalesce(
+        extract(epoch FROM clock_timestamp() - least(
+            (
+                SELECT o.at FROM feed AS f
+                JOIN outbox AS o ON o.id = f.outbox_id
+                WHERE f.seq > p.seq AND f.record_type = 'source'
+                ORDER BY f.seq
+                LIMIT 1
+            ),
+            CASE WHEN p.after_id IS NOT NULL THEN p.began_at END
+        ))::float8,
+        0
+    )
+    FROM duplicate_progress AS p"""
+
+
+class Pairing:
+    """Searches for pairs in the background."""
+
+    def __init__(self, database: Database) -> None:
+        """Start without having searched."""
+        self._database = database
+        self._tries_again = 0.0  # after a failure, on the monotonic clock
+
+    def searching(self) -> AbstractAsyncContextManager[None]:
+        """Search while the block runs."""
+        return meanwhile(
+            again_and_again(EVERY_SECONDS, self.work_off, "pairs of sources can't be searched")
+        )
+
+    async def work_off(self) -> None:
+        """Make steps until nothing is left to do, or another process makes them."""
+        if time.monotonic() < self._tries_again:
+            return
+        self._tries_again = time.monotonic() + FAILED_SECONDS
+        for _ in range(MAX_STEPS):
+            began = time.monotonic()
+            if not await step(self._database):
+                break
+            # Others get as much time as this takes from them.
+            await asyncio.sleep(time.monotonic() - began)
+        self._tries_again = 0.0
+
+
+async def age(database: Database) -> float:
+    """Give the age in seconds of the oldest change that was not followed yet; 0 if there is none.
+
+    While all sources are compared, it is at least the time since that began.
+    """
+    rows = await database.fetch(_AGE)
+    return float(rows[0][0]) if rows else 0.0
+
+
+async def step(database: Database) -> bool:
+    """Make one step; tell whether there was something to do."""
+    async with database.connection() as connection:
+        if _next_part(await connection.fetchrow(_STATE)) is None:
+            return False
+        async with connection.transaction():
+            if not await connection.fetchval(TAKE_LOCK):
+                return False
+            # Another process may have made this step by now.
+            state = await connection.fetchrow(_STATE)
+            part = _next_part(state)
+            if state is None or part is None:
+                return False
+            await part(connection, state)
+            return True
+
+
+def _next_part(state: Row | None) -> Callable[[Connection, Row], Awaitable[None]] | None:
+    """Tell what is to be done next; null if it is nothing."""
+    if state is None:  # no words were counted yet
+        return None
+    if state["seq"] is None or state["counted"] < state["seq"]:  # or the feed was restored
+        return _begin
+    if state["seq"] < state["counted"]:
+        return _follow
+    if state["after_id"] is not None:
+        return _go_on
+    fewer, more = sorted((state["records"], state["total"]))
+    return _begin if more > 2 * fewer + _FEW else None
+
+
+async def _begin(connection: Connection, state: Row) -> None:
+    """Let all sources be compared from the beginning."""
+    given = {"seq": state["counted"], "records": state["total"]}
+    await connection.execute(*render(_BEGIN, after_id=_BEFORE_ALL, **given))
+
+
+async def _follow(connection: Connection, state: Row) -> None:
+    """Compare the sources that were changed next."""
+    until = min(state["counted"], state["seq"] + MAX_CHANGES)
+    query = render(compose(_CHANGED, limit=f"{MAX_SOURCES}"), seq=state["seq"], until=until)
+    rows = await connection.fetch(*query)
+    seq = rows[-1]["seq"] if len(rows) == MAX_SOURCES else until
+    after_id = state["after_id"]
+    # The others are compared later anyway.
+    ids = {row["id"] for row in rows if after_id is None or row["id"] <= after_id}
+    await _compare(connection, ids, state["total"])
+    await connection.execute(*render(_FOLLOW, seq=seq))
+
+
+async def _go_on(connection: Connection, state: Row) -> None:
+    """Compare the next of all sources."""
+    query = render(compose(_NEXT, limit=f"{MAX_SOURCES}"), after_id=state["after_id"])
+    ids = [row["id"] for row in await connection.fetch(*query)]
+    await _compare(connection, ids, state["total"])
+    last = ids[-1] if len(ids) == MAX_SOURCES else None
+    await connection.execute(*render(_GO_ON, after_id=last))
+
+
+async def _compare(connection: Connection, ids: Collection[UUID], total: int) -> None:
+    """Write the pairs that some sources make now."""
+    if not ids:
+        return
+    kept = (await find_pairs(connection, ids, total)).values()
+    await connection.execute(*render(_FORGET, ids=list(ids)))
+    query = render(
+        _KEEP,
+        source_ids=[each.pair.source_id for each in kept],
+        other_ids=[each.pair.other_id for each in kept],
+        source_names=[each.pair.source_name for each in kept],
+        other_names=[each.pair.other_name for each in kept],
+        scores=[each.pair.score for each in kept],
+        words=[each.pair.words for each in kept],
+        classes=[each.classes for each in kept],
+    )
+    await connection.execute(*query)
