@@ -17,7 +17,7 @@ from api.access import authentication, keyring
 from api.core import turns as turns_module
 from api.core.db import Database, turns_of
 from api.core.turns import KEYLESS, Account, Turns, charging
-from api.matching import vocabulary
+from api.matching import pairing, vocabulary
 from schemas.vocabularies import Scope
 from tests.conftest import PATIENCE, allow, bearer, patient, serving
 
@@ -180,8 +180,10 @@ async def locked(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     # No key is looked up twice, which would take a connection.
     monkeypatch.setattr(authentication, "FRESH_SECONDS", 10 * PATIENCE)
     monkeypatch.setattr(turns_module, "ACTIVE_SECONDS", 10 * PATIENCE)
-    # Nor are the words of names counted, which would look like one more request that waits.
-    monkeypatch.setattr(vocabulary, "EVERY_SECONDS", 10 * PATIENCE)
+    # Nor are the words of names counted, or names compared: both would look like one more request
+    # that waits, and comparing would take a connection.
+    for module in (vocabulary, pairing):
+        monkeypatch.setattr(module, "EVERY_SECONDS", 10 * PATIENCE)
     connection = await asyncpg.connect(empty_url)
     try:
         async with connection.transaction():

@@ -1156,7 +1156,7 @@ async def test_no_other_name_leads_to_the_own_machine(
     targets = Targets(Reach(own_machine=True), 1)
     monkeypatch.setattr(socket, "getaddrinfo", resolving(["127.0.0.1"]))
     with pytest.raises(TargetRefused, match=SETTING):
-        await targets.post(f"{scheme}://receiver.example/", [], b"", 5)
+        await targets.post(f"{scheme}://resolved.example/", [], b"", 5)
     await targets.close()
 
 
@@ -1204,11 +1204,14 @@ async def test_a_name_that_leads_inside_is_refused_when_it_is_connected_to(
 
 
 def resolving(*answers: list[str]) -> Callable[..., Any]:
-    """Make a resolver that gives these addresses, one list after another."""
+    """Make a resolver that gives these addresses of a name, one list after another.
+
+    Services of other tests, which have receivers of their own, do not get any of them.
+    """
     left = list(answers)
 
-    def resolve(_: str, port: int | None, flags: int = 0, **__: Any) -> list[Any]:
-        if flags & socket.AI_NUMERICHOST:
+    def resolve(host: str, port: int | None, flags: int = 0, **__: Any) -> list[Any]:
+        if flags & socket.AI_NUMERICHOST or host.startswith("receiver.example"):
             raise socket.gaierror("It is a name.")
         return [(0, 0, 0, "", (address, port)) for address in left.pop(0)]
 
@@ -1221,7 +1224,7 @@ async def test_every_address_of_a_name_is_checked(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     for _ in range(2):
         with pytest.raises(TargetRefused, match="may not be reached"):
-            await targets.post(PUBLIC_URL, [], b"", 5)
+            await targets.post("https://resolved.example/", [], b"", 5)
     await targets.close()
 
 
@@ -1232,10 +1235,10 @@ async def test_the_address_that_was_checked_is_the_one_connected_to(
     targets = Targets(Reach([ip_network("127.0.0.0/8")]), 1)
     # Asked a second time, the name would lead elsewhere.
     monkeypatch.setattr(socket, "getaddrinfo", resolving(["127.0.0.1"]))
-    url = f"http://receiver.example.:{port}/a?b"
+    url = f"http://resolved.example.:{port}/a?b"
     assert (await targets.post(url, [], b"{}", 5)).status == 204
     monkeypatch.undo()
-    assert receiver.got[0].headers["host"] == f"receiver.example:{port}"
+    assert receiver.got[0].headers["host"] == f"resolved.example:{port}"
     await targets.close()
 
 
@@ -1245,7 +1248,7 @@ async def test_plain_http_stays_within_the_networks_that_were_listed(
     targets = Targets(Reach([ip_network("127.0.0.0/8")]), 1)
     monkeypatch.setattr(socket, "getaddrinfo", resolving(["93.184.216.34"]))
     with pytest.raises(TargetRefused, match="may not be reached"):
-        await targets.post("http://receiver.example/", [], b"", 5)
+        await targets.post("http://resolved.example/", [], b"", 5)
     await targets.close()
 
 
