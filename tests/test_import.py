@@ -23,6 +23,7 @@ import pytest
 
 from api.access import authentication, keyring
 from api.core import json_text, large_input
+from api.core.connection import LimitedConnection
 from api.core.db import Database
 from api.core.errors import unavailable
 from api.core.request import SERVICE
@@ -531,6 +532,26 @@ async def test_a_batch_is_written_by_multi_row_statements(
         await connection.close()
     assert rows == count
     assert transactions == 2
+
+
+async def test_an_import_gets_no_document_back_that_it_wrote(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer has none; they would be as large as the lines."""
+    answered: list[list[str]] = []
+    fetch = LimitedConnection.fetch
+
+    async def noted(connection: LimitedConnection, query: str, *values: Any, **more: Any) -> Any:
+        rows = await fetch(connection, query, *values, **more)
+        if query.lstrip().startswith(("INSERT INTO sources", "UPDATE sources")):
+            answered.extend(list(row.keys()) for row in rows)
+        return rows
+
+    monkeypatch.setattr(LimitedConnection, "fetch", noted)
+    identity = new()
+    for name in ("first", "second"):
+        await send(client, [source(identity, name=name)])
+    assert answered == [["id", "version"]] * 2
 
 
 async def test_a_record_is_read_once_for_the_line_that_names_it(

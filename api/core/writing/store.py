@@ -33,6 +33,10 @@ UPDATE: Final = """
     WHERE t.id = r.id AND t.version = r.version
     RETURNING t.id, t.version, t.doc"""
 
+# The same without the documents, for those who do not answer with them.
+INSERT_MANY: Final = INSERT.removesuffix(", doc")
+UPDATE_MANY: Final = UPDATE.removesuffix(", t.doc")
+
 # `:versions` are those that the record may be at; null means any.
 DELETE: Final = """
     UPDATE {table} AS t SET (deleted_at, {actor_columns}) = ROW(clock_timestamp(), {actor})

@@ -15,8 +15,8 @@ from api.core.resource import Resource
 from api.core.sql import render
 from api.core.writing.store import (
     DELETE_MANY,
-    INSERT,
-    UPDATE,
+    INSERT_MANY,
+    UPDATE_MANY,
     is_external_id,
     is_own_id,
     rows_of,
@@ -150,8 +150,8 @@ async def _store(
 ) -> dict[int, Done]:
     """Write the records of one type, with at most one INSERT and one UPDATE."""
     return {
-        **await _execute(run, resource, INSERT, [w for w in writes if w.current is None]),
-        **await _execute(run, resource, UPDATE, [w for w in writes if w.current is not None]),
+        **await _execute(run, resource, INSERT_MANY, [w for w in writes if w.current is None]),
+        **await _execute(run, resource, UPDATE_MANY, [w for w in writes if w.current is not None]),
     }
 
 
