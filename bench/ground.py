@@ -77,7 +77,8 @@ def side_by_side(
                 key = asyncio.run(_open(server.url(name)))
                 directory = tempfile.TemporaryDirectory(prefix="claim-bench-")
                 path = Path(stack.enter_context(directory))
-                grounds.append(Ground(path, server.url(name), key, postmaster))
+                own = name if len(sizes) > 1 else ""
+                grounds.append(Ground(path, server.url(name), key, postmaster, own))
             yield grounds
         for name in copied:
             asyncio.run(_drop(server.url(), name))

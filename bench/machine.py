@@ -53,6 +53,16 @@ def processor_seconds(pids: Iterable[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def serving(pids: Iterable[int], database: str) -> list[int]:
+    """List those processes of Postgres that serve clients of a database, by their titles."""
+    found = []
+    for pid in pids:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if f" {database} ".encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
+
+
 def memory(pids: Iterable[int]) -> int:
     """Add up the bytes of memory that processes hold; what several share is counted once."""
     kilobytes = 0
