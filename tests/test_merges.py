@@ -353,19 +353,28 @@ SOURCES = ("a", "b", "c", "d")
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[tuple[str, str, str]]:
-    """Draw merges of four sources in any order, each undone later, with work between or not."""
+    """Draw merges of four sources in any order, each undone later, with work and edits between.
+
+    An edit changes the note of a record, or lets a claim name another source than before.
+    """
     alive, steps, done = list(SOURCES), [], []
+
+    def between() -> list[tuple[str, str, str]]:
+        claims = ["claim 0", "claim 1"]
+        edit = st.one_of(
+            st.sampled_from([("note", each, "new") for each in (*claims, "g", *alive)]),
+            st.sampled_from([("name", each, "g") for each in claims]),
+        )
+        work = [("work", "", "")] if draw(st.booleans()) else []
+        return draw(st.permutations([*draw(st.lists(edit, max_size=2)), *work]))
+
     for _ in range(draw(st.integers(1, 3))):
         other, into = draw(st.permutations(alive))[:2]
         alive.remove(other)
         done.append(other)
-        steps.append(("merge", other, into))
-        if draw(st.booleans()):
-            steps.append(("work", "", ""))
+        steps += [("merge", other, into), *between()]
     for other in draw(st.permutations(done)):
-        steps.append(("unmerge", other, ""))
-        if draw(st.booleans()):
-            steps.append(("work", "", ""))
+        steps += [("unmerge", other, ""), *between()]
     return [*steps, ("work", "", "")]
 
 
@@ -459,6 +468,13 @@ async def undo(
             await merged(world, name, into)
         elif what == "unmerge":
             await unmerged(world, name)
+        elif what == "note":
+            before[name]["note"] = (await world.patch(name, note=into))["note"]
+        elif what == "name":
+            # What somebody has changed stays; all other references go back.
+            hops = [{"position": 0, "source_id": f"@{into}"}]
+            changed = await world.patch(name, attributions=hops)
+            before[name]["attributions"] = changed["attributions"]
         else:
             await work_off(url)
     after = {name: content(await world.get(name)) for name in names}
@@ -805,6 +821,53 @@ async def test_nobody_learns_of_a_source_that_is_hidden(empty_url: str) -> None:
         for path in ("", "/merges"):
             assert (await client.get(world.at("m") + path)).status_code == 404
         assert (await client.post(f"{world.at('m')}/unmerge")).status_code == 404
+
+
+async def test_as_of_shows_both_sources_as_they_were(still: World, empty_url: str) -> None:
+    world = still
+    for name in ("s", "m", "t"):
+        await world.add("sources", name, name=name)
+
+    async def now() -> str:
+        answer = await world.client.get("/v1/sources", params={"limit": "1"})
+        assert answer.status_code == 200
+        return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    moments = {"apart": await now()}
+    await merged(world, "m", "s")
+    moments["into s"] = await now()
+    await work_off(empty_url)
+    await merged(world, "s", "t")
+    moments["into t"] = await now()
+    await work_off(empty_url)
+    await unmerged(world, "s")
+    await unmerged(world, "m")
+    moments["apart again"] = await now()
+
+    async def at(name: str, moment: str) -> Any:
+        answer = await world.client.get(world.at(name), params={"as_of": moments[moment]})
+        if answer.status_code == 308:
+            return world.named(answer.headers["location"].partition("?")[0].rpartition("/")[2])
+        assert answer.status_code == 200, answer.text
+        told = answer.json()
+        return [told["name"], *(each["name"] for each in told["names"])]
+
+    for moment in ("apart", "apart again"):
+        assert [await at(name, moment) for name in "mst"] == [["m"], ["s"], ["t"]]
+    assert [await at(name, "into s") for name in "mst"] == ["s", ["s", "m"], ["t"]]
+    assert [await at(name, "into t") for name in "mst"] == ["s", "t", ["t", "s", "m"]]
+
+
+async def test_the_audit_log_has_a_merge_and_its_undoing(still: World) -> None:
+    world = still
+    for name in ("s", "m"):
+        await world.add("sources", name, name=name)
+    await merged(world, "m", "s")
+    await unmerged(world, "m")
+    for name, route in (("s", "merge"), ("m", "merge"), ("s", "unmerge"), ("m", "unmerge")):
+        answer = await world.client.get("/v1/audit", params={"record_id": world.id(name)})
+        routes = [each["route"] for each in answer.json()["items"]]
+        assert f"POST /v1/sources/{{id}}/{route}" in routes
 
 
 async def test_a_merged_source_becomes_as_confidential_as_its_survivor(
