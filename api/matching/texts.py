@@ -11,6 +11,7 @@ _ADDRESS: Final = re.compile(r"(?:https?://|www\.|pic\.twitter\.com/)\S+", re.IG
 _SIGNATURE: Final = re.compile(
     r"\s[\u2014\u2013-]\s?([^\u2014\u2013\n]{1,80}?)\(@\w{1,40}\)(.{0,40})$"
 )
+_LONGEST_SIGNATURE: Final = 200
 _TAG: Final = re.compile(r"[#@](\w+)")
 # Where a word begins inside a tag: AustralianFires, Trump2020, WW2Veterans.
 _INSIDE: Final = re.compile(r"(?<=[^\W\d_A-Z])(?=[A-Z])|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[A-Z])|_")
@@ -28,7 +29,8 @@ def spoken(text: str) -> str:
 
 def signed(text: str) -> tuple[str, str, str]:
     """Divide a post: its words, who wrote them, and when. Who and when are empty without them."""
-    signature = _SIGNATURE.search(text.rstrip())
+    text = text.rstrip()
+    signature = _SIGNATURE.search(text, max(len(text) - _LONGEST_SIGNATURE, 0))
     if signature is None:
         return text, "", ""
     return text[: signature.start()], signature[1], signature[2]
