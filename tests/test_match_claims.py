@@ -15,7 +15,8 @@ from api.core.db import Database
 from api.core.sql import render
 from api.matching import candidates, claims, counting
 from api.matching.candidates import MAX_READ, Term, choose
-from api.matching.texts import capitalised, figures, spoken
+from api.matching.letters import likenesses
+from api.matching.texts import capitalised, figures, signed, spoken
 from api.matching.vocabulary import Vocabulary
 from schemas.vocabularies import Scope
 from tests.conftest import allow, as_service, bearer, cloned, patient, serving
@@ -222,6 +223,37 @@ def test_rare_words_select_and_the_number_of_records_is_bounded() -> None:
 def test_words_are_quoted_whatever_they_consist_of() -> None:
     (lookup,) = choose([Term(("o'\\x",), 1, 1.0)])
     assert lookup.query == "'o''\\\\x'"
+
+
+def test_who_signed_a_post_and_when_is_told_from_its_words() -> None:
+    post = "A depot burns. — Ada Byron (@ada_byron) January 14, 2020"
+    assert signed(post) == ("A depot burns.", "Ada Byron ", " January 14, 2020")
+    assert signed("A depot - near (Engels) - burns.") == (
+        "A depot - near (Engels) - burns.",
+        "",
+        "",
+    )
+
+
+def test_texts_are_alike_by_their_letters() -> None:
+    texts = ["Wildfires burn in Attica", "A wild fire in Attica", "A moon of cheese", "", "!"]
+    same, near, other, *nothing = likenesses("Wildfires burn in Attica", texts)
+    assert same == pytest.approx(1)
+    assert same > near > other == 0
+    assert nothing == [0, 0]
+    assert likenesses("!", texts) == [1] * len(texts)
+
+
+async def test_compounds_and_figures_tell_between_claims_with_the_same_stems(
+    matcher: Matcher,
+) -> None:
+    for name, text in {
+        "many": "In 2019 brush fires killed 77 quolls.",
+        "few": "In 2019 brush fires killed 12 quolls.",
+    }.items():
+        await matcher.world.add("claims", name, text=text, language="en", review_status="published")
+    assert await matcher.best("77 quolls died in brushfires", language="en") == "many"
+    assert await matcher.best("12 quolls died in brushfires", language="en") == "few"
 
 
 def test_figures_and_names_of_a_text() -> None:

@@ -67,5 +67,6 @@ async def test_the_claim_that_a_post_repeats_comes_early(template: str) -> None:
                 precision += 1 / right[0] if right and right[0] <= 5 else 0
                 early += bool(right)
         await database.close()
-    assert precision / len(meant) > 0.81
-    assert early / len(meant) > 0.91
+    print(f"MAP@5 {precision / len(meant):.4f}, S@10 {early / len(meant):.4f}")  # noqa: T201
+    assert precision / len(meant) > 0.85
+    assert early / len(meant) > 0.92

@@ -49,7 +49,7 @@ _FOUND: Final = """
         LIMIT {limit}
     ), fresh AS ({fresh}
     )
-    SELECT t.id::text AS id, t.text, length(t.search) AS length, (
+    SELECT t.id::text AS id, t.text, coalesce(t.note, '') AS note, length(t.search) AS length, (
         SELECT json_agg(json_build_array(w.lexeme, cardinality(w.positions), w.stem))::text
         FROM (
             SELECT u.lexeme, u.positions, CASE
@@ -138,7 +138,7 @@ async def _read_candidates(search: Search, asked: AskedText, counts: Counts) -> 
             place, degree = place_of_form.get(word) or place_of_stem[stem]
             times[place] += number
             degrees[place] = max(degrees[place], degree)
-        return Candidate(row["id"], row["text"], times, degrees, row["length"])
+        return Candidate(row["id"], row["text"], row["note"], times, degrees, row["length"])
 
     return [candidate(row) for row in await search.connection.fetch(*query)]
 

@@ -1,4 +1,4 @@
-"""Score claims against a text: BM25 over the stems of words, divided by the text's own score.
+"""Score claims against a text by the stems of its words (BM25), its letters and its figures.
 
 :class:`Scorer` is the place for another method; `docs/matching.md` shows one.
 """
@@ -7,21 +7,31 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from api.core.large_input import work_on
-from api.matching.texts import capitalised, figures, folded, plain, printed_words
+from api.matching.letters import MAX_LETTERS, likenesses
+from api.matching.texts import capitalised, figures, folded, plain, printed_words, spoken
 
 # The letters of the formula: k1, b and k3 in Robertson and Zaragoza, “The Probabilistic Relevance
 # Framework: BM25 and Beyond” (2009). The length of a claim says little, as claims are short. Rare
 # words count more than in that formula; `bench/README.md` has the measurement.
 _REPETITION: Final = 1.2
 _LENGTH: Final = 0.3
-_REPETITION_ASKED: Final = 1.0
+_REPETITION_ASKED: Final = 0.6
 _RARITY: Final = 1.5
+# The score is a geometric mean of what words and letters say, so that neither makes up for the
+# other. The weights are those that ordered the posts of the part named train best.
+_LETTERS: Final = 0.15
+_NO_LETTERS: Final = 0.02
+"""A claim of other letters is not quite ruled out by them."""
+_OTHER_FIGURES: Final = 0.15
+"""So much of its score a claim loses at most by figures that the text does not have."""
+_MOST_SPELT: Final = 50
+"""So many claims are compared by their letters: the best by their words."""
 _INLINE_PAIRS: Final = 8
-"""So many bytes of input are as much work as comparing a term with a claim."""
+"""So many bytes of input are as much work as comparing a term with a claim, or a letter."""
 
 
 def rarity(records: int, total: int) -> float:
@@ -34,7 +44,7 @@ class AskedTerm(NamedTuple):
     """A word of a text, with all words that count as the same, and how much each does (0 to 1)."""
 
     word: str  # as it stands in a tsvector
-    times: int  # in the text
+    times: float  # in the text, less for a word of a post's signature
     weight: float
     records: int  # about how many public claims have it
     forms: Mapping[str, float]
@@ -57,6 +67,7 @@ class Candidate(NamedTuple):
 
     id: str
     text: str
+    note: str
     found: Sequence[int]  # for each term of the asked text, how often the claim has it
     degrees: Sequence[float]  # and how much its words count as that term
     length: int  # different words
@@ -91,16 +102,39 @@ class WordScorer(Scorer):
     async def score(self, asked: AskedText, candidates: Sequence[Candidate]) -> list[Scored]:
         """Score each candidate by the words that it shares with the text."""
         size = len(asked.terms) * len(candidates) * _INLINE_PAIRS + len(asked.text)
+        for each in candidates:
+            length = len(each.text) + len(each.note)
+            size += length + _INLINE_PAIRS * min(length, MAX_LETTERS)
         return await work_on(size, _score_all, asked, candidates)
 
 
 def _score_all(asked: AskedText, candidates: Sequence[Candidate]) -> list[Scored]:
     itself = sum(_share(term, term.times, asked.length, asked.usual_length) for term in asked.terms)
+    by_words = [_by_words(asked, each, itself) for each in candidates]
+    texts = [f"{each.text} {each.note}" for each in candidates]
+    best = sorted(range(len(candidates)), key=lambda place: -by_words[place])[:_MOST_SPELT]
+    alike = likenesses(spoken(asked.text), [texts[place] for place in best])
+    letters = dict(zip(best, alike, strict=True))
     explain = _Explainer(asked)
-    return [Scored(_score(asked, each, itself), explain.reasons(each)) for each in candidates]
+    scored = []
+    for place, candidate in enumerate(candidates):
+        theirs = {plain(figure) for figure in figures(texts[place])}
+        score = _put_together(
+            by_words[place],
+            letters.get(place, 0),
+            len(theirs - explain.plain_figures) / (1 + len(theirs)),
+        )
+        scored.append(Scored(round(score, 4), explain.reasons(candidate, theirs)))
+    return scored
 
 
-def _score(asked: AskedText, candidate: Candidate, itself: float) -> float:
+def _put_together(words: float, letters: float, other_figures: float) -> float:
+    spelt = (letters + _NO_LETTERS) / (1 + _NO_LETTERS)
+    mean = math.pow(words, 1 - _LETTERS) * math.pow(spelt, _LETTERS)
+    return mean * (1 - _OTHER_FIGURES * other_figures)
+
+
+def _by_words(asked: AskedText, candidate: Candidate, itself: float) -> float:
     if not itself:
         return 0
     total = sum(
@@ -108,10 +142,10 @@ def _score(asked: AskedText, candidate: Candidate, itself: float) -> float:
         for term, times, degree in zip(asked.terms, candidate.found, candidate.degrees, strict=True)
         if times
     )
-    return round(min(total / itself, 1), 4)
+    return min(total / itself, 1)
 
 
-def _share(term: AskedTerm, times: int, length: int, usual_length: float) -> float:
+def _share(term: AskedTerm, times: float, length: int, usual_length: float) -> float:
     """Give what a term adds to a score, in a record that has it so many times."""
     asked = (_REPETITION_ASKED + 1) * term.times / (_REPETITION_ASKED + term.times)
     norm = _REPETITION * (1 - _LENGTH + _LENGTH * length / usual_length)
@@ -125,13 +159,13 @@ class _Explainer:
         self._asked = asked
         self._printed = printed_words(asked.text)
         self._names = {folded(word) for word in capitalised(asked.text)}
-        self._figures = figures(asked.text)
+        self._figures = figures(spoken(asked.text))
+        self.plain_figures = {plain(figure) for figure in self._figures}
         self._order = sorted(range(len(asked.terms)), key=lambda place: -asked.terms[place].weight)
 
-    def reasons(self, candidate: Candidate) -> Reasons:
-        """Tell what the text has in common with a claim."""
-        there = {plain(figure) for figure in figures(candidate.text)} if self._figures else set()
-        reasons = Reasons([], [each for each in self._figures if plain(each) in there], [])
+    def reasons(self, candidate: Candidate, theirs: Collection[str]) -> Reasons:
+        """Tell what the text has in common with a claim that has these figures."""
+        reasons = Reasons([], [each for each in self._figures if plain(each) in theirs], [])
         for place in self._order:
             if not candidate.found[place]:
                 continue

@@ -15,11 +15,13 @@ from api.core.sql import render
 from api.matching import counting
 from api.matching.names import closeness
 from api.matching.scoring import AskedTerm, AskedText, rarity
-from api.matching.texts import spoken
+from api.matching.texts import signed, spoken
 from api.matching.vocabulary import Counts
 
 MAX_TERMS: Final = 60
 """So many words of a text are compared: the rarest."""
+_PARTS: Final = (1.0, 0.5, 0.3)
+"""How much a word of a post counts, one of its writer's name, and one of its date."""
 _MAX_LOOKED_UP: Final = 400
 """So many words of a text are looked up: the first."""
 _SHORT: Final = 12
@@ -88,11 +90,17 @@ async def read_terms(
     """Read the terms of some texts."""
     installed = {row[0] for row in await connection.fetch(counting.INSTALLED)}
     rows = await connection.fetch(
-        *render(_WORDS, texts=[spoken(each.text) for each in asked], most=_MAX_LOOKED_UP)
+        *render(
+            _WORDS,
+            texts=[spoken(part) for each in asked for part in signed(each.text)],
+            most=_MAX_LOOKED_UP,
+        )
     )
-    words: list[dict[str, int]] = [{} for _ in asked]
+    words: list[dict[str, float]] = [{} for _ in asked]
     for row in rows:
-        words[row["place"]][row["word"]] = row["times"]
+        place, part = divmod(row["place"], len(_PARTS))
+        former = words[place].get(row["word"], 0)
+        words[place][row["word"]] = former + row["times"] * _PARTS[part]
     chosen = [_dictionaries(each.language, counts, installed) for each in asked]
     pairs = {
         (word, dictionary)
@@ -153,7 +161,7 @@ def _likely(
 
 
 def _terms(
-    words: Mapping[str, int],
+    words: Mapping[str, float],
     dictionaries: Sequence[str],
     forms: Mapping[tuple[str, str], _Form],
     records: Mapping[str, int],

@@ -7,6 +7,11 @@ import unicodedata
 from typing import Final
 
 _ADDRESS: Final = re.compile(r"(?:https?://|www\.|pic\.twitter\.com/)\S+", re.IGNORECASE)
+# How a post is embedded in a page: “words — Name (@handle) January 14, 2020”.
+_SIGNATURE: Final = re.compile(
+    r"\s[\u2014\u2013-]\s?([^\u2014\u2013\n]{1,80}?)\(@\w{1,40}\)(.{0,40})$"
+)
+_LONGEST_SIGNATURE: Final = 200
 _TAG: Final = re.compile(r"[#@](\w+)")
 # Where a word begins inside a tag: AustralianFires, Trump2020, WW2Veterans.
 _INSIDE: Final = re.compile(r"(?<=[^\W\d_A-Z])(?=[A-Z])|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[A-Z])|_")
@@ -20,6 +25,15 @@ def spoken(text: str) -> str:
     """Give the words of a text: without addresses of pages, and tags as the words they join."""
     text = _ADDRESS.sub(" ", text)
     return _TAG.sub(lambda tag: _INSIDE.sub(" ", tag[1]), text)
+
+
+def signed(text: str) -> tuple[str, str, str]:
+    """Divide a post: its words, who wrote them, and when. Who and when are empty without them."""
+    text = text.rstrip()
+    signature = _SIGNATURE.search(text, max(len(text) - _LONGEST_SIGNATURE, 0))
+    if signature is None:
+        return text, "", ""
+    return text[: signature.start()], signature[1], signature[2]
 
 
 def figures(text: str) -> list[str]:
@@ -50,6 +64,8 @@ def capitalised(text: str) -> set[str]:
 
 def folded(word: str) -> str:
     """Write a word in small letters without accents, about as the search does."""
+    if word.isascii():
+        return word.lower()
     letters = unicodedata.normalize("NFKD", word.lower())
     return "".join(each for each in letters if not unicodedata.combining(each))
 

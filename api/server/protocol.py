@@ -24,9 +24,9 @@ from api.server.edge import MAX_HEADER_BYTES, MAX_URL_BYTES, bare_problem
 from api.settings import Settings
 
 _MAX_HEAD_BYTES: Final = 2 * (MAX_HEADER_BYTES + MAX_URL_BYTES)
+"""How many bytes of an unfinished head are read; the edge limits the heads that are complete."""
 _MAX_PARSED: Final = 0xFFFF
 """httptools parses no URL of more bytes, and calls it malformed."""
-"""How many bytes of an unfinished head are read; the edge limits the heads that are complete."""
 _LEAST_READ: Final = 16_384
 """How many bytes of an answer the client must read within `stall_seconds`."""
 _LINGER_SECONDS: Final = 0.5
