@@ -14,6 +14,7 @@ const VIEWS = {
   denials: { all: "./list.js", one: "./claim.js", history: "./history.js" },
   sources: { all: "./list.js", history: "./history.js" },
   match: { all: "./match.js" },
+  figures: { all: "./figures.js" },
 };
 
 const content = document.getElementById("content");
