@@ -1,4 +1,4 @@
-"""The pages with drawings: figures on their scales."""
+"""The pages with drawings: figures on their scales, numbers at a glance, and a source in time."""
 
 from __future__ import annotations
 
@@ -154,3 +154,35 @@ def test_the_form_writes_the_request_and_a_mark_leads_to_its_claim(
         "document.querySelector('g.row').dispatchEvent(new MouseEvent('click', {bubbles: true}))"
     )
     browser.wait("location.pathname.startsWith('/explore/claims/')")
+
+
+LENGTHS = "[...document.querySelectorAll('.bars rect')].map(bar => bar.getAttribute('width'))"
+
+
+@pytest.mark.outside
+def test_numbers_are_bars_that_lead_to_their_lists(browser: Browser, site: str, axe: str) -> None:
+    open_page(browser, site, "/explore/groups", SCREENS[3])
+    assert "19 claims, 8 denials, 2 articles." in browser.text("main")
+    assert browser.evaluate(LENGTHS)[:2] == ["100%", "20%"]  # 10 claims of figures, 2 accusations
+    assert len(browser.evaluate(REQUESTS)) == MAX_REQUESTS
+    assert_usable(browser, axe)
+    assert_quiet_local_and_fitting(browser, site, SCREENS[3][1])
+    open_page(browser, site, "/explore/groups?by=kind&metric=killed", SCREENS[3])
+    browser.click(".bars a")
+    browser.wait("location.search === '?metric=killed&kind=quantity'")
+
+
+@pytest.mark.outside
+@pytest.mark.parametrize("screen", [SCREENS[0], SCREENS[3]], ids=str)
+def test_a_source_is_shown_in_time(
+    browser: Browser, site: str, axe: str, screen: tuple[int, str]
+) -> None:
+    open_page(browser, site, "/explore/sources/76cc97cf-bda0-59fa-b022-310de798edcd", screen)
+    text = browser.text("main")
+    assert "Washington" in text
+    assert "Foreign ministry of North Korea\nDeflected 3 times" in text
+    assert "Claimed as one of the United States and nine other signatories" in text
+    assert "December 2024" in text
+    assert len(browser.evaluate(REQUESTS)) == MAX_REQUESTS
+    assert_usable(browser, axe)
+    assert_quiet_local_and_fitting(browser, site, screen[1])
