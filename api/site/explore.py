@@ -13,7 +13,9 @@ from api.core.caller import PUBLIC
 from api.records.nouns import RESOURCES
 from api.site.pages import CONTENT_SECURITY_POLICY, PAGES, serve
 
-PLACES: Final = frozenset({"", "match", *(each.plural for each in RESOURCES.values())})
+PLACES: Final = frozenset(
+    {"", "match", "figures", "groups", *(each.plural for each in RESOURCES.values())}
+)
 """The first part of an address below `/explore`, as `assets/explore/main.js` has it."""
 
 # No script of these pages may turn text into HTML. Swagger UI does, so only these pages say so.

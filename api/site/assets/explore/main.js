@@ -12,8 +12,10 @@ const VIEWS = {
   articles: { all: "./list.js", one: "./article.js", history: "./history.js" },
   claims: { all: "./list.js", one: "./claim.js", history: "./history.js" },
   denials: { all: "./list.js", one: "./claim.js", history: "./history.js" },
-  sources: { all: "./list.js", history: "./history.js" },
+  sources: { all: "./list.js", one: "./source.js", history: "./history.js" },
   match: { all: "./match.js" },
+  figures: { all: "./figures.js" },
+  groups: { all: "./groups.js" },
 };
 
 const content = document.getElementById("content");

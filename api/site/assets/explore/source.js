@@ -1,0 +1,164 @@
+// A source: its names and offices, what it claimed and answered in time, who answers it, and the groups it belongs to.
+
+import { counted, joined, make, section, words } from "./page.js";
+import { address, answered, answerLine, byline, capital, hops, moment, nameOf, sourceLink, status, term, time } from "./words.js";
+
+const MOST = 50;
+
+export default async function show({ api, id }) {
+  const of = `source_id=${encodeURIComponent(id)}&sort=-stated&limit=${MOST}`;
+  const [{ record: source, included }, claims, denials] = await Promise.all([
+    api.one("sources", id, "sources"),
+    api.get(`/v1/claims?${of}&expand=sources,denials`),
+    api.get(`/v1/denials?${of}&expand=sources,claims`),
+  ]);
+  const name = source.name ?? source.description ?? "A source without a name";
+  const sources = { ...claims.included.sources, ...denials.included.sources, ...included.sources, [source.id]: source };
+  // A list of its statements also has those of its groups, and brings these groups along.
+  const groups = new Set(Object.values(sources).filter((each) => each.members.some((member) => member.source_id === source.id)).map((each) => each.id));
+  const told = { id: source.id, sources, groups, claims: denials.included.claims, answers: answersTo(claims) };
+  return {
+    title: name,
+    content: [
+      make("p.kicker", {}, capital(term(source.kind)), source.country_code ? `, ${countryOf(source.country_code)}` : null),
+      make("h1", {}, words(name), " ", status(source)),
+      source.name && source.description ? make("p.standfirst", {}, words(source.description)) : null,
+      source.merged_into_id && make("p", {}, "It was merged into ", sourceLink(source.merged_into_id, sources), "."),
+      make("div.columns.source", {},
+        make("div.beside", {}, names(source), offices(source, sources), groupsOf(source, told), whoAnswers(told)),
+        make("div", {}, timeLine(claims, denials, told))),
+    ],
+  };
+}
+
+// --- who it is ----------------------------------------------------------------------------------
+
+function names({ names: others, url, id }) {
+  const history = make("a", { href: `${address("source", id)}/history` }, "Versions of this record");
+  return section("Names",
+    others.length > 0 && make("ul.plain", {}, others.map(({ name, kind, language }) =>
+      make("li", {}, words(name, language), make("span.role", {}, capital(joined([term(kind), language === "und" ? null : languageOf(language)].filter(Boolean), ", ").join("")))))),
+    make("p.aside", {}, url ? [make("a", { href: url, rel: "noreferrer" }, "Its own page"), " · "] : null, history));
+}
+
+function offices({ roles }, sources) {
+  return section("Offices", roles.length > 0 && make("ul.plain", {}, roles.map((role) =>
+    make("li", {}, words(capital(role.title)),
+      role.organisation_id ? [", ", sourceLink(role.organisation_id, sources)] : role.country_code ? `, ${countryOf(role.country_code)}` : null,
+      make("span.role", {}, held(role))))));
+}
+
+function held({ from, until }) {
+  if (from && until) return `${date(from)} to ${date(until)}`;
+  return from ? `Since ${date(from)}` : until ? `Until ${date(until)}` : "It is not recorded when";
+}
+
+const MONTH = new Intl.DateTimeFormat("en-GB", { month: "long", year: "numeric", timeZone: "UTC" });
+
+/** Write a year, a month or a day. */
+const date = (text) => (text.length === 4 ? text : text.length === 7 ? MONTH.format(new Date(`${text}-01`)) : moment(text));
+
+const countryOf = (code) => nameByCode("region", code);
+const languageOf = (code) => nameByCode("language", code);
+
+function nameByCode(type, code) {
+  try {
+    return new Intl.DisplayNames("en", { type }).of(code);
+  } catch { // no code of the standard
+    return code;
+  }
+}
+
+function groupsOf(source, { sources, groups }) {
+  const line = (label, content) => (content.length ? [make("dt", {}, label), make("dd", {}, content)] : null);
+  const links = (ids) => joined(ids.slice(0, MOST).map((each) => sourceLink(each, sources)), ", ");
+  const size = source.group_size;
+  const sizes = size ? [...new Set([size.lower, size.upper].filter((number) => number !== null))].map((number) => number.toLocaleString("en")) : [];
+  const lines = [
+    line("Part of", source.parent_id ? [sourceLink(source.parent_id, sources)] : []),
+    line("Belongs to", [...joined([...groups].map((each) => sourceLink(each, sources)), ", "), groups.size ? ". " : "",
+      make("a", { href: `/explore/sources?member_id=${source.id}` }, "All its groups")]),
+    line("Members", [...links(source.members.map((member) => member.source_id)), source.members.length > MOST ? ` and ${source.members.length - MOST} more` : ""].filter(Boolean)),
+    line("How many", sizes.length ? [sizes.join(" to ")] : []),
+    source.relations.filter((relation) => relation.state !== "rejected").slice(0, MOST).map((relation) =>
+      line(capital(term(relation.kind)), [sourceLink(relation.source_id, sources), relation.state === "suggested" ? " (suggested)" : ""])),
+  ].flat(9).filter(Boolean);
+  return section("Groups and relations", lines.length > 0 && make("dl.facts", {}, lines));
+}
+
+// --- who answers it -----------------------------------------------------------------------------
+
+/** The responses to the claims of a page, by the id of the claim. */
+function answersTo(claims) {
+  const answers = new Map();
+  for (const denial of Object.values(claims.included.denials)) {
+    for (const { claim_id: claim } of denial.targets) answers.set(claim, [...(answers.get(claim) ?? []), denial]);
+  }
+  return answers;
+}
+
+function whoAnswers({ id, sources, answers }) {
+  const families = new Map(); // of each responder, how often each family
+  for (const denial of new Set([...answers.values()].flat())) {
+    const responders = new Set(denial.attributions.filter((each) => each.position === 0 && each.source_id).map((each) => each.source_id));
+    for (const responder of responders) {
+      const counts = families.get(responder) ?? new Map();
+      families.set(responder, counts.set(answered(denial), (counts.get(answered(denial)) ?? 0) + 1));
+    }
+  }
+  const total = (counts) => [...counts.values()].reduce((sum, count) => sum + count, 0);
+  const rows = [...families].sort(([, one], [, two]) => total(two) - total(one)).slice(0, MOST);
+  return section("Who answers it", rows.length > 0 && make("ul.plain", {}, rows.map(([responder, counts]) =>
+    make("li", {}, responder === id ? "The source itself" : sourceLink(responder, sources),
+      make("span.role", {}, [...counts].map(([family, count]) => `${family}${count > 1 ? ` ${count} times` : ""}`).join(", "))))));
+}
+
+// --- the time line ------------------------------------------------------------------------------
+
+function timeLine(claims, denials, told) {
+  const entries = [
+    ...claims.items.map((record) => ({ type: "claim", record })),
+    ...denials.items.map((record) => ({ type: "denial", record })),
+  ];
+  const known = entries.filter(({ record }) => startOf(record)).sort((one, two) => (startOf(one.record) < startOf(two.record) ? 1 : -1));
+  const unknown = entries.filter(({ record }) => !startOf(record));
+  const years = new Map();
+  for (const entry of known) years.set(startOf(entry.record).slice(0, 7), [...(years.get(startOf(entry.record).slice(0, 7)) ?? []), entry]);
+  const more = (type, page) => page.next_cursor && make("p", {}, make("a.more", { href: `/explore/${type}?source_id=${told.id}&sort=-stated` }, `All its ${type}`));
+  const shown = `${counted(claims.items.length, "claim")} and ${counted(denials.items.length, "response")}`;
+  return section("What it claimed and answered",
+    make("p.aside", {}, entries.length ? `${claims.next_cursor || denials.next_cursor ? "The latest " : ""}${shown}, the latest first; also those in which others cite it, or in which it is one of a group.` : "Nothing that you may see."),
+    [...years].map(([month, list]) => part(date(month), list, told)),
+    unknown.length > 0 && part("Time not known", unknown, told),
+    more("claims", claims), more("denials", denials));
+}
+
+const startOf = (record) => record.stated?.earliest ?? record.stated?.latest ?? null;
+
+function part(heading, entries, told) {
+  return [make("h3.month", {}, heading), make("ol.times", {}, entries.map((entry) => entryOf(entry, told)))];
+}
+
+function entryOf({ type, record }, told) {
+  const when = time(record.stated);
+  return make(`li.${type}`, {},
+    make("p.role", {}, when ? [when, ". "] : null, partIn(type, record, told)),
+    make("h4", {}, make("a", { href: address(type, record.id) }, words(record.text, record.language)), " ", status(record)),
+    type === "denial"
+      ? record.targets.slice(0, 3).map(({ claim_id: claim }) => told.claims[claim] && make("p.aside", {}, "In answer to: ", make("a", { href: address("claim", claim) }, words(told.claims[claim].text, told.claims[claim].language))))
+      : (told.answers.get(record.id) ?? []).slice(0, 3).map((denial) => answerLine(denial, told.sources)));
+}
+
+/** Say what part the source has in a statement. */
+function partIn(type, record, { id, sources, groups }) {
+  const verb = type === "claim" ? "Claimed" : answered(record);
+  const own = record.attributions.filter((each) => each.source_id === id);
+  if (own.some((each) => each.position === 0)) {
+    const cited = hops(record, sources).slice(1);
+    return cited.length ? [verb, ", citing ", joined(cited, ", citing ")] : verb;
+  }
+  if (own.length) return [verb, " by ", byline(record, sources)];
+  if (record.attributions.some((each) => each.via_id === id)) return [verb, " here, by ", byline(record, sources)];
+  const group = record.attributions.find((each) => groups.has(each.source_id));
+  return group ? [verb, " as one of ", sourceLink(group.source_id, sources)] : [verb, " by ", byline(record, sources)];
+}
