@@ -32,6 +32,7 @@ from api.core.idempotency import sweeping
 from api.core.joined import JoinedReads
 from api.core.request import CLIENT_LEFT, Answer, ClientLeftError, Context, Request
 from api.core.services import Services, service
+from api.core.streaming import Stopping
 from api.core.writing.joined import JoinedWrites
 from api.document.problems import problem_handlers
 from api.document.published import openapi_handlers
@@ -45,6 +46,7 @@ from api.matching.vocabulary import Vocabulary
 from api.merging.handlers import merge_handlers
 from api.merging.repointing import repointing
 from api.questions.anchors import anchor_handlers
+from api.questions.annotations import annotation_handlers
 from api.questions.figures import figure_handlers
 from api.questions.groups import group_handlers
 from api.questions.origins import origin_handlers
@@ -159,6 +161,7 @@ class Application(Edge):
     def stop(self) -> None:
         """End the streams and the readers that wait for changes: they do not end by themselves."""
         self._feed.stop()
+        self.services.get(Stopping).set()
 
 
 def create_app_on_url(settings: Settings, url: str, share: Share | None = None) -> Application:
@@ -195,6 +198,7 @@ def _create_services(settings: Settings, database: Database, share: Share | None
     services.put(StallWatch, stalls)
     services.put(Metrics, Metrics(database, feed, stalls, share))
     services.put(Draining, Draining())
+    services.put(Stopping, Stopping())
     services.put(Deliverer, Deliverer(database, feed))
     services.put(Vocabulary, Vocabulary(database))
     services.put(Pairing, Pairing(database))
@@ -212,6 +216,7 @@ def create_router() -> Litestar:
             *origin_handlers,
             *response_handlers,
             *anchor_handlers,
+            *annotation_handlers,
             *matching_handlers,
             *duplicate_handlers,
             *reconciling_handlers,

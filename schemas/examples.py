@@ -276,6 +276,7 @@ HEADERS: Final[Mapping[str, str]] = {
     "Accept-Patch": "application/merge-patch+json",
     "Access-Control-Allow-Origin": "https://desk.example",
     "Cache-Control": "no-cache",
+    "Content-Disposition": 'attachment; filename="claims.csv"',
     "Content-Encoding": "zstd",
     "Content-Location": f"/v1/claims/{CLAIM_ID}",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",

@@ -89,7 +89,7 @@ def _faults_of_body(exchange: Exchange, told: dict[str, Any]) -> Iterator[str]:
         if exchange.body:
             yield "a body"
         return
-    media_type = exchange.headers.get("content-type", "")
+    media_type, _, _ = exchange.headers.get("content-type", "").partition(";")
     if media_type not in told["content"]:
         yield f"the media type {media_type}"
         return

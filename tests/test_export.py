@@ -20,7 +20,7 @@ import pytest
 import zstandard
 
 from api.access import keyring
-from api.core import codings
+from api.core import codings, streaming
 from api.core.db import Database
 from api.core.errors import Problem
 from api.core.request import PIECE_BYTES
@@ -303,7 +303,7 @@ async def locked(url: str, table: str) -> asyncpg.Connection[asyncpg.Record]:
 async def test_a_failure_at_the_start_is_a_problem(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(streaming, "_PAUSE_SECONDS", 0.01)
     async with serving(empty_url, patient(lock_seconds=0.05)) as client:
         holder = await locked(empty_url, "sources")
         answer = await client.get("/v1/export")
@@ -325,8 +325,8 @@ async def test_a_page_that_the_database_had_no_time_for_is_read_again(
             raise
 
     monkeypatch.setattr(Database, "fetch", seen)
-    monkeypatch.setattr(export, "_TRIES", 100_000)
-    monkeypatch.setattr(export, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(streaming, "_TRIES", 100_000)
+    monkeypatch.setattr(streaming, "_PAUSE_SECONDS", 0.01)
     async with serving(empty_url, patient(lock_seconds=0.05)) as client:
         world = await some_records(client)
         body = b""
@@ -377,7 +377,7 @@ async def test_an_export_is_cut_off_when_its_key_is_withdrawn(
     await asyncio.wait_for(call(empty, send, key=key), PATIENCE)
     assert (len(pieces), ended) == (after, False)
     assert b'"count":' not in b"".join(pieces)
-    assert "an export was cut off" in caplog.text
+    assert "a streamed answer was cut off" in caplog.text
 
 
 @pytest.mark.long
@@ -399,7 +399,7 @@ def test_an_export_that_fails_midway_is_seen_to_be_cut_off(tmp_path: Path, templ
                     whole = True
                 assert not whole
             assert b'"count":' not in body
-            eventually(lambda: "an export was cut off" in service.log)
+            eventually(lambda: "a streamed answer was cut off" in service.log)
             assert service.stop() == 0
         runner.run(database.__aexit__(None, None, None))
 

@@ -534,16 +534,21 @@ async def _succeed(traffic: Traffic, operation: Operation, status: int) -> None:
     if operation.name == "streamChanges":
         await _stream(traffic, operation, status)
         return
-    told = resolved(traffic.document, operation.told["responses"][str(status)])["headers"]
+    answer = resolved(traffic.document, operation.told["responses"][str(status)])
+    told = answer["headers"]
     fresh = status == 201 and 200 in operation.statuses
     await traffic.aim(operation, status, lambda: traffic.valid(operation, fresh=fresh))
     if "Idempotency-Replayed" in told:
         sent = (await traffic.valid(operation)).but(idempotency_key=unique())
         for _ in range(2):
             await traffic.send(operation, status, sent)
+    formats = list(answer.get("content", ()))
+    for form in formats[1:]:
+        sent = (await traffic.valid(operation)).but(accept=form)
+        await traffic.send(operation, status, sent)
     if "Content-Encoding" in told:
-        sent = await traffic.valid(operation)
-        await traffic.send(operation, status, sent.but(accept_encoding="gzip"), direct=True)
+        sent = (await traffic.valid(operation)).but(accept=formats[-1], accept_encoding="gzip")
+        await traffic.send(operation, status, sent, direct=True)
     if "Link" in told:
         sent = await traffic.valid(operation)
         await _lengthen(traffic, operation, sent)
@@ -630,6 +635,11 @@ async def _moved(traffic: Traffic, operation: Operation, status: int) -> None:
     sent = await traffic.valid(operation)
     await _merge(traffic, sent.path.split("/")[3], await _source(traffic))
     await traffic.send(operation, status, sent)
+
+
+async def _other_format(traffic: Traffic, operation: Operation, status: int) -> None:
+    sent = await traffic.valid(operation)
+    await traffic.send(operation, status, sent.but(accept="application/xml"))
 
 
 async def _unknown_parameter(traffic: Traffic, operation: Operation, status: int) -> None:
@@ -848,6 +858,7 @@ _WAYS: Final[Mapping[int, Way]] = {
     401: _bad_key,
     403: _poor_key,
     404: _unknown,
+    406: _other_format,
     408: _stopping_body,
     409: _conflict,
     410: _gone,

@@ -96,6 +96,12 @@ INVALID_PATH = Kind(
     "The path is not valid text.",
     "Send the path as percent-encoded UTF-8, without U+0000.",
 )
+NOT_ACCEPTABLE = Kind(
+    "not-acceptable",
+    HTTPStatus.NOT_ACCEPTABLE,
+    "This operation does not answer in a format that the request accepts.",
+    "The `detail` names the formats. Without an `Accept` header the answer is JSON.",
+)
 METHOD_NOT_ALLOWED = Kind(
     "method-not-allowed",
     HTTPStatus.METHOD_NOT_ALLOWED,

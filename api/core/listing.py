@@ -152,6 +152,13 @@ class _List(NamedTuple):
         return compose(text, table=self.resource.plural, conditions=self._conditions(), **pieces)
 
 
+class Documents(NamedTuple):
+    """The documents of a page, and the cursor of the page behind it."""
+
+    documents: Sequence[bytes]
+    next_cursor: str | None
+
+
 class Page(NamedTuple):
     """A page, as the bytes of its JSON, and the cursor of the page behind it."""
 
@@ -159,9 +166,8 @@ class Page(NamedTuple):
     next_cursor: str | None
 
 
-async def list_page(resource: Resource, request: Request) -> Answer:
-    """Answer with a page of the records that the query string asks for."""
-    given = read_query(request.scope["query_string"], resource.list_parameters)
+async def list_page(resource: Resource, request: Request, given: Mapping[str, Any]) -> Answer:
+    """Answer with a page of the records that the values of parameters ask for."""
     room = await reserve_room(request, MAX_PAGE_BYTES)
     page = await read_page(resource, context(request).database, caller(request), given)
     room.keep(len(page.body))
@@ -172,6 +178,23 @@ async def read_page(
     resource: Resource, database: Database, asker: Caller, asked: Mapping[str, Any]
 ) -> Page:
     """Read a page of the records that the values of parameters ask for, as a caller sees them."""
+    documents, next_cursor, found, brought = await _read(resource, database, asker, asked)
+    body = page_body(documents, next_cursor, found.total, brought.included, brought.truncated)
+    return Page(body, next_cursor)
+
+
+async def read_documents(
+    resource: Resource, database: Database, asker: Caller, asked: Mapping[str, Any]
+) -> Documents:
+    """Read the documents of such a page alone."""
+    documents, next_cursor, _, _ = await _read(resource, database, asker, asked)
+    return Documents(documents, next_cursor)
+
+
+async def _read(
+    resource: Resource, database: Database, asker: Caller, asked: Mapping[str, Any]
+) -> tuple[list[bytes], str | None, Found, Brought]:
+    """Read the documents of a page, the cursor behind it, and what it brings."""
     given = dict(asked)
     limit = given.pop("limit", DEFAULT_LIMIT)
     cursor_text = given.pop("cursor", None)
@@ -211,9 +234,7 @@ async def read_page(
     next_cursor = None
     if found.has_next or len(items) < len(found.rows):
         next_cursor = cursor.write(of_list, position(items[-1]))
-    documents = [row["doc"] for row in items]
-    body = page_body(documents, next_cursor, found.total, brought.included, brought.truncated)
-    return Page(body, next_cursor)
+    return [row["doc"] for row in items], next_cursor, found, brought
 
 
 def _fitting(rows: Sequence[Row], limit: int, total: int | None) -> Found:

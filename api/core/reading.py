@@ -5,8 +5,8 @@ A record is answered with the bytes of `doc` as Postgres holds them; they are ne
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, NamedTuple
 
 from api.core.db import Row
 from api.core.errors import GONE, NOT_FOUND, Problem, invalid_parameter
@@ -23,11 +23,11 @@ from api.core.request import (
     record_id,
     reserve_room,
 )
-from api.core.resource import AS_OF, NAMESPACE, VALUE, Resource
+from api.core.resource import NAMESPACE, VALUE, Resource
 from api.core.sql import render, rendered
 
 _VARY: Final = {"vary": "Accept"}
-"""A browser that asks for a record is led to the page about it (`api/site/people.py`)."""
+"""Records have several forms, and browsers are led to a page about them (`api/site/people.py`)."""
 MAX_RECORD_BYTES: Final = 4 * 1024**2
 """About how many bytes the largest record has."""
 GET: Final = """
@@ -55,10 +55,21 @@ _GET_AS_OF: Final = """
     WHERE t.id = :id AND :sees({type}, t) AND :saw({type}, r)"""
 
 
-async def get(resource: Resource, request: Request) -> Answer:
-    """Answer with a record, as it is or as it was."""
+class Form(NamedTuple):
+    """Another form of a record than its document: a media type, and what writes it.
+
+    Only the document has an ETag: other forms name other records, which change by themselves.
+    """
+
+    media_type: str
+    write: Callable[[Request, bytes], Awaitable[bytes]]
+
+
+async def get(
+    resource: Resource, request: Request, given: Mapping[str, Any], form: Form | None = None
+) -> Answer:
+    """Answer with a record, as it is or as it was `as_of` an instant; null means as JSON."""
     identity = record_id(request)
-    given = read_query(request.scope["query_string"], {"as_of": AS_OF})
     asker, service = caller(request), context(request)
     room = await reserve_room(request, MAX_RECORD_BYTES) if resource.large else None
     if "as_of" in given:
@@ -78,7 +89,12 @@ async def get(resource: Resource, request: Request) -> Answer:
         row = await service.reads.read(text, identity)
         if row is not None and is_merged(resource, row["doc"]):
             return await lead_to_survivor(service.database, asker, identity)
-    answer = _answer(request, identity, row, _VARY)
+    if form is not None:
+        _, document = _document(identity, row)
+        written = await form.write(request, document)
+        answer = Answer(written, media_type=form.media_type, headers=_VARY)
+    else:
+        answer = _answer(request, identity, row, _VARY)
     if room is not None:
         room.keep(len(answer.body))
     return answer
@@ -114,10 +130,16 @@ def gone(identity: str, version: int) -> Problem:
 
 def _answer(request: Request, identity: str, row: Row | None, headers: Mapping[str, str]) -> Answer:
     """Answer with a row's record, with 304 if the client has it, or with a problem."""
+    version, document = _document(identity, row)
+    if not_modified(request, tag := etag(identity, version)):
+        return Answer(status=304, headers={"etag": tag, **headers})
+    return record_answer(identity, version, document, headers=headers)
+
+
+def _document(identity: str, row: Row | None) -> tuple[int, bytes]:
+    """Give the version and the document of a row; a problem if there is none, or none any more."""
     if row is None:
         raise Problem(NOT_FOUND, "No record has this id.")
     if row["deleted"]:
         raise gone(identity, row["version"])
-    if not_modified(request, tag := etag(identity, row["version"])):
-        return Answer(status=304, headers={"etag": tag, **headers})
-    return record_answer(identity, row["version"], row["doc"], headers=headers)
+    return row["version"], row["doc"]

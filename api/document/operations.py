@@ -21,7 +21,7 @@ from api.core.errors import (
 from api.core.operation import Operation
 from api.core.request import MERGE_PATCH, NDJSON
 from api.core.resource import Resource
-from api.document import parameters, refusals
+from api.document import formats, parameters, refusals
 from api.document.faces import Components, Face, reference
 from api.document.nouns import UNLESS, Noun, at_most, included
 from api.document.refusals import Refusal
@@ -139,6 +139,9 @@ def _of_noun(noun: Noun, method: str, suffix: str) -> _Described:
         status: _media(answer | {"headers": refusals.headers(answer["headers"])})
         for status, answer in operation["responses"].items()
     }
+    if method == "get" and suffix in formats.OFFERED:
+        formats.add(noun.resource, suffix, operation["responses"]["200"]["content"])
+        kinds.append(formats.REFUSED)
     return operation, kinds
 
 

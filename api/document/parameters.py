@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from msgspec import structs
 
 from api.core.filters import Filter, Parameter
-from api.core.resource import AS_OF, CURSOR, LIMIT, NAMESPACE, VALUE, Resource
+from api.core.resource import CURSOR, LIMIT, NAMESPACE, VALUE, Resource
 from api.document import examples
 from api.document.examples import story
 from api.document.faces import Components
 from api.document.templates import Json
+from api.exchange import lists, records
 from schemas.base import Id, Version
 from schemas.vocabularies import RecordType
 
@@ -69,7 +70,8 @@ def of_noun(resource: Resource, components: Components) -> dict[str, Json | list
     )
     return {
         **{p.name: described(p, components, where="path") for p in (identity, version)},
-        **{p.name: described(p, components) for p in (AS_OF, LIMIT, CURSOR)},
+        **{p.name: described(p, components) for p in (LIMIT, CURSOR)},
+        **{p.name: described(p, components) for p in records.parameters(resource).values()},
         **{
             p.name: described(
                 structs.replace(p, example=record.external_id[p.name]), components, required=True
@@ -85,7 +87,7 @@ def _of_list(resource: Resource, components: Components) -> Iterable[Json]:
     filters = list(of_filters(resource, components))
     yield from filters
     named = {about["name"] for about in filters}
-    for name, parameter in resource.list_parameters.items():
+    for name, parameter in lists.parameters(resource).items():
         if name in named:
             continue
         about = described(parameter, components, record_type=resource.type)

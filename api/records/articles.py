@@ -9,12 +9,14 @@ from typing import Any
 import msgspec
 from litestar import Controller, delete, get, patch, post, put
 
-from api.core import history, listing, querying, reading
+from api.core import history, querying, reading
 from api.core.filters import Filter, Parameter, condition, language, term, times
 from api.core.relations import backward, forward, linked, means, related
 from api.core.request import Answer, NoContent, Request
 from api.core.resource import Grouping, Resource, Sort
 from api.core.writing import operations
+from api.exchange.lists import list_records
+from api.exchange.records import get_record
 from api.records.reanchoring import REANCHORING
 from schemas.articles import Article, ArticleCreate, ArticleUpdate
 from schemas.base import ArticleId, Create, SourceId, Url
@@ -149,7 +151,7 @@ class ArticleController(Controller):
     @get(operation_id="listArticles")
     async def list_articles(self, request: Request) -> Answer:
         """List articles."""
-        return await listing.list_page(ARTICLES, request)
+        return await list_records(ARTICLES, request)
 
     @post(operation_id="createArticle")
     async def create_article(self, request: Request) -> Answer:
@@ -174,7 +176,7 @@ class ArticleController(Controller):
     @get("/{id:str}", operation_id="getArticle")
     async def get_article(self, request: Request) -> Answer:
         """Get an article."""
-        return await reading.get(ARTICLES, request)
+        return await get_record(ARTICLES, request)
 
     @put("/{id:str}", operation_id="replaceArticle")
     async def replace_article(self, request: Request) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from litestar import Controller, delete, get, patch, post, put
 
-from api.core import history, listing, querying, reading
+from api.core import history, querying, reading
 from api.core.appearances import printed, reading_order
 from api.core.figures import BY_METRIC, quantified
 from api.core.filters import Filter, Parameter, condition, language, term, times
@@ -21,6 +21,8 @@ from api.core.request import Answer, NoContent, Request
 from api.core.resource import Grouping, Resource, Sort
 from api.core.responded import answered, grouped_by_response
 from api.core.writing import operations
+from api.exchange.lists import list_records
+from api.exchange.records import get_record
 from api.records.claim_parts import assessed, located
 from schemas.base import ClaimId, SourceId
 from schemas.claims import Claim, ClaimCreate, ClaimUpdate
@@ -145,7 +147,7 @@ class ClaimController(Controller):
     @get(operation_id="listClaims")
     async def list_claims(self, request: Request) -> Answer:
         """List claims."""
-        return await listing.list_page(CLAIMS, request)
+        return await list_records(CLAIMS, request)
 
     @post(operation_id="createClaim")
     async def create_claim(self, request: Request) -> Answer:
@@ -170,7 +172,7 @@ class ClaimController(Controller):
     @get("/{id:str}", operation_id="getClaim")
     async def get_claim(self, request: Request) -> Answer:
         """Get a claim."""
-        return await reading.get(CLAIMS, request)
+        return await get_record(CLAIMS, request)
 
     @put("/{id:str}", operation_id="replaceClaim")
     async def replace_claim(self, request: Request) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from litestar import Controller, delete, get, patch, post, put
 
-from api.core import history, listing, querying, reading
+from api.core import history, querying, reading
 from api.core.appearances import printed, reading_order
 from api.core.figures import BY_METRIC, quantified
 from api.core.filters import Filter, Parameter, condition, language, term
@@ -13,6 +13,8 @@ from api.core.request import Answer, NoContent, Request
 from api.core.resource import Resource, Sort
 from api.core.responded import answered, grouped_by_response
 from api.core.writing import operations
+from api.exchange.lists import list_records
+from api.exchange.records import get_record
 from schemas.base import ArticleId, ClaimId, DenialId, SourceId
 from schemas.denials import Denial, DenialCreate, DenialUpdate
 from schemas.vocabularies import (
@@ -115,7 +117,7 @@ class DenialController(Controller):
     @get(operation_id="listDenials")
     async def list_denials(self, request: Request) -> Answer:
         """List denials."""
-        return await listing.list_page(DENIALS, request)
+        return await list_records(DENIALS, request)
 
     @post(operation_id="createDenial")
     async def create_denial(self, request: Request) -> Answer:
@@ -140,7 +142,7 @@ class DenialController(Controller):
     @get("/{id:str}", operation_id="getDenial")
     async def get_denial(self, request: Request) -> Answer:
         """Get a denial."""
-        return await reading.get(DENIALS, request)
+        return await get_record(DENIALS, request)
 
     @put("/{id:str}", operation_id="replaceDenial")
     async def replace_denial(self, request: Request) -> Answer:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from litestar import Controller, delete, get, patch, post, put
 
-from api.core import history, listing, querying, reading
+from api.core import history, querying, reading
 from api.core.filters import Filter, Parameter, Words, condition, term
 from api.core.relations import forward, linked, related
 from api.core.request import Answer, NoContent, Request
 from api.core.resource import Resource, Sort
 from api.core.writing import operations
+from api.exchange.lists import list_records
+from api.exchange.records import get_record
 from schemas.base import Country, SourceId
 from schemas.sources import Source, SourceCreate, SourceUpdate
 from schemas.vocabularies import (
@@ -106,7 +108,7 @@ class SourceController(Controller):
     @get(operation_id="listSources")
     async def list_sources(self, request: Request) -> Answer:
         """List sources."""
-        return await listing.list_page(SOURCES, request)
+        return await list_records(SOURCES, request)
 
     @post(operation_id="createSource")
     async def create_source(self, request: Request) -> Answer:
@@ -131,7 +133,7 @@ class SourceController(Controller):
     @get("/{id:str}", operation_id="getSource")
     async def get_source(self, request: Request) -> Answer:
         """Get a source."""
-        return await reading.get(SOURCES, request)
+        return await get_record(SOURCES, request)
 
     @put("/{id:str}", operation_id="replaceSource")
     async def replace_source(self, request: Request) -> Answer:

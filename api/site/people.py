@@ -11,13 +11,13 @@ from typing import Any, Final
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
+from api.exchange.formats import AS_JSON, AS_PAGE, preferred
 from api.records.nouns import RESOURCES
 
 _RECORD: Final = re.compile(
     f"/v1/({'|'.join(resource.plural for resource in RESOURCES.values())})/"
     r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\Z"
 )
-_RANGE: Final = re.compile(r"\s*([^\s;]+)\s*(?:;.*?\bq\s*=\s*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?")
 
 
 class SeenOnPageError(Exception):
@@ -46,12 +46,5 @@ async def lead_to_page(
 
 
 def prefers_html(accept: str) -> bool:
-    """Tell whether an Accept header names `text/html`, and wants it more than JSON (RFC 9110)."""
-    weights: dict[str, float] = {}
-    for item in accept.lower().split(","):
-        if found := _RANGE.match(item):
-            weights[found[1]] = float(found[2] or 1)
-    of_json = (
-        weights[each] for each in ("application/json", "application/*", "*/*") if each in weights
-    )
-    return weights.get("text/html", 0.0) > next(of_json, 0.0)
+    """Tell whether an Accept header wants `text/html` more than JSON (RFC 9110)."""
+    return preferred(accept, (AS_JSON, AS_PAGE)) is AS_PAGE

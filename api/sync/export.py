@@ -8,40 +8,31 @@ time is in memory.
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
-import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine
-from typing import Any, Final
+from collections.abc import AsyncGenerator
+from typing import Final
 
 import msgspec
 from litestar import get
-from litestar.types import Receive, Send
-from litestar.types import Scope as AsgiScope
 
-from api.core import codings
 from api.core.caller import ANYTHING
-from api.core.db import Database, Row
-from api.core.errors import UNAVAILABLE, Problem
 from api.core.filters import read_query
 from api.core.flight import room_of
 from api.core.operation import Operation, example_of
 from api.core.reading import MAX_RECORD_BYTES
 from api.core.request import (
     NDJSON,
-    PIECE_BYTES,
     Answer,
     Request,
-    Stream,
     caller,
     context,
     encoded,
     still_admitted,
-    wait_for_disconnect,
 )
 from api.core.resource import Resource
-from api.core.sql import Query, render
+from api.core.sql import render
+from api.core.streaming import GRACE_SECONDS, StreamedAnswer, patiently, take_piece
 from api.records.nouns import RESOURCES
 from api.sync.feed import positions
 from api.sync.feed.following import feed_of
@@ -57,9 +48,6 @@ TYPES: Final = msgspec.structs.replace(
     description="Only records of these types, separated by commas. The cursor in the first line "
     "can be used for these types or fewer.",
 )
-_TRIES: Final = 3
-_PAUSE_SECONDS: Final = 1.0
-_GRACE_SECONDS: Final = 5.0
 _Place = tuple[dt.datetime, str]
 """The time of creation and the id of the last record of a page."""
 _START: Final[_Place] = (
@@ -83,8 +71,6 @@ _PAGE: Final = """
         ) AS q
         WHERE q.bytes < :bytes
         ORDER BY q.created_at, q.id"""
-
-log = logging.getLogger("claim_records")
 
 EXPORT_RECORDS = Operation(
     tag="export",
@@ -129,8 +115,7 @@ async def export_records(request: Request) -> Answer:
     chunks = _chunks(request, header)
     # If the database is away, the answer is a status, which must come before the first line.
     first = await anext(chunks)
-    coding = codings.preferred(request.headers.getall("accept-encoding", []))
-    return StreamedAnswer(first, chunks, coding, feed.stopping)
+    return StreamedAnswer(request, NDJSON, first, chunks)
 
 
 # --- the lines -----------------------------------------------------------------------------------
@@ -148,16 +133,8 @@ async def _chunks(request: Request, header: ExportHeader) -> AsyncGenerator[byte
             lines.extend(page)
             del page
             while lines:
-                yield _take_piece(lines)
+                yield take_piece(lines)
     yield encoded(ExportTotals(count=count)) + b"\n"
-
-
-def _take_piece(lines: deque[bytes]) -> bytes:
-    """Take the next lines, up to the size of a piece, out of those that wait."""
-    taken, size = [lines.popleft()], 0
-    while lines and (size := size + len(taken[-1])) + len(lines[0]) <= PIECE_BYTES:
-        taken.append(lines.popleft())
-    return b"".join(taken)
 
 
 async def _next_page(
@@ -178,8 +155,9 @@ async def _next_page(
         bytes=MAX_BYTES,
     )
     room, settings = room_of(request.scope), context(request).settings
-    await room.reserve(MAX_BYTES + MAX_RECORD_BYTES, settings.stall_seconds + _GRACE_SECONDS)
-    rows = await _read_page(context(request).database, query)
+    await room.reserve(MAX_BYTES + MAX_RECORD_BYTES, settings.stall_seconds + GRACE_SECONDS)
+    database = context(request).database
+    rows = await patiently(lambda: database.fetch(*query))
     await still_admitted(request)  # after the reading, which may have had to wait
     type_name = resource.type.encode()
     lines = deque(
@@ -189,76 +167,3 @@ async def _next_page(
     )
     room.keep(sum(map(len, lines)))
     return lines, (rows[-1]["created_at"], rows[-1]["id"]) if rows else None
-
-
-async def _read_page(database: Database, query: Query) -> list[Row]:
-    """Read a page, and try again if the database is busy: the pages already sent would be lost."""
-    for _ in range(_TRIES - 1):
-        try:
-            return await database.fetch(*query)
-        except Problem as problem:
-            if problem.kind is not UNAVAILABLE:
-                raise
-        await asyncio.sleep(_PAUSE_SECONDS)
-    return await database.fetch(*query)
-
-
-# --- the answer ----------------------------------------------------------------------------------
-
-
-class StreamedAnswer(Stream):
-    """An answer that is sent while it is made; if it is cut off, its last line is missing."""
-
-    __slots__ = ("_chunks", "_coding", "_first", "_stopping")
-
-    def __init__(
-        self,
-        first: bytes,
-        others: AsyncGenerator[bytes, None],
-        coding: str,
-        stopping: asyncio.Event,
-    ) -> None:
-        """Take the first chunk, which was read already, and the source of the others."""
-        super().__init__(NDJSON, codings.headers(coding))
-        self._first, self._chunks = first, others
-        self._coding, self._stopping = coding, stopping
-
-    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        """Send the answer, until the client leaves or the service stops."""
-        work: list[Coroutine[Any, Any, object]] = [
-            self._send(send, bodiless=scope["state"].get("head", False)),
-            wait_for_disconnect(receive),
-            self._stopping.wait(),
-        ]
-        sending, *_ = tasks = [asyncio.create_task(each) for each in work]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self._chunks.aclose()
-        if not sending.cancelled() and (error := sending.exception()):
-            # Returning without an end makes the server cut the connection: so the client knows.
-            log.error("an export was cut off", exc_info=error, extra=_request_id(scope))
-
-    async def _send(self, send: Send, *, bodiless: bool) -> None:
-        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
-        if not bodiless:
-            encoder = codings.ENCODERS[self._coding]()
-            first, self._first = self._first, b""
-            await _send_on(send, await asyncio.to_thread(encoder.compress, first))
-            async for chunk in self._chunks:
-                await _send_on(send, await asyncio.to_thread(encoder.compress, chunk))
-            await _send_on(send, encoder.flush())
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _send_on(send: Send, body: bytes) -> None:
-    for start in range(0, len(body), PIECE_BYTES):
-        piece = body[start : start + PIECE_BYTES]
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
-
-
-def _request_id(scope: AsgiScope) -> dict[str, Any]:
-    return {"request_id": scope["state"]["request_id"]}

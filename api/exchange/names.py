@@ -1,0 +1,84 @@
+"""Names: what people call the records that a table names, as the caller sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+from api.core.caller import Caller
+from api.core.db import Database
+from api.core.sql import compose, plural, render
+from schemas.vocabularies import RecordType
+
+_NAME: Final = {
+    RecordType.SOURCE: "coalesce(t.name, t.description)",
+    RecordType.ARTICLE: "t.headline",
+}
+"""What a record is called, in SQL; for every other type it is the text."""
+_NAMES: Final = """
+    SELECT t.id::text AS id, left({name}, {most}) AS name FROM {table} AS t
+    WHERE t.id = ANY(:ids::text::uuid[]) AND t.deleted_at IS NULL AND :sees({type}, t)"""
+MAX_NAME: Final = 1_000
+"""How many characters of a name or a text are shown where another record names it."""
+
+MAX_RESPONSES: Final = 20
+"""How many responses to one claim are named; if there are more, an ellipsis says so."""
+_RESPONSES: Final = """
+    SELECT c.id::text AS claim_id, r.kind, r.validity, r.responders
+    FROM unnest(:ids::text::uuid[]) AS c(id)
+    CROSS JOIN LATERAL (
+        SELECT t.kind, t.validity, t.first_source_ids::text[] AS responders
+        FROM links AS l JOIN denials AS t ON t.id = l.owner_id
+        WHERE l.claim_id = c.id AND l.owner_type = 'denial' AND l.link = 'target'
+            AND t.deleted_at IS NULL AND :sees(denial, t)
+        GROUP BY t.id
+        ORDER BY t.created_at, t.id
+        LIMIT {limit}
+    ) AS r"""
+
+
+class Response(NamedTuple):
+    """A response to a claim: its kind, whether it stands, and the ids of its responders."""
+
+    kind: str
+    validity: str
+    responders: tuple[str, ...]
+
+
+Names = Mapping[str, str]
+"""What records are called, by their id; those that the caller does not see are not there."""
+
+
+async def read_names(
+    database: Database, asker: Caller, wanted: Mapping[RecordType, Iterable[str]]
+) -> Names:
+    """Read what some records are called: one statement for each type."""
+    names: dict[str, str] = {}
+    for record_type, ids in wanted.items():
+        text = ",".join(sorted(set(ids)))
+        if not text:
+            continue
+        statement = compose(
+            _NAMES,
+            name=_NAME.get(record_type, "t.text"),
+            most=f"{MAX_NAME}",
+            table=plural(record_type),
+            type=record_type,
+        )
+        rows = await database.fetch(*render(statement, asker, ids=f"{{{text}}}"))
+        names |= {row["id"]: row["name"] for row in rows}
+    return names
+
+
+async def read_responses(
+    database: Database, asker: Caller, claims: Iterable[str]
+) -> dict[str, list[Response]]:
+    """Read the responses to some claims, at most one more of each than is shown."""
+    statement = compose(_RESPONSES, limit=f"{MAX_RESPONSES + 1}")
+    ids = f"{{{','.join(claims)}}}"
+    found: dict[str, list[Response]] = {}
+    for row in await database.fetch(*render(statement, asker, ids=ids)):
+        responders = tuple(row["responders"] or ())
+        response = Response(row["kind"], row["validity"], responders)
+        found.setdefault(row["claim_id"], []).append(response)
+    return found

@@ -1,0 +1,203 @@
+"""Annotations: the words of an article in which claims and denials are printed.
+
+They are Web Annotations, as the W3C defines them (Web Annotation Data Model), one for each span.
+Each selects its words by the words themselves and by their place in the text, which both count
+Unicode code points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from litestar import get
+
+from api.core import cursor
+from api.core.caller import PRINTED
+from api.core.errors import NOT_FOUND, Problem
+from api.core.filters import Parameter, read_query
+from api.core.large_input import in_thread
+from api.core.listing import link_next, read_documents
+from api.core.operation import Operation
+from api.core.request import Answer, Request, caller, context, encoded, record_id, reserve_room
+from api.core.resource import CURSOR, DEFAULT_LIMIT, LIMIT, MAX_PAGE_BYTES, Resource
+from api.core.sql import render
+from api.records.claims import CLAIMS
+from api.records.denials import DENIALS
+from schemas.base import Id
+from schemas.examples import ARTICLE_ID, CLAIM_ID
+from schemas.parts import Span
+from schemas.vocabularies import RecordType, SpanRole
+
+MEDIA_TYPE: Final = "application/ld+json"
+CONTEXT: Final = "http://www.w3.org/ns/anno.jsonld"
+PROFILE: Final = f'profile="{CONTEXT}"'
+"""What the Web Annotation Protocol adds to the media type (section 3.4)."""
+_RESOURCES: Final[Mapping[RecordType, Resource]] = {
+    RecordType.CLAIM: CLAIMS,
+    RecordType.DENIAL: DENIALS,
+}
+"""Whose words are annotated, in the order of the pages."""
+_BODIES: Final[Mapping[RecordType, str]] = {
+    RecordType.CLAIM: "https://schema.org/Claim",
+    RecordType.DENIAL: "https://schema.org/Comment",
+}
+_PARAMETERS: Final = {each.name: each for each in (LIMIT, CURSOR)}
+_IS_THERE: Final = """
+    SELECT true FROM articles AS t
+    WHERE t.id = :id AND t.deleted_at IS NULL AND :sees(article, t)"""
+MAX_BYTES: Final = MAX_PAGE_BYTES
+"""A page ends before the record whose annotations pass this; the first record always has room."""
+
+
+class _Appearance(msgspec.Struct):
+    article_id: str
+    spans: list[Span]
+
+
+class _Printed(msgspec.Struct):
+    """What annotations tell of a record."""
+
+    id: str
+    text: str
+    appearances: list[_Appearance]
+
+
+def annotate(record: _Printed, record_type: RecordType, article: str) -> Iterator[dict[str, Any]]:
+    """Make the annotations of a record in an article, one for each span."""
+    for place, appearance in enumerate(record.appearances):
+        if appearance.article_id != article:
+            continue
+        for number, span in enumerate(appearance.spans):
+            yield {
+                "id": f"urn:uuid:{record.id}#/appearances/{place}/spans/{number}",
+                "type": "Annotation",
+                "motivation": "identifying" if span.role is SpanRole.CONTENT else "describing",
+                "body": {
+                    "id": f"urn:uuid:{record.id}",
+                    "type": _BODIES[record_type],
+                    "value": record.text,
+                },
+                "target": {
+                    "source": f"urn:uuid:{article}",
+                    "selector": [
+                        {
+                            "type": "TextQuoteSelector",
+                            "exact": span.exact,
+                            "prefix": span.prefix,
+                            "suffix": span.suffix,
+                        },
+                        {"type": "TextPositionSelector", "start": span.start, "end": span.end},
+                    ],
+                },
+            }
+
+
+def write_page(documents: Sequence[bytes], record_type: RecordType, article: str) -> list[bytes]:
+    """Write the annotations of some records: for each record its own, separated by commas.
+
+    They end before the record whose annotations have no room on the page.
+    """
+    room = MAX_BYTES
+    written: list[bytes] = []
+    for document in documents:
+        record = msgspec.json.decode(document, type=_Printed)
+        items = b",".join(encoded(each) for each in annotate(record, record_type, article))
+        room -= len(items) + 1
+        if room < 0 and written:
+            break
+        written.append(items)
+    return written
+
+
+_EXAMPLE: Final = {
+    "@context": CONTEXT,
+    "id": f"/v1/articles/{ARTICLE_ID}/annotations",
+    "type": "AnnotationPage",
+    "items": list(
+        annotate(
+            _Printed(
+                id=CLAIM_ID,
+                text="At least 100 soldiers were killed.",
+                appearances=[
+                    _Appearance(ARTICLE_ID, [Span(start=238, end=250, exact="At least 100")])
+                ],
+            ),
+            RecordType.CLAIM,
+            ARTICLE_ID,
+        )
+    ),
+}
+LIST_ANNOTATIONS: Final = Operation(
+    tag="questions",
+    description="""\
+Gives the words of an article in which claims and denials are printed, as a page of Web \
+Annotations (W3C): first those of claims, then those of denials, both in the order in which the \
+article prints them. Each annotation is of one span, and selects its words by the words themselves \
+(`TextQuoteSelector`) and by their offsets in Unicode code points (`TextPositionSelector`). Its \
+body is the record, by its id. A `content` span has the motivation `identifying`, any other \
+`describing`.
+
+`limit` is the highest number of records on a page, of which each has its annotations. The next \
+page is in `next` and in the `Link` header.""",
+    path_parameters=(Parameter("id", Id, "The article's id.", example=ARTICLE_ID),),
+    linked_from={RecordType.ARTICLE: "id"},
+    parameters=(LIMIT, CURSOR),
+    success="A page of annotations.",
+    answer=("AnnotationPage",),
+    media_type=MEDIA_TYPE,
+    headers=("Link",),
+    example={"page": ("A page", _EXAMPLE)},
+)
+
+
+@get(
+    "/v1/articles/{id:str}/annotations",
+    operation_id="listAnnotations",
+    opt={"operation": LIST_ANNOTATIONS, "reads": (RecordType.ARTICLE, *PRINTED)},
+)
+async def list_annotations(request: Request) -> Answer:
+    """List the claims and denials in an article, as Web Annotations."""
+    article = record_id(request)
+    given = read_query(request.scope["query_string"], _PARAMETERS)
+    of_list = cursor.fingerprint("annotations", article)
+    record_type, inner = RecordType.CLAIM, None
+    if "cursor" in given:
+        record_type, inner = cursor.read(given["cursor"], of_list, tuple[RecordType, str | None])
+    room = await reserve_room(request, 2 * MAX_PAGE_BYTES)
+    database, asker = context(request).database, caller(request)
+    if await database.fetchrow(*render(_IS_THERE, asker, id=article)) is None:
+        raise Problem(NOT_FOUND, "No article has this id.")
+    asked = {"article_id": article, "sort": "position", "limit": given.get("limit", DEFAULT_LIMIT)}
+    if inner is not None:
+        asked["cursor"] = inner
+    page = await read_documents(_RESOURCES[record_type], database, asker, asked)
+    written = await in_thread(write_page, page.documents, record_type, article)
+    inner = page.next_cursor
+    if len(written) < len(page.documents):  # then a page of so many records has the cursor
+        asked["limit"] = len(written)
+        inner = (await read_documents(_RESOURCES[record_type], database, asker, asked)).next_cursor
+    behind: list[Any] | None = None
+    if inner is not None:
+        behind = [record_type, inner]
+    elif record_type is RecordType.CLAIM:
+        behind = [RecordType.DENIAL, None]
+    headers = link_next(request, cursor.write(of_list, behind) if behind else None)
+    body = _body(request, written, headers)
+    room.keep(len(body))
+    return Answer(body, headers=headers, media_type=f"{MEDIA_TYPE}; {PROFILE}")
+
+
+def _body(request: Request, written: Sequence[bytes], headers: Mapping[str, str]) -> bytes:
+    """Write the page around its items; `next` is the address in the Link header."""
+    query = request.scope["query_string"].decode("latin-1")
+    address = request.scope["path"] + (f"?{query}" if query else "")
+    about: dict[str, Any] = {"@context": CONTEXT, "id": address, "type": "AnnotationPage"}
+    if headers:
+        about["next"] = headers["link"].removeprefix("<").partition(">")[0]
+    items = b",".join(each for each in written if each)
+    return b'%b,"items":[%b]}' % (encoded(about)[:-1], items)
+
+
+annotation_handlers: Final = (list_annotations,)
