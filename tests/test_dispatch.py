@@ -26,7 +26,7 @@ from tests.conftest import KEY, allow, as_service, bearer, patient, running
 from tests.factories import EVERY, create
 
 _NOBODY = "01938f7a-4c00-7000-8000-0000000000ff"
-_PAGES = re.compile(r"/(docs(/.*)?|assets/.*|favicon\.ico)?\Z")
+_PAGES = re.compile(r"/(docs(/.*)?|explore(/.*)?|assets/.*|favicon\.ico)?\Z")
 """The paths for browsers, whose handlers return a response of Litestar's."""
 _NEVER_THE_SAME = {"/v1/audit", "/v1/changes/stream", "/v1/export", "/metrics"}
 """The time, or what was asked before, is in the answer, or the answer has no end."""

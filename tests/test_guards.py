@@ -137,7 +137,7 @@ async def test_no_origin_is_told_anything_by_default(client: httpx.AsyncClient) 
         await client.options("/v1/claims", headers=asked),
     ):
         assert cors(answer) == {}
-        assert "vary" not in answer.headers
+        assert "Origin" not in answer.headers.get("vary", "")
 
 
 async def test_a_listed_origin_may_read_answers_and_refusals(
@@ -165,7 +165,7 @@ async def test_another_origin_is_told_nothing(open_to_desk: httpx.AsyncClient, o
         await open_to_desk.options("/v1/claims", headers=asked),
     ):
         assert cors(answer) == {}
-        assert answer.headers["vary"] == "Origin"
+        assert "Origin" in answer.headers["vary"].split(", ")
 
 
 async def test_a_preflight_is_told_the_methods_and_headers(

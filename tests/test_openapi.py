@@ -47,6 +47,7 @@ RECORDS = {of.record.__name__ for of in RESOURCES.values()}
 SOMETIMES = {
     "Problem": {"version", "export", "referrers"},
     "ProblemError": {"pointer", "parameter"},
+    "AnnotationPage": {"next"},
     **{
         f"{of.record.__name__}Included": {expansion.name for expansion in of.expansions}
         for of in RESOURCES.values()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Annotated, Final, NamedTuple
 
 from msgspec import Meta
@@ -39,12 +39,14 @@ LINKED: Final = (RecordType.ARTICLE, RecordType.CLAIM, RecordType.DENIAL)
 """The types whose records can be told in the terms of schema.org."""
 
 
+@cache
 def of_list(record_type: RecordType) -> tuple[Format, ...]:
     """Give the formats of a list of records of a type, the usual one first."""
     places = (AS_PLACES,) if record_type is RecordType.CLAIM else ()
     return (AS_JSON, AS_LINES, AS_TABLE, *places)
 
 
+@cache
 def of_record(record_type: RecordType) -> tuple[Format, ...]:
     """Give the formats of one record of a type, the usual one first."""
     linked = (AS_LINKED_DATA,) if record_type in LINKED else ()
