@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import uuid4
 
@@ -12,7 +13,9 @@ import httpx
 import pytest
 
 from api.access import keyring
-from api.exchange import formats, lists
+from api.core import cursor, streaming
+from api.core.errors import unavailable
+from api.exchange import formats, lists, names, tables
 from api.exchange.formats import AS_JSON, AS_LINES, AS_PLACES, AS_TABLE
 from api.questions import annotations as web_annotations
 from schemas.vocabularies import RecordType, Scope
@@ -67,7 +70,8 @@ async def lines(client: Client, path: str, **asked: Any) -> list[bytes]:
         ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", AS_JSON),
         ("application/xml", None),
         ("text/csv;q=0", None),
-        ("text/csv;q=7, application/json;q=0.5", AS_TABLE),
+        ("text/csv;q=7, application/json;q=0.5", AS_JSON),
+        ("*/*; q=.2, text/csv;q=.9", AS_TABLE),
         (";;;, nonsense", AS_JSON),
     ],
 )
@@ -119,6 +123,15 @@ async def test_what_is_for_tables_alone_is_refused_elsewhere(client: Client) -> 
         answer = await client.get("/v1/claims", params={name: value})
         assert answer.status_code == 400
         assert answer.json()["errors"][0]["parameter"] == name
+
+
+async def test_a_ranked_list_needs_a_limit(client: Client) -> None:
+    """Only so many records are ranked: without a limit, the list would seem whole."""
+    asked = {"format": "ndjson", "q": "anything", "sort": "relevance"}
+    answer = await client.get("/v1/claims", params=asked)
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["parameter"] == "sort"
+    assert (await client.get("/v1/claims", params={**asked, "limit": 5})).status_code == 200
 
 
 # --- lines -----------------------------------------------------------------------------------
@@ -223,6 +236,64 @@ async def test_a_table_names_the_records_that_a_claim_names(empty: Client) -> No
 
 
 _WIDE = "attribution.source,attribution.source_id,quantity.metric,quantity.lower,quantity.upper"
+
+
+async def test_a_cell_names_so_many_records_and_no_more(empty: Client) -> None:
+    """Else a page of a table could take gigabytes: 200 claims with 500 sources each."""
+    world = World(empty)
+    for number in range(25):
+        await world.add("sources", f"s{number}", name=f"{number:02} " + "x" * 300)
+    hops = [{"position": 0, "source_id": f"@s{number}"} for number in range(25)]
+    await world.add("claims", "said", attributions=hops)
+    for number in range(22):
+        target = {"targets": [{"claim_id": "@said"}], "attributions": hops}
+        await world.add("denials", f"d{number}", **target)
+    (row,) = await table(empty, "/v1/claims")
+    called = row["claimant"].split("; ")
+    assert (len(called), called[-1]) == (21, "…")
+    assert {len(name) for name in called[:-1]} == {200}
+    assert len(row["responses"]) < 32_767
+    assert row["responses"].endswith("; …")
+
+
+async def test_what_no_column_shows_is_not_read(
+    empty: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await create(empty, EVERY[RecordType.CLAIM])
+    read: list[str] = []
+    for name in ("read_names", "read_responses"):
+        monkeypatch.setattr(tables, name, _noted(read, name, getattr(tables, name)))
+    await table(empty, "/v1/claims", columns="id,version")
+    assert read == []
+    await table(empty, "/v1/claims", columns="claimant")
+    assert read == ["read_names"]
+
+
+def _noted(read: list[str], name: str, function: Callable[..., Awaitable[Any]]) -> Any:
+    """Note each call of a function."""
+
+    async def noted(*arguments: Any) -> Any:
+        read.append(name)
+        return await function(*arguments)
+
+    return noted
+
+
+async def test_a_busy_database_does_not_cut_a_table_off(
+    empty: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await create(empty, EVERY[RecordType.CLAIM])
+    failures = iter([unavailable("Busy.")])
+    read = names.read_responses
+
+    async def busy_once(*arguments: Any) -> Any:
+        for failure in failures:
+            raise failure
+        return await read(*arguments)
+
+    monkeypatch.setattr(tables, "read_responses", busy_once)
+    monkeypatch.setattr(streaming, "_PAUSE_SECONDS", 0.0)
+    assert len(await table(empty, "/v1/claims")) == 1
 
 
 async def test_a_source_that_the_caller_does_not_see_has_no_name(
@@ -354,7 +425,9 @@ async def test_a_claim_an_article_and_a_denial_are_told_in_the_terms_of_schema_o
     world = World(empty)
     await world.add("sources", "mp", name="Lee")
     await world.add("sources", "paper", name="The Paper", kind="organisation")
-    await world.add("articles", "report", text="Lee says so.", publisher_id="@paper")
+    day = {"earliest": "2024-12-19", "latest": "2024-12-19", "precision": "day"}
+    year = {"earliest": "2024-01-01", "latest": "2024-12-31", "precision": "year"}
+    await world.add("articles", "report", text="Lee says so.", publisher_id="@paper", published=day)
     await world.add("articles", "post", text="So it is.", kind="post")
     await world.add(
         "claims",
@@ -364,7 +437,13 @@ async def test_a_claim_an_article_and_a_denial_are_told_in_the_terms_of_schema_o
         places=[{"role": "event", "name": "Kursk", "latitude": 51.7, "longitude": 36.2}],
         assessments=[{"assessor": "The desk", "scheme": "three steps", "label": "unproven"}],
     )
-    await world.add("denials", "no", targets=[{"claim_id": "@said"}, {"text": "all of it"}])
+    await world.add(
+        "denials",
+        "no",
+        targets=[{"claim_id": "@said"}, {"text": "all of it"}],
+        stated=year,
+        validity="retracted",
+    )
     claim = await linked(empty, world.at("said"))
     assert claim["@type"] == "Claim"
     assert claim["author"] == [
@@ -382,9 +461,12 @@ async def test_a_claim_an_article_and_a_denial_are_told_in_the_terms_of_schema_o
         {"@type": "Claim", "text": "all of it"},
     ]
     assert "review" not in denial
+    assert "dateCreated" not in denial  # any day of the year is possible
+    assert denial["creativeWorkStatus"] == "retracted"
     article = await linked(empty, world.at("report"))
     assert (article["@type"], article["articleBody"]) == ("NewsArticle", "Lee says so.")
     assert article["publisher"]["name"] == "The Paper"
+    assert article["datePublished"] == "2024-12-19"
     assert (await linked(empty, world.at("post")))["@type"] == "SocialMediaPosting"
     answer = await empty.get(world.at("mp"), headers={"accept": "application/ld+json"})
     assert answer.status_code == 406
@@ -451,3 +533,6 @@ async def test_the_words_of_an_article_are_web_annotations(
     assert await pages() == items
     absent = await empty.get(f"/v1/articles/{uuid4()}/annotations")
     assert absent.status_code == 404
+    of_list = cursor.fingerprint("annotations", world.id("report"))
+    forged = await empty.get(path, params={"cursor": cursor.write(of_list, ["source", None])})
+    assert (forged.status_code, forged.json()["code"]) == (400, "invalid-cursor")

@@ -153,10 +153,22 @@ class _List(NamedTuple):
 
 
 class Documents(NamedTuple):
-    """The documents of a page, and the cursor of the page behind it."""
+    """The documents of a page, and the cursors of what is behind it."""
 
-    documents: Sequence[bytes]
+    rows: Sequence[Row]
     next_cursor: str | None
+    of_list: bytes
+
+    @property
+    def documents(self) -> list[bytes]:
+        """Give the documents."""
+        return [row["doc"] for row in self.rows]
+
+    def cursor_behind(self, count: int) -> str | None:
+        """Give the cursor behind the first documents, of which there is at least one."""
+        if count == len(self.rows):
+            return self.next_cursor
+        return cursor.write(self.of_list, position(self.rows[count - 1]))
 
 
 class Page(NamedTuple):
@@ -178,23 +190,23 @@ async def read_page(
     resource: Resource, database: Database, asker: Caller, asked: Mapping[str, Any]
 ) -> Page:
     """Read a page of the records that the values of parameters ask for, as a caller sees them."""
-    documents, next_cursor, found, brought = await _read(resource, database, asker, asked)
-    body = page_body(documents, next_cursor, found.total, brought.included, brought.truncated)
-    return Page(body, next_cursor)
+    page, total, brought = await _read(resource, database, asker, asked)
+    body = page_body(page.documents, page.next_cursor, total, brought.included, brought.truncated)
+    return Page(body, page.next_cursor)
 
 
 async def read_documents(
     resource: Resource, database: Database, asker: Caller, asked: Mapping[str, Any]
 ) -> Documents:
     """Read the documents of such a page alone."""
-    documents, next_cursor, _, _ = await _read(resource, database, asker, asked)
-    return Documents(documents, next_cursor)
+    page, _, _ = await _read(resource, database, asker, asked)
+    return page
 
 
 async def _read(
     resource: Resource, database: Database, asker: Caller, asked: Mapping[str, Any]
-) -> tuple[list[bytes], str | None, Found, Brought]:
-    """Read the documents of a page, the cursor behind it, and what it brings."""
+) -> tuple[Documents, int | None, Brought]:
+    """Read the documents of a page, the number of all records, and what the page brings."""
     given = dict(asked)
     limit = given.pop("limit", DEFAULT_LIMIT)
     cursor_text = given.pop("cursor", None)
@@ -234,7 +246,7 @@ async def _read(
     next_cursor = None
     if found.has_next or len(items) < len(found.rows):
         next_cursor = cursor.write(of_list, position(items[-1]))
-    return [row["doc"] for row in items], next_cursor, found, brought
+    return Documents(items, next_cursor, of_list), found.total, brought
 
 
 def _fitting(rows: Sequence[Row], limit: int, total: int | None) -> Found:

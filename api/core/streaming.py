@@ -16,6 +16,7 @@ from litestar.types import Scope as AsgiScope
 
 from api.core import codings
 from api.core.errors import UNAVAILABLE, Problem
+from api.core.large_input import in_thread
 from api.core.request import PIECE_BYTES, Request, Stream, wait_for_disconnect
 from api.core.services import service
 
@@ -96,11 +97,17 @@ class StreamedAnswer(Stream):
         if not bodiless:
             encoder = codings.ENCODERS[self._coding]()
             first, self._first = self._first, b""
-            await _send_on(send, await asyncio.to_thread(encoder.compress, first))
+            await _send_on(send, await self._encoded(encoder, first))
             async for chunk in self._chunks:
-                await _send_on(send, await asyncio.to_thread(encoder.compress, chunk))
+                await _send_on(send, await self._encoded(encoder, chunk))
             await _send_on(send, encoder.flush())
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _encoded(self, encoder: codings.Encoder, chunk: bytes) -> bytes:
+        """Compress a chunk in a thread; one that stays as it is needs none."""
+        if self._coding == codings.IDENTITY:
+            return chunk
+        return await in_thread(encoder.compress, chunk)
 
 
 async def _send_on(send: Send, body: bytes) -> None:

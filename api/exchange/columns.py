@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, cast
 
@@ -15,7 +16,7 @@ import msgspec
 
 from api.core.errors import invalid_parameter
 from api.core.resource import Resource
-from api.exchange.names import MAX_RESPONSES, Names, Response
+from api.exchange.names import MAX_NAMED, MAX_RESPONDERS, Names, Response
 from schemas.base import fields
 from schemas.vocabularies import RecordType
 
@@ -25,6 +26,8 @@ EXTERNAL_ID: Final = "external_id."
 """How the column of the external ids of one namespace begins; the namespace follows."""
 LEFT_OUT: Final = {(RecordType.ARTICLE, "text")}
 """Fields that only come if they are asked for: a cell of Excel ends at 32,767 characters."""
+RESPONSES: Final = "responses"
+"""The column that names the responses to a claim."""
 _SEPARATOR: Final = "; "
 
 
@@ -72,10 +75,11 @@ Cell = str | int | float | bool | None
 
 
 class Column(NamedTuple):
-    """A column: its name, and what it makes of a record."""
+    """A column: its name, what it makes of a record, and whether it names other records."""
 
     name: str
     cell: Callable[[TableRow], Cell]
+    names_others: bool = False
 
 
 def field_column(name: str) -> Column:
@@ -110,9 +114,12 @@ def external_id_column(namespace: str) -> Column:
 # --- the derived columns ---------------------------------------------------------------------
 
 
-def _joined(texts: Iterable[str | None]) -> str | None:
-    """Join what there is, each text once."""
-    return _SEPARATOR.join(dict.fromkeys(text for text in texts if text)) or None
+def _joined(texts: Iterable[str | None], most: int = MAX_NAMED) -> str | None:
+    """Join what there is, each text once, as many as are shown."""
+    shown = list(islice(dict.fromkeys(text for text in texts if text), most + 1))
+    if len(shown) > most:
+        shown[most] = "…"
+    return _SEPARATOR.join(shown) or None
 
 
 def _speakers(row: TableRow, hops: Iterable[Json]) -> str | None:
@@ -133,13 +140,12 @@ def _printed_in(row: TableRow) -> str | None:
 
 
 def _responses(row: TableRow) -> str | None:
-    shown = [_response(row, each) for each in row.responses[:MAX_RESPONSES]]
-    return _SEPARATOR.join(shown + ["…"] * (len(row.responses) > MAX_RESPONSES)) or None
+    return _joined(_response(row, each) for each in row.responses)
 
 
 def _response(row: TableRow, response: Response) -> str:
     """Say what kind of response it is, by whom, and whether it was given up."""
-    by = _joined(map(row.called, response.responders))
+    by = _joined(map(row.called, response.responders), MAX_RESPONDERS)
     standing = "" if response.validity == "standing" else f" ({response.validity})"
     return f"{response.kind}{standing}{f': {by}' if by else ''}"
 
@@ -167,7 +173,7 @@ _DERIVED: Final[Mapping[RecordType, Mapping[str, Callable[[TableRow], Cell]]]] =
         **_CHAIN,
         "figure": _figures,
         "printed_in": _printed_in,
-        "responses": _responses,
+        RESPONSES: _responses,
     },
     RecordType.DENIAL: {
         "responder": lambda row: _speakers(row, row.hops_at()),
@@ -213,19 +219,18 @@ def named_in(record_type: RecordType, row: TableRow) -> Iterator[Named]:
 # --- the first hop and the first figure over columns of their own ------------------------------
 
 
-def _of_first(field: str, name: str) -> Callable[[TableRow], Cell]:
-    """Give a property of the first item of a list."""
-
-    def cell(row: TableRow) -> Cell:
-        items = row.value(field)
-        return items[0][name] if items else None
-
-    return cell
+def _of_hop(name: str) -> Callable[[TableRow], Cell]:
+    """Give a property of the hop nearest to the reader."""
+    return lambda row: next((cast("Cell", hop[name]) for hop in row.hops_at()), None)
 
 
-def _name_of_first(name: str) -> Callable[[TableRow], Cell]:
-    identity = _of_first("attributions", name)
-    return lambda row: row.called(cast("str | None", identity(row)))
+def _name_of_hop(name: str) -> Callable[[TableRow], Cell]:
+    return lambda row: next((row.called(hop[name]) for hop in row.hops_at()), None)
+
+
+def _of_figure(name: str) -> Callable[[TableRow], Cell]:
+    """Give a property of the first figure."""
+    return lambda row: next((cast("Cell", each[name]) for each in row.value("quantities")), None)
 
 
 _HOP: Final = ("source_id", "via_id", "role", "printed", "cue", "ground_rules", "resolution")
@@ -242,10 +247,10 @@ _FIGURE: Final = (
     "as_of",
 )
 _SPREAD: Final[Mapping[str, Callable[[TableRow], Cell]]] = {
-    "attribution.source": _name_of_first("source_id"),
-    "attribution.via": _name_of_first("via_id"),
-    **{f"attribution.{name}": _of_first("attributions", name) for name in _HOP},
-    **{f"quantity.{name}": _of_first("quantities", name) for name in _FIGURE},
+    "attribution.source": _name_of_hop("source_id"),
+    "attribution.via": _name_of_hop("via_id"),
+    **{f"attribution.{name}": _of_hop(name) for name in _HOP},
+    **{f"quantity.{name}": _of_figure(name) for name in _FIGURE},
 }
 
 
@@ -256,8 +261,8 @@ _SPREAD: Final[Mapping[str, Callable[[TableRow], Cell]]] = {
 def all_columns(resource: Resource) -> Mapping[str, Column]:
     """Give the columns that a table can have, by name, in their usual order."""
     own = [field.encode_name for field in fields(resource.record)]
-    derived = [Column(*each) for each in _DERIVED.get(resource.type, {}).items()]
-    spread = [Column(*each) for each in _SPREAD.items()] if "attributions" in own else []
+    derived = [Column(*each, True) for each in _DERIVED.get(resource.type, {}).items()]
+    spread = [Column(*each, True) for each in _SPREAD.items()] if "attributions" in own else []
     columns = [*derived, *spread, *(field_column(name) for name in own)]
     return {column.name: column for column in columns}
 

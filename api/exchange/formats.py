@@ -86,7 +86,7 @@ _RANGE: Final = re.compile(
     r"(?P<type>[!#$%&'*+.^_`|~0-9a-z-]+)/(?P<subtype>[!#$%&'*+.^_`|~0-9a-z-]+)"
     r"(?P<parameters>(?:\s*;[^;,]*)*)\Z"
 )
-_WEIGHT: Final = re.compile(r";\s*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)\s*(?:;|\Z)")
+_WEIGHT: Final = re.compile(r";\s*q=(?:(0?\.[0-9]{1,3}|0\.?|1(?:\.0{0,3})?)\s*(?:;|\Z))?")
 
 
 @lru_cache(maxsize=256)
@@ -100,7 +100,8 @@ def preferred(accepted: str, offered: tuple[Format, ...]) -> Format | None:
     for item in accepted.lower().split(","):
         if match := _RANGE.match(item.strip()):
             given = _WEIGHT.search(match["parameters"])
-            weights[match["type"], match["subtype"]] = float(given[1]) if given else 1.0
+            if given is None or given[1] is not None:
+                weights[match["type"], match["subtype"]] = float(given[1]) if given else 1.0
     if not weights:
         return offered[0]
     best, best_weight = None, 0.0

@@ -128,11 +128,11 @@ def _denial(record: Json, names: Names) -> Json:
 
 def _statement(record: Json, names: Names) -> Json:
     """Tell who said it, when, and where it is printed."""
-    stated = record["stated"] or {}
     return {
         "text": record["text"],
         "author": list(_speakers(record["attributions"], names)),
-        "dateCreated": stated.get("earliest"),
+        "dateCreated": _moment(record["stated"]),
+        "creativeWorkStatus": record["validity"],
         "appearance": [
             _known(
                 {
@@ -183,6 +183,14 @@ def _place(place: Json) -> Json:
     )
 
 
+def _moment(time: Json | None) -> str | None:
+    """Give a date or an instant, if only one is possible."""
+    if time is None or time["earliest"] != time["latest"]:
+        return None
+    known: str | None = time["earliest"]
+    return known
+
+
 def _interval(time: Json | None) -> str | None:
     """Write when it happened as an interval (ISO 8601); an unknown end is open."""
     if time is None or not (time["earliest"] or time["latest"]):
@@ -203,7 +211,7 @@ def _review(record: Json, assessment: Json) -> Json:
     return _known(
         {
             "@type": "ClaimReview",
-            "author": {"@type": "Organization", "name": assessment["assessor"]},
+            "author": {"@type": "Thing", "name": assessment["assessor"]},
             "claimReviewed": record["text"],
             "itemReviewed": {"@id": _node(record["id"])},
             "reviewRating": _known(rating),
@@ -215,7 +223,6 @@ def _review(record: Json, assessment: Json) -> Json:
 
 
 def _article(record: Json, names: Names) -> Json:
-    published = record["published"] or {}
     publisher = record["publisher_id"]
     return {
         "@type": "SocialMediaPosting" if record["kind"] == ArticleKind.POST else "NewsArticle",
@@ -225,7 +232,7 @@ def _article(record: Json, names: Names) -> Json:
         "archivedAt": record["archived_url"],
         "author": [{"@type": "Thing", "name": each["name"]} for each in record["authors"]],
         "publisher": publisher and _source(publisher, names),
-        "datePublished": published.get("earliest"),
+        "datePublished": _moment(record["published"]),
         "dateline": record["dateline"],
         "articleSection": record["section"],
         "articleBody": record["text"],

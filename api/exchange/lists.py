@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final, Protocol
 
 from api.core.errors import invalid_parameter
@@ -16,7 +16,7 @@ from api.core.filters import Parameter, read_query
 from api.core.flight import room_of
 from api.core.listing import Documents, list_page, read_documents
 from api.core.request import Answer, Request, caller, context, encoded, still_admitted
-from api.core.resource import MAX_LIMIT, MAX_PAGE_BYTES, Resource
+from api.core.resource import MAX_LIMIT, MAX_PAGE_BYTES, MAX_RANKED, Resource
 from api.core.streaming import GRACE_SECONDS, StreamedAnswer, patiently, take_piece
 from api.exchange import formats
 from api.exchange.formats import AS_JSON, AS_LINES, AS_TABLE, Format
@@ -25,6 +25,8 @@ from api.exchange.tables import TABLE_PARAMETERS, Table
 
 MAX_RECORDS: Final = 10_000_000
 """A streamed list is cut off behind so many records: others may write as fast as it is read."""
+WRITTEN_AT_ONCE: Final = 50
+"""How many records are written at a time: the names that they are shown with take memory too."""
 _OF_PAGES: Final = ("cursor", "expand", "count")
 """The parameters that only make sense for pages."""
 
@@ -88,6 +90,9 @@ async def list_records(resource: Resource, request: Request) -> Answer:
         if name in given:
             detail = f"Leave it out: `{form.media_type}` gives the whole list, without pages."
             raise invalid_parameter(name, detail)
+    if given.get("sort") == "relevance" and "limit" not in given:
+        detail = f"Add `limit`: only {MAX_RANKED} records are ranked, so the list would end there."
+        raise invalid_parameter("sort", detail)
     writer = _writer(resource, form, asked)
     chunks = _chunks(resource, request, given, writer)
     # If the database is away, the answer is a status, which must come before the first line.
@@ -119,14 +124,16 @@ async def _chunks(
         count += len(documents)
         if cursor is not None and count == MAX_RECORDS:
             raise RuntimeError(f"a list of more than {MAX_RECORDS} records")
-        pieces.extend(await writer.write(request, documents))
-        del page, documents
-        is_last = cursor is None or count == most
-        if is_last:
+        del page
+        for start in range(0, len(documents), WRITTEN_AT_ONCE):
+            batch = documents[start : start + WRITTEN_AT_ONCE]
+            pieces.extend(await patiently(partial(writer.write, request, batch)))
+            await still_admitted(request)  # after the reading, which may have had to wait
+            while pieces:
+                yield take_piece(pieces)
+        if cursor is None or count == most:
             pieces.append(writer.end(count))
-        while pieces:
             yield take_piece(pieces)
-        if is_last:
             return
 
 
@@ -136,6 +143,5 @@ async def _next_page(resource: Resource, request: Request, asked: Mapping[str, A
     await room.reserve(MAX_PAGE_BYTES, settings.stall_seconds + GRACE_SECONDS)
     database, asker = context(request).database, caller(request)
     page = await patiently(lambda: read_documents(resource, database, asker, asked))
-    await still_admitted(request)  # after the reading, which may have had to wait
     room.keep(sum(map(len, page.documents)))
     return page

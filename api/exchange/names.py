@@ -18,16 +18,17 @@ _NAME: Final = {
 _NAMES: Final = """
     SELECT t.id::text AS id, left({name}, {most}) AS name FROM {table} AS t
     WHERE t.id = ANY(:ids::text::uuid[]) AND t.deleted_at IS NULL AND :sees({type}, t)"""
-MAX_NAME: Final = 1_000
+MAX_NAME: Final = 200
 """How many characters of a name or a text are shown where another record names it."""
-
-MAX_RESPONSES: Final = 20
-"""How many responses to one claim are named; if there are more, an ellipsis says so."""
+MAX_NAMED: Final = 20
+"""How many records one cell names; if there are more, an ellipsis says so."""
+MAX_RESPONDERS: Final = 3
+"""How many responders of one response are named, likewise."""
 _RESPONSES: Final = """
     SELECT c.id::text AS claim_id, r.kind, r.validity, r.responders
     FROM unnest(:ids::text::uuid[]) AS c(id)
     CROSS JOIN LATERAL (
-        SELECT t.kind, t.validity, t.first_source_ids::text[] AS responders
+        SELECT t.kind, t.validity, t.first_source_ids[1:{responders}]::text[] AS responders
         FROM links AS l JOIN denials AS t ON t.id = l.owner_id
         WHERE l.claim_id = c.id AND l.owner_type = 'denial' AND l.link = 'target'
             AND t.deleted_at IS NULL AND :sees(denial, t)
@@ -74,7 +75,7 @@ async def read_responses(
     database: Database, asker: Caller, claims: Iterable[str]
 ) -> dict[str, list[Response]]:
     """Read the responses to some claims, at most one more of each than is shown."""
-    statement = compose(_RESPONSES, limit=f"{MAX_RESPONSES + 1}")
+    statement = compose(_RESPONSES, limit=f"{MAX_NAMED + 1}", responders=f"{MAX_RESPONDERS + 1}")
     ids = f"{{{','.join(claims)}}}"
     found: dict[str, list[Response]] = {}
     for row in await database.fetch(*render(statement, asker, ids=ids)):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
-from api.core.large_input import work_on
+from api.core.large_input import in_thread, work_on
 from api.core.request import Request, encoded
 
 _SHOWN: Final = ("role", "name", "country_code", "qualifier", "precision", "uncertainty_m")
@@ -41,7 +40,7 @@ class Places:
 
     async def write(self, _: Request, documents: list[bytes]) -> list[bytes]:
         """Write a feature for each place with coordinates."""
-        return await asyncio.to_thread(self._features, documents)
+        return await in_thread(self._features, documents)
 
     def end(self, _: int) -> bytes:
         """Write the end of the collection."""

@@ -7,7 +7,6 @@ empty text is `""`.
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Final, Literal
@@ -15,10 +14,19 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from api.core.filters import Parameter
+from api.core.large_input import in_thread
 from api.core.request import Request, caller, context
 from api.core.resource import Resource
-from api.exchange.columns import Cell, Column, TableRow, asked_columns, named_in, usual_columns
-from api.exchange.names import Response, read_names, read_responses
+from api.exchange.columns import (
+    RESPONSES,
+    Cell,
+    Column,
+    TableRow,
+    asked_columns,
+    named_in,
+    usual_columns,
+)
+from api.exchange.names import read_names, read_responses
 from schemas.vocabularies import RecordType
 
 _Yes = Literal["1"]
@@ -102,18 +110,19 @@ class Table:
     async def write(self, request: Request, documents: list[bytes]) -> list[bytes]:
         """Write a row for each record, with the names of the records that it names."""
         database, asker = context(request).database, caller(request)
-        responses: Mapping[str, Sequence[Response]] = {}
-        rows = await asyncio.to_thread(lambda: [TableRow(each) for each in documents])
-        if self._type is RecordType.CLAIM:
+        rows = await in_thread(lambda: [TableRow(each) for each in documents])
+        if not any(column.names_others for column in self._columns):
+            return await in_thread(lines, self._columns, rows)
+        if any(column.name == RESPONSES for column in self._columns):
             ids = [row.value("id") for row in rows]
             responses = await read_responses(database, asker, ids)
             for identity, row in zip(ids, rows, strict=True):
                 row.responses = responses.get(identity, ())
-        wanted = await asyncio.to_thread(self._named, rows)
+        wanted = await in_thread(self._named, rows)
         names = await read_names(database, asker, wanted)
         for row in rows:
             row.names = names
-        return await asyncio.to_thread(lines, self._columns, rows)
+        return await in_thread(lines, self._columns, rows)
 
     def end(self, count: int) -> bytes:
         """Write the line with the number of records, if it is asked for."""

@@ -60,7 +60,6 @@ class _Printed(msgspec.Struct):
     """What annotations tell of a record."""
 
     id: str
-    text: str
     appearances: list[_Appearance]
 
 
@@ -77,7 +76,6 @@ def annotate(record: _Printed, record_type: RecordType, article: str) -> Iterato
                 "body": {
                     "id": f"urn:uuid:{record.id}",
                     "type": _BODIES[record_type],
-                    "value": record.text,
                 },
                 "target": {
                     "source": f"urn:uuid:{article}",
@@ -119,7 +117,6 @@ _EXAMPLE: Final = {
         annotate(
             _Printed(
                 id=CLAIM_ID,
-                text="At least 100 soldiers were killed.",
                 appearances=[
                     _Appearance(ARTICLE_ID, [Span(start=238, end=250, exact="At least 100")])
                 ],
@@ -165,6 +162,8 @@ async def list_annotations(request: Request) -> Answer:
     record_type, inner = RecordType.CLAIM, None
     if "cursor" in given:
         record_type, inner = cursor.read(given["cursor"], of_list, tuple[RecordType, str | None])
+        if record_type not in _RESOURCES:
+            raise cursor.not_ours("cursor")
     room = await reserve_room(request, 2 * MAX_PAGE_BYTES)
     database, asker = context(request).database, caller(request)
     if await database.fetchrow(*render(_IS_THERE, asker, id=article)) is None:
@@ -174,10 +173,7 @@ async def list_annotations(request: Request) -> Answer:
         asked["cursor"] = inner
     page = await read_documents(_RESOURCES[record_type], database, asker, asked)
     written = await in_thread(write_page, page.documents, record_type, article)
-    inner = page.next_cursor
-    if len(written) < len(page.documents):  # then a page of so many records has the cursor
-        asked["limit"] = len(written)
-        inner = (await read_documents(_RESOURCES[record_type], database, asker, asked)).next_cursor
+    inner = page.cursor_behind(len(written)) if written else None
     behind: list[Any] | None = None
     if inner is not None:
         behind = [record_type, inner]

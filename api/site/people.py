@@ -11,13 +11,15 @@ from typing import Any, Final
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from api.exchange.formats import AS_JSON, AS_PAGE, preferred
+from api.exchange.formats import AS_PAGE, of_record, preferred
 from api.records.nouns import RESOURCES
+from schemas.vocabularies import RecordType
 
 _RECORD: Final = re.compile(
     f"/v1/({'|'.join(resource.plural for resource in RESOURCES.values())})/"
     r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\Z"
 )
+_TYPES: Final = {resource.plural: resource.type for resource in RESOURCES.values()}
 
 
 class SeenOnPageError(Exception):
@@ -41,10 +43,10 @@ async def lead_to_page(
     if not accepted or scope["method"] != "GET" or scope["query_string"]:
         return
     record = _RECORD.match(scope["path"])
-    if record and prefers_html(b",".join(accepted).decode("latin-1")):
+    if record and prefers_html(b",".join(accepted).decode("latin-1"), _TYPES[record[1]]):
         raise SeenOnPageError(f"/explore/{record[1]}/{record[2]}")
 
 
-def prefers_html(accept: str) -> bool:
-    """Tell whether an Accept header wants `text/html` more than JSON (RFC 9110)."""
-    return preferred(accept, (AS_JSON, AS_PAGE)) is AS_PAGE
+def prefers_html(accept: str, record_type: RecordType) -> bool:
+    """Tell whether an Accept header wants `text/html` more than every form of a record."""
+    return preferred(accept, (*of_record(record_type), AS_PAGE)) is AS_PAGE
