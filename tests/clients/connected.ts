@@ -11,7 +11,7 @@ export type Schemas = components["schemas"];
 
 export const base = env.BASE ?? "";
 export const headers = { Authorization: `Bearer ${env.KEY}` };
-export const client = createClient<paths, "application/json">({ baseUrl: base, headers });
+export const client = createClient<paths, "application/json" | "application/problem+json">({ baseUrl: base, headers });
 
 // openapi-fetch calls every body application/json, unless told otherwise.
 client.use({
