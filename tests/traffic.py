@@ -412,6 +412,16 @@ async def _merge_another(traffic: Traffic, _: Operation, path: str) -> str:
     return other
 
 
+async def _pair_of_sources(traffic: Traffic, _: Operation, path: str) -> str:
+    """Make two sources of one name, and wait until they are listed as a pair."""
+    noun = EVERY[RecordType.SOURCE]
+    body = noun.minimal(name=f"Invented {unique()}")
+    ids = [(await create(traffic.own, noun, body)).id for _ in range(2)]
+    asked = {"source_id": ids[0]}
+    await eventually(partial(_is_long, traffic, Sent(path, {}, asked, None), 1))
+    return ids[0]
+
+
 async def _article(traffic: Traffic, *_: object) -> str:
     noun = EVERY[RecordType.ARTICLE]
     return (await create(traffic.own, noun, noun.minimal(text=WORDS))).id
@@ -464,6 +474,13 @@ async def _made(traffic: Traffic, operation: Operation, path: str, body: Body) -
     answer = await traffic.own.post(path, json=body, headers=bearer(traffic.keys[operation.name]))
     assert answer.status_code == 201, answer.text
     found: str = answer.json()["id"]
+    return found
+
+
+async def _annotation(traffic: Traffic, _: Operation, path: str) -> str:
+    """Print a claim in the words of the article of a path; gives the claim's id."""
+    span = {"start": 0, "end": len(WORDS), "exact": WORDS}
+    found: str = (await _printed(traffic, path.split("/")[3], [span]))["id"]
     return found
 
 
@@ -566,10 +583,9 @@ async def _lengthen(traffic: Traffic, operation: Operation, sent: Sent) -> None:
         changed = await traffic.own.patch(record, json={"note": unique()}, headers=headers)
         assert changed.status_code == 200, changed.text
     elif operation.path.endswith("/anchors"):
-        span = {"start": 0, "end": len(WORDS), "exact": WORDS}
         article = sent.path.removesuffix("/anchors")
         for _ in range(2):
-            await _printed(traffic, article.rpartition("/")[2], [span])
+            await _annotation(traffic, operation, article)
         headers = {**MERGE_PATCH, "if-match": "*"}
         changed = await traffic.own.patch(article, json={"text": "Others."}, headers=headers)
         assert changed.status_code == 200, changed.text
@@ -601,7 +617,7 @@ async def eventually(holds: Callable[[], Awaitable[Any]]) -> None:
 
 
 async def _length(traffic: Traffic, sent: Sent) -> int:
-    answer = await traffic.own.get(sent.path, headers=sent.headers)
+    answer = await traffic.own.get(sent.path, params=dict(sent.query), headers=sent.headers)
     return len(answer.json()["items"])
 
 
@@ -610,6 +626,8 @@ _MAKERS_OF_TWO: Final[Mapping[str, Callable[[Traffic, Operation, str], Awaitable
     "/v1/webhooks": _webhook,
     "/v1/sources/{id}/identities": _identity,
     "/v1/sources/{id}/merges": _merge_another,
+    "/v1/sources/duplicates": _pair_of_sources,
+    "/v1/articles/{id}/annotations": _annotation,
 }
 
 
