@@ -1,5 +1,6 @@
 // An article: its text with claims and denials marked, and beside it the marked passages in reading order.
 
+import { answersOf } from "./api.js";
 import { cut, findMarks, layOut } from "./marks.js";
 import { counted, joined, make, section, words } from "./page.js";
 import { statementCard } from "./statement.js";
@@ -11,7 +12,7 @@ const MAX_BLOCK = 10_000;
 const MAX_LISTED = 500;
 
 export default async function show({ api, id }) {
-  const [{ record: article, included: printed, truncated }, claims] = await Promise.all([
+  const [{ record: article, included: printed, truncated }, claims] = await answersOf([
     api.one("articles", id, "sources,claims,denials"),
     // The responses to the claims, wherever they are printed.
     api.get(`/v1/claims?article_id=${encodeURIComponent(id)}&sort=position&limit=200&expand=sources,denials`),
