@@ -481,6 +481,45 @@ def test_hostile_records_are_harmless_and_can_be_read(
     assert_quiet_local_and_fitting(browser, site, SCREENS[2][1])
 
 
+LINES = "\n".join(f"{line:x}" for line in range(200_000))
+
+
+@pytest.mark.outside
+def test_a_text_of_many_lines_is_shown(browser: Browser, site: str) -> None:
+    with httpx.Client(base_url=site, headers=bearer(KEY), timeout=PATIENCE) as client:
+        answer = client.post("/v1/articles", json={"headline": "A log", "text": LINES})
+        assert answer.status_code == 201, answer.text
+    open_page(browser, site, f"/explore/articles/{answer.json()['id']}")
+    assert browser.text("h1") == "A log"
+    assert browser.evaluate("document.querySelector('.text').textContent.length") == len(LINES)
+    assert browser.evaluate("document.querySelectorAll('.text p').length") < 200
+    assert_quiet_local_and_fitting(browser, site, SCREENS[0][1])
+
+
+EMOJI = "🌊" * 6000  # each is two units of UTF-16, and ten thousand of them fit
+CUTS = [
+    ("one\n\nthree", [], ["one\n", "\n", "three"]),
+    ("a" + EMOJI, [], ["a" + EMOJI[:4999], EMOJI[4999:]]),
+    ("a b" + EMOJI, [], ["a ", "b" + EMOJI[:4999], EMOJI[4999:]]),
+    ("word " * 2001, [], ["word " * 2000, "word "]),
+    ("🌊\n" * 4000, [(2000, 4000)], ["🌊\n" * 1000, "🌊\n" * 1000, "🌊\n" * 2000]),
+    ("12\n" * 4000, [], ["12\n" * 3333, "12\n" * 667]),
+]
+"""Texts with the places of their captions, and the blocks they are cut into."""
+
+
+@pytest.mark.outside
+def test_a_text_is_cut_between_lines_words_and_characters(browser: Browser, site: str) -> None:
+    open_page(browser, site, "/explore")
+    for text, places, expected in CUTS:
+        zones = [{"zone": "caption", "start": start, "end": end} for start, end in places]
+        asked = f"(text => module.blocksOf(text, {json.dumps(zones)})"
+        asked += f".map(b => [text.slice(b.start, b.end), b.zone]))({json.dumps(text)})"
+        found = imported(browser, "blocks.js", asked)
+        assert [its for its, _ in found] == expected
+        assert [zone for _, zone in found if zone] == ["caption"] * len(places)
+
+
 SIZES = [
     ({"qualifier": "exact", "value": 10000}, "10,000"),
     ({"qualifier": "at_least", "lower": 100}, "at least 100"),
