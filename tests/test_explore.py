@@ -54,7 +54,7 @@ def test_a_script_makes_no_html_of_text_and_imports_what_is_served(name: str) ->
     text = SCRIPTS[name]
     unsafe = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|Storage"
     assert not re.search(unsafe, re.sub(r"//.*", "", text))
-    for imported in re.findall(r"""(?:from|import\(|all:|one:|part:) ?"\./([^"]+)\"""", text):
+    for imported in re.findall(r"""(?:from|import\(|all:|one:|history:) ?"\./([^"]+)\"""", text):
         assert f"explore/{imported}" in ASSETS
 
 
@@ -111,13 +111,20 @@ async def test_a_program_gets_json(client: httpx.AsyncClient, accept: str | None
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/sources", "/v1/sources/x", "/v1/sources/{id}?as_of=2026-01-01"]
+    ("path", "status"),
+    [
+        ("/v1/sources", 200),
+        ("/v1/sources/x", 404),
+        ("/v1/sources/{id}?as_of=2026-01-01T00:00:00Z", 404),
+    ],
 )
-async def test_a_browser_is_led_from_records_only(client: httpx.AsyncClient, path: str) -> None:
-    answer = await client.get(
-        f"/v1/sources{path}".replace("{id}", str(uuid4())), headers={"accept": CHROMIUM}
-    )
-    assert answer.status_code != 303
+async def test_a_browser_is_led_from_records_only(
+    client: httpx.AsyncClient, path: str, status: int
+) -> None:
+    made = (await client.post("/v1/sources", json={"kind": "person", "name": "Lee"})).json()
+    answer = await client.get(path.format(id=made["id"]), headers={"accept": CHROMIUM})
+    assert answer.status_code == status
+    assert "json" in answer.headers["content-type"]
 
 
 # --- in a browser --------------------------------------------------------------------------------
@@ -309,6 +316,35 @@ def test_what_is_not_there_is_said_in_the_words_of_the_api(browser: Browser, sit
 
 
 @pytest.mark.outside
+def test_of_several_problems_the_first_in_order_is_shown(browser: Browser, site: str) -> None:
+    open_page(browser, site, "/explore")
+    late = "Promise.resolve().then(() => 0).then(() => Promise.reject('the record'))"
+    failed = f"module.answersOf([1, {late}, Promise.reject('its responses')])"
+    asked = f"{failed}.catch(problem => problem)"
+    assert imported(browser, "api.js", asked) == "the record"
+
+
+HANGING = """(window.asked = window.fetch, window.fetch = async (path, { signal }) => ({
+    ok: true,
+    json: () => new Promise((_, fail) => signal.addEventListener('abort', () => {
+        fail(signal.reason);
+    })),
+}))"""
+
+
+@pytest.mark.outside
+def test_a_page_that_was_left_logs_nothing(browser: Browser, site: str) -> None:
+    open_page(browser, site, "/explore")
+    browser.evaluate(HANGING)
+    browser.click("#places a[href='/explore/claims']")
+    browser.wait("document.querySelector('#asked li')")  # it has asked, and waits
+    browser.evaluate("window.fetch = window.asked")
+    browser.click("#places a[href='/explore/articles']")
+    browser.wait(f"{READY} && document.title.startsWith('Articles')")
+    assert_quiet_local_and_fitting(browser, site, SCREENS[0][1])
+
+
+@pytest.mark.outside
 @pytest.mark.parametrize("screen", [SCREENS[0], SCREENS[-1]], ids=str)
 def test_a_form_with_every_filter_writes_the_request(
     browser: Browser, site: str, axe: str, screen: tuple[int, str]
@@ -364,7 +400,7 @@ DIRECTIONS = {
 def imported(browser: Browser, module: str, expression: str) -> Any:
     """Evaluate an expression with what a module of the pages exports."""
     path = json.dumps(f"/assets/explore/{module}")
-    script = f"import({path}).then(module => arguments[0]({expression}))"
+    script = f"import({path}).then(module => {expression}).then(arguments[0])"
     return browser.command("execute/async", script=script, args=[])
 
 
@@ -443,6 +479,45 @@ def test_hostile_records_are_harmless_and_can_be_read(
     assert "<img src=x onerror=alert(1)>" in browser.text("#card")
     assert browser.text("#card .status") == "draft"
     assert_quiet_local_and_fitting(browser, site, SCREENS[2][1])
+
+
+LINES = "\n".join(f"{line:x}" for line in range(200_000))
+
+
+@pytest.mark.outside
+def test_a_text_of_many_lines_is_shown(browser: Browser, site: str) -> None:
+    with httpx.Client(base_url=site, headers=bearer(KEY), timeout=PATIENCE) as client:
+        answer = client.post("/v1/articles", json={"headline": "A log", "text": LINES})
+        assert answer.status_code == 201, answer.text
+    open_page(browser, site, f"/explore/articles/{answer.json()['id']}")
+    assert browser.text("h1") == "A log"
+    assert browser.evaluate("document.querySelector('.text').textContent.length") == len(LINES)
+    assert browser.evaluate("document.querySelectorAll('.text p').length") < 200
+    assert_quiet_local_and_fitting(browser, site, SCREENS[0][1])
+
+
+EMOJI = "🌊" * 6000  # each is two units of UTF-16, and ten thousand of them fit
+CUTS = [
+    ("one\n\nthree", [], ["one\n", "\n", "three"]),
+    ("a" + EMOJI, [], ["a" + EMOJI[:4999], EMOJI[4999:]]),
+    ("a b" + EMOJI, [], ["a ", "b" + EMOJI[:4999], EMOJI[4999:]]),
+    ("word " * 2001, [], ["word " * 2000, "word "]),
+    ("🌊\n" * 4000, [(2000, 4000)], ["🌊\n" * 1000, "🌊\n" * 1000, "🌊\n" * 2000]),
+    ("12\n" * 4000, [], ["12\n" * 3333, "12\n" * 667]),
+]
+"""Texts with the places of their captions, and the blocks they are cut into."""
+
+
+@pytest.mark.outside
+def test_a_text_is_cut_between_lines_words_and_characters(browser: Browser, site: str) -> None:
+    open_page(browser, site, "/explore")
+    for text, places, expected in CUTS:
+        zones = [{"zone": "caption", "start": start, "end": end} for start, end in places]
+        asked = f"(text => module.blocksOf(text, {json.dumps(zones)})"
+        asked += f".map(b => [text.slice(b.start, b.end), b.zone]))({json.dumps(text)})"
+        found = imported(browser, "blocks.js", asked)
+        assert [its for its, _ in found] == expected
+        assert [zone for _, zone in found if zone] == ["caption"] * len(places)
 
 
 SIZES = [

@@ -21,6 +21,17 @@ export class Problem extends Error {
   }
 }
 
+/**
+ * Wait for the answers to several requests. If more than one failed, the first in this order is what the reader gets
+ * to know, and not the one that happened to fail first.
+ */
+export async function answersOf(requests) {
+  const settled = await Promise.allSettled(requests);
+  const failed = settled.find(({ status }) => status === "rejected");
+  if (failed) throw failed.reason;
+  return settled.map(({ value }) => value);
+}
+
 /** The requests of one page. */
 export class Api {
   /** `tell` is called with each request. */

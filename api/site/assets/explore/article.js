@@ -1,17 +1,17 @@
 // An article: its text with claims and denials marked, and beside it the marked passages in reading order.
 
+import { answersOf } from "./api.js";
+import { blocksOf } from "./blocks.js";
 import { cut, findMarks, layOut } from "./marks.js";
 import { counted, joined, make, section, words } from "./page.js";
 import { statementCard } from "./statement.js";
 import { address, answered, byline, capital, moment, sourceLink, status, term, time } from "./words.js";
 
-/** A longer line is shown in several blocks, so that a browser can lay out those on the screen alone. */
-const MAX_BLOCK = 10_000;
 /** The list beside the text begins with so many passages; the reader can ask for the rest. */
 const MAX_LISTED = 500;
 
 export default async function show({ api, id }) {
-  const [{ record: article, included: printed, truncated }, claims] = await Promise.all([
+  const [{ record: article, included: printed, truncated }, claims] = await answersOf([
     api.one("articles", id, "sources,claims,denials"),
     // The responses to the claims, wherever they are printed.
     api.get(`/v1/claims?article_id=${encodeURIComponent(id)}&sort=position&limit=200&expand=sources,denials`),
@@ -61,17 +61,14 @@ function heading(article, sources) {
 
 // --- the text -----------------------------------------------------------------------------------
 
-/** Write the text, line by line, with its marks. */
+/** Write the text, block by block, with its marks. */
 function blocks(article, marks, reader) {
   const { text } = article;
   const pieces = cut(marks);
-  const zones = zonesOf(article);
   const made = [];
   let piece = 0;
-  for (let start = 0; start < text.length;) {
-    const line = text.indexOf("\n", start);
-    const end = Math.min(line < 0 ? text.length : line + 1, start + MAX_BLOCK);
-    const block = make("p", { dir: "auto", class: zones(start) });
+  for (const { start, end, zone } of blocksOf(text, article.zones)) {
+    const block = make("p", { dir: "auto", class: zone && `zone-${zone}` });
     let at = start;
     for (; piece < pieces.length && pieces[piece].start < end; piece += 1) {
       const { cover, ...place } = pieces[piece];
@@ -83,24 +80,8 @@ function blocks(article, marks, reader) {
     }
     block.append(text.slice(at, end));
     if (block.textContent.trim()) made.push(block);
-    start = end;
   }
   return made;
-}
-
-/** Give a function that names the zone in which a place lies, such as a caption. */
-function zonesOf({ text, zones }) {
-  // Zones begin where lines do, so it is exact enough to compare with the lines before.
-  const sorted = zones.toSorted((a, b) => a.start - b.start);
-  let next = 0;
-  let codePoints = 0;
-  let before = 0;
-  return (start) => {
-    for (; before < start; before += text.codePointAt(before) > 0xffff ? 2 : 1) codePoints += 1;
-    while (next < sorted.length && sorted[next].end <= codePoints) next += 1;
-    const zone = sorted[next];
-    return zone && zone.start <= codePoints ? `zone-${zone.zone}` : null;
-  };
 }
 
 // --- what the reader points at ------------------------------------------------------------------

@@ -1,5 +1,6 @@
 // A claim, or a response to one: who said it, from whom, where it is printed, and how it was answered.
 
+import { answersOf } from "./api.js";
 import { originGraph } from "./origins.js";
 import { joined, make, section, words } from "./page.js";
 import { chain, figures, printedIn } from "./statement.js";
@@ -7,7 +8,7 @@ import { address, answered, byline, capital, moment, sourceLink, status, term, t
 
 export default async function show({ api, type, id }) {
   const isClaim = type === "claims";
-  const [{ record, included }, thread, origins] = await Promise.all([
+  const [{ record, included }, thread, origins] = await answersOf([
     api.one(type, id, isClaim ? "sources,articles,claims,denials" : "sources,articles,claims"),
     api.get(`/v1/${type}/${encodeURIComponent(id)}/responses?expand=denials,sources`),
     isClaim ? api.get(`/v1/claims/${encodeURIComponent(id)}/origins`) : null,

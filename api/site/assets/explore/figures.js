@@ -1,5 +1,6 @@
 // Figures side by side: a plot of what was said, the same as a table, and the request that both show.
 
+import { answersOf } from "./api.js";
 import { fitted, saveButton } from "./drawing.js";
 import { counted, joined, make, section, words } from "./page.js";
 import { conflictsAmong, plot } from "./plot.js";
@@ -20,7 +21,7 @@ export default async function show({ api, query }) {
   if (!asked.has("limit")) asked.set("limit", "100");
   const shown = `/v1/figures?${asked}`;
   asked.set("expand", "sources,claims,denials");
-  const [page, counts] = await Promise.all([
+  const [page, counts] = await answersOf([
     api.get(`/v1/figures?${asked}`.replaceAll("%2C", ",")),
     api.get("/v1/claims/groups?by=metric&limit=200"),
   ]);

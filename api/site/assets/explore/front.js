@@ -1,10 +1,11 @@
 // The front page: the latest articles, and the latest claims with how they were answered.
 
+import { answersOf } from "./api.js";
 import { make } from "./page.js";
 import { articleItem, statementItem } from "./words.js";
 
 export default async function show({ api }) {
-  const [articles, claims] = await Promise.all([
+  const [articles, claims] = await answersOf([
     api.get("/v1/articles?sort=-published&limit=8&expand=sources"),
     api.get("/v1/claims?limit=8&expand=sources,denials"),
   ]);

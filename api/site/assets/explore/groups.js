@@ -1,5 +1,6 @@
 // Numbers at a glance: how many records there are of each kind, source or time, as bars that lead to their lists.
 
+import { answersOf } from "./api.js";
 import { counted, draw, joined, make, words } from "./page.js";
 import { capital, moment, term } from "./words.js";
 
@@ -26,7 +27,7 @@ export default async function show({ api, query }) {
   const of = LISTS[query.get("of")] ? query.get("of") : "claims";
   const filters = [...query].filter(([name]) => !OWN.has(name));
   const wanted = query.has("by") || query.has("of") ? [[of, query.has("by") ? query.getAll("by") : GLANCE.find(([type]) => type === of)?.[1] ?? ["kind"]]] : GLANCE;
-  const answers = await Promise.all(wanted.map(([type, by]) => {
+  const answers = await answersOf(wanted.map(([type, by]) => {
     const asked = new URLSearchParams([...by.map((name) => ["by", name]), ...(type === of ? filters : [])]);
     asked.set("limit", query.get("limit") ?? "12");
     return api.get(`/v1/${type}/groups?${asked}`.replaceAll("%3A", ":"));

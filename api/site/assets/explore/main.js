@@ -63,7 +63,8 @@ async function view(api) {
 
 /** Show what went wrong in the words of the problem. */
 function failure(error) {
-  if (!(error instanceof Problem)) console.error(error);
+  // An answer that is no longer waited for fails with an AbortError: the reader has left that page.
+  if (!(error instanceof Problem) && error?.name !== "AbortError") console.error(error);
   const known = { title: "This page has failed.", detail: String(error), errors: [] };
   const { title, detail, errors = [], code, request_id: request } = error instanceof Problem ? error.document : known;
   const list = errors.map((each) => make("li", {}, each.parameter ?? each.pointer ?? "", ": ", each.detail ?? ""));

@@ -27,7 +27,9 @@ function fill(element, classes, attributes, children) {
     // A record may hold `javascript:…` where a URL is expected.
     else if (name !== "href" || SAFE_LINK.test(value)) element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat(9).filter((child) => child !== null && child !== undefined && child !== false));
+  for (const child of children.flat(9)) { // one by one: there may be more than a call can have arguments
+    if (child !== null && child !== undefined && child !== false) element.append(child);
+  }
   return element;
 }
 

@@ -1,5 +1,6 @@
 // A source: its names and offices, what it claimed and answered in time, who answers it, and the groups it belongs to.
 
+import { answersOf } from "./api.js";
 import { counted, joined, make, section, words } from "./page.js";
 import { address, answered, answerLine, byline, capital, hops, moment, nameOf, sourceLink, status, term, time } from "./words.js";
 
@@ -7,7 +8,7 @@ const MOST = 50;
 
 export default async function show({ api, id }) {
   const of = `source_id=${encodeURIComponent(id)}&sort=-stated&limit=${MOST}`;
-  const [{ record: source, included }, claims, denials] = await Promise.all([
+  const [{ record: source, included }, claims, denials] = await answersOf([
     api.one("sources", id, "sources"),
     api.get(`/v1/claims?${of}&expand=sources,denials`),
     api.get(`/v1/denials?${of}&expand=sources,claims`),
