@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
 from uuid import UUID
 
@@ -409,8 +409,9 @@ async def test_a_step_that_fails_loses_nothing(
     await known.search()
     await known.add(a="Ottoline Quince", b="Otoline Quinse")
     await known.count()
+    fails = "SELECT 1 / (:seq::bigint - :seq::bigint)"
     with monkeypatch.context() as patched:
-        patched.setattr(pairing, "find_pairs", _fail)
+        patched.setattr(pairing, "_FOLLOW", fails)
         with pytest.raises(asyncpg.DataError):
             await pairing.step(known.database)
     assert await pairing.age(known.database) > 0
@@ -418,9 +419,49 @@ async def test_a_step_that_fails_loses_nothing(
     assert await known.named(source_id=known.world.id("a")) == {frozenset("ab")}
 
 
-async def _fail(connection: Connection, *_: object) -> None:
-    await connection.execute("DELETE FROM duplicate_pairs")
+async def _fail_in_postgres(connection: Connection) -> None:
     await connection.execute("SELECT 1 / 0")
+
+
+async def _fail_in_python(_: Connection) -> None:
+    raise KeyError("word")
+
+
+@pytest.mark.parametrize("fail", [_fail_in_postgres, _fail_in_python])
+@pytest.mark.parametrize("all_sources", [False, True], ids=["changed", "all"])
+async def test_a_source_that_fails_is_passed_over_and_keeps_no_other_waiting(
+    known: Searched,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fail: Callable[[Connection], Awaitable[None]],
+    all_sources: bool,
+) -> None:
+    await known.search()
+    await known.add(a="Ermintrude Quoll", b="Ermintrud Quoll", c="Ermentrude Quoll")
+    await known.count()
+    failing, tries = UUID(known.world.id("b")), []
+
+    async def find(connection: Connection, ids: Collection[UUID], total: int) -> Any:
+        tries.append(ids)
+        if failing in ids:
+            await fail(connection)
+        return await pairs.find_pairs(connection, ids, total)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pairing, "find_pairs", find)
+        if all_sources:
+            async with known.database.connection() as connection:
+                await connection.execute("DELETE FROM duplicate_progress")
+        await known.search()
+    assert await pairing.age(known.database) == 0
+    assert sum(failing in ids for ids in tries) < pairing.MAX_SOURCES
+    assert f"no pairs are searched for the source {failing}" in caplog.text
+    assert frozenset("ac") in await known.named(source_id=known.world.id("a"))
+    await known.world.patch("b", note="Compared again.")
+    await known.search()
+    assert frozenset("ab") in await known.named(source_id=known.world.id("a"))
+    for name in "abc":
+        assert (await known.world.delete(name)).status_code == 204
 
 
 async def test_one_process_makes_a_step_at_a_time(known: Searched) -> None:

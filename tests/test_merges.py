@@ -327,6 +327,27 @@ async def test_an_unmerge_leaves_out_what_is_deleted_and_tells_it(
     assert sorted(each["pointer"] for each in told["changed"]) == lost
 
 
+async def test_an_unmerge_tells_where_in_the_source_as_it_was_something_is_left_out(
+    still: World,
+) -> None:
+    world = still
+    for name in ("s", "m0", "m1", "m2", "m3", "m4", "next"):
+        await world.add("sources", name)
+    members = [{"source_id": f"@m{number}"} for number in range(5)]
+    before = await world.add("sources", "m", members=members)
+    await world.add("sources", "holder", members=[{"source_id": "@m"}])
+    await merged(world, "m", "s")
+    await merged(world, "m2", "next")
+    await world.patch("m3", members=[{"source_id": "@holder"}])
+    for name in ("m0", "m1"):
+        assert (await world.delete(name)).status_code == 204
+    told = await unmerged(world, "m")
+    pointers = [f"/members/{index}/source_id" for index in (0, 1, 3)]
+    assert sorted(each["pointer"] for each in told["changed"]) == pointers
+    stays = [{**before["members"][2], "source_id": world.id("next")}, before["members"][4]]
+    assert (await world.get("m"))["members"] == stays
+
+
 async def test_an_unmerge_leaves_out_what_would_lead_back(still: World, empty_url: str) -> None:
     world = still
     for name in ("s", "above", "group"):

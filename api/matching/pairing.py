@@ -5,22 +5,30 @@ notes how far it is. So a process that is killed loses one step, and another one
 follows the changes of sources in the feed, up to the one whose words are counted. Otherwise it
 compares all sources: once at the beginning, and again when there are twice or half as many public
 ones, because words weigh otherwise then. No write waits for it.
+
+If a step fails while the database is there, it is made with fewer sources. One that fails alone is
+passed over, so that no source keeps the others waiting.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
+
+import asyncpg
 
 from api.core.background import again_and_again, meanwhile
 from api.core.db import Connection, Database, Row
 from api.core.sql import compose, render
 from api.matching import counting
 from api.matching.pairs import find_pairs
+
+log = logging.getLogger("claim_records")
 
 EVERY_SECONDS: Final = 1.0
 FAILED_SECONDS: Final = 60.0
@@ -31,6 +39,8 @@ MAX_CHANGES: Final = 10_000
 """Changes of any record that one step reads."""
 MAX_STEPS: Final = 1_000
 """How many steps are made in a row."""
+MAX_TRIES: Final = 10
+"""How often a step is made with fewer sources, or without one, before it counts as failed."""
 _LOCK: Final = 0x7061697273
 """The number of the advisory lock (“pairs” in ASCII): one process makes steps at a time."""
 TAKE_LOCK: Final = compose(counting.LOCK, number=f"{_LOCK}")
@@ -121,8 +131,37 @@ async def age(database: Database) -> float:
     return float(rows[0][0]) if rows else 0.0
 
 
+class _Batch(NamedTuple):
+    """What one step compares."""
+
+    most: int  # sources
+    passed: frozenset[UUID] = frozenset()  # sources that are passed over
+
+
+class _ComparisonError(Exception):
+    """Some sources could not be compared, though the database is there."""
+
+    def __init__(self, ids: Collection[UUID]) -> None:
+        """Keep the ids of the sources."""
+        super().__init__(", ".join(map(str, ids)))
+        self.ids = ids
+
+
 async def step(database: Database) -> bool:
-    """Make one step; tell whether there was something to do."""
+    """Make one step; tell whether there was something to do that could be done."""
+    batch = _Batch(MAX_SOURCES)
+    for _ in range(MAX_TRIES):
+        try:
+            return await _try_step(database, batch)
+        except _ComparisonError as error:
+            if batch.most == 1:
+                log.warning("no pairs are searched for the source %s", error, exc_info=error)
+                batch = batch._replace(passed=batch.passed.union(error.ids))
+            batch = batch._replace(most=max(batch.most // 2, 1))
+    return False
+
+
+async def _try_step(database: Database, batch: _Batch) -> bool:
     async with database.connection() as connection:
         if _next_part(await connection.fetchrow(_STATE)) is None:
             return False
@@ -134,11 +173,11 @@ async def step(database: Database) -> bool:
             part = _next_part(state)
             if state is None or part is None:
                 return False
-            await part(connection, state)
+            await part(connection, state, batch)
             return True
 
 
-def _next_part(state: Row | None) -> Callable[[Connection, Row], Awaitable[None]] | None:
+def _next_part(state: Row | None) -> Callable[[Connection, Row, _Batch], Awaitable[None]] | None:
     """Tell what is to be done next; null if it is nothing."""
     if state is None:  # no words were counted yet
         return None
@@ -152,36 +191,47 @@ def _next_part(state: Row | None) -> Callable[[Connection, Row], Awaitable[None]
     return _begin if more > 2 * fewer + _FEW else None
 
 
-async def _begin(connection: Connection, state: Row) -> None:
+async def _begin(connection: Connection, state: Row, _: _Batch) -> None:
     """Let all sources be compared from the beginning."""
     given = {"seq": state["counted"], "records": state["total"]}
     await connection.execute(*render(_BEGIN, after_id=_BEFORE_ALL, **given))
 
 
-async def _follow(connection: Connection, state: Row) -> None:
+async def _follow(connection: Connection, state: Row, batch: _Batch) -> None:
     """Compare the sources that were changed next."""
     until = min(state["counted"], state["seq"] + MAX_CHANGES)
-    query = render(compose(_CHANGED, limit=f"{MAX_SOURCES}"), seq=state["seq"], until=until)
+    query = render(compose(_CHANGED, limit=f"{batch.most}"), seq=state["seq"], until=until)
     rows = await connection.fetch(*query)
-    seq = rows[-1]["seq"] if len(rows) == MAX_SOURCES else until
+    seq = rows[-1]["seq"] if len(rows) == batch.most else until
     after_id = state["after_id"]
     # The others are compared later anyway.
     ids = {row["id"] for row in rows if after_id is None or row["id"] <= after_id}
-    await _compare(connection, ids, state["total"])
+    await _compare(connection, ids - batch.passed, state["total"])
     await connection.execute(*render(_FOLLOW, seq=seq))
 
 
-async def _go_on(connection: Connection, state: Row) -> None:
+async def _go_on(connection: Connection, state: Row, batch: _Batch) -> None:
     """Compare the next of all sources."""
-    query = render(compose(_NEXT, limit=f"{MAX_SOURCES}"), after_id=state["after_id"])
+    query = render(compose(_NEXT, limit=f"{batch.most}"), after_id=state["after_id"])
     ids = [row["id"] for row in await connection.fetch(*query)]
-    await _compare(connection, ids, state["total"])
-    last = ids[-1] if len(ids) == MAX_SOURCES else None
+    await _compare(connection, set(ids) - batch.passed, state["total"])
+    last = ids[-1] if len(ids) == batch.most else None
     await connection.execute(*render(_GO_ON, after_id=last))
 
 
 async def _compare(connection: Connection, ids: Collection[UUID], total: int) -> None:
     """Write the pairs that some sources make now."""
+    try:
+        await _write_pairs(connection, ids, total)
+    except asyncpg.LockNotAvailableError:  # whatever the sources are
+        raise
+    except Exception as error:  # a bug of ours, too: otherwise it would end the search for good
+        if connection.is_closed():
+            raise
+        raise _ComparisonError(ids) from error
+
+
+async def _write_pairs(connection: Connection, ids: Collection[UUID], total: int) -> None:
     if not ids:
         return
     kept = (await find_pairs(connection, ids, total)).values()

@@ -42,14 +42,29 @@ _ROOT: Final = "SELECT survivor_of(:source_id::uuid)::text"
 _LOCK: Final = """
     SELECT t.doc FROM sources AS t WHERE t.id = :id::uuid FOR NO KEY UPDATE"""
 _MAX_TRIES: Final = 5
-# Of the sources that are merged, the merges come in their order; deleted ones have none.
-_GONE: Final = """
-    SELECT w.id::text, m.id AS merge_id, m.survivor_id::text AS survivor_id
-    FROM unnest(:ids::uuid[]) AS w(id)
-    JOIN sources AS t ON t.id = w.id
-    LEFT JOIN source_merges AS m ON m.source_id = w.id AND m.state IN ('repointing', 'done')
-    WHERE t.live_id IS NULL
+_MERGED: Final = """
+    SELECT m.source_id::text AS id, m.id AS merge_id, m.survivor_id::text AS survivor_id
+    FROM source_merges AS m
+    WHERE m.source_id = ANY(:ids::uuid[]) AND m.state IN ('repointing', 'done')
     ORDER BY m.id"""
+# What each of some sources means, once the merge of the source that comes back is undone.
+_MEANT: Final = """
+    WITH RECURSIVE led(id, meant_id) AS (
+        SELECT w.id, w.id FROM unnest(:ids::uuid[]) AS w(id)
+        UNION
+        SELECT led.id, m.survivor_id FROM led
+        JOIN source_merges AS m ON m.source_id = led.meant_id
+            AND m.state IN ('repointing', 'done')
+        WHERE led.meant_id <> :source_id::uuid
+    )
+    SELECT led.id::text, t.id::text AS meant_id, t.live_id IS NULL AS deleted
+    FROM led
+    JOIN sources AS t ON t.id = led.meant_id
+    WHERE t.id <> :source_id::uuid AND NOT EXISTS (
+        SELECT FROM source_merges AS m
+        WHERE m.source_id = t.id AND m.state IN ('repointing', 'done')
+    )
+    ORDER BY led.id"""
 _CIRCULAR: Final = {"parent_id": "parent", "members": "member"}
 """The columns of a source in which no reference may lead back to it, with their links."""
 _LEADING_BACK: Final = """
@@ -212,39 +227,51 @@ async def _with_live_sources(connection: Connection, link: Link) -> dict[str, An
     """Let what a source has named name the survivors of what was merged meanwhile.
 
     What was deleted meanwhile can't be named, nor can a parent or member that leads back to the
-    source by now. These references are left out, and the log tells it.
+    source by now. These references are left out, and the log tells where they stood.
     """
-    content, columns = dict(link.before), columns_of(SOURCES)
+    columns = columns_of(SOURCES)
+    content = await _without_lost(connection, link, columns)
     for _ in range(MAX_MERGES):
         ids = list({each for _, each in named_sources(content, columns)})
-        gone = await connection.fetch(*render(_GONE, ids=ids))
-        for row in gone:
-            if row["merge_id"] is None:
-                await _leave_out(connection, link, content, columns, row["id"])
-                continue
+        merged = await connection.fetch(*render(_MERGED, ids=ids))
+        for row in merged:
             new, followed = follow(content, columns, link.source_id, row["id"], row["survivor_id"])
             content |= new
             followed_by_all = [(link.source_id, followed)]
             await log.add(connection, row["merge_id"], RecordType.SOURCE, followed_by_all)
-        if not gone:
+        if not merged:
             break
-    for column, kind in _CIRCULAR.items():
-        own = {column: columns[column]}
-        ids = list({each for _, each in named_sources(content, own)})
-        query = render(_LEADING_BACK, ids=ids, link=kind, source_id=link.source_id)
-        for row in await connection.fetch(*query):
-            await _leave_out(connection, link, content, own, row["id"])
     return content
 
 
-async def _leave_out(
-    connection: Connection, link: Link, content: dict[str, Any], columns: Columns, named: str
-) -> None:
-    """Let a source that comes back not name another one in these columns."""
-    new, dropped = follow(content, columns, link.source_id, named, link.source_id)
-    content |= new
-    left_out = [(link.source_id, dropped)]
-    await log.add(connection, link.id, RecordType.SOURCE, left_out, EntryState.CHANGED)
+async def _without_lost(connection: Connection, link: Link, columns: Columns) -> dict[str, Any]:
+    """Leave out of what a source has named what it can't name any more."""
+    content = dict(link.before)
+    for named, own in await _read_lost(connection, link, columns):
+        # The log tells the place in the source as it was, where nothing is left out yet.
+        _, dropped = follow(link.before, own, link.source_id, named, link.source_id)
+        content |= follow(content, own, link.source_id, named, link.source_id)[0]
+        left_out = [(link.source_id, dropped)]
+        await log.add(connection, link.id, RecordType.SOURCE, left_out, EntryState.CHANGED)
+    return content
+
+
+async def _read_lost(
+    connection: Connection, link: Link, columns: Columns
+) -> list[tuple[str, Columns]]:
+    """List the sources that a source can't name any more, with the columns in which it can't."""
+    ids = list({each for _, each in named_sources(link.before, columns)})
+    query = render(_MEANT, ids=ids, source_id=link.source_id)
+    meant = {row["id"]: row for row in await connection.fetch(*query)}
+    lost = [(named, columns) for named, row in meant.items() if row["deleted"]]
+    for column, kind in _CIRCULAR.items():
+        own = {column: columns[column]}
+        named_here = {each for _, each in named_sources(link.before, own)} & meant.keys()
+        means = {each: meant[each]["meant_id"] for each in named_here if not meant[each]["deleted"]}
+        query = render(_LEADING_BACK, ids=list(means.values()), link=kind, source_id=link.source_id)
+        back = {row["id"] for row in await connection.fetch(*query)}
+        lost += [(named, own) for named in sorted(means) if means[named] in back]
+    return lost
 
 
 def _encoded(value: Any) -> str:  # noqa: ANN401 - JSON
