@@ -4,7 +4,7 @@ import { answersOf } from "./api.js";
 import { fitted, saveButton } from "./drawing.js";
 import { counted, joined, make, section, words } from "./page.js";
 import { conflictsAmong, plot } from "./plot.js";
-import { address, capital, moment, nameOf, size, sourceLink, term, time } from "./words.js";
+import { capital, moment, nameOf, size, sourceLink, statementLink, states, term, time } from "./words.js";
 
 /** Parameters of the page itself; all others are those of `listFigures`. */
 const OWN = new Set(["group", "scale"]);
@@ -97,7 +97,7 @@ function rowsOf({ items, included: { sources, claims, denials } }, group) {
       group !== "claimant" && groups[group] !== claimants ? claimants : null,
       group !== "day" ? day : null,
       isSame ? null : figure.population,
-      validity === "standing" ? null : term(validity),
+      ...states((record.type === "claim" ? claims : denials)[record.id] ?? { validity }),
     ];
     return {
       key: keyOf(record, index), figure, record: (record.type === "claim" ? claims : denials)[record.id],
@@ -167,6 +167,4 @@ function table(rows, included) {
       make("tbody", {}, cells)));
 }
 
-function statement({ type, id }, record) {
-  return make("a", { href: address(type, id) }, record ? words(record.text, record.language) : `another ${type}`);
-}
+const statement = ({ type, id }, record) => statementLink(type, id, record, `another ${type}`);
