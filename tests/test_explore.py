@@ -419,6 +419,47 @@ def test_a_form_with_every_filter_writes_the_request(
     assert_quiet_local_and_fitting(browser, site, screen[1])
 
 
+FILLED = """[...new FormData(document.querySelector('form.search'))]
+    .filter(([, value]) => value).map(each => each.join('='))"""
+
+
+@pytest.mark.outside
+def test_a_form_keeps_filters_that_it_has_no_field_for(browser: Browser, site: str) -> None:
+    filters = [f"id__in={KILLED}", f"id__in={OMISSION}", "tag=one", "colour=red"]
+    open_page(browser, site, f"/explore/claims?{'&'.join(filters)}")
+    assert "This operation does not have this query parameter." in browser.text("main section")
+    browser.errors()  # the browser itself logs a refused request
+    browser.evaluate("document.querySelector('.filters').open = true")
+    browser.wait("document.querySelector('[name=response_family]')")
+    assert sorted(browser.evaluate(FILLED)) == sorted(filters)
+    assert browser.evaluate("document.querySelectorAll('.set a').length") == 4
+
+
+REFUSING = """(window.asked = window.fetch, window.fetch = async (path, { body }) => {
+    window.sent = JSON.parse(body).texts.map(({ text }) => [...text].length);
+    return { ok: false, json: async () => ({ title: 'Too much', detail: 'Wait.', status: 503 }) };
+})"""
+
+
+@pytest.mark.outside
+def test_a_refused_text_stays_in_its_form_and_is_not_sent_again(
+    browser: Browser, site: str
+) -> None:
+    open_page(browser, site, "/explore/match")
+    browser.evaluate(REFUSING)
+    browser.write("#pasted", "🌊" * 10_001)
+    browser.click("main form button")
+    browser.wait(f"{READY} && document.querySelector('main section')")
+    assert browser.text("main section h2") == "Too much"
+    assert browser.evaluate("window.sent") == [10_000]
+    browser.evaluate("window.fetch = window.asked")
+    for place in ("sources", "match"):
+        browser.click(f"#places a[href='/explore/{place}']")
+        browser.wait(f"{READY} && location.pathname === '/explore/{place}'")
+    assert browser.evaluate("document.getElementById('pasted').value.length") == 20_002
+    assert browser.evaluate("document.querySelectorAll('#asked li').length") == 0
+
+
 @pytest.mark.outside
 def test_a_pasted_text_is_looked_up_and_stays_out_of_the_address(
     browser: Browser, site: str, axe: str

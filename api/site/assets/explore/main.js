@@ -4,7 +4,7 @@
 // { title, content, ready? }: the page's title, its elements, and what to do once they stand on the page.
 
 import { Api, Problem, curl, hasKey, useKey } from "./api.js";
-import { make } from "./page.js";
+import { make, problem } from "./page.js";
 
 // The views by the first part of the address: of the whole list, of one record (`one`), and of its history (`history`).
 const VIEWS = {
@@ -65,19 +65,11 @@ async function view(api) {
 function failure(error) {
   // An answer that is no longer waited for fails with an AbortError: the reader has left that page.
   if (!(error instanceof Problem) && error?.name !== "AbortError") console.error(error);
-  const known = { title: "This page has failed.", detail: String(error), errors: [] };
-  const { title, detail, errors = [], code, request_id: request } = error instanceof Problem ? error.document : known;
-  const list = errors.map((each) => make("li", {}, each.parameter ?? each.pointer ?? "", ": ", each.detail ?? ""));
+  const document = error instanceof Problem ? error.document : { title: "This page has failed.", detail: String(error) };
   const enter = make("button.plain", { type: "button", click: () => dialog.showModal() }, "Enter a key");
   return {
-    title,
-    content: [
-      make("h1", {}, title),
-      detail && make("p.standfirst", {}, detail),
-      list.length > 0 && make("ul", {}, list),
-      code === "unauthorized" && make("p", {}, enter),
-      request && make("p.aside", {}, "The service has logged this as ", make("code", {}, request), "."),
-    ],
+    title: document.title,
+    content: [make("h1", {}, document.title), problem(document), document.code === "unauthorized" && make("p", {}, enter)],
   };
 }
 
