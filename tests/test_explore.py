@@ -220,6 +220,22 @@ def use_key(browser: Browser) -> None:
 
 
 @pytest.mark.outside
+def test_a_text_that_no_header_can_carry_is_refused_as_a_key(browser: Browser, site: str) -> None:
+    open_page(browser, site, "/explore")
+    assert browser.evaluate("document.querySelector('#key input').autocomplete") == "one-time-code"
+    browser.click("#open-key")
+    browser.write("#key input", "clk_ключ")
+    browser.press("Enter")
+    browser.wait("document.getElementById('key-problem').innerText.startsWith('This is not a key')")
+    assert browser.evaluate("document.getElementById('key').open")
+    browser.write("#key input", f" {KEY} ")
+    browser.press("Enter")
+    browser.wait(f"!document.getElementById('key').open && {READY}")
+    assert browser.text("#open-key") == "Key in use"
+    assert_quiet_local_and_fitting(browser, site, SCREENS[0][1])
+
+
+@pytest.mark.outside
 def test_marks_that_nest_and_overlap_are_told_apart(
     browser: Browser, site: str, storm: dict[str, str]
 ) -> None:

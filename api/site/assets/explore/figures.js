@@ -40,7 +40,7 @@ export default async function show({ api, query }) {
       head, make("p.standfirst", {}, summary), form(query, metrics),
       make("figure.plotted", {}, drawing.holder,
         make("figcaption", {}, "A figure reaches as far as its printed words do: “at least 100” has no end. ",
-          saveButton(drawing.holder, `figures-${metric ?? "all"}`, shown), " · ", make("a", { href: shown }, "The same as JSON"))),
+          saveButton(drawing.holder, `figures-${metric ?? "all"}`, shown), " · ", make("a", { href: shown, target: "_blank", rel: "noreferrer" }, "The same as JSON"))),
       section("The same as a table", table(rows, page.included)),
       page.next_cursor && make("p", {}, make("a.more", { href: linkWith(query, { cursor: page.next_cursor }) }, "More figures")),
     ],

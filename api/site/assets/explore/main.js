@@ -129,6 +129,17 @@ addEventListener("popstate", (event) => {
 
 // --- the key ------------------------------------------------------------------------------------
 
+const refusal = document.getElementById("key-problem");
+
+/** Take the key that was entered; no header of a request could carry other characters than these. */
+function enterKey(event) {
+  const secret = dialog.querySelector("input").value.trim();
+  const isKey = /^[\x21-\x7e]*$/.test(secret);
+  refusal.textContent = isKey ? "" : "This is not a key: a key has no blanks and no letters with accents or of other scripts. Copy it again.";
+  if (isKey) keyChanged(secret);
+  else event.preventDefault();
+}
+
 function keyChanged(secret) {
   useKey(secret);
   dialog.querySelector("input").value = "";
@@ -141,7 +152,7 @@ function keyChanged(secret) {
 document.getElementById("open-key").addEventListener("click", () => dialog.showModal());
 document.getElementById("forget-key").addEventListener("click", () => keyChanged(null));
 document.getElementById("close-key").addEventListener("click", () => dialog.close());
-dialog.querySelector("form").addEventListener("submit", () => keyChanged(dialog.querySelector("input").value.trim()));
+dialog.querySelector("form").addEventListener("submit", enterKey);
 
 history.scrollRestoration = "manual";
 open();
