@@ -220,6 +220,22 @@ def use_key(browser: Browser) -> None:
 
 
 @pytest.mark.outside
+def test_a_text_that_no_header_can_carry_is_refused_as_a_key(browser: Browser, site: str) -> None:
+    open_page(browser, site, "/explore")
+    assert browser.evaluate("document.querySelector('#key input').autocomplete") == "one-time-code"
+    browser.click("#open-key")
+    browser.write("#key input", "clk_ключ")
+    browser.press("Enter")
+    browser.wait("document.getElementById('key-problem').innerText.startsWith('This is not a key')")
+    assert browser.evaluate("document.getElementById('key').open")
+    browser.write("#key input", f" {KEY} ")
+    browser.press("Enter")
+    browser.wait(f"!document.getElementById('key').open && {READY}")
+    assert browser.text("#open-key") == "Key in use"
+    assert_quiet_local_and_fitting(browser, site, SCREENS[0][1])
+
+
+@pytest.mark.outside
 def test_marks_that_nest_and_overlap_are_told_apart(
     browser: Browser, site: str, storm: dict[str, str]
 ) -> None:
@@ -236,7 +252,8 @@ def test_marks_that_nest_and_overlap_are_told_apart(
         [".\n", "claim claim-2"],
         ["خسرت", "claim claim-2"],
     ]
-    assert "no longer in the text: Not so" in browser.text("main")
+    lost = r"The lost claim draft\s+Its words are no longer in the text: Not so"
+    assert re.search(lost, browser.text("main"))
     assert browser.text(".order li:first-child").startswith("The outer claim draft")
     assert "<b>" in browser.text(".order")
     assert KEY not in browser.evaluate("JSON.stringify([localStorage, sessionStorage, location])")
@@ -271,6 +288,55 @@ def test_two_versions_are_compared(browser: Browser, site: str, storm: dict[str,
     assert browser.evaluate(shown.format("del")) == "Not"
     assert browser.evaluate(shown.format("ins")) == "That is"
     assert_quiet_local_and_fitting(browser, site, SCREENS[2][1])
+
+
+@pytest.mark.outside
+def test_a_draft_is_marked_wherever_it_stands(
+    browser: Browser, site: str, storm: dict[str, str]
+) -> None:
+    open_page(browser, site, f"/explore/denials/{storm['denial']}")
+    browser.errors()  # without the key it is refused, which the browser itself logs
+    use_key(browser)
+    assert "The inner claim draft" in browser.text("main .records")
+    browser.click(f"main .records a[href$='{storm['inner']}']")
+    browser.wait(f"{READY} && document.title.startsWith('The inner claim')")
+    browser.click("#places a[href='/explore/groups']")
+    browser.wait(f"{READY} && document.title.startsWith('Numbers')")
+    assert "such as drafts, is counted too" in browser.text("main")
+    browser.click("#places a[href='/explore/figures']")
+    browser.wait(f"{READY} && document.querySelector('tbody')")
+    assert "The outer claim draft" in browser.text("tbody")
+    assert "draft" in browser.evaluate("document.querySelector('svg.plot').textContent")
+
+
+def without_words(text: str | None) -> str:
+    """Ask what becomes of two appearances in an article: one has words, one has none."""
+    spans = [{"start": 0, "end": 1, "exact": "a", "role": "content"}]
+    printed = [{"article_id": "x", "anchor": "exact", "spans": each} for each in ([], spans)]
+    statement = {"type": "claim", "record": {"id": "c", "appearances": printed}}
+    article = json.dumps({"id": "x", "text": text})
+    found = f"module.findMarks({article}, [{json.dumps(statement)}])"
+    return f"Object.values({found}).map(its => its.length)"
+
+
+@pytest.mark.outside
+def test_words_that_have_no_place_are_not_called_lost(browser: Browser, site: str) -> None:
+    open_page(browser, site, "/explore")
+    assert imported(browser, "marks.js", without_words("a")) == [1, 0, 1]
+    assert imported(browser, "marks.js", without_words("b")) == [0, 1, 1]
+    assert imported(browser, "marks.js", without_words(None)) == [0, 0, 2]
+
+
+THREAD = [("a", 1, ["root"]), ("b", 1, ["root"]), ("c", 2, ["a"]), ("d", 2, ["root", "b", "a"])]
+
+
+@pytest.mark.outside
+def test_a_response_stands_below_what_it_answers(browser: Browser, site: str) -> None:
+    open_page(browser, site, "/explore")
+    thread = [{"denial_id": key, "depth": depth, "answers": its} for key, depth, its in THREAD]
+    asked = f"module.belowEachOther({json.dumps(thread)}, 'root')"
+    found = imported(browser, "claim.js", f"{asked}.map(each => [each.denial_id, each.others])")
+    assert found == [["a", []], ["c", []], ["b", []], ["d", ["root", "a"]]]
 
 
 KILLED = "147fa90f-1ccf-53d4-af97-3da31ce125f2"
@@ -367,6 +433,47 @@ def test_a_form_with_every_filter_writes_the_request(
     browser.wait(f"{READY} && !location.search.includes('response_family')")
     assert len(browser.evaluate(REQUESTS)) <= MAX_REQUESTS + 2  # three pages, and the document
     assert_quiet_local_and_fitting(browser, site, screen[1])
+
+
+FILLED = """[...new FormData(document.querySelector('form.search'))]
+    .filter(([, value]) => value).map(each => each.join('='))"""
+
+
+@pytest.mark.outside
+def test_a_form_keeps_filters_that_it_has_no_field_for(browser: Browser, site: str) -> None:
+    filters = [f"id__in={KILLED}", f"id__in={OMISSION}", "tag=one", "colour=red"]
+    open_page(browser, site, f"/explore/claims?{'&'.join(filters)}")
+    assert "This operation does not have this query parameter." in browser.text("main section")
+    browser.errors()  # the browser itself logs a refused request
+    browser.evaluate("document.querySelector('.filters').open = true")
+    browser.wait("document.querySelector('[name=response_family]')")
+    assert sorted(browser.evaluate(FILLED)) == sorted(filters)
+    assert browser.evaluate("document.querySelectorAll('.set a').length") == 4
+
+
+REFUSING = """(window.asked = window.fetch, window.fetch = async (path, { body }) => {
+    window.sent = JSON.parse(body).texts.map(({ text }) => [...text].length);
+    return { ok: false, json: async () => ({ title: 'Too much', detail: 'Wait.', status: 503 }) };
+})"""
+
+
+@pytest.mark.outside
+def test_a_refused_text_stays_in_its_form_and_is_not_sent_again(
+    browser: Browser, site: str
+) -> None:
+    open_page(browser, site, "/explore/match")
+    browser.evaluate(REFUSING)
+    browser.write("#pasted", "🌊" * 10_001)
+    browser.click("main form button")
+    browser.wait(f"{READY} && document.querySelector('main section')")
+    assert browser.text("main section h2") == "Too much"
+    assert browser.evaluate("window.sent") == [10_000]
+    browser.evaluate("window.fetch = window.asked")
+    for place in ("sources", "match"):
+        browser.click(f"#places a[href='/explore/{place}']")
+        browser.wait(f"{READY} && location.pathname === '/explore/{place}'")
+    assert browser.evaluate("document.getElementById('pasted').value.length") == 20_002
+    assert browser.evaluate("document.querySelectorAll('#asked li').length") == 0
 
 
 @pytest.mark.outside
@@ -534,9 +641,20 @@ SIZES = [
 ]
 TIMES = [
     ({"earliest": "2024-12-19", "latest": "2024-12-19"}, "19 December 2024"),
-    ({"earliest": "2024-12-19", "expression": "19 December 2024"}, "19 December 2024"),
+    (
+        {"earliest": "2024-12-19", "latest": "2024-12-19", "expression": "19 December 2024"},
+        "19 December 2024",
+    ),
+    ({"earliest": "2024-12-19"}, "from 19 December 2024"),
+    (
+        {"earliest": "2024-12-19", "expression": "19 December 2024"},
+        "from 19 December 2024 (“19 December 2024”)",
+    ),
     ({"latest": "2024-12-19"}, "until 19 December 2024"),
-    ({"earliest": "2024-12-31T23:59:60Z", "expression": "x"}, "2024-12-31T23:59:60Z UTC (“x”)"),
+    (
+        {"earliest": "2024-12-31T23:59:60Z", "expression": "x"},
+        "from 2024-12-31T23:59:60Z UTC (“x”)",
+    ),
     ({"expression": "on Monday"}, "“on Monday”"),
 ]
 

@@ -136,6 +136,7 @@ def test_figures_stand_side_by_side(
     words = "".join(file.itertext())
     assert f"{site}/v1/figures?sort=lower&limit=100" in words
     assert "“several hundreds”" in words
+    assert browser.evaluate("document.querySelector('figcaption a').target") == "_blank"
 
 
 @pytest.mark.outside

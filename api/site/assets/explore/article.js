@@ -5,7 +5,7 @@ import { blocksOf } from "./blocks.js";
 import { cut, findMarks, layOut } from "./marks.js";
 import { counted, joined, make, section, words } from "./page.js";
 import { statementCard } from "./statement.js";
-import { address, answered, byline, capital, moment, sourceLink, status, term, time } from "./words.js";
+import { address, answered, byline, capital, moment, sourceLink, statementLink, status, term, time } from "./words.js";
 
 /** The list beside the text begins with so many passages; the reader can ask for the rest. */
 const MAX_LISTED = 500;
@@ -25,7 +25,7 @@ export default async function show({ api, id }) {
     ...Object.values(included.claims).map((record) => ({ type: "claim", record })),
     ...Object.values(included.denials).map((record) => ({ type: "denial", record })),
   ];
-  const { marks, lost } = findMarks(article, statements);
+  const { marks, lost, unplaced } = findMarks(article, statements);
   layOut(marks);
   const reader = new Reader(included);
   const text = article.text === null
@@ -38,7 +38,8 @@ export default async function show({ api, id }) {
       heading(article, included.sources),
       truncated && make("p.aside", {}, "More is printed here than one page can show: ",
         make("a", { href: `/explore/claims?article_id=${article.id}&sort=position` }, "all claims of this article"), "."),
-      make("div.reading", {}, make("div", {}, text, after(article, lost, included)), reader.column(marks)),
+      (claims.next_cursor || claims.truncated.length > 0) && make("p.aside", {}, "Responses are missing here: the claims have more of them than one page can show. The page of a claim has all of its responses."),
+      make("div.reading", {}, make("div", {}, text, after(article, lost, unplaced, included)), reader.column(marks)),
     ],
     ready: () => reader.goTo(location.hash.slice(1)),
   };
@@ -194,20 +195,22 @@ class Reader {
 
 // --- below the text -----------------------------------------------------------------------------
 
-function after(article, lost, included) {
+function after(article, lost, unplaced, included) {
   const { sources, claims } = included;
-  const lostItems = lost.map(({ statement: { type, record }, appearance }) => make("li", {},
-    make("h3", {}, make("a", { href: address(type, record.id) }, words(record.text, record.language))),
-    make("p.aside", {}, `Its words are ${LOST[appearance.anchor] ?? appearance.anchor}: `,
-      joined(appearance.spans.map((span) => make("q", {}, words(span.exact))), " … "))));
+  const item = ({ statement: { type, record }, appearance: { spans } }, said) => make("li", {},
+    make("h3", {}, statementLink(type, record.id, record)),
+    spans.length > 0 && make("p.aside", {}, said, joined(spans.map((span) => make("q", {}, words(span.exact))), " … ")));
+  const lostItems = lost.map((each) => item(each, `Its words are ${LOST[each.appearance.anchor] ?? each.appearance.anchor}: `));
+  const unplacedItems = unplaced.map((each) => item(each, "Its words are: "));
   const corrections = article.corrections.map((each) => make("li", {},
     make("b", {}, capital(term(each.kind))), each.published_at ? `, ${moment(each.published_at)}` : null, ": ", words(each.notice, article.language),
-    each.claim_ids.map((id) => [" ", make("a", { href: address("claim", id) }, words(claims[id]?.text ?? "the claim"))])));
+    each.claim_ids.map((id) => [" ", statementLink("claim", id, claims[id], "the claim")])));
   const credits = article.credits.map((each) => make("li", {}, `${capital(term(each.role))}: `, sourceLink(each.source_id, sources, each.printed)));
   const relations = article.relations.map((each) => make("li", {}, `${capital(term(each.kind))} `,
     make("a", { href: address("article", each.article_id) }, "another article")));
   return [
     section("Passages not found in the text", lostItems.length ? make("ol.records", {}, lostItems) : null),
+    section("Printed here, without a place in the text", unplacedItems.length ? make("ol.records", {}, unplacedItems) : null),
     section("Corrections", corrections.length ? make("ul", {}, corrections) : null),
     section("Credits and related articles", credits.length + relations.length ? make("ul", {}, credits, relations) : null),
     make("p.aside", {}, `Version ${article.version}, last changed on ${moment(article.updated_at)}. `,

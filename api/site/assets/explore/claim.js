@@ -4,7 +4,7 @@ import { answersOf } from "./api.js";
 import { originGraph } from "./origins.js";
 import { joined, make, section, words } from "./page.js";
 import { chain, figures, printedIn } from "./statement.js";
-import { address, answered, byline, capital, moment, sourceLink, status, term, time } from "./words.js";
+import { address, answered, byline, capital, moment, sourceLink, statementLink, status, term, time } from "./words.js";
 
 export default async function show({ api, type, id }) {
   const isClaim = type === "claims";
@@ -25,7 +25,7 @@ export default async function show({ api, type, id }) {
           section("Figures", figures(record)),
           isClaim ? null : section("What it answers", targets(record, included)),
           section("Where it is printed", record.appearances.map((each) => printedIn(each, record, included))),
-          section("Responses", responses(thread))),
+          section("Responses", responses(thread, record.id))),
         make("div", {},
           origins && section("Independent origins", originGraph(origins, record, included)),
           section("Related claims", relations(record, claims)),
@@ -38,25 +38,40 @@ export default async function show({ api, type, id }) {
 
 // --- how it was answered ------------------------------------------------------------------------
 
-/** Show the thread, oldest first: a response to a response stands further in. */
-function responses({ thread, responders, asked_without_answer: silent, included, truncated }) {
+/** Show the thread: a response to a response stands below it and further in, the oldest first. */
+function responses({ thread, responders, asked_without_answer: silent, included, truncated }, root) {
   const latest = new Set(responders.filter(({ history }) => history.length > 1).map((each) => each.latest));
   const items = [
-    ...thread.map(({ denial_id: id, depth }) => ({ denial: included.denials[id], depth, isLatest: latest.has(id) })),
-    ...silent.map((id) => ({ denial: included.denials[id], depth: 1 })),
+    ...belowEachOther(thread, root).map(({ denial_id: id, depth, others }) => ({ denial: included.denials[id], depth, others, isLatest: latest.has(id) })),
+    ...silent.map((id) => ({ denial: included.denials[id], depth: 1, others: [] })),
   ].filter(({ denial }) => denial);
   if (items.length === 0) return make("p.aside", {}, "None is recorded.");
   return [
-    make("ol.thread", {}, items.map((item) => response(item, included.sources))),
+    make("ol.thread", {}, items.map((item) => response(item, included, root))),
     truncated.length > 0 && make("p.aside", {}, "The thread is longer than one page can show."),
   ];
 }
 
-function response({ denial, depth, isLatest }, sources) {
+/** Put each response behind the one that it answers; `others` are what it answers besides. */
+export function belowEachOther(thread, root) {
+  const depths = new Map([[root, 0], ...thread.map(({ denial_id: id, depth }) => [id, depth])]);
+  const answers = new Map();
+  for (const entry of thread) {
+    const above = entry.answers.find((id) => depths.get(id) === entry.depth - 1) ?? root;
+    const others = entry.answers.filter((id) => id !== above);
+    answers.set(above, [...(answers.get(above) ?? []), { ...entry, others }]);
+  }
+  const from = (id) => (answers.get(id) ?? []).flatMap((entry) => [entry, ...from(entry.denial_id)]);
+  return from(root);
+}
+
+function response({ denial, depth, others, isLatest }, { sources, denials }, root) {
   const said = [byline(denial, sources), time(denial.stated)].filter(Boolean);
   return make(`li.${denial.family}.depth-${Math.min(depth, 6)}`, {},
     make("p.kicker", {}, answered(denial), ` · ${capital(term(denial.kind))} `, status(denial), isLatest ? make("span.status", {}, "latest word") : null),
     make("p", {}, make("a", { href: address("denial", denial.id) }, words(denial.text, denial.language))),
+    others.length > 0 && make("p.aside", {}, "It also answers ", joined(others.slice(0, 3).map((id) =>
+      (id === root ? "what this page shows" : statementLink("denial", id, denials[id], "another response"))), ", "), others.length > 3 ? ` and ${others.length - 3} more` : null, "."),
     make("p.aside", {}, joined(said, ", "),
       denial.superseded_by_id && [". ", make("a", { href: address("denial", denial.superseded_by_id) }, "Replaced by a later response")]));
 }
@@ -67,7 +82,7 @@ function targets(denial, { claims }) {
     const [kind, id] = ["claim", "denial", "article"].map((each) => [each, target[`${each}_id`]]).find(([, each]) => each) ?? [];
     const claim = kind === "claim" ? claims[id] : null;
     return make("li", {},
-      id ? make("a", { href: address(kind, id) }, claim ? words(claim.text, claim.language) : `${kind === "article" ? "an" : "a"} ${kind === "denial" ? "response" : kind}`) : words(target.text),
+      id ? make("a", { href: address(kind, id) }, claim ? words(claim.text, claim.language) : `${kind === "article" ? "an" : "a"} ${kind === "denial" ? "response" : kind}`) : words(target.text), claim && [" ", status(claim)],
       target.coverage === "explicit" ? null : make("span.aside", {}, ` (${term(target.coverage)})`),
       target.aspect ? make("p.aside", {}, "As to ", words(target.aspect)) : null);
   }));
@@ -82,7 +97,7 @@ function relations(record, claims = {}) {
   ];
   const items = list.map(({ claim_id: id, kind, state, basis, note }) => make("li", {},
     make("span.role", {}, capital(term(kind)), state === "confirmed" ? null : ` (${term(state)})`, basis === "computed" ? " (computed)" : null),
-    make("a", { href: address("claim", id) }, claims[id] ? words(claims[id].text, claims[id].language) : "another claim"),
+    statementLink("claim", id, claims[id], "another claim"),
     note ? make("p.aside", {}, words(note)) : null));
   return [
     items.length ? make("ul.records", {}, items) : null,

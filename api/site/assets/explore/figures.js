@@ -4,7 +4,7 @@ import { answersOf } from "./api.js";
 import { fitted, saveButton } from "./drawing.js";
 import { counted, joined, make, section, words } from "./page.js";
 import { conflictsAmong, plot } from "./plot.js";
-import { address, capital, moment, nameOf, size, sourceLink, term, time } from "./words.js";
+import { capital, moment, nameOf, size, sourceLink, statementLink, states, term, time } from "./words.js";
 
 /** Parameters of the page itself; all others are those of `listFigures`. */
 const OWN = new Set(["group", "scale"]);
@@ -40,7 +40,7 @@ export default async function show({ api, query }) {
       head, make("p.standfirst", {}, summary), form(query, metrics),
       make("figure.plotted", {}, drawing.holder,
         make("figcaption", {}, "A figure reaches as far as its printed words do: “at least 100” has no end. ",
-          saveButton(drawing.holder, `figures-${metric ?? "all"}`, shown), " · ", make("a", { href: shown }, "The same as JSON"))),
+          saveButton(drawing.holder, `figures-${metric ?? "all"}`, shown), " · ", make("a", { href: shown, target: "_blank", rel: "noreferrer" }, "The same as JSON"))),
       section("The same as a table", table(rows, page.included)),
       page.next_cursor && make("p", {}, make("a.more", { href: linkWith(query, { cursor: page.next_cursor }) }, "More figures")),
     ],
@@ -97,7 +97,7 @@ function rowsOf({ items, included: { sources, claims, denials } }, group) {
       group !== "claimant" && groups[group] !== claimants ? claimants : null,
       group !== "day" ? day : null,
       isSame ? null : figure.population,
-      validity === "standing" ? null : term(validity),
+      ...states((record.type === "claim" ? claims : denials)[record.id] ?? { validity }),
     ];
     return {
       key: keyOf(record, index), figure, record: (record.type === "claim" ? claims : denials)[record.id],
@@ -167,6 +167,4 @@ function table(rows, included) {
       make("tbody", {}, cells)));
 }
 
-function statement({ type, id }, record) {
-  return make("a", { href: address(type, id) }, record ? words(record.text, record.language) : `another ${type}`);
-}
+const statement = ({ type, id }, record) => statementLink(type, id, record, `another ${type}`);

@@ -17,9 +17,9 @@ export function label(name) {
 export function filterForm(api, type, query) {
   const search = type === "sources" ? "name" : "q";
   const set = [...query].filter(([name]) => name !== search && !OWN.has(name));
-  const fields = make("div.fields", {}, set.map(([name, value]) => make("input", { type: "hidden", name, value })));
+  const fields = make("div.fields", {}, set.map(hidden));
   const details = make("details.filters", {}, make("summary", {}, "All filters"), fields);
-  details.addEventListener("toggle", () => open(api, type, query, search, fields), { once: true });
+  details.addEventListener("toggle", () => open(api, type, query, set, search, fields), { once: true });
   return make("form.search", { action: `/explore/${type}`, role: "search" },
     make("label", { for: "search" }, type === "sources" ? "A name, or words of it" : `Words in the ${type}`),
     make("input", { id: "search", name: search, type: "search", maxlength: "500", value: query.get(search) }),
@@ -35,7 +35,9 @@ function chip(type, query, name, value) {
     `${label(name)}: ${term(value)} ×`));
 }
 
-async function open(api, type, query, search, fields) {
+const hidden = ([name, value]) => make("input", { type: "hidden", name, value });
+
+async function open(api, type, query, set, search, fields) {
   const left = make("p.aside", { role: "status" }, "Reading the filters …");
   fields.before(left);
   const document = await api.get("/openapi.json").catch(() => null);
@@ -44,7 +46,10 @@ async function open(api, type, query, search, fields) {
   const look = (part) => (part.$ref ? part.$ref.slice(2).split("/").reduce((place, name) => place[name], document) : part);
   const parameters = document.paths[`/v1/${type}`].get.parameters.map(look)
     .filter(({ name }) => !OWN.has(name) && name !== search && !/__n?in$/.test(name));
-  fields.replaceChildren(...parameters.map((parameter) => field(parameter, { ...look(parameter.schema), ...parameter.schema }, query.get(parameter.name))),
+  // A field holds one value. What has no field, and the other values of what has one, is kept without.
+  const names = parameters.map(({ name }) => name);
+  const kept = set.filter(([name], index) => !names.includes(name) || set.findIndex(([first]) => first === name) < index);
+  fields.replaceChildren(...kept.map(hidden), ...parameters.map((parameter) => field(parameter, { ...look(parameter.schema), ...parameter.schema }, query.get(parameter.name))),
     make("p.buttons", {}, make("button", {}, "Show")));
 }
 

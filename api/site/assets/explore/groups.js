@@ -1,6 +1,6 @@
 // Numbers at a glance: how many records there are of each kind, source or time, as bars that lead to their lists.
 
-import { answersOf } from "./api.js";
+import { answersOf, hasKey } from "./api.js";
 import { counted, draw, joined, make, words } from "./page.js";
 import { capital, moment, term } from "./words.js";
 
@@ -38,6 +38,7 @@ export default async function show({ api, query }) {
     content: [
       make("p.kicker", {}, "Numbers"), make("h1", {}, title),
       make("p.standfirst", {}, joined(wanted.map(([type], index) => make("a", { href: listOf(type, type === of ? filters : []) }, counted(answers[index].total, LISTS[type]))), ", "), "."),
+      hasKey() && make("p.aside", {}, "You use a key: what only it may read, such as drafts, is counted too."),
       filters.length > 0 && make("p.aside", {}, `Only ${of} with `, joined(filters.map(([name, value]) => make("code", {}, `${name}=${value}`)), " and "), ". ",
         make("a", { href: "/explore/groups" }, "Show all")),
       wanted.map(([type, by], index) => chapter(type, by, answers[index], type === of ? filters : [])),

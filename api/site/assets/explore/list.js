@@ -1,7 +1,8 @@
 // A list of articles, claims, denials or sources, page by page, with its filters.
 
+import { Problem } from "./api.js";
 import { filterForm } from "./filters.js";
-import { counted, make } from "./page.js";
+import { counted, make, problemSection } from "./page.js";
 import { articleItem, capital, sourceItem, statementItem } from "./words.js";
 
 // What a page of each list brings along, and how it shows one record.
@@ -20,12 +21,18 @@ export default async function show({ api, type, query }) {
   const asked = new URLSearchParams(query);
   if (!asked.has("limit")) asked.set("limit", "20");
   if (expand) asked.set("expand", expand);
-  const page = await api.get(`/v1/${type}?${asked}`.replaceAll("%2C", ","));
+  const head = [make("h1", {}, capital(type)), filterForm(api, type, query)];
+  let page;
+  try {
+    page = await api.get(`/v1/${type}?${asked}`.replaceAll("%2C", ","));
+  } catch (error) { // a filter that is not valid can be mended where it was filled in
+    if (!(error instanceof Problem) || error.document.status !== 400) throw error;
+    return { title: error.document.title, content: [head, problemSection(error.document)] };
+  }
   return {
     title: capital(type),
     content: [
-      make("h1", {}, capital(type)),
-      filterForm(api, type, query),
+      head,
       page.total === null ? null : make("p.aside", {}, counted(page.total, "record"), page.total_is_lower_bound ? " or more" : ""),
       page.items.length
         ? make("ol.records", {}, page.items.map((record) => item(record, page.included)))

@@ -4,7 +4,7 @@
 // { title, content, ready? }: the page's title, its elements, and what to do once they stand on the page.
 
 import { Api, Problem, curl, hasKey, useKey } from "./api.js";
-import { make } from "./page.js";
+import { make, problem } from "./page.js";
 
 // The views by the first part of the address: of the whole list, of one record (`one`), and of its history (`history`).
 const VIEWS = {
@@ -65,19 +65,11 @@ async function view(api) {
 function failure(error) {
   // An answer that is no longer waited for fails with an AbortError: the reader has left that page.
   if (!(error instanceof Problem) && error?.name !== "AbortError") console.error(error);
-  const known = { title: "This page has failed.", detail: String(error), errors: [] };
-  const { title, detail, errors = [], code, request_id: request } = error instanceof Problem ? error.document : known;
-  const list = errors.map((each) => make("li", {}, each.parameter ?? each.pointer ?? "", ": ", each.detail ?? ""));
+  const document = error instanceof Problem ? error.document : { title: "This page has failed.", detail: String(error) };
   const enter = make("button.plain", { type: "button", click: () => dialog.showModal() }, "Enter a key");
   return {
-    title,
-    content: [
-      make("h1", {}, title),
-      detail && make("p.standfirst", {}, detail),
-      list.length > 0 && make("ul", {}, list),
-      code === "unauthorized" && make("p", {}, enter),
-      request && make("p.aside", {}, "The service has logged this as ", make("code", {}, request), "."),
-    ],
+    title: document.title,
+    content: [make("h1", {}, document.title), problem(document), document.code === "unauthorized" && make("p", {}, enter)],
   };
 }
 
@@ -137,6 +129,17 @@ addEventListener("popstate", (event) => {
 
 // --- the key ------------------------------------------------------------------------------------
 
+const refusal = document.getElementById("key-problem");
+
+/** Take the key that was entered; no header of a request could carry other characters than these. */
+function enterKey(event) {
+  const secret = dialog.querySelector("input").value.trim();
+  const isKey = /^[\x21-\x7e]*$/.test(secret);
+  refusal.textContent = isKey ? "" : "This is not a key: a key has no blanks and no letters with accents or of other scripts. Copy it again.";
+  if (isKey) keyChanged(secret);
+  else event.preventDefault();
+}
+
 function keyChanged(secret) {
   useKey(secret);
   dialog.querySelector("input").value = "";
@@ -149,7 +152,7 @@ function keyChanged(secret) {
 document.getElementById("open-key").addEventListener("click", () => dialog.showModal());
 document.getElementById("forget-key").addEventListener("click", () => keyChanged(null));
 document.getElementById("close-key").addEventListener("click", () => dialog.close());
-dialog.querySelector("form").addEventListener("submit", () => keyChanged(dialog.querySelector("input").value.trim()));
+dialog.querySelector("form").addEventListener("submit", enterKey);
 
 history.scrollRestoration = "manual";
 open();

@@ -33,7 +33,8 @@ export function shown(spans) {
 
 /**
  * Find the marks of an article: `[{ start, end, statement }]` in UTF-16, in reading order. `statements` are
- * `[{ type, record }]`. Appearances whose words do not stand in the text are returned as `lost`.
+ * `[{ type, record }]`. Appearances whose words do not stand in the text are returned as `lost`; those without words,
+ * and all if the article has no text, as `unplaced`.
  */
 export function findMarks(article, statements) {
   const text = article.text ?? "";
@@ -42,16 +43,17 @@ export function findMarks(article, statements) {
     .map((appearance) => ({ statement, appearance, spans: shown(appearance.spans) })));
   const unit = offsets(text, appearances.flatMap(({ spans }) => spans.flatMap((span) => [span.start, span.end])));
   const marks = [];
-  const lost = [];
+  const [lost, unplaced] = [[], []];
   for (const { statement, appearance, spans } of appearances) {
     const placed = spans.map((span) => ({ start: unit(span.start), end: unit(span.end), statement, exact: span.exact }));
     // The offsets of lost words are those of an earlier text.
-    const stand = placed.length > 0 && placed.every((mark) => text.slice(mark.start, mark.end) === mark.exact);
-    if (stand && ["exact", "relocated"].includes(appearance.anchor)) marks.push(...placed);
+    const stand = placed.every((mark) => text.slice(mark.start, mark.end) === mark.exact);
+    if (article.text === null || spans.length === 0) unplaced.push({ statement, appearance });
+    else if (stand && ["exact", "relocated"].includes(appearance.anchor)) marks.push(...placed);
     else lost.push({ statement, appearance });
   }
   marks.sort((a, b) => a.start - b.start || b.end - a.end);
-  return { marks, lost };
+  return { marks, lost, unplaced };
 }
 
 /** Give each mark a `lane`, the line below the words: marks that overlap have different ones, while there are any. */

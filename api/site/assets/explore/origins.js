@@ -1,7 +1,7 @@
 // Draw how many independent origins stand behind a claim: from each origin, lines to the claims that come from it.
 
 import { contained, counted, draw, joined, make, words } from "./page.js";
-import { address, nameOf, sourceLink, term } from "./words.js";
+import { nameOf, sourceLink, statementLink, states, term } from "./words.js";
 
 const MAX_DRAWN = 10;
 const ROW = 44;
@@ -13,7 +13,7 @@ export function originGraph(counts, claim, { sources, claims }) {
   const { count, at_least: least, origins, uncertain, unresolved, author_voice: voiced, truncated } = counts;
   const drawn = origins.slice(0, MAX_DRAWN);
   const names = counts.claims.slice(0, MAX_DRAWN);
-  const textOf = (id) => (id === claim.id ? "this claim" : claims[id]?.text ?? "another claim");
+  const textOf = (id) => (id === claim.id ? "this claim" : claims[id] ? [...states(claims[id]), claims[id].text].join(": ") : "another claim");
   return [
     make("p", {}, make("b.large", {}, counted(count, "independent origin")), least < count ? ` (at least ${least}, since some may be one)` : null,
       counts.claims.length > 1 ? `, in ${counts.claims.length} claims that say the same` : null, "."),
@@ -22,7 +22,7 @@ export function originGraph(counts, claim, { sources, claims }) {
       origin.via_ids.length ? [", via ", sourceLink(origin.via_ids[0], sources), origin.via_ids.length > 1 ? ` and ${origin.via_ids.length - 1} more` : null] : null,
       `: ${counted(origin.claim_ids.length, "claim")}, printed in ${counted(origin.via_articles.length, "article")}. `,
       joined(origin.claim_ids.filter((id) => id !== claim.id).slice(0, 3).map((id) =>
-        make("a", { href: address("claim", id) }, claims[id] ? words(claims[id].text, claims[id].language) : "Another claim")), ", ")))),
+        statementLink("claim", id, claims[id], "Another claim")), ", ")))),
     origins.length > MAX_DRAWN && make("p.aside", {}, `And ${counted(origins.length - MAX_DRAWN, "more origin")}.`),
     uncertain.map((each) => make("p.aside", {}, "Perhaps not independent: ",
       each.source_ids.slice(0, 4).flatMap((id, index) => [index ? " and " : "", words(nameOf(id, sources))]), ` (${term(each.why)}).`)),

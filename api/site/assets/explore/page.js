@@ -70,6 +70,20 @@ export function section(heading, ...children) {
   return content.length ? make("section", {}, make("h2", {}, heading), content) : null;
 }
 
+/** Show what the API says about a request that it refused: the details, the faults, and how to find it in the log. */
+export function problem({ detail, errors = [], request_id: request }) {
+  return [
+    detail && make("p.standfirst", {}, detail),
+    errors.length > 0 && make("ul", {}, errors.map((each) => make("li", {}, each.parameter ?? each.pointer ?? "", ": ", each.detail ?? ""))),
+    request && make("p.aside", {}, "The service has logged this as ", make("code", {}, request), "."),
+  ];
+}
+
+/** Show a problem as a part of a page whose form can be filled in differently. */
+export function problemSection(document) {
+  return make("section.problem", {}, make("h2", {}, document.title), problem(document));
+}
+
 /** Write a number and its noun: "1 claim", "3 claims". */
 export function counted(number, noun, plural = `${noun}s`) {
   return `${number.toLocaleString("en")} ${number === 1 ? noun : plural}`;

@@ -2,7 +2,7 @@
 
 import { answersOf } from "./api.js";
 import { counted, joined, make, section, words } from "./page.js";
-import { address, answered, answerLine, byline, capital, hops, moment, nameOf, sourceLink, status, term, time } from "./words.js";
+import { address, answered, answerLine, byline, capital, hops, moment, nameOf, sourceLink, statementLink, status, term, time } from "./words.js";
 
 const MOST = 50;
 
@@ -17,7 +17,7 @@ export default async function show({ api, id }) {
   const sources = { ...claims.included.sources, ...denials.included.sources, ...included.sources, [source.id]: source };
   // A list of its statements also has those of its groups, and brings these groups along.
   const groups = new Set(Object.values(sources).filter((each) => each.members.some((member) => member.source_id === source.id)).map((each) => each.id));
-  const told = { id: source.id, sources, groups, claims: denials.included.claims, answers: answersTo(claims) };
+  const told = { id: source.id, sources, groups, claims: denials.included.claims, answers: answersTo(claims), isPart: Boolean(claims.next_cursor) || claims.truncated.length > 0 };
   return {
     title: name,
     content: [
@@ -98,7 +98,7 @@ function answersTo(claims) {
   return answers;
 }
 
-function whoAnswers({ id, sources, answers }) {
+function whoAnswers({ id, sources, answers, isPart }) {
   const families = new Map(); // of each responder, how often each family
   for (const denial of new Set([...answers.values()].flat())) {
     const responders = new Set(denial.attributions.filter((each) => each.position === 0 && each.source_id).map((each) => each.source_id));
@@ -111,7 +111,9 @@ function whoAnswers({ id, sources, answers }) {
   const rows = [...families].sort(([, one], [, two]) => total(two) - total(one)).slice(0, MOST);
   return section("Who answers it", rows.length > 0 && make("ul.plain", {}, rows.map(([responder, counts]) =>
     make("li", {}, responder === id ? "The source itself" : sourceLink(responder, sources),
-      make("span.role", {}, [...counts].map(([family, count]) => `${family}${count > 1 ? ` ${count} times` : ""}`).join(", "))))));
+      make("span.role", {}, [...counts].map(([family, count]) => `${family}${count > 1 ? ` ${count} times` : ""}`).join(", "))))),
+    rows.length > 0 && make("p.aside", {}, "Only responses to the claims of this page are counted, and only those that still stand.",
+      isPart ? " More claims, or more responses, are recorded than this page has." : null));
 }
 
 // --- the time line ------------------------------------------------------------------------------
@@ -146,7 +148,7 @@ function entryOf({ type, record }, told) {
     make("p.role", {}, when ? [when, ". "] : null, partIn(type, record, told)),
     make("h4", {}, make("a", { href: address(type, record.id) }, words(record.text, record.language)), " ", status(record)),
     type === "denial"
-      ? record.targets.slice(0, 3).map(({ claim_id: claim }) => told.claims[claim] && make("p.aside", {}, "In answer to: ", make("a", { href: address("claim", claim) }, words(told.claims[claim].text, told.claims[claim].language))))
+      ? record.targets.slice(0, 3).map(({ claim_id: claim }) => told.claims[claim] && make("p.aside", {}, "In answer to: ", statementLink("claim", claim, told.claims[claim])))
       : (told.answers.get(record.id) ?? []).slice(0, 3).map((denial) => answerLine(denial, told.sources)));
 }
 

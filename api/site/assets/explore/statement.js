@@ -33,10 +33,10 @@ export function printedIn(appearance, record, { articles, sources }) {
   ].filter(Boolean);
   const place = `${address("article", appearance.article_id)}#${record.id}`;
   return make("figure.printed", {},
-    make("blockquote", { lang: article && article.language !== "und" ? article.language : null, dir: "auto" },
+    spans.length > 0 && make("blockquote", { lang: article && article.language !== "und" ? article.language : null, dir: "auto" },
       spans.map((span, index) => [
         index ? " … " : beginning(span.prefix), make("mark", {}, span.exact), index === spans.length - 1 ? ending(span.suffix) : null])),
-    make("figcaption", {}, make("a", { href: place }, article ? words(article.headline, article.language) : "an article that is not shown"),
+    make("figcaption", {}, make("a", { href: place }, article ? words(article.headline, article.language) : "an article that is not shown"), article && [" ", status(article)],
       article?.publisher_id ? [", ", sourceLink(article.publisher_id, sources)] : null,
       article && time(article.published) ? [", ", time(article.published)] : null,
       notes.length ? `. ${notes.join("; ")}` : null));

@@ -94,9 +94,9 @@ export function time(known) {
   if (!known) return null;
   const { expression, earliest, latest } = known;
   const bounds = earliest && latest && earliest !== latest ? `${moment(earliest)} to ${moment(latest)}`
-    : earliest ? moment(earliest) : latest ? `until ${moment(latest)}` : null;
+    : earliest && latest ? moment(earliest) : earliest ? `from ${moment(earliest)}` : latest ? `until ${moment(latest)}` : null;
   // "24 December 2024" says no more than the date does.
-  const printed = expression && expression !== earliest && !(earliest && expression.includes(formatted(DAY, earliest))) ? words(`“${expression}”`) : null;
+  const printed = expression && expression !== earliest && !(earliest && latest && expression.includes(formatted(DAY, earliest))) ? words(`“${expression}”`) : null;
   if (bounds && printed) return [bounds, " (", printed, ")"];
   return bounds ?? printed;
 }
@@ -111,16 +111,26 @@ const FAMILIES = {
 /** Say how a response answers: "Denied", "Left open". */
 export const answered = (denial) => FAMILIES[denial.family] ?? "Answered";
 
-/** Mark what the public does not see, or no longer stands; null if there is nothing to mark. */
-export function status(record) {
-  const marks = [
+/** Name what makes the public not see a record, or makes it no longer stand. */
+export function states(record) {
+  return [
     record.review_status && record.review_status !== "published" ? record.review_status : null,
     record.status && record.status !== "usable" ? record.status : null,
     record.confidentiality && record.confidentiality !== "public" ? record.confidentiality : null,
     record.validity && record.validity !== "standing" ? record.validity : null,
     record.embargoed_until && new Date(record.embargoed_until) > new Date() ? `under embargo until ${moment(record.embargoed_until)}` : null,
-  ].filter(Boolean);
-  return marks.length ? joined(marks.map((mark) => make("span.status", {}, term(mark))), " ") : null;
+  ].filter(Boolean).map(term);
+}
+
+/** Mark what the public does not see, or no longer stands; null if there is nothing to mark, or nothing is known. */
+export function status(record) {
+  const marks = record ? states(record) : [];
+  return marks.length ? joined(marks.map((mark) => make("span.status", {}, mark)), " ") : null;
+}
+
+/** Link to a claim or a denial by its words, with its marks; `otherwise` stands in their place if it is not at hand. */
+export function statementLink(type, id, record, otherwise) {
+  return [make("a", { href: address(type, id) }, record ? words(record.text, record.language) : otherwise), record && [" ", status(record)]];
 }
 
 // --- records in a list --------------------------------------------------------------------------
