@@ -296,6 +296,18 @@ async def test_what_a_merged_source_stated_decides_for_its_survivor(known: Searc
     assert await known.named(source_id=known.world.id("a")) == set()
 
 
+async def test_what_a_source_stated_decides_through_a_chain_of_merges(known: Searched) -> None:
+    await known.add(a="Rosalind Tuckwell", b="Agatha Moncrieffe", c="Rosalynd Tuckwell", d="D.")
+    await known.relate("b", "c", "distinct_from")
+    await known.search()
+    assert await known.named(source_id=known.world.id("a")) == {frozenset("ac")}
+    await _merge(known, "b", into="d")
+    await _merge(known, "d", into="a")
+    assert await known.named(source_id=known.world.id("c")) == set()
+    await known.search()
+    assert await known.named(source_id=known.world.id("c")) == set()
+
+
 async def _merge(known: Searched, other: str, *, into: str) -> None:
     answer = await known.client.post(
         f"{known.world.at(into)}/merge",

@@ -17,6 +17,7 @@ import msgspec
 
 from api.core.db import Connection, Row
 from api.core.large_input import in_thread
+from api.core.relations import relations_stated
 from api.core.sql import compose, render
 from api.matching.candidates import any_form
 from api.matching.names import Weight, alike, compare, latin, weight_of, words_of
@@ -42,13 +43,9 @@ NAMELESS: Final = (Identification.ANONYMOUS, Identification.DESCRIBED)
 """Who one of these is, is told by identities: it makes no pair with a source of another kind."""
 # Somebody has decided about the sources `a` and `b`, or one is a part of the other. What a source
 # states that is merged into one of the two counts as well, as it does for a merge.
-DECIDED: Final = """EXISTS (
-        SELECT FROM (
-            VALUES (a.id, a.relations), (b.id, b.relations)
-            UNION ALL
-            SELECT m.survivor_id, m.before -> 'relations' FROM source_merges AS m
-            WHERE m.survivor_id IN (a.id, b.id) AND m.state IN ('repointing', 'done')
-        ) AS stated(id, relations)
+DECIDED: Final = compose(
+    """EXISTS (
+        SELECT FROM ({stated}) AS stated(id, relations)
         CROSS JOIN LATERAL json_to_recordset(stated.relations)
             AS r(source_id uuid, kind text, state text)
         CROSS JOIN LATERAL survivor_of(r.source_id) AS other
@@ -58,7 +55,9 @@ DECIDED: Final = """EXISTS (
         SELECT FROM links AS l
         WHERE l.owner_id IN (a.id, b.id) AND l.owner_type = 'source'
             AND l.source_id IN (a.id, b.id) AND l.link IN ('parent', 'member')
-    )"""
+    )""",
+    stated=relations_stated("VALUES (a.id, a.relations), (b.id, b.relations)"),
+)
 
 _NAMES: Final = """
     SELECT s.id, s.visibility, n.name,
