@@ -521,6 +521,34 @@ async def test_little_is_compared_however_many_names_are_alike(
     }
 
 
+async def test_pairs_that_are_too_many_to_compare_again_stay(
+    known: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = [f"hub{number}" for number in range(6)]
+    await known.add(**dict.fromkeys(hub, "Wilhelmina Fotheringay"))
+    await known.search()
+    of_hub = {"source_id": known.world.id("hub0")}
+    every = {frozenset(("hub0", each)) for each in hub[1:]}
+    assert await known.named(**of_hub) == every
+    found = pairs.FOUND
+    for bound in (f"rank <= {pairs.MAX_COMPARED}", f"LIMIT {pairs.MAX_PARTNERS}"):
+        assert bound in found
+        found = found.replace(bound, bound.rpartition(" ")[0] + " 1")
+    monkeypatch.setattr(pairs, "FOUND", found)
+    await known.world.patch("hub0", note="Compared anew.")
+    await known.search()
+    assert await known.named(**of_hub) == every
+    await known.world.patch("hub0", confidentiality="internal")
+    await known.search()
+    assert await known.named(**of_hub) == every
+    await known.world.patch("hub0", confidentiality="public")
+    await known.world.patch("hub0", name="Wilhelmina Cholmondeley")
+    await known.search()
+    assert await known.named(**of_hub) == set()
+    for name in hub:
+        assert (await known.world.delete(name)).status_code == 204
+
+
 @pytest.mark.parametrize(
     "lost",
     [

@@ -37,7 +37,8 @@ _MAX_TOGETHER: Final = 2
 """Words that a name has to have all of. With more, “Kim Yojong” would not find “Kim Yo-jong”."""
 _ALIKE: Final = 0.75
 """Words that are less alike are different words: “North” and “South” are 0.6 alike."""
-_PARTNERS: Final = 200
+MAX_PARTNERS: Final = 200
+"""Equal names that one name is compared with at most, and pairs that are compared again."""
 
 NAMELESS: Final = (Identification.ANONYMOUS, Identification.DESCRIBED)
 """Who one of these is, is told by identities: it makes no pair with a source of another kind."""
@@ -74,7 +75,7 @@ _RECORDS: Final = """
     WHERE w.latin = ANY(:words::text[])
     GROUP BY w.latin"""
 # Beside the names that the query finds: equal ones, and those of sources that make a pair already.
-_FOUND: Final = compose(
+FOUND: Final = compose(
     """
     SELECT a.place, f.source_id, f.name
     FROM unnest(:ids::uuid[], :names::text[], :queries::text[]) WITH ORDINALITY
@@ -114,7 +115,7 @@ _FOUND: Final = compose(
     JOIN source_names AS n ON n.source_id = k.source_id AND n.name = k.name""",
     looked_at=f"{MAX_LOOKED_AT}",
     compared=f"{MAX_COMPARED}",
-    most=f"{_PARTNERS}",
+    most=f"{MAX_PARTNERS}",
 )
 _UNDECIDED: Final = compose(
     """
@@ -149,6 +150,13 @@ class Placed(NamedTuple):
     classes: int
 
 
+class Found(NamedTuple):
+    """The pairs that some sources make, and those that were looked at."""
+
+    kept: list[Placed]
+    compared: set[tuple[UUID, UUID]]  # by their ids, the lower one first
+
+
 class _Named(NamedTuple):
     """A name by which others are looked up, and what is looked up."""
 
@@ -157,9 +165,7 @@ class _Named(NamedTuple):
     query: str | None
 
 
-async def find_pairs(
-    connection: Connection, ids: Collection[UUID], total: int
-) -> dict[tuple[UUID, UUID], Placed]:
+async def find_pairs(connection: Connection, ids: Collection[UUID], total: int) -> Found:
     """Find the pairs that some sources make. `total` is how many public sources are counted."""
     rows = await connection.fetch(*render(compose(_NAMES, most=f"{MAX_NAMES}"), ids=list(ids)))
     words = {latin(part) for row in rows for part in row["parts"]}
@@ -167,7 +173,7 @@ async def find_pairs(
     named = await _read_queries(connection, rows, weight)
     found = await connection.fetch(
         *render(
-            _FOUND,
+            FOUND,
             ids=[each.id for each in named],
             names=[each.name for each in named],
             queries=[each.query for each in named],
@@ -179,7 +185,8 @@ async def find_pairs(
     words |= {word for each in named for word in words_of(each.name)}
     weight = weight_of(await _read_records(connection, words), total)
     scored = await in_thread(_scored, pairs, weight)
-    return await _chosen(connection, ids, scored)
+    compared = {(min(each.id, other), max(each.id, other)) for each, other, _ in pairs}
+    return Found(await _chosen(connection, ids, scored), compared)
 
 
 async def _read_records(connection: Connection, words: Iterable[str]) -> dict[str, int]:
@@ -258,7 +265,7 @@ def _score(source: tuple[UUID, str], other: tuple[UUID, str], weight: Weight) ->
 
 async def _chosen(
     connection: Connection, ids: Collection[UUID], scored: Mapping[tuple[UUID, UUID], Pair]
-) -> dict[tuple[UUID, UUID], Placed]:
+) -> list[Placed]:
     """Keep the best undecided pairs of each source, and those that were kept before."""
     keys = list(scored)
     query = render(
@@ -269,13 +276,14 @@ async def _chosen(
     )
     undecided = [(keys[row["place"] - 1], row) for row in await connection.fetch(*query)]
     undecided.sort(key=lambda each: (-scored[each[0]].score, each[0]))
-    kept: dict[tuple[UUID, UUID], Placed] = {}
+    kept: list[Placed] = []
     taken: dict[tuple[UUID, int], int] = {}
     for key, row in undecided:
         seen = (key[0], row["other_visibility"]), (key[1], row["visibility"])
         sides = [each for each in seen if each[0] in ids]
         if row["known"] or any(taken.get(each, 0) < MAX_PAIRS for each in sides):
-            kept[key] = Placed(scored[key], 1 << row["visibility"] | 1 << row["other_visibility"])
+            classes = 1 << row["visibility"] | 1 << row["other_visibility"]
+            kept.append(Placed(scored[key], classes))
             for each in sides:
                 taken[each] = taken.get(each, 0) + 1
     return kept
