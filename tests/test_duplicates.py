@@ -13,7 +13,7 @@ import pytest
 
 from api.access import keyring
 from api.core.db import Connection, Database
-from api.matching import pairing, pairs, vocabulary
+from api.matching import counting, pairing, pairs, vocabulary
 from schemas.duplicates import MIN_SCORE
 from schemas.vocabularies import Scope
 from tests.conftest import (
@@ -567,6 +567,28 @@ async def test_all_sources_are_compared_from_the_beginning(known: Searched, lost
     await known.search()
     found = {(each["source_id"], each["other_id"]) for each in await known.pairs(limit=200)}
     assert found >= {(each["source_id"], each["other_id"]) for each in before}
+
+
+async def test_a_count_does_not_go_back_behind_that_of_another_process(
+    known: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If it did, all sources would be compared again, as when a feed was restored."""
+    await known.search()
+    await known.world.add("articles", "a")
+    meanwhile = """
+        WITH counted AS (
+            UPDATE word_counts SET seq = :newest::bigint + 1000
+            WHERE record_type = :record_type::text AND seq = :seq::bigint
+        )
+        SELECT false"""
+    with monkeypatch.context() as patched:
+        patched.setattr(counting, "CHANGED", meanwhile)
+        await known.count()
+    (row,) = await known.database.fetch(
+        "SELECT c.seq - max(f.seq) AS ahead FROM word_counts AS c, feed AS f"
+        " WHERE c.record_type = 'source' GROUP BY c.seq"
+    )
+    assert row["ahead"] == 1000
 
 
 async def test_the_age_says_how_long_a_change_waits(known: Searched) -> None:
