@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
 from uuid import UUID
@@ -12,8 +13,9 @@ import httpx
 import pytest
 
 from api.access import keyring
+from api.core import large_input
 from api.core.db import Connection, Database
-from api.matching import counting, pairing, pairs, vocabulary
+from api.matching import counting, names, pairing, pairs, vocabulary
 from schemas.duplicates import MIN_SCORE
 from schemas.vocabularies import Scope
 from tests.conftest import (
@@ -519,6 +521,37 @@ async def test_little_is_compared_however_many_names_are_alike(
     assert {name for pair in await known.named() for name in pair} >= {
         f"s{number}" for number in range(8)
     }
+
+
+async def test_names_are_compared_in_parts_and_beside_the_event_loop(
+    known: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await known.search()
+    compared: list[int] = []
+    threads: set[threading.Thread] = set()
+
+    def words_of(name: str) -> tuple[str, ...]:
+        threads.add(threading.current_thread())
+        return names.words_of(name)
+
+    def alike(one: str, other: str) -> float:
+        threads.add(threading.current_thread())
+        return names.alike(one, other)
+
+    async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
+        if function.__name__ == "_score_some":
+            compared.append(len(args[1]))
+        return await large_input.in_thread(function, *args)
+
+    monkeypatch.setattr(pairs, "MAX_SCORED", 2)
+    for each in (words_of, alike, in_thread):
+        monkeypatch.setattr(pairs, each.__name__, each)
+    await known.add(**{f"n{number}": f"Cuthbert Ramsbottom {number}" for number in range(4)})
+    await known.search()
+    assert max(compared) == 2
+    assert len(compared) > 1
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 async def test_pairs_that_are_too_many_to_compare_again_stay(

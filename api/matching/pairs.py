@@ -37,6 +37,8 @@ _MAX_TOGETHER: Final = 2
 """Words that a name has to have all of. With more, “Kim Yojong” would not find “Kim Yo-jong”."""
 _ALIKE: Final = 0.75
 """Words that are less alike are different words: “North” and “South” are 0.6 alike."""
+MAX_SCORED: Final = 500
+"""Names that are compared in one go, so that other work of the thread gets in between."""
 MAX_PARTNERS: Final = 200
 """Equal names that one name is compared with at most, and pairs that are compared again."""
 
@@ -168,7 +170,7 @@ class _Named(NamedTuple):
 async def find_pairs(connection: Connection, ids: Collection[UUID], total: int) -> Found:
     """Find the pairs that some sources make. `total` is how many public sources are counted."""
     rows = await connection.fetch(*render(compose(_NAMES, most=f"{MAX_NAMES}"), ids=list(ids)))
-    words = {latin(part) for row in rows for part in row["parts"]}
+    words = await in_thread(_latin_words, rows)
     weight = weight_of(await _read_records(connection, words), total)
     named = await _read_queries(connection, rows, weight)
     found = await connection.fetch(
@@ -181,12 +183,22 @@ async def find_pairs(connection: Connection, ids: Collection[UUID], total: int) 
         )
     )
     pairs = [(named[row["place"] - 1], row["source_id"], row["name"]) for row in found]
-    words |= {word for _, _, name in pairs for word in words_of(name)}
-    words |= {word for each in named for word in words_of(each.name)}
+    names = {name for _, _, name in pairs}.union(each.name for each in named)
+    words |= await in_thread(_words_of_all, names)
     weight = weight_of(await _read_records(connection, words), total)
-    scored = await in_thread(_scored, pairs, weight)
+    scored: dict[tuple[UUID, UUID], Pair] = {}
+    for start in range(0, len(pairs), MAX_SCORED):
+        await in_thread(_score_some, scored, pairs[start : start + MAX_SCORED], weight)
     compared = {(min(each.id, other), max(each.id, other)) for each, other, _ in pairs}
     return Found(await _chosen(connection, ids, scored), compared)
+
+
+def _latin_words(rows: Iterable[Row]) -> set[str]:
+    return {latin(part) for row in rows for part in row["parts"]}
+
+
+def _words_of_all(names: Iterable[str]) -> set[str]:
+    return {word for name in names for word in words_of(name)}
 
 
 async def _read_records(connection: Connection, words: Iterable[str]) -> dict[str, int]:
@@ -202,8 +214,20 @@ async def _read_queries(
     connection: Connection, rows: Sequence[Row], weight: Weight
 ) -> list[_Named]:
     """Write for each name the query that finds the names that may be close enough."""
-    needed = [_needed(row["parts"], weight) for row in rows]
+    needed = await in_thread(_all_needed, rows, weight)
     known = await read_alike(connection, [latin(part) for parts, _ in needed for part in parts])
+    return await in_thread(_written, rows, needed, known)
+
+
+def _all_needed(rows: Iterable[Row], weight: Weight) -> list[tuple[list[str], str]]:
+    return [_needed(row["parts"], weight) for row in rows]
+
+
+def _written(
+    rows: Sequence[Row],
+    needed: Sequence[tuple[list[str], str]],
+    known: Mapping[str, Sequence[tuple[str, str, int]]],
+) -> list[_Named]:
     named = []
     for row, (parts, operator) in zip(rows, needed, strict=True):
         forms = [
@@ -236,11 +260,12 @@ def _needed(parts: Sequence[str], weight: Weight) -> tuple[list[str], str]:
 # --- which pairs are kept ------------------------------------------------------------------------
 
 
-def _scored(
-    found: Iterable[tuple[_Named, UUID, str]], weight: Weight
-) -> dict[tuple[UUID, UUID], Pair]:
-    """Score the pairs; of the names of two sources, those that are most alike count."""
-    best: dict[tuple[UUID, UUID], Pair] = {}
+def _score_some(
+    best: dict[tuple[UUID, UUID], Pair],
+    found: Iterable[tuple[_Named, UUID, str]],
+    weight: Weight,
+) -> None:
+    """Score some pairs; of the names of two sources, those that are most alike count."""
     for named, other_id, other_name in found:
         sides = sorted([(named.id, named.name), (other_id, other_name)])
         pair = _score(sides[0], sides[1], weight)
@@ -248,7 +273,6 @@ def _scored(
             key = pair.source_id, pair.other_id
             if key not in best or best[key].score < pair.score:
                 best[key] = pair
-    return best
 
 
 def _score(source: tuple[UUID, str], other: tuple[UUID, str], weight: Weight) -> Pair | None:
