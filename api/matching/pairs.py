@@ -4,7 +4,8 @@ A name has words without which no other name is close enough. Only names that ha
 are compared with it. What is read for a source is bounded, however many sources there are.
 
 Sources of each visibility class are chosen apart, and words weigh by how many public sources have
-them. So no source takes the place of one, or moves a score, for readers who don't see it.
+them. So no source moves a score for readers who don't see it, nor takes the place of one; except
+where more names have the words than are looked up at all.
 """
 
 from __future__ import annotations
