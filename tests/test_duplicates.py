@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
 from uuid import UUID
@@ -12,8 +13,9 @@ import httpx
 import pytest
 
 from api.access import keyring
+from api.core import large_input
 from api.core.db import Connection, Database
-from api.matching import pairing, pairs, vocabulary
+from api.matching import counting, names, pairing, pairs, vocabulary
 from schemas.duplicates import MIN_SCORE
 from schemas.vocabularies import Scope
 from tests.conftest import (
@@ -296,6 +298,18 @@ async def test_what_a_merged_source_stated_decides_for_its_survivor(known: Searc
     assert await known.named(source_id=known.world.id("a")) == set()
 
 
+async def test_what_a_source_stated_decides_through_a_chain_of_merges(known: Searched) -> None:
+    await known.add(a="Rosalind Tuckwell", b="Agatha Moncrieffe", c="Rosalynd Tuckwell", d="D.")
+    await known.relate("b", "c", "distinct_from")
+    await known.search()
+    assert await known.named(source_id=known.world.id("a")) == {frozenset("ac")}
+    await _merge(known, "b", into="d")
+    await _merge(known, "d", into="a")
+    assert await known.named(source_id=known.world.id("c")) == set()
+    await known.search()
+    assert await known.named(source_id=known.world.id("c")) == set()
+
+
 async def _merge(known: Searched, other: str, *, into: str) -> None:
     answer = await known.client.post(
         f"{known.world.at(into)}/merge",
@@ -509,6 +523,65 @@ async def test_little_is_compared_however_many_names_are_alike(
     }
 
 
+async def test_names_are_compared_in_parts_and_beside_the_event_loop(
+    known: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await known.search()
+    compared: list[int] = []
+    threads: set[threading.Thread] = set()
+
+    def words_of(name: str) -> tuple[str, ...]:
+        threads.add(threading.current_thread())
+        return names.words_of(name)
+
+    def alike(one: str, other: str) -> float:
+        threads.add(threading.current_thread())
+        return names.alike(one, other)
+
+    async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
+        if function.__name__ == "_score_some":
+            compared.append(len(args[1]))
+        return await large_input.in_thread(function, *args)
+
+    monkeypatch.setattr(pairs, "MAX_SCORED", 2)
+    for each in (words_of, alike, in_thread):
+        monkeypatch.setattr(pairs, each.__name__, each)
+    await known.add(**{f"n{number}": f"Cuthbert Ramsbottom {number}" for number in range(4)})
+    await known.search()
+    assert max(compared) == 2
+    assert len(compared) > 1
+    assert threads
+    assert threading.main_thread() not in threads
+
+
+async def test_pairs_that_are_too_many_to_compare_again_stay(
+    known: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = [f"hub{number}" for number in range(6)]
+    await known.add(**dict.fromkeys(hub, "Wilhelmina Fotheringay"))
+    await known.search()
+    of_hub = {"source_id": known.world.id("hub0")}
+    every = {frozenset(("hub0", each)) for each in hub[1:]}
+    assert await known.named(**of_hub) == every
+    found = pairs.FOUND
+    for bound in (f"rank <= {pairs.MAX_COMPARED}", f"LIMIT {pairs.MAX_PARTNERS}"):
+        assert bound in found
+        found = found.replace(bound, bound.rpartition(" ")[0] + " 1")
+    monkeypatch.setattr(pairs, "FOUND", found)
+    await known.world.patch("hub0", note="Compared anew.")
+    await known.search()
+    assert await known.named(**of_hub) == every
+    await known.world.patch("hub0", confidentiality="internal")
+    await known.search()
+    assert await known.named(**of_hub) == every
+    await known.world.patch("hub0", confidentiality="public")
+    await known.world.patch("hub0", name="Wilhelmina Cholmondeley")
+    await known.search()
+    assert await known.named(**of_hub) == set()
+    for name in hub:
+        assert (await known.world.delete(name)).status_code == 204
+
+
 @pytest.mark.parametrize(
     "lost",
     [
@@ -527,6 +600,28 @@ async def test_all_sources_are_compared_from_the_beginning(known: Searched, lost
     await known.search()
     found = {(each["source_id"], each["other_id"]) for each in await known.pairs(limit=200)}
     assert found >= {(each["source_id"], each["other_id"]) for each in before}
+
+
+async def test_a_count_does_not_go_back_behind_that_of_another_process(
+    known: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If it did, all sources would be compared again, as when a feed was restored."""
+    await known.search()
+    await known.world.add("articles", "a")
+    meanwhile = """
+        WITH counted AS (
+            UPDATE word_counts SET seq = :newest::bigint + 1000
+            WHERE record_type = :record_type::text AND seq = :seq::bigint
+        )
+        SELECT false"""
+    with monkeypatch.context() as patched:
+        patched.setattr(counting, "CHANGED", meanwhile)
+        await known.count()
+    (row,) = await known.database.fetch(
+        "SELECT c.seq - max(f.seq) AS ahead FROM word_counts AS c, feed AS f"
+        " WHERE c.record_type = 'source' GROUP BY c.seq"
+    )
+    assert row["ahead"] == 1000
 
 
 async def test_the_age_says_how_long_a_change_waits(known: Searched) -> None:

@@ -190,6 +190,21 @@ async def test_what_can_not_be_merged(
     assert [await world.get("m"), await world.get("s")] == [m, s]
 
 
+@pytest.mark.parametrize("survivor", ["s", "x"])
+async def test_what_a_source_is_distinct_from_is_kept_through_a_chain_of_merges(
+    world: World, survivor: str
+) -> None:
+    for name in ("s", "between", "x"):
+        await world.add("sources", name)
+    await world.add("sources", "m", relations=[{"source_id": "@x", "kind": "distinct_from"}])
+    await merged(world, "m", "between")
+    await merged(world, "between", "s")
+    other = {"s": "x", "x": "s"}[survivor]
+    answer = await merge(world, other, survivor)
+    assert (answer.status_code, answer.json()["code"]) == (409, "merge-refused")
+    assert "distinct_from" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("between", ["collective", "implicit"])
 async def test_an_anonymous_source_is_not_named_in_two_steps(world: World, between: str) -> None:
     await world.add("sources", "a", name=None, identification="anonymous", description="an aide")

@@ -54,6 +54,31 @@ def meant(pairs: str) -> str:
     return compose(_MEANT, pairs=pairs, survivors=_SURVIVORS, is_any_named=_IS_ANY_NAMED)
 
 
+_STATED: Final = """
+    WITH RECURSIVE merged(meant_id, id) AS (
+        SELECT s.id, s.id FROM ({sources}) AS s(id, relations)
+        UNION
+        SELECT merged.meant_id, m.source_id FROM merged
+        JOIN source_merges AS m ON m.survivor_id = merged.id AND m.state IN ('repointing', 'done')
+    )
+    SELECT s.id, s.relations FROM ({sources}) AS s(id, relations)
+    UNION ALL
+    SELECT w.meant_id, m.before -> 'relations'
+    FROM (SELECT merged.meant_id, merged.id FROM merged LIMIT {most}) AS w
+    JOIN source_merges AS m ON m.source_id = w.id AND m.state IN ('repointing', 'done')"""
+_MAX_STATING: Final = 10_000
+"""No more sources are looked at than this for what they state in the name of their survivors."""
+
+
+def relations_stated(sources: str) -> str:
+    """Select the relations that some sources state, with those of what was merged into them.
+
+    `sources` selects the ids and the relations of sources that are not merged. What is merged into
+    one of them, directly or through others, states its relations in the name of that one.
+    """
+    return compose(_STATED, sources=sources, most=f"{_MAX_STATING}")
+
+
 def linked(owner: RecordType, link: str, to: RecordType, parameter: str, more: str = "") -> str:
     """Write the condition that a record links to the record that a parameter names."""
     return (

@@ -171,7 +171,10 @@ KEEP: Final = """
     ON CONFLICT (record_type) DO UPDATE SET records = excluded.records, words = excluded.words,
         dictionaries = excluded.dictionaries, seq = excluded.seq,
         counted_at = excluded.counted_at, seconds = excluded.seconds"""
-MOVE_ON: Final = "UPDATE word_counts SET seq = :seq::bigint WHERE record_type = :record_type::text"
+# Another process may have counted meanwhile: its position stays.
+MOVE_ON: Final = """
+    UPDATE word_counts SET seq = :newest::bigint
+    WHERE record_type = :record_type::text AND seq = :seq::bigint"""
 LOCK: Final = "SELECT pg_try_advisory_xact_lock({number})"
 AGES: Final = """
     SELECT c.record_type, CASE

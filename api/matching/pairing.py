@@ -26,7 +26,7 @@ from api.core.background import again_and_again, meanwhile
 from api.core.db import Connection, Database, Row
 from api.core.sql import compose, render
 from api.matching import counting
-from api.matching.pairs import find_pairs
+from api.matching.pairs import NAMELESS, find_pairs
 
 log = logging.getLogger("claim_records")
 
@@ -67,9 +67,32 @@ _CHANGED: Final = """
     LIMIT {limit}"""
 _NEXT: Final = """
     SELECT s.id FROM sources AS s WHERE s.id > :after_id::uuid ORDER BY s.id LIMIT {limit}"""
+# A source can have more pairs than are compared again with it: the others stay as long as they can.
 _FORGET: Final = """
     DELETE FROM duplicate_pairs AS p
-    WHERE p.source_id = ANY(:ids::uuid[]) OR p.other_id = ANY(:ids::uuid[])"""
+    WHERE (p.source_id = ANY(:ids::uuid[]) OR p.other_id = ANY(:ids::uuid[])) AND (
+        (p.source_id, p.other_id) IN (
+            SELECT c.source_id, c.other_id
+            FROM unnest(:source_ids::uuid[], :other_ids::uuid[]) AS c(source_id, other_id)
+        )
+        OR NOT EXISTS (
+            SELECT FROM sources AS a
+            JOIN sources AS b ON b.id = p.other_id
+            JOIN source_names AS n ON n.source_id = a.id AND n.name = p.source_name
+            JOIN source_names AS o ON o.source_id = b.id AND o.name = p.other_name
+            WHERE a.id = p.source_id
+                AND a.deleted_at IS NULL AND a.merged_into_id IS NULL
+                AND b.deleted_at IS NULL AND b.merged_into_id IS NULL
+                AND (a.identification = ANY(:nameless::text[]))
+                    = (b.identification = ANY(:nameless::text[]))
+        )
+    )"""
+_CLASSIFY: Final = """
+    UPDATE duplicate_pairs AS p SET classes = 1 << a.visibility | 1 << b.visibility
+    FROM sources AS a, sources AS b
+    WHERE (p.source_id = ANY(:ids::uuid[]) OR p.other_id = ANY(:ids::uuid[]))
+        AND a.id = p.source_id AND b.id = p.other_id
+        AND p.classes <> (1 << a.visibility | 1 << b.visibility)"""
 _KEEP: Final = """
     INSERT INTO duplicate_pairs
         (source_id, other_id, source_name, other_name, score, words, classes)
@@ -234,8 +257,17 @@ async def _compare(connection: Connection, ids: Collection[UUID], total: int) ->
 async def _write_pairs(connection: Connection, ids: Collection[UUID], total: int) -> None:
     if not ids:
         return
-    kept = (await find_pairs(connection, ids, total)).values()
-    await connection.execute(*render(_FORGET, ids=list(ids)))
+    found = await find_pairs(connection, ids, total)
+    query = render(
+        _FORGET,
+        ids=list(ids),
+        source_ids=[source_id for source_id, _ in found.compared],
+        other_ids=[other_id for _, other_id in found.compared],
+        nameless=list(NAMELESS),
+    )
+    await connection.execute(*query)
+    await connection.execute(*render(_CLASSIFY, ids=list(ids)))
+    kept = found.kept
     query = render(
         _KEEP,
         source_ids=[each.pair.source_id for each in kept],

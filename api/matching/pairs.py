@@ -4,7 +4,8 @@ A name has words without which no other name is close enough. Only names that ha
 are compared with it. What is read for a source is bounded, however many sources there are.
 
 Sources of each visibility class are chosen apart, and words weigh by how many public sources have
-them. So no source takes the place of one, or moves a score, for readers who don't see it.
+them. So no source moves a score for readers who don't see it, nor takes the place of one; except
+where more names have the words than are looked up at all.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import msgspec
 
 from api.core.db import Connection, Row
 from api.core.large_input import in_thread
+from api.core.relations import relations_stated
 from api.core.sql import compose, render
 from api.matching.candidates import any_form
 from api.matching.names import Weight, alike, compare, latin, weight_of, words_of
@@ -36,19 +38,18 @@ _MAX_TOGETHER: Final = 2
 """Words that a name has to have all of. With more, “Kim Yojong” would not find “Kim Yo-jong”."""
 _ALIKE: Final = 0.75
 """Words that are less alike are different words: “North” and “South” are 0.6 alike."""
-_PARTNERS: Final = 200
+MAX_SCORED: Final = 500
+"""Names that are compared in one go, so that other work of the thread gets in between."""
+MAX_PARTNERS: Final = 200
+"""Equal names that one name is compared with at most, and pairs that are compared again."""
 
 NAMELESS: Final = (Identification.ANONYMOUS, Identification.DESCRIBED)
 """Who one of these is, is told by identities: it makes no pair with a source of another kind."""
 # Somebody has decided about the sources `a` and `b`, or one is a part of the other. What a source
 # states that is merged into one of the two counts as well, as it does for a merge.
-DECIDED: Final = """EXISTS (
-        SELECT FROM (
-            VALUES (a.id, a.relations), (b.id, b.relations)
-            UNION ALL
-            SELECT m.survivor_id, m.before -> 'relations' FROM source_merges AS m
-            WHERE m.survivor_id IN (a.id, b.id) AND m.state IN ('repointing', 'done')
-        ) AS stated(id, relations)
+DECIDED: Final = compose(
+    """EXISTS (
+        SELECT FROM ({stated}) AS stated(id, relations)
         CROSS JOIN LATERAL json_to_recordset(stated.relations)
             AS r(source_id uuid, kind text, state text)
         CROSS JOIN LATERAL survivor_of(r.source_id) AS other
@@ -58,7 +59,9 @@ DECIDED: Final = """EXISTS (
         SELECT FROM links AS l
         WHERE l.owner_id IN (a.id, b.id) AND l.owner_type = 'source'
             AND l.source_id IN (a.id, b.id) AND l.link IN ('parent', 'member')
-    )"""
+    )""",
+    stated=relations_stated("VALUES (a.id, a.relations), (b.id, b.relations)"),
+)
 
 _NAMES: Final = """
     SELECT s.id, s.visibility, n.name,
@@ -75,7 +78,7 @@ _RECORDS: Final = """
     WHERE w.latin = ANY(:words::text[])
     GROUP BY w.latin"""
 # Beside the names that the query finds: equal ones, and those of sources that make a pair already.
-_FOUND: Final = compose(
+FOUND: Final = compose(
     """
     SELECT a.place, f.source_id, f.name
     FROM unnest(:ids::uuid[], :names::text[], :queries::text[]) WITH ORDINALITY
@@ -115,7 +118,7 @@ _FOUND: Final = compose(
     JOIN source_names AS n ON n.source_id = k.source_id AND n.name = k.name""",
     looked_at=f"{MAX_LOOKED_AT}",
     compared=f"{MAX_COMPARED}",
-    most=f"{_PARTNERS}",
+    most=f"{MAX_PARTNERS}",
 )
 _UNDECIDED: Final = compose(
     """
@@ -150,6 +153,13 @@ class Placed(NamedTuple):
     classes: int
 
 
+class Found(NamedTuple):
+    """The pairs that some sources make, and those that were looked at."""
+
+    kept: list[Placed]
+    compared: set[tuple[UUID, UUID]]  # by their ids, the lower one first
+
+
 class _Named(NamedTuple):
     """A name by which others are looked up, and what is looked up."""
 
@@ -158,17 +168,15 @@ class _Named(NamedTuple):
     query: str | None
 
 
-async def find_pairs(
-    connection: Connection, ids: Collection[UUID], total: int
-) -> dict[tuple[UUID, UUID], Placed]:
+async def find_pairs(connection: Connection, ids: Collection[UUID], total: int) -> Found:
     """Find the pairs that some sources make. `total` is how many public sources are counted."""
     rows = await connection.fetch(*render(compose(_NAMES, most=f"{MAX_NAMES}"), ids=list(ids)))
-    words = {latin(part) for row in rows for part in row["parts"]}
+    words = await in_thread(_latin_words, rows)
     weight = weight_of(await _read_records(connection, words), total)
     named = await _read_queries(connection, rows, weight)
     found = await connection.fetch(
         *render(
-            _FOUND,
+            FOUND,
             ids=[each.id for each in named],
             names=[each.name for each in named],
             queries=[each.query for each in named],
@@ -176,11 +184,22 @@ async def find_pairs(
         )
     )
     pairs = [(named[row["place"] - 1], row["source_id"], row["name"]) for row in found]
-    words |= {word for _, _, name in pairs for word in words_of(name)}
-    words |= {word for each in named for word in words_of(each.name)}
+    names = {name for _, _, name in pairs}.union(each.name for each in named)
+    words |= await in_thread(_words_of_all, names)
     weight = weight_of(await _read_records(connection, words), total)
-    scored = await in_thread(_scored, pairs, weight)
-    return await _chosen(connection, ids, scored)
+    scored: dict[tuple[UUID, UUID], Pair] = {}
+    for start in range(0, len(pairs), MAX_SCORED):
+        await in_thread(_score_some, scored, pairs[start : start + MAX_SCORED], weight)
+    compared = {(min(each.id, other), max(each.id, other)) for each, other, _ in pairs}
+    return Found(await _chosen(connection, ids, scored), compared)
+
+
+def _latin_words(rows: Iterable[Row]) -> set[str]:
+    return {latin(part) for row in rows for part in row["parts"]}
+
+
+def _words_of_all(names: Iterable[str]) -> set[str]:
+    return {word for name in names for word in words_of(name)}
 
 
 async def _read_records(connection: Connection, words: Iterable[str]) -> dict[str, int]:
@@ -196,8 +215,20 @@ async def _read_queries(
     connection: Connection, rows: Sequence[Row], weight: Weight
 ) -> list[_Named]:
     """Write for each name the query that finds the names that may be close enough."""
-    needed = [_needed(row["parts"], weight) for row in rows]
+    needed = await in_thread(_all_needed, rows, weight)
     known = await read_alike(connection, [latin(part) for parts, _ in needed for part in parts])
+    return await in_thread(_written, rows, needed, known)
+
+
+def _all_needed(rows: Iterable[Row], weight: Weight) -> list[tuple[list[str], str]]:
+    return [_needed(row["parts"], weight) for row in rows]
+
+
+def _written(
+    rows: Sequence[Row],
+    needed: Sequence[tuple[list[str], str]],
+    known: Mapping[str, Sequence[tuple[str, str, int]]],
+) -> list[_Named]:
     named = []
     for row, (parts, operator) in zip(rows, needed, strict=True):
         forms = [
@@ -230,11 +261,12 @@ def _needed(parts: Sequence[str], weight: Weight) -> tuple[list[str], str]:
 # --- which pairs are kept ------------------------------------------------------------------------
 
 
-def _scored(
-    found: Iterable[tuple[_Named, UUID, str]], weight: Weight
-) -> dict[tuple[UUID, UUID], Pair]:
-    """Score the pairs; of the names of two sources, those that are most alike count."""
-    best: dict[tuple[UUID, UUID], Pair] = {}
+def _score_some(
+    best: dict[tuple[UUID, UUID], Pair],
+    found: Iterable[tuple[_Named, UUID, str]],
+    weight: Weight,
+) -> None:
+    """Score some pairs; of the names of two sources, those that are most alike count."""
     for named, other_id, other_name in found:
         sides = sorted([(named.id, named.name), (other_id, other_name)])
         pair = _score(sides[0], sides[1], weight)
@@ -242,7 +274,6 @@ def _scored(
             key = pair.source_id, pair.other_id
             if key not in best or best[key].score < pair.score:
                 best[key] = pair
-    return best
 
 
 def _score(source: tuple[UUID, str], other: tuple[UUID, str], weight: Weight) -> Pair | None:
@@ -259,7 +290,7 @@ def _score(source: tuple[UUID, str], other: tuple[UUID, str], weight: Weight) ->
 
 async def _chosen(
     connection: Connection, ids: Collection[UUID], scored: Mapping[tuple[UUID, UUID], Pair]
-) -> dict[tuple[UUID, UUID], Placed]:
+) -> list[Placed]:
     """Keep the best undecided pairs of each source, and those that were kept before."""
     keys = list(scored)
     query = render(
@@ -270,13 +301,14 @@ async def _chosen(
     )
     undecided = [(keys[row["place"] - 1], row) for row in await connection.fetch(*query)]
     undecided.sort(key=lambda each: (-scored[each[0]].score, each[0]))
-    kept: dict[tuple[UUID, UUID], Placed] = {}
+    kept: list[Placed] = []
     taken: dict[tuple[UUID, int], int] = {}
     for key, row in undecided:
         seen = (key[0], row["other_visibility"]), (key[1], row["visibility"])
         sides = [each for each in seen if each[0] in ids]
         if row["known"] or any(taken.get(each, 0) < MAX_PAIRS for each in sides):
-            kept[key] = Placed(scored[key], 1 << row["visibility"] | 1 << row["other_visibility"])
+            classes = 1 << row["visibility"] | 1 << row["other_visibility"]
+            kept.append(Placed(scored[key], classes))
             for each in sides:
                 taken[each] = taken.get(each, 0) + 1
     return kept

@@ -105,11 +105,11 @@ class Vocabulary:
                     continue
                 elif newest != state["seq"]:
                     given = {"record_type": record_type.value, "seq": state["seq"]}
-                    query = render(counting.CHANGED, **given, newest=newest)
+                    given |= {"newest": newest}
+                    query = render(counting.CHANGED, **given)
                     if newest < state["seq"] or await connection.fetchval(*query):
                         found.append(record_type)
                     else:
-                        given["seq"] = newest
                         await connection.execute(*render(counting.MOVE_ON, **given))
         return found
 

@@ -18,8 +18,9 @@ from api.core.errors import (
     invalid_record,
 )
 from api.core.reading import gone
+from api.core.relations import relations_stated
 from api.core.request import Preconditions, etag
-from api.core.sql import render
+from api.core.sql import compose, render
 from api.merging.carried import MOST, Added, Lists, added
 from api.merging.references import SYMMETRIC
 from schemas.base import Fault
@@ -38,21 +39,20 @@ _LOCK: Final = """
     ORDER BY t.id
     FOR NO KEY UPDATE OF t"""
 # What a source states that is merged into one of the two counts as well.
-_IS_DISTINCT: Final = """
-    WITH stated AS (
-        SELECT s.id, s.relations FROM sources AS s WHERE s.id = ANY(:ids::uuid[])
-        UNION ALL
-        SELECT m.survivor_id, m.before -> 'relations' FROM source_merges AS m
-        WHERE m.survivor_id = ANY(:ids::uuid[]) AND m.state IN ('repointing', 'done')
-    )
+_IS_DISTINCT: Final = compose(
+    """
     SELECT EXISTS (
-        SELECT FROM stated
+        SELECT FROM ({stated}) AS stated(id, relations)
         CROSS JOIN LATERAL json_to_recordset(stated.relations)
             AS r(source_id uuid, kind text, state text)
         CROSS JOIN LATERAL survivor_of(r.source_id) AS other
         WHERE r.kind = :kind AND r.state = 'confirmed'
             AND other = ANY(:ids::uuid[]) AND other <> stated.id
-    )"""
+    )""",
+    stated=relations_stated(
+        "SELECT s.id, s.relations FROM sources AS s WHERE s.id = ANY(:ids::uuid[])"
+    ),
+)
 # Whatever leads up from the survivor to the other one would lead from the survivor to itself.
 _IS_ABOVE: Final = """
     WITH RECURSIVE walked(id) AS (
