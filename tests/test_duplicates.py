@@ -16,6 +16,7 @@ from api.access import keyring
 from api.core import large_input
 from api.core.db import Connection, Database
 from api.matching import counting, names, pairing, pairs, vocabulary
+from api.merging import repointing
 from schemas.duplicates import MIN_SCORE
 from schemas.vocabularies import Scope
 from tests.conftest import (
@@ -296,6 +297,27 @@ async def test_what_a_merged_source_stated_decides_for_its_survivor(known: Searc
     assert await known.named(source_id=known.world.id("a")) == set()
     await known.search()
     assert await known.named(source_id=known.world.id("a")) == set()
+
+
+@pytest.mark.parametrize(
+    "part", [{"parent_id": "@m"}, {"members": [{"source_id": "@m"}]}], ids=["part", "member"]
+)
+async def test_a_part_of_a_merged_source_is_not_its_survivor(
+    known: Searched, monkeypatch: pytest.MonkeyPatch, part: Record
+) -> None:
+    async def do_nothing(*_: object) -> tuple[None, bool]:
+        return None, False
+
+    # Nothing follows from the merge until this test ends.
+    monkeypatch.setattr(repointing, "step", do_nothing)
+    await known.add(a="Lindisfarne Priory", m="Humphrey Dalrymple")
+    await known.add(b={"name": "Lindisfarne Priorry", **part})
+    await known.search()
+    assert frozenset("ab") in await known.named(source_id=known.world.id("a"))
+    await _merge(known, "m", into="a")
+    stays = await known.world.get("b")
+    assert known.world.id("m") in str(stays)
+    assert frozenset("ab") not in await known.named(source_id=known.world.id("a"))
 
 
 async def test_what_a_source_stated_decides_through_a_chain_of_merges(known: Searched) -> None:

@@ -38,7 +38,7 @@ _SURVIVORS: Final = """
     )
     SELECT led.id, led.survivor_id FROM led"""
 # It is mostly false, and then Postgres does not read what it stands in.
-_IS_ANY_NAMED: Final = (
+IS_ANY_NAMED: Final = (
     "(SELECT EXISTS (SELECT FROM source_merges AS m WHERE m.state = 'repointing'))"
 )
 _MEANT: Final = """
@@ -51,7 +51,7 @@ _MEANT: Final = """
 
 def meant(pairs: str) -> str:
     """Let pairs of a record and a source, each of which is there once, mean the survivors."""
-    return compose(_MEANT, pairs=pairs, survivors=_SURVIVORS, is_any_named=_IS_ANY_NAMED)
+    return compose(_MEANT, pairs=pairs, survivors=_SURVIVORS, is_any_named=IS_ANY_NAMED)
 
 
 _STATED: Final = """
@@ -201,7 +201,7 @@ def forward(name: str, target: RecordType, description: str) -> Expansion:
         pairs += (
             " UNION ALL SELECT v.survivor_id, o.place FROM owners AS o"
             " JOIN links AS l ON l.owner_id = o.id AND l.owner_type = o.type"
-            f" JOIN ({_SURVIVORS}) AS v ON v.id = l.source_id WHERE {_IS_ANY_NAMED}"
+            f" JOIN ({_SURVIVORS}) AS v ON v.id = l.source_id WHERE {IS_ANY_NAMED}"
         )
     return Expansion(name, target, pairs, description)
 

@@ -18,7 +18,7 @@ import msgspec
 
 from api.core.db import Connection, Row
 from api.core.large_input import in_thread
-from api.core.relations import relations_stated
+from api.core.relations import IS_ANY_NAMED, relations_stated
 from api.core.sql import compose, render
 from api.matching.candidates import any_form
 from api.matching.names import Weight, alike, compare, latin, weight_of, words_of
@@ -59,7 +59,12 @@ DECIDED: Final = compose(
         SELECT FROM links AS l
         WHERE l.owner_id IN (a.id, b.id) AND l.owner_type = 'source'
             AND l.source_id IN (a.id, b.id) AND l.link IN ('parent', 'member')
+    ) OR {is_any_named} AND EXISTS (
+        SELECT FROM links AS l
+        WHERE l.owner_id IN (a.id, b.id) AND l.owner_type = 'source'
+            AND survivor_of(l.source_id) IN (a.id, b.id) AND l.link IN ('parent', 'member')
     )""",
+    is_any_named=IS_ANY_NAMED,
     stated=relations_stated("VALUES (a.id, a.relations), (b.id, b.relations)"),
 )
 
