@@ -540,6 +540,32 @@ def test_texts_are_compared_word_by_word_within_bounds(browser: Browser, site: s
             assert found[: len(expected)] == expected
 
 
+@pytest.mark.outside
+def test_texts_that_take_too_long_to_compare_are_one_change(browser: Browser, site: str) -> None:
+    open_page(browser, site, "/explore")
+    texts = "`b ${'a '.repeat(3e6)}c`, `d ${'a '.repeat(3e6)}e`"
+    asked = f"module.differences({texts}).map(part => part.kind)"
+    assert imported(browser, "differences.js", asked) == ["removed", "added"]
+
+
+ENDED = """(marks => {
+    let read = 0;
+    for (const mark of marks) {
+        const { end } = mark;
+        Object.defineProperty(mark, 'end', { get: () => (read += 1, end) });
+    }
+    return [module.cut(marks).length, read];
+})(Array.from({ length: 2000 }, (_, at) => ({ start: 2 * at, end: 2 * at + 3 })))"""
+
+
+@pytest.mark.outside
+def test_marks_that_have_ended_are_looked_at_no_more(browser: Browser, site: str) -> None:
+    open_page(browser, site, "/explore")
+    pieces, read = imported(browser, "marks.js", ENDED)
+    assert pieces == 2 * 2000 - 1
+    assert read < 10 * 2000
+
+
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(1)</script> \u202e\u2066 &amp; \"'` مرحبا 🌊 "
 MARKS_A_CLAIM = 100
 
