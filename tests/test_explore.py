@@ -277,6 +277,15 @@ def test_a_mark_shows_the_chain_the_figure_and_the_responses(
     assert_usable(browser, axe)
     browser.press("Escape")
     browser.wait(f"{FOCUSED}.innerText === 'goods'")
+    open_card = "document.querySelector('#card.open')"
+    assert not browser.evaluate(open_card)
+    browser.evaluate("document.querySelector('.text mark').focus()")
+    assert browser.evaluate(open_card)
+    browser.press("Escape")
+    assert not browser.evaluate(open_card)
+    browser.evaluate("document.querySelectorAll('.text mark')[1].click()")
+    browser.evaluate("document.querySelector('#card .close').click()")
+    browser.wait(f"{FOCUSED}.localName === 'mark'")
     assert len(browser.evaluate(REQUESTS)) <= 2 * MAX_REQUESTS  # without the key, and with it
     assert_quiet_local_and_fitting(browser, site, screen[1])
 
