@@ -277,6 +277,15 @@ def test_a_mark_shows_the_chain_the_figure_and_the_responses(
     assert_usable(browser, axe)
     browser.press("Escape")
     browser.wait(f"{FOCUSED}.innerText === 'goods'")
+    open_card = "document.querySelector('#card.open')"
+    assert not browser.evaluate(open_card)
+    browser.evaluate("document.querySelector('.text mark').focus()")
+    assert browser.evaluate(open_card)
+    browser.press("Escape")
+    assert not browser.evaluate(open_card)
+    browser.evaluate("document.querySelectorAll('.text mark')[1].click()")
+    browser.evaluate("document.querySelector('#card .close').click()")
+    browser.wait(f"{FOCUSED}.localName === 'mark'")
     assert len(browser.evaluate(REQUESTS)) <= 2 * MAX_REQUESTS  # without the key, and with it
     assert_quiet_local_and_fitting(browser, site, screen[1])
 
@@ -538,6 +547,32 @@ def test_texts_are_compared_word_by_word_within_bounds(browser: Browser, site: s
             assert "".join(words for its, words in found if its != kind) == text
         if expected:
             assert found[: len(expected)] == expected
+
+
+@pytest.mark.outside
+def test_texts_that_take_too_long_to_compare_are_one_change(browser: Browser, site: str) -> None:
+    open_page(browser, site, "/explore")
+    texts = "`b ${'a '.repeat(3e6)}c`, `d ${'a '.repeat(3e6)}e`"
+    asked = f"module.differences({texts}).map(part => part.kind)"
+    assert imported(browser, "differences.js", asked) == ["removed", "added"]
+
+
+ENDED = """(marks => {
+    let read = 0;
+    for (const mark of marks) {
+        const { end } = mark;
+        Object.defineProperty(mark, 'end', { get: () => (read += 1, end) });
+    }
+    return [module.cut(marks).length, read];
+})(Array.from({ length: 2000 }, (_, at) => ({ start: 2 * at, end: 2 * at + 3 })))"""
+
+
+@pytest.mark.outside
+def test_marks_that_have_ended_are_looked_at_no_more(browser: Browser, site: str) -> None:
+    open_page(browser, site, "/explore")
+    pieces, read = imported(browser, "marks.js", ENDED)
+    assert pieces == 2 * 2000 - 1
+    assert read < 10 * 2000
 
 
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(1)</script> \u202e\u2066 &amp; \"'` مرحبا 🌊 "

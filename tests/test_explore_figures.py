@@ -68,6 +68,17 @@ def test_a_figure_reaches_as_far_as_its_words_do(browser: Browser, site: str) ->
     ]
 
 
+@pytest.mark.outside
+def test_no_words_of_a_drawing_hold_marks_of_direction(browser: Browser, site: str) -> None:
+    open_page(browser, site, "/explore/figures?metric=nothing")
+    title = "svg.querySelector('.row title').textContent"
+    said = drawn(
+        browser, [row("1", "exact", value=1, lower_bound=1) | {"size": "\x011"}], None, title
+    )
+    assert said.split()[:2] == ["<script>alert(1)</script>", "وزارة"]
+    assert not any(sign in said for sign in "\x01\u202e\u2069")
+
+
 SAID = "svg.textContent.match(/Each step of the scale is ten times|The scale begins at zero/g)"
 
 

@@ -127,11 +127,7 @@ class Reader {
       event.preventDefault();
       this.#card.focus();
     });
-    this.#card.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape") return;
-      this.#from?.focus();
-      this.#clear();
-    });
+    for (const part of [text, this.#card]) part.addEventListener("keydown", (event) => event.key === "Escape" && this.#close());
   }
 
   show(statements, from) {
@@ -141,7 +137,7 @@ class Reader {
     for (const element of this.#shown) element.classList.add("active");
     this.#card.classList.add("open");
     this.#card.replaceChildren(
-      make("button.plain.close", { type: "button", click: () => this.#clear() }, "Close"),
+      make("button.plain.close", { type: "button", click: () => this.#close() }, "Close"),
       ...statements.map((statement) => statementCard(statement, this.#included)));
   }
 
@@ -157,6 +153,12 @@ class Reader {
   #unmark() {
     for (const element of this.#shown) element.classList.remove("active");
     this.#shown = [];
+  }
+
+  /** Go back to the passage; the card shows it again only when the reader points at another. */
+  #close() {
+    this.#from?.focus();
+    this.#clear();
   }
 
   #clear() {

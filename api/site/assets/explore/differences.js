@@ -2,6 +2,8 @@
 
 /** Texts that differ in more words than this are shown as one large change. */
 const MAX_EDITS = 600;
+/** So are texts for which this many words have been compared. */
+const MAX_STEPS = 5_000_000;
 
 /** Cut a text into words and what stands between them. */
 const pieces = (text) => text.match(/[\p{L}\p{M}\p{N}]+|\s+|[^\p{L}\p{M}\p{N}\s]/gu) ?? [];
@@ -48,13 +50,17 @@ function compared(old, now) {
 function walk(old, now) {
   let reached = new Map([[1, 0]]);
   const steps = [];
+  let compared = 0;
   for (let edits = 0; edits <= MAX_EDITS; edits += 1) {
     steps.push(reached);
     const further = new Map(reached);
     for (let diagonal = -edits; diagonal <= edits; diagonal += 2) {
       const isAdded = diagonal === -edits || (diagonal !== edits && reached.get(diagonal - 1) < reached.get(diagonal + 1));
       let x = isAdded ? reached.get(diagonal + 1) : reached.get(diagonal - 1) + 1;
-      while (x < old.length && x - diagonal < now.length && old[x] === now[x - diagonal]) x += 1;
+      while (x < old.length && x - diagonal < now.length && old[x] === now[x - diagonal]) {
+        x += 1;
+        if ((compared += 1) > MAX_STEPS) return null;
+      }
       further.set(diagonal, x);
       if (x >= old.length && x - diagonal >= now.length) return steps;
     }

@@ -17,9 +17,12 @@ export function widthOf(text, size, weight = 400, family = "--sans") {
 const CONTROLS = /[\p{Cc}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff]+/gu;
 const MAX_LETTERS = 600;
 
+/** Write a text as a drawing and a file of it can hold it. */
+export const plain = (text) => text.replaceAll(CONTROLS, " ").toWellFormed().trim();
+
 /** Break a text into at most so many lines of a width; what has no room becomes "…". */
 export function linesOf(text, width, most, ...font) {
-  const all = [...text.slice(0, MAX_LETTERS).replaceAll(CONTROLS, " ").toWellFormed().trim()];
+  const all = [...plain(text.slice(0, MAX_LETTERS))];
   const lines = [];
   while (all.length && lines.length < most) {
     let end = longestFitting(all, width, font);

@@ -21,7 +21,7 @@ export default async function show({ api, type, id, query }) {
       items.length > 1 && chooser(items, type, id, from, to),
       from && to
         ? section(`From version ${from.version} to ${to.version}`, changes(from, to))
-        : items.map((item, index) => revision(item, items[index + 1])),
+        : items.map((item, index) => revision(item, items[index + 1], index === 0)),
       older && make("p.aside", {}, "Older versions are not shown here. The API lists them all."),
     ],
   };
@@ -35,11 +35,18 @@ function chooser(items, type, id, from = items[1], to = items[0]) {
     select("from", "Compare version", from), select("to", "with version", to), make("button", {}, "Compare"));
 }
 
-function revision(item, before) {
+function revision(item, before, isNewest) {
   const by = item.actor === "system" ? " by the service itself" : item.actor ? [" by the key ", make("code", {}, item.actor)] : null;
   return section(`Version ${item.version}`,
     make("p.aside", {}, `${capital(term(item.op))} on ${moment(item.at)}`, by, "."),
-    before && changes(before, item));
+    before && opened(() => changes(before, item), isNewest));
+}
+
+/** Compare two versions when the reader wants to see it; the two newest at once. */
+function opened(content, isOpen) {
+  const details = make("details", { open: isOpen }, make("summary", {}, "What was changed"), isOpen && content());
+  if (!isOpen) details.addEventListener("toggle", () => details.append(content()), { once: true });
+  return details;
 }
 
 /** Show what differs between two revisions, property by property. */

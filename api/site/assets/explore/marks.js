@@ -75,10 +75,10 @@ export function cut(marks) {
   for (let index = 0; index + 1 < places.length; index += 1) {
     const [start, end] = [places[index], places[index + 1]];
     while (next < marks.length && marks[next].start <= start) open.push(marks[next++]);
-    while (open.length && open.at(-1).end <= start) open.pop();
     const cover = [];
     for (let at = open.length - 1; at >= 0 && cover.length < MAX_COVER; at -= 1) {
       if (open[at].end > start) cover.push(open[at]);
+      else open.splice(at, 1); // it has ended, and is passed by no more
     }
     if (cover.length) pieces.push({ start, end, cover });
   }

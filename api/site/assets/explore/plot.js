@@ -4,7 +4,7 @@
 // band of its own below the scale: a place on the scale would say more than was said.
 
 import { draw } from "./page.js";
-import { line, linesOf, widthOf } from "./drawing.js";
+import { line, linesOf, plain, widthOf } from "./drawing.js";
 import { kindOf, scale } from "./scale.js";
 
 const WIDE = 680;
@@ -31,7 +31,7 @@ export function plot(panels, width, wanted, label) {
     return content;
   });
   const height = Math.ceil(y - 12);
-  return draw("svg.plot", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label },
+  return draw("svg.plot", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": plain(label) },
     legend, drawn, joinedBy(pairs, places, frame, height));
 }
 
@@ -102,7 +102,7 @@ function rowsOf(rows, top, frame, places, mark) {
     const at = y + height - ROW + MARK;
     if (frame.isWide && row.note) parts.push(line(linesOf(row.note, frame.labels - 8, 1, 13)[0] ?? "", 8, at + 4, "soft"));
     const [shape, end] = mark(row, at);
-    const title = draw("title", {}, [row.group, row.size, row.note].filter(Boolean).join(", "));
+    const title = draw("title", {}, plain([row.group, row.size, row.note].filter(Boolean).join(", ")));
     places.set(row.key, { y: at, end });
     y += height;
     return draw(`g.row${row.denied ? ".denied" : ""}${row.dim ? ".dim" : ""}`, { click: row.choose }, title,
