@@ -89,7 +89,9 @@ def _faults_of_body(exchange: Exchange, told: dict[str, Any]) -> Iterator[str]:
         if exchange.body:
             yield "a body"
         return
-    media_type, _, _ = exchange.headers.get("content-type", "").partition(";")
+    media_type = exchange.headers.get("content-type", "")
+    if media_type not in told["content"]:
+        media_type, _, _ = media_type.partition(";")
     if media_type not in told["content"]:
         yield f"the media type {media_type}"
         return

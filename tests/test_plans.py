@@ -16,6 +16,7 @@ import pytest
 from api.access import keyring
 from api.app import create_app
 from api.core.db import Connection, Database
+from api.core.turns import charged
 from api.questions import groups
 from schemas.vocabularies import Scope
 from tests.conftest import PATIENCE, allow, bearer, client_of, cloned, patient, running
@@ -59,6 +60,11 @@ class Watched:
         self.client = client
         self.url = url
         self.asked: list[asyncpg.connection.LoggedQuery] = []
+
+    def note(self, query: asyncpg.connection.LoggedQuery) -> None:
+        """Keep a statement of a request; what works in the background uses the connection too."""
+        if charged() is not None:
+            self.asked.append(query)
 
     async def rows_read(self, path: str) -> int:
         """Ask for a list; give the number of rows that its statements read."""
@@ -129,7 +135,7 @@ async def watching(
         async with running(app), client_of(app) as client:
             found = Watched(client, url)
             async with database.connection() as connection:
-                connection.add_query_logger(found.asked.append)
+                connection.add_query_logger(found.note)
             yield found
 
 

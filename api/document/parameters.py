@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec import structs
 
 from api.core.filters import Filter, Parameter
-from api.core.resource import CURSOR, LIMIT, NAMESPACE, VALUE, Resource
+from api.core.resource import AS_OF, CURSOR, LIMIT, NAMESPACE, VALUE, Resource
 from api.document import examples
 from api.document.examples import story
 from api.document.faces import Components
 from api.document.templates import Json
-from api.exchange import lists, records
+from api.exchange import formats, lists
+from api.exchange.formats import Format
 from schemas.base import Id, Version
 from schemas.vocabularies import RecordType
 
@@ -71,7 +72,8 @@ def of_noun(resource: Resource, components: Components) -> dict[str, Json | list
     return {
         **{p.name: described(p, components, where="path") for p in (identity, version)},
         **{p.name: described(p, components) for p in (LIMIT, CURSOR)},
-        **{p.name: described(p, components) for p in records.parameters(resource).values()},
+        AS_OF.name: described(AS_OF, components),
+        "format": of_format(formats.of_record(resource.type), components),
         **{
             p.name: described(
                 structs.replace(p, example=record.external_id[p.name]), components, required=True
@@ -80,6 +82,17 @@ def of_noun(resource: Resource, components: Components) -> dict[str, Json | list
         },
         "list": list(_of_list(resource, components)),
     }
+
+
+def of_format(offered: Sequence[Format], components: Components) -> Json:
+    """Describe `format`: a value that is none of these is 406, and not 400 as elsewhere."""
+    about = described(formats.parameter(offered), components)
+    about["schema"] = {
+        "type": "string",
+        "enum": [each.name for each in offered],
+        "examples": about["schema"]["examples"],
+    }
+    return about
 
 
 def _of_list(resource: Resource, components: Components) -> Iterable[Json]:
@@ -91,6 +104,8 @@ def _of_list(resource: Resource, components: Components) -> Iterable[Json]:
         if name in named:
             continue
         about = described(parameter, components, record_type=resource.type)
+        if name == "format":
+            about = of_format(formats.of_list(resource.type), components)
         if name == "sort":
             kept = {key: about["schema"][key] for key in ("default", "examples")}
             about["schema"] = {"type": "string", "enum": list(resource.all_sorts)} | kept
