@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -28,6 +28,8 @@ from api.core.db import Database
 from api.core.turns import charge, charged
 from api.embedded import EmbeddedPostgres
 from api.matching import claims, sources, vocabulary
+from api.matching.pairing import Pairing
+from api.matching.vocabulary import Vocabulary
 from api.server import schema
 from api.settings import Settings
 from schemas.examples import KEY_ID
@@ -416,6 +418,17 @@ def unhurried_matching() -> Iterator[None]:
             patch.setattr(module, "MAX_SECONDS", PATIENCE)
         patch.setattr(vocabulary, "EVERY_SECONDS", 10 * PATIENCE)
         yield
+
+
+@pytest.fixture
+def resting_matching(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count no words and search no pairs in the background.
+
+    Both commit, and take connections, at times of their own; a test that waits for a certain commit
+    or counts connections would take theirs for that of a request.
+    """
+    monkeypatch.setattr(Vocabulary, "counting", lambda _: nullcontext())
+    monkeypatch.setattr(Pairing, "searching", lambda _: nullcontext())
 
 
 @pytest.fixture(params=list(EVERY.values()), ids=list(EVERY))

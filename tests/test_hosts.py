@@ -22,6 +22,9 @@ from tests.network import HASTY, Network, be_patient_with, fill_pool, over
 SOURCE = EVERY[RecordType.SOURCE]
 
 
+pytestmark = pytest.mark.usefixtures("resting_matching")
+
+
 @pytest.fixture
 async def networks(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Network]]:
     """Give two ways to the database of one test, which stand for two hosts."""

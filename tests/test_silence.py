@@ -30,6 +30,9 @@ from tests.test_changes import cursor_of, walk
 SOURCE = EVERY[RecordType.SOURCE]
 
 
+pytestmark = pytest.mark.usefixtures("resting_matching")
+
+
 @pytest.fixture
 async def network(empty_url: str) -> AsyncIterator[Network]:
     """Give a way to the database of one test."""
