@@ -576,7 +576,9 @@ def _parameters(_: World) -> Iterator[Case]:
                 yield Case(target, "GET", target, 400, "duplicate-parameter")
             for bad in values.bad:
                 target = f"/v1/{plural}?{name}={quote(bad)}"
-                yield Case(target, "GET", target, 400, "invalid-parameter")
+                unknown = (406, "not-acceptable")  # of formats, as for the Accept header
+                refused = unknown if name == "format" and bad else (400, "invalid-parameter")
+                yield Case(target, "GET", target, *refused)
             target = f"/v1/{plural}?{name.upper()}={quote(values.good)}"
             yield Case(target, "GET", target, 400, "unknown-parameter")
             target = f"/v1/{plural}?{name}[]={quote(values.good)}"
