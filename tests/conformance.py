@@ -41,9 +41,13 @@ LEFT_OUT: Final = {
 }
 """The others, each with its reason; `test_schemathesis.py` has them all."""
 _LINES: Final = "OpenAPI 3.1 can't say (3.2 has `itemSchema`) that a schema is of each line"
+_NOT_JSON: Final = "it reads only what it knows as JSON"
 UNREAD: Final = {
     "application/x-ndjson": _LINES,
     "text/event-stream": _LINES,
+    "text/csv": _NOT_JSON,
+    "application/ld+json": _NOT_JSON,
+    "application/geo+json": _NOT_JSON,
 }
 """Media types whose bodies it can't hold to a schema: our own terms do."""
 

@@ -655,6 +655,12 @@ async def _moved(traffic: Traffic, operation: Operation, status: int) -> None:
     await traffic.send(operation, status, sent)
 
 
+async def _to_page(traffic: Traffic, operation: Operation, status: int) -> None:
+    """Ask as a browser does."""
+    sent = await traffic.valid(operation)
+    await traffic.send(operation, status, sent.but(accept="text/html"))
+
+
 async def _other_format(traffic: Traffic, operation: Operation, status: int) -> None:
     sent = await traffic.valid(operation)
     await traffic.send(operation, status, sent.but(accept="application/xml"))
@@ -870,6 +876,7 @@ _WAYS: Final[Mapping[int, Way]] = {
     201: _succeed,
     202: _succeed,
     204: _succeed,
+    303: _to_page,
     304: _not_modified,
     308: _moved,
     400: _unknown_parameter,
