@@ -16,7 +16,7 @@ import msgspec
 
 from api.core.errors import invalid_parameter
 from api.core.resource import Resource
-from api.exchange.names import MAX_NAMED, MAX_RESPONDERS, Names, Response
+from api.exchange.names import MAX_NAMED, MAX_RESPONDERS, Names, Response, hops_at_end
 from schemas.base import fields
 from schemas.vocabularies import RecordType
 
@@ -60,10 +60,7 @@ class TableRow:
 
     def hops_at(self, *, origin: bool = False) -> list[Json]:
         """Give the hops nearest to the reader, or nearest to the origin."""
-        if not self.chain:
-            return []
-        place = (max if origin else min)(hop["position"] for hop in self.chain)
-        return [hop for hop in self.chain if hop["position"] == place]
+        return hops_at_end(self.chain, origin=origin)
 
     def called(self, identity: str | None) -> str | None:
         """Tell what a record is called; null if the caller does not see it."""

@@ -7,15 +7,14 @@ is never made of a denial. The context stands in the answer, so nothing is fetch
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from api.core.large_input import work_on
 from api.core.request import Request, caller, context, encoded
-from api.exchange.names import Names, read_names
+from api.exchange.names import Names, hops_at_end, read_names
 from schemas.vocabularies import ArticleKind, ArticleRelationKind, RecordType
 
 Json = dict[str, Any]
@@ -146,16 +145,13 @@ def _statement(record: Json, names: Names) -> Json:
     }
 
 
-def _speakers(hops: Iterable[Json], names: Names) -> Iterator[Json]:
+def _speakers(hops: Sequence[Json], names: Names) -> Iterator[Json]:
     """Name who is nearest to the reader: they made the statement, as far as the article says."""
-    ordered = sorted(hops, key=lambda hop: int(hop["position"]))
-    for _, nearest in groupby(ordered, key=lambda hop: int(hop["position"])):
-        for hop in nearest:
-            if hop["source_id"] is not None:
-                yield _source(hop["source_id"], names, hop["printed"])
-            elif hop["printed"]:
-                yield {"@type": "Thing", "name": hop["printed"]}
-        return
+    for hop in hops_at_end(hops):
+        if hop["source_id"] is not None:
+            yield _source(hop["source_id"], names, hop["printed"])
+        elif hop["printed"]:
+            yield {"@type": "Thing", "name": hop["printed"]}
 
 
 def _source(identity: str, names: Names, printed: str | None = None) -> Json:

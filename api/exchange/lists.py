@@ -119,7 +119,7 @@ async def _chunks(
     while True:
         limit = min(MAX_LIMIT, most - count)
         page = await _next_page(resource, request, {**given, "limit": limit, **behind})
-        documents, cursor = list(page.documents), page.next_cursor
+        documents, cursor = page.documents, page.next_cursor
         behind = {"cursor": cursor} if cursor is not None else {}
         count += len(documents)
         if cursor is not None and count == MAX_RECORDS:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from api.core.caller import Caller
 from api.core.db import Database
@@ -36,6 +36,14 @@ _RESPONSES: Final = """
         ORDER BY t.created_at, t.id
         LIMIT {limit}
     ) AS r"""
+
+
+def hops_at_end(hops: Sequence[Mapping[str, Any]], *, origin: bool = False) -> list[Any]:
+    """Give the hops of a chain that are nearest to the reader, or nearest to the origin."""
+    if not hops:
+        return []
+    place = (max if origin else min)(hop["position"] for hop in hops)
+    return [hop for hop in hops if hop["position"] == place]
 
 
 class Response(NamedTuple):
