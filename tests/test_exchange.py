@@ -109,6 +109,16 @@ async def test_an_unknown_format_is_406_and_the_others_are_named(
         assert all(each.media_type in answer.json()["detail"] for each in offered)
 
 
+async def test_a_precondition_that_can_not_be_read_is_refused_in_every_format(
+    client: Client,
+) -> None:
+    claim = await create(client, EVERY[RecordType.CLAIM])
+    for each in formats.of_record(RecordType.CLAIM):
+        headers = {"accept": each.media_type, "if-none-match": ""}
+        answer = await client.get(claim.path, headers=headers)
+        assert (answer.status_code, answer.json().get("code")) == (400, "invalid-header")
+
+
 @pytest.mark.parametrize("form", ["ndjson", "csv"])
 @pytest.mark.parametrize("name", ["cursor", "expand", "count"])
 async def test_what_is_for_pages_alone_is_refused(client: Client, form: str, name: str) -> None:

@@ -19,6 +19,7 @@ from api.core.request import (
     context,
     etag,
     not_modified,
+    preconditions,
     record_answer,
     record_id,
     reserve_room,
@@ -90,6 +91,7 @@ async def get(
         if row is not None and is_merged(resource, row["doc"]):
             return await lead_to_survivor(service.database, asker, identity)
     if form is not None:
+        preconditions(request)  # what can't be read is refused; there is no ETag to compare
         _, document = _document(identity, row)
         written = await form.write(request, document)
         answer = Answer(written, media_type=form.media_type, headers=_VARY)
