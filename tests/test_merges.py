@@ -445,6 +445,60 @@ def worlds(draw: st.DrawFn) -> Record:
     }
 
 
+@pytest.mark.parametrize(
+    "steps",
+    [
+        "merge c b, work, merge d b, unmerge c, unmerge d, work",
+        "merge c b, work, merge d b, unmerge c, work, unmerge d, work",
+        "merge c b, work, merge d b, work, unmerge c, work, unmerge d, work",
+        "merge d b, work, merge c a, work, merge b a, work, unmerge c, work, unmerge d, unmerge b",
+        "merge d a, work, merge a b, work, merge c b, unmerge c, work, unmerge a, work, unmerge d",
+    ],
+)
+async def test_a_relation_comes_back_although_a_merge_has_led_another_against_it(
+    still: World, empty_url: str, steps: str
+) -> None:
+    """Of two sources, one may state a symmetric relation to the other, and not both."""
+    world = still
+    names = ("d", "c", "b", "a")
+    before = {}
+    for name, other in zip(names, (None, "d", "c", "b"), strict=True):
+        relations = [
+            {"source_id": f"@{other}", "kind": "possibly_same_as", "state": "suggested"},
+            {"source_id": f"@{other}", "kind": "successor_of"},
+        ]
+        before[name] = await world.add("sources", name, relations=relations if other else [])
+    for step in f"{steps}, work".split(", "):
+        what, *which = step.split()
+        if what == "merge":
+            await merged(world, which[0], which[1])
+        elif what == "unmerge":
+            await unmerged(world, which[0])
+        else:
+            await work_off(empty_url)
+    assert [content(await world.get(name)) for name in names] == [
+        content(before[name]) for name in names
+    ]
+
+
+async def test_a_relation_does_not_come_back_if_an_editor_has_let_the_other_source_state_it(
+    still: World, empty_url: str
+) -> None:
+    world = still
+    relation = {"kind": "possibly_same_as", "state": "suggested"}
+    await world.add("sources", "m")
+    await world.add("sources", "s", relations=[{"source_id": "@m", **relation}])
+    await merged(world, "m", "s")
+    await work_off(empty_url)
+    await unmerged(world, "m")
+    stated = await world.patch("m", relations=[{"source_id": "@s", **relation}])
+    await work_off(empty_url)
+    assert (await world.get("m"))["relations"] == stated["relations"]
+    assert (await world.get("s"))["relations"] == []
+    told = await settled(world, "m")
+    assert (told["state"], [each["id"] for each in told["changed"]]) == ("undone", [world.id("s")])
+
+
 @pytest.mark.long
 async def test_merges_are_undone_in_any_order(
     empty_url: str,

@@ -9,7 +9,7 @@ import msgspec
 
 from api.core.db import Connection
 from api.core.sql import render
-from api.merging.references import Entry, Followed
+from api.merging.references import Entry, Followed, named_by_dropped
 from schemas.vocabularies import RecordType, Vocabulary
 
 
@@ -78,8 +78,9 @@ async def read(
     for row in await connection.fetch(*query):
         item = None if row["item"] is None else msgspec.json.decode(row["item"])
         followed = Followed(row["at_path"], item, row["item_count"], row["dropped"])
+        named = named_by_dropped(followed) or row["source_id"]
         found[row["record_id"]].append(
-            Entry(row["id"], row["merge_id"], row["source_id"], row["survivor_id"], followed)
+            Entry(row["id"], row["merge_id"], named, row["survivor_id"], followed)
         )
     return found
 

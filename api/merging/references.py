@@ -38,7 +38,7 @@ class Entry(NamedTuple):
 
     id: int
     merge_id: int
-    source_id: str
+    source_id: str  # what it named before
     survivor_id: str
     followed: Followed
 
@@ -145,6 +145,26 @@ def _follow_list(
             kept.append(changed)
     followed = [Followed(pointer(path), item, len(kept), is_out) for path, item, is_out in found]
     return kept, followed
+
+
+def named_by_dropped(followed: Followed) -> str | None:
+    """Give the source that a dropped item names; null for a reference that is not dropped.
+
+    It is another one than the merged source if the merge only stood in the way of the item.
+    """
+    if not followed.dropped or followed.item is None:
+        return None
+    named: str | None = followed.item.get(_place_of(followed.path)[2])
+    return named
+
+
+def leads_to(entry: Entry, survivor_id: str, kind: str) -> bool:
+    """Tell whether an entry is about a relation that a merge has led to a source."""
+    return (
+        not entry.followed.dropped
+        and _place(entry)[0] == "relations"
+        and (entry.survivor_id, entry.followed.item["kind"]) == (survivor_id, kind)
+    )
 
 
 def give_back(

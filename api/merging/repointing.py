@@ -24,6 +24,7 @@ from api.core.db import Connection, Database
 from api.core.resource import Resource
 from api.core.sql import render
 from api.merging import log as merge_log
+from api.merging.crossing import find_crossings, set_aside
 from api.merging.log import EntryState
 from api.merging.references import SYMMETRIC, Content, columns_of, follow, give_back
 from api.merging.referrers import (
@@ -69,7 +70,6 @@ _TO_RESTORE: Final = """
     WHERE r.merge_id = :merge_id AND r.state = 'standing'
     ORDER BY 1
     LIMIT :limit"""
-# What a source that is merged itself names is kept with its merge.
 _KEPT: Final = """
     SELECT m.source_id::text, m.before::text FROM source_merges AS m
     WHERE m.source_id = ANY(:ids::uuid[]) AND m.state IN ('repointing', 'done')"""
@@ -200,39 +200,50 @@ async def _restore(
     connection: Connection, work: Work, resource: Resource, ids: Sequence[str]
 ) -> bool:
     """Let some records name the merged source again, where they stand as the merge left them."""
-    kept: dict[str, Content] = {}
-    if resource.type is RecordType.SOURCE:
-        rows = await connection.fetch(*render(_KEPT, ids=ids))
-        kept = {identity: msgspec.json.decode(before) for identity, before in rows}
     referrers = await lock_referrers(connection, resource, ids)
-    entries = await merge_log.read(connection, resource.type, [each.id for each in referrers])
+    kept = await _read_kept(connection, resource, ids)
+    stored = {each.id: kept.get(each.id, each.content) for each in referrers}
+    gone = {each.id for each in referrers if each.deleted} - kept.keys()
+    entries = await merge_log.read(connection, resource.type, stored)
     columns = columns_of(resource)
-    contents: dict[str, Content] = {}
-    paths: dict[int, str] = {}
-    settled: dict[EntryState, list[int]] = {state: [] for state in EntryState}
-    for referrer in referrers:
-        own = entries[referrer.id]
-        if referrer.deleted and referrer.id not in kept:
-            settled[EntryState.CHANGED] += [e.id for e in own if e.merge_id == work.id]
-            continue
-        stored = kept.get(referrer.id, referrer.content)
-        returned = give_back(stored, columns, own, work.id)
-        settled[EntryState.RESTORED] += returned.restored
-        settled[EntryState.CHANGED] += returned.changed
-        settled[EntryState.PASSED] += returned.passed
-        paths |= returned.paths
-        if not returned.restored:
-            continue
-        if referrer.id in kept:
-            before = msgspec.json.encode({**stored, **returned.content}).decode()
-            await connection.execute(*render(_KEEP, source_id=referrer.id, before=before))
+    returned = {
+        identity: give_back(stored[identity], columns, entries[identity], work.id)
+        for identity in stored.keys() - gone
+    }
+    new = {identity: each.content for identity, each in returned.items() if each.restored}
+    live = {identity: content for identity, content in new.items() if identity not in kept}
+    crossings = await find_crossings(connection, stored, live)
+    for identity, some in crossings.items():
+        if any(each.merge_id == work.id for each in some):
+            # The relation that stands against it is about to be given back itself.
+            del live[identity], returned[identity]
         else:
-            contents[referrer.id] = returned.content
-    await write_referrers(connection, resource, contents)
-    await merge_log.move(connection, paths)
-    for state, some in settled.items():
-        await merge_log.settle(connection, state, some)
-    return bool(referrers)
+            live[identity] = await set_aside(connection, work.id, identity, live[identity], some)
+    for identity in new.keys() & kept.keys():
+        before = msgspec.json.encode({**stored[identity], **new[identity]}).decode()
+        await connection.execute(*render(_KEEP, source_id=identity, before=before))
+    await write_referrers(connection, resource, live)
+    for each in returned.values():
+        await merge_log.move(connection, each.paths)
+    settled = {
+        EntryState.RESTORED: [i for each in returned.values() for i in each.restored],
+        EntryState.PASSED: [i for each in returned.values() for i in each.passed],
+        EntryState.CHANGED: [i for each in returned.values() for i in each.changed]
+        + [e.id for identity in gone for e in entries[identity] if e.merge_id == work.id],
+    }
+    for state, some_ids in settled.items():
+        await merge_log.settle(connection, state, some_ids)
+    return any(settled.values())
+
+
+async def _read_kept(
+    connection: Connection, resource: Resource, ids: Sequence[str]
+) -> dict[str, Content]:
+    """Read what sources that are merged themselves name: it is kept with their merges."""
+    if resource.type is not RecordType.SOURCE:
+        return {}
+    rows = await connection.fetch(*render(_KEPT, ids=ids))
+    return {identity: msgspec.json.decode(before) for identity, before in rows}
 
 
 async def _give_up(connection: Connection, work: Work, resource: Resource, identity: str) -> None:
