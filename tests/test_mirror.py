@@ -142,6 +142,8 @@ class Line:
         self.opened = 0
         self.most = 10**12  # bytes of answers that a connection lets through
         self.cut = False  # instead of holding the rest back
+        # For the first connections: how much of the answers passes, or what is answered instead.
+        self.first: list[int | bytes] = []
         self._sockets: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -149,12 +151,16 @@ class Line:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                most = self.first.pop(0) if self.first else self.most
+                if isinstance(most, bytes):
+                    threading.Thread(target=answer, args=(client, most), daemon=True).start()
+                    continue
                 server = socket.create_connection(self._behind)
                 self._sockets += [client, server]
                 self.opened += 1
                 threading.Thread(target=self._forward, args=(client, server), daemon=True).start()
                 threading.Thread(
-                    target=self._forward, args=(server, client, self.most), daemon=True
+                    target=self._forward, args=(server, client, most), daemon=True
                 ).start()
 
     def _forward(self, here: socket.socket, there: socket.socket, left: int = 10**12) -> None:
@@ -179,6 +185,16 @@ class Line:
         self.let_go()
         for each in self._sockets:
             each.close()
+
+
+def answer(client: socket.socket, text: bytes) -> None:
+    """Answer whatever is asked with this text, and close the connection."""
+    with client, suppress(OSError):
+        client.recv(65_536)
+        client.sendall(text)
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(65_536):
+            pass
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from api.cli.keys import keys
 from api.cli.mirroring import mirror
 from api.cli.printing import print_openapi, print_settings
 from api.cli.service import database_url, migrate, serve
+from api.cli.transferring import export_records, import_records
 from api.cli.version import version
 from api.embedded import EmbeddedPostgresError
 from api.server import logs
@@ -93,7 +94,8 @@ def commands(context: click.Context) -> None:
 
     Exit codes: 0, the command has done its work or was stopped by a signal as intended; 1, it
     failed; 2, the command line or a setting is not valid; 3, the database cannot be reached, or its
-    schema is not the one that this version needs; 128 + n, signal n ended the command before it had
+    schema is not the one that this version needs; 4, `import` is done, and some lines were refused;
+    128 + n, signal n ended the command before it had
     done its work.
     """
     if context.invoked_subcommand is None:
@@ -108,6 +110,8 @@ for _command in (
     restore,
     keys,
     mirror,
+    export_records,
+    import_records,
     print_openapi,
     print_settings,
 ):

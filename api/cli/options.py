@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -51,3 +53,27 @@ def begin(**options: Any) -> Settings:  # noqa: ANN401 - as typed as the setting
     decided = msgspec.structs.replace(settings.read(), **given)
     logs.configure(decided)
     return decided
+
+
+KEY_FILE: Final = click.option(
+    "--key-file",
+    metavar="PATH",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file with the key. If it is left out, the key comes from the environment.",
+)
+"""The option for a key that is not in the environment. Lists of processes show neither."""
+_MAX_KEY_BYTES: Final = 4_096
+
+
+def read_key(variable: str, file: Path | None) -> str | None:
+    """Read the key for another instance: from a file, or from a variable of the environment."""
+    if file is None:
+        return os.environ.get(variable, "").strip() or None
+    try:
+        with file.open("rb") as opened:
+            key = opened.read(_MAX_KEY_BYTES).decode().strip()
+    except (OSError, UnicodeDecodeError):
+        raise click.UsageError(f"The key in {file} cannot be read.") from None
+    if not key:
+        raise click.UsageError(f"{file} holds no key.")
+    return key

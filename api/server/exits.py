@@ -5,6 +5,7 @@ from typing import Final
 FAILED: Final = 1
 USAGE: Final = 2
 DATABASE: Final = 3
+REFUSED: Final = 4
 
 
 class CommandError(Exception):

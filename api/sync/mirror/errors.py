@@ -1,4 +1,4 @@
-"""The errors because of which a mirror stops, tries again, or makes a new copy."""
+"""The errors because of which a mirror stops, or makes a new copy."""
 
 from __future__ import annotations
 
@@ -16,15 +16,6 @@ class MirrorError(Exception):
         """Say why."""
         super().__init__(message)
         self.code = code
-
-
-class TransientFailure(Exception):  # noqa: N818 - it is retried
-    """The source can't be reached or is busy, so the mirror tries again."""
-
-    def __init__(self, message: str, seconds: float = 0) -> None:
-        """Say what happened, and how long the source asks to wait."""
-        super().__init__(message)
-        self.seconds = seconds
 
 
 class ResyncRequired(Exception):  # noqa: N818 - the mirror goes on

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final, NamedTuple, TypeVar
 
 import httpx
@@ -11,7 +11,8 @@ import msgspec
 from msgspec import Struct
 
 from api.sync.mirror.copies import Row
-from api.sync.mirror.errors import USAGE, MirrorError, ResyncRequired, TransientFailure
+from api.sync.mirror.errors import USAGE, MirrorError, ResyncRequired
+from api.sync.remote import RETRIED, TransientFailure, detail_of, key_headers, read_address
 from api.sync.retry_after import retry_after_seconds
 
 BATCH_RECORDS: Final = 500
@@ -19,7 +20,6 @@ BATCH_BYTES: Final = 4_194_304
 WAIT_SECONDS: Final = 30
 """How long the source may wait for a change before it answers."""
 _TIMEOUT: Final = httpx.Timeout(15, read=2 * WAIT_SECONDS)
-_RETRIED: Final = {408, 425, 429, *range(500, 600)}
 
 
 class ExportStart(Struct):
@@ -72,16 +72,13 @@ class Export(NamedTuple):
 async def connect(url: str, key: str | None) -> AsyncIterator[httpx.AsyncClient]:
     """Make an HTTP client for an instance."""
     try:
-        base = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise MirrorError(f"{url} is not a valid URL: {error}.", USAGE) from None
-    if base.scheme not in {"http", "https"} or not base.host or base.userinfo or base.query:
-        raise MirrorError(
-            "The source must be an http:// or https:// URL without a user or a query.", USAGE
-        )
-    if key and not (key.isascii() and key.isprintable()):
-        raise MirrorError("MIRROR_KEY is not a key of this service.", USAGE)
-    headers = {"authorization": f"Bearer {key}"} if key else {}
+        base = read_address(url)
+    except ValueError as error:
+        raise MirrorError(str(error), USAGE) from None
+    try:
+        headers = key_headers(key)
+    except ValueError as error:
+        raise MirrorError(f"MIRROR_KEY {error}", USAGE) from None
     async with httpx.AsyncClient(base_url=base, headers=headers, timeout=_TIMEOUT) as client:
         yield client
 
@@ -125,28 +122,17 @@ async def _check(answer: httpx.Response) -> None:
     """Raise the error that an answer means for the mirror, unless it is a success."""
     if answer.status_code == httpx.codes.OK:
         return
-    detail = _detail(await answer.aread())
+    detail = detail_of(await answer.aread())
     message = f"{answer.url.path} answered {answer.status_code}" + (
         f": {detail}" if detail else "."
     )
     if answer.status_code == httpx.codes.GONE:
         raise ResyncRequired(message)
-    if answer.status_code in _RETRIED:
+    if answer.status_code in RETRIED:
         raise TransientFailure(message, retry_after_seconds(answer.headers.get("retry-after")))
     if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
         message += " Put the key into the environment variable MIRROR_KEY."
     raise MirrorError(f"The source refuses: {message}")
-
-
-class _Problem(Struct):
-    detail: str = ""
-
-
-def _detail(body: bytes) -> str:
-    """Read the detail of a problem; "" if the body is something else, such as a proxy's page."""
-    with suppress(msgspec.MsgspecError, UnicodeDecodeError):
-        return msgspec.json.decode(body, type=_Problem).detail
-    return ""
 
 
 @contextmanager

@@ -27,8 +27,9 @@ from typing import Final
 
 from api.access.keyring import identity_of
 from api.sync.mirror.copies import Copy, Phase, State, open_copy
-from api.sync.mirror.errors import MirrorError, ResyncRequired, TransientFailure
+from api.sync.mirror.errors import MirrorError, ResyncRequired
 from api.sync.mirror.source import WAIT_SECONDS, Source, connect
+from api.sync.remote import TransientFailure
 from schemas.vocabularies import RecordType
 
 _FIRST_PAUSE: Final = 0.5

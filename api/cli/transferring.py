@@ -1,0 +1,221 @@
+"""The commands that move records between a service and a file: `export`, `import`."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import rich_click as click
+
+from api.cli.options import KEY_FILE, begin, read_key
+from api.server.exits import REFUSED, CommandError
+from schemas.vocabularies import RecordType
+
+if TYPE_CHECKING:
+    from api.sync.transfer.importing import Import, Way
+    from api.sync.transfer.instance import Instance
+
+_STANDARD = "-"
+_NO_LINES = {"csv", "geojson", "jsonld"}
+_TYPE = click.Choice([record_type.value for record_type in RecordType])
+
+
+@click.command(name="export")
+@click.argument("file")
+@click.option("--from", "source", metavar="URL", required=True, help="The service to read.")
+@click.option(
+    "--type",
+    "type_name",
+    type=_TYPE,
+    help="Export the list of this type. If it is left out, all records are exported, as lines "
+    "that `import` takes.",
+)
+@click.option(
+    "--query",
+    "queries",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A query parameter of the list, as the API has it: a filter, `sort`, `limit` or, for a "
+    "table, `columns`, `wide` and `bom`. Repeat the option for several.",
+)
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["ndjson", "csv", "geojson"]),
+    help="The format, if the ending of FILE does not tell it; on stdout, lines if it is left out.",
+)
+@KEY_FILE
+def export_records(
+    file: str,
+    source: str,
+    type_name: str | None,
+    queries: tuple[str, ...],
+    format_name: str | None,
+    key_file: Path | None,
+) -> None:
+    """Export records of a running service into FILE, or to stdout if FILE is `-`.
+
+    The ending of FILE tells the format: `.ndjson`, `.csv` or, for claims, `.geojson`. With `.gz` or
+    `.zst` behind it, the file is compressed. The key comes from the environment variable
+    `EXPORT_KEY` or from `--key-file`. Only records that the key may see are exported.
+
+    FILE is there only when it is whole; a file of that name is replaced. If the connection breaks,
+    the export begins anew, up to eight times. What goes to stdout is not repeated: if it is cut
+    off, the command fails.
+    """
+    begin()
+    from api.sync.transfer import exporting  # noqa: PLC0415 - only transfers need the HTTP client
+    from api.sync.transfer.files import kind_of  # noqa: PLC0415 - as above
+
+    kind = kind_of(file)
+    record_type = None if type_name is None else RecordType[type_name.upper()]
+    named = format_name or (kind.format if file != _STANDARD else exporting.LINES)
+    if named not in exporting.FORMATS:
+        endings = ", ".join(f".{each}" for each in exporting.FORMATS)
+        raise click.UsageError(f"{file} tells no format: end it with {endings}, or add `--format`.")
+    if record_type is None and named != exporting.LINES:
+        raise click.UsageError(f"Add `--type`: all records together have no form as {named}.")
+    wanted = exporting.Wanted(record_type, _pairs(queries), named, kind.coding)
+    with _instance(source, key_file, "EXPORT_KEY") as instance:
+        if file == _STANDARD:
+            done = exporting.export_to_stream(instance, wanted, sys.stdout.buffer)
+        else:
+            done = exporting.export_to_file(instance, wanted, Path(file))
+    click.echo(f"{file} holds the export: {done}.", err=file == _STANDARD)
+
+
+def _pairs(queries: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Read query parameters; those that the command sets itself are refused."""
+    pairs = []
+    for query in queries:
+        name, sign, value = query.partition("=")
+        if not sign or not name:
+            raise click.UsageError(f"`--query {query}` has no `=`: it takes NAME=VALUE.")
+        if name == "format":
+            raise click.UsageError("Use `--format`, or an ending of FILE, for the format.")
+        pairs.append((name, value))
+    return pairs
+
+
+def _check_idempotency_key(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Refuse what no header can carry, with the number of a line behind it."""
+    if value is not None and not re.fullmatch(r"[!-~]([ -~]{0,198}[!-~])?", value):
+        raise click.BadParameter("It takes 1 to 200 characters of printable ASCII.")
+    return value
+
+
+@click.command(name="import")
+@click.argument("file", type=click.File("rb"))
+@click.option("--to", "target", metavar="URL", required=True, help="The service to write to.")
+@click.option(
+    "--type",
+    "type_name",
+    type=_TYPE,
+    help="Each line is a record of this type, as `export --type` writes it. If it is left out, "
+    "each line is one of `POST /v1/import`, as `export` without a type writes it.",
+)
+@click.option("--dry-run", is_flag=True, help="Check every line, and keep nothing.")
+@click.option(
+    "--atomic",
+    is_flag=True,
+    help="Write all lines or none. Lines may then refer to later lines.",
+)
+@click.option(
+    "--idempotency-key",
+    metavar="TEXT",
+    callback=_check_idempotency_key,
+    help="What stands for this file when it is sent again, also with corrected lines. If it is "
+    "left out, the content of the file does.",
+)
+@KEY_FILE
+def import_records(
+    *,
+    file: BinaryIO,
+    target: str,
+    type_name: str | None,
+    dry_run: bool,
+    atomic: bool,
+    idempotency_key: str | None,
+    key_file: Path | None,
+) -> None:
+    """Import the lines of FILE into a running service, or those of stdin if FILE is `-`.
+
+    FILE has JSON lines (`.ndjson`), and may be compressed (`.gz`, `.zst`). The key comes from the
+    environment variable `IMPORT_KEY` or from `--key-file`, and needs the scope `import`.
+
+    The lines are sent in pieces of a thousand; `--atomic` and `--dry-run` send them in one request.
+    A piece is sent again if the connection breaks, up to eight times. You may stop the command and
+    run it again: no line is written twice. To write lines that name no record a second time, give
+    another `--idempotency-key`.
+
+    The lines that were refused are printed on stdout, each with its number in FILE, and the
+    command ends with exit code 4.
+    """
+    begin()
+    from api.sync.transfer.files import kind_of, read_pieces  # noqa: PLC0415 - as for `export`
+    from api.sync.transfer.importing import Import, Way  # noqa: PLC0415 - as above
+    from api.sync.transfer.pieces import cut_lines  # noqa: PLC0415 - as above
+
+    kind = kind_of(file.name)
+    if kind.format in _NO_LINES:
+        raise click.UsageError(f"{file.name} has no JSON lines, and only they can be imported.")
+    record_type = None if type_name is None else RecordType[type_name.upper()]
+    with _instance(target, key_file, "IMPORT_KEY") as instance, tempfile.TemporaryFile() as copy:
+        parts = read_pieces(file, kind.coding)
+        try:
+            cut = cut_lines(parts, copy, record_type, in_one=atomic or dry_run)
+        except OSError as error:
+            raise CommandError(f"{file.name} cannot be copied: {error.strerror}.") from error
+        way = Way(idempotency_key or cut.digest, atomic, dry_run)
+        work = Import(instance, copy, cut, way)
+        with _how_far(work, instance):
+            work.run(sys.stdout)
+    _conclude(work, way)
+
+
+@contextmanager
+def _how_far(work: Import, instance: Instance) -> Iterator[None]:
+    """If an import ends early, tell how far it came."""
+    try:
+        yield
+    except BaseException:  # a signal too
+        instance.progress.clear()
+        again = "Run the same command again to go on: no line is written twice."
+        click.echo(f"{work.how_far}. {again}", err=True)
+        raise
+
+
+def _conclude(work: Import, way: Way) -> None:
+    """Print the totals, and end with the exit code for refused lines if there are any."""
+    refused = work.counts.get("refused", 0)
+    if way.dry_run:
+        kept = " Nothing was kept, because it was a dry run."
+    elif way.atomic and refused:
+        kept = " Nothing was written, because lines were refused."
+    else:
+        kept = ""
+    click.echo(f"{work.how_far}.{kept}")
+    if refused:
+        sys.exit(REFUSED)
+
+
+@contextmanager
+def _instance(url: str, key_file: Path | None, key_variable: str) -> Iterator[Instance]:
+    """Make the client of a service, and turn its errors into those of the command."""
+    from api.sync.transfer.errors import TransferError  # noqa: PLC0415 - as for `export`
+    from api.sync.transfer.instance import connect  # noqa: PLC0415 - as above
+    from api.sync.transfer.progress import Progress  # noqa: PLC0415 - as above
+
+    progress = Progress(sys.stderr)
+    try:
+        with connect(url, read_key(key_variable, key_file), key_variable, progress) as instance:
+            yield instance
+    except TransferError as error:
+        raise CommandError(str(error), error.code) from error
+    finally:
+        progress.clear()

@@ -1,0 +1,1 @@
+"""Transfer: records between a service and a file, over the public API."""
