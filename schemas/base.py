@@ -446,22 +446,42 @@ def with_references(part: Part, to: RecordType, replaced: Mapping[str, str]) -> 
     return msgspec.structs.replace(part, **changed) if changed else part
 
 
-def references_in(
-    document: dict[str, Any], struct: type[Struct], path: Path = ()
-) -> Iterator[Reference]:
-    """Yield the references in a JSON object that may be no valid record, where they can be read."""
+class Slot(NamedTuple):
+    """A place in a JSON object for the id of a record: `holder[key]`."""
+
+    holder: Any  # the object or the list
+    key: Any
+    to: RecordType
+    path: Path
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401 - JSON
+        """What stands there."""
+        return self.holder[self.key]
+
+
+def slots_in(document: dict[str, Any], struct: type[Struct], path: Path = ()) -> Iterator[Slot]:
+    """Yield the places for ids in a JSON object that may be no valid record, if they are filled."""
     for field, found in _referring(struct):
-        where = (*path, field.encode_name)
-        value = document.get(field.encode_name)
-        items: Iterable[tuple[Path, Any]] = [(where, value)]
+        name = field.encode_name
+        if (value := document.get(name)) is None:
+            continue
+        places: Iterable[tuple[Any, Any, Path]] = [(document, name, (*path, name))]
         if found.many:
-            listed = value[: found.max_items] if isinstance(value, list) else []
-            items = (((*where, index), item) for index, item in enumerate(listed))
-        for place, item in items:
-            if isinstance(item, dict) and not found.refers_to:
-                yield from references_in(item, found.kind, place)
-            elif found.refers_to and isinstance(item, str) and re.match(UUID_PATTERN, item):
-                yield Reference(place, found.refers_to, item)
+            most = len(value[: found.max_items]) if isinstance(value, list) else 0
+            places = ((value, index, (*path, name, index)) for index in range(most))
+        for holder, key, place in places:
+            if found.refers_to:
+                yield Slot(holder, key, found.refers_to, place)
+            elif isinstance(holder[key], dict):
+                yield from slots_in(holder[key], found.kind, place)
+
+
+def references_in(document: dict[str, Any], struct: type[Struct]) -> Iterator[Reference]:
+    """Yield the references in a JSON object that may be no valid record, where they can be read."""
+    for slot in slots_in(document, struct):
+        if isinstance(slot.value, str) and re.match(UUID_PATTERN, slot.value):
+            yield Reference(slot.path, slot.to, slot.value)
 
 
 def faults(record: Part, only: Collection[str] | None = None) -> Iterator[Fault]:

@@ -27,7 +27,11 @@ class ImportLine(Part, kw_only=True):
     ] = None
     data: Annotated[
         dict[str, Any] | None,
-        Meta(description="The whole record, as in the body of `PUT`."),
+        Meta(
+            description="The whole record, as in the body of `PUT`. In the place of the id of "
+            "another record it may have that record's external id, as an object with `namespace` "
+            "and `value`."
+        ),
     ] = None
     if_match: Annotated[
         Annotated[str, Meta(max_length=200)] | None,

@@ -33,6 +33,7 @@ from api.sync.importing.settling import (
     find_current,
     look_up_batch,
     settle_lines,
+    with_known_ids,
 )
 from api.sync.importing.spool import Spool
 from api.sync.importing.state import ImportRun
@@ -127,6 +128,7 @@ def _deletes(batch: Sequence[Entry]) -> bool:
 
 async def _write(run: ImportRun, batch: Sequence[Entry]) -> list[Done]:
     """Look up, settle and store a batch; give the results in the order of the lines."""
+    batch = await with_known_ids(run, batch)
     found_by_type = await look_up_batch(run, batch)
     done: dict[int, Done] = {}
     writes: dict[RecordType, list[PendingWrite]] = {each: [] for each in RESOURCES}
@@ -178,7 +180,7 @@ async def _execute(
     for write in writes:
         counted_as, status = ("created", 201) if write.current is None else ("updated", 200)
         result = success(write.entry, counted_as, status, write.id, versions[write.id])
-        done[write.entry.number] = result._replace(forward=write.forward)
+        done[write.entry.number] = result._replace(forward=write.forward, named=write.entry.named)
     return done
 
 

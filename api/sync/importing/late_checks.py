@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.core.errors import MAX_ERRORS, Problem, invalid_record, record_problem
@@ -10,10 +10,11 @@ from api.core.sql import render
 from api.core.writing.settle import unknown
 from api.core.writing.store import LIVE, still_referenced
 from api.records.nouns import RESOURCES
+from api.sync.importing.named import ExternalName, find_ids, found_late, not_found
 from api.sync.importing.results import numbered_refusal
 from api.sync.importing.spool import Spool
 from api.sync.importing.state import ImportRun
-from schemas.base import Reference
+from schemas.base import Fault, Reference
 from schemas.vocabularies import RecordType
 
 
@@ -48,15 +49,42 @@ async def _find_unknown(
 
     Gives a problem that has them and the errors `told` about the line before; null if all name one.
     """
+    names = {
+        tuple(path): ExternalName(RecordType[to.upper()], *name[1:])
+        for path, to, _, name in forward
+        if name is not None
+    }
     references = [
-        Reference(tuple(path), RecordType[to.upper()], identity) for path, to, identity in forward
+        Reference(tuple(path), RecordType[to.upper()], identity)
+        for path, to, identity, _ in forward
     ]
     missing = await _missing(run, references)
     if not missing:
         return None
-    found = invalid_record(unknown(reference) for reference in missing).under("/data")
+    late = await _found_late(run, [names[each.path] for each in missing if each.path in names])
+    faults = [_unknown(reference, names.get(reference.path), late) for reference in missing]
+    found = invalid_record(faults).under("/data")
     errors = [*(told["errors"] if told is not None else ()), *found.errors]
     return record_problem(errors[:MAX_ERRORS], ill_formed=ill_formed)
+
+
+async def _found_late(run: ImportRun, names: Sequence[ExternalName]) -> dict[ExternalName, str]:
+    """Find records that got the external ids after the lines that refer to them were applied."""
+    ids = await find_ids(run.connection, names)
+    wanted = [Reference((), name.type, identity) for name, identity in ids.items()]
+    hidden = {each.id for each in await _missing(run, wanted)}
+    return {name: identity for name, identity in ids.items() if identity not in hidden}
+
+
+def _unknown(
+    reference: Reference, name: ExternalName | None, late: Mapping[ExternalName, str]
+) -> Fault:
+    """Report a reference that names no record."""
+    fault = unknown(reference)
+    if name is None:
+        return fault
+    told = found_late(name, late[name]) if name in late else not_found(name)
+    return fault._replace(detail=told)
 
 
 async def _missing(run: ImportRun, references: Sequence[Reference]) -> list[Reference]:

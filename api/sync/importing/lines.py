@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from api.core.caller import WRITE
@@ -11,6 +12,7 @@ from api.core.resource import Resource
 from api.core.validation import check, read_object
 from api.core.writing.settle import Draft, InvalidRecord, draft, from_elsewhere, with_external_id
 from api.records.nouns import RESOURCES
+from api.sync.importing.named import Named, NamedReference, put_stand_ins
 from api.sync.importing.spool import JSON_SPACE
 from api.sync.importing.state import ImportRun
 from schemas.base import Fault, references
@@ -28,6 +30,7 @@ class Entry(NamedTuple):
     problem: Problem | None
     id_is_ours: bool = False  # the line names no record; its id comes from the idempotency key
     invalid: InvalidRecord | None = None  # if that is what the problem is about
+    named: Sequence[NamedReference] = ()  # the references by external id, which have stand-ins
 
     @property
     def known_line(self) -> ImportLine:
@@ -44,6 +47,7 @@ def read_line(run: ImportRun, number: int, raw: bytes | None) -> Entry | None:
     settings = run.settings
     size = len(raw or b"")
     line = None
+    named: Sequence[NamedReference] = ()
     id_is_ours = False
     try:
         if raw is None:
@@ -60,17 +64,19 @@ def read_line(run: ImportRun, number: int, raw: bytes | None) -> Entry | None:
             raise _too_long(settings.body_bytes)
         wanted = None
         if line.data is not None:
-            wanted = _read_draft(resource, line)
+            found = put_stand_ins(run.stand_ins, line.data, resource.create)
+            named = found.references
+            wanted = _read_draft(resource, line, found)
             line.data = None  # the record stands for it, and takes less memory
         if run.sender.line_ids is not None and line.id is None and line.external_id is None:
             line.id = run.sender.line_ids(number)
             id_is_ours = True
     except InvalidRecord as invalid:
         under = invalid.under("/data")
-        return Entry(number, size, line, None, under, invalid=without_frames(invalid))
+        return Entry(number, size, line, None, under, False, without_frames(invalid), named)
     except Problem as problem:
         return Entry(number, size, line, None, without_frames(problem))
-    return Entry(number, size, line, wanted, None, id_is_ours)
+    return Entry(number, size, line, wanted, None, id_is_ours, named=named)
 
 
 def record_names(line: ImportLine | None) -> list[tuple[str, ...]]:
@@ -93,8 +99,8 @@ def _require_scope(run: ImportRun, record_type: RecordType) -> None:
         raise Problem(FORBIDDEN, f"This line needs a key with the scope `{scope}`.")
 
 
-def _read_draft(resource: Resource, line: ImportLine) -> Draft:
-    wanted = draft(resource, line.data or {})
+def _read_draft(resource: Resource, line: ImportLine, named: Named) -> Draft:
+    wanted = _well_formed(resource, line.data or {}, named)
     try:
         if line.version is not None:
             _require_same_id(wanted, line)
@@ -104,6 +110,22 @@ def _read_draft(resource: Resource, line: ImportLine) -> Draft:
     except Problem as problem:
         raise problem.under("/data") from None
     return wanted._replace(referred=references(wanted.record))
+
+
+def _well_formed(resource: Resource, document: dict[str, Any], named: Named) -> Draft:
+    """Make a record of a document; refuse it with all of its faults and those of external ids."""
+    try:
+        wanted = draft(resource, document)
+    except InvalidRecord as invalid:
+        if not named.faults:
+            raise
+        broken, referred = invalid.faults, invalid.references
+    else:
+        if not named.faults:
+            return wanted
+        broken, referred = (), references(wanted.record)
+    known = [each for each in referred if each.id not in named.ill_formed]
+    raise InvalidRecord([*named.faults, *broken], known)
 
 
 def _require_same_id(wanted: Draft, line: ImportLine) -> None:

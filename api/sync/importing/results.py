@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from api.core.errors import NOT_APPLIED, Problem
 from api.core.request import encoded
 from api.sync.importing.lines import Entry
+from api.sync.importing.named import NamedReference
 from api.sync.importing.spool import CHUNK
 from api.sync.importing.state import ImportRun
 from schemas.base import Reference
@@ -28,6 +29,7 @@ class Done(NamedTuple):
     counted_as: str
     result: ImportResult
     forward: Sequence[Reference] = ()
+    named: Sequence[NamedReference] = ()  # those of them that are by external id, and others
     ill_formed: bool = False  # whether the line is refused for the form of its record
     deleted: str | None = None
 
@@ -90,7 +92,8 @@ def keep(run: ImportRun, done: Iterable[Done]) -> None:
         run.results[-1].add((each.counted_as, each.result))
         run.refusals += each.counted_as == "refused"
         if run.atomic and (each.forward or each.deleted):
-            references = [(r.path, r.to, r.id) for r in each.forward]
+            names = {n.path: n.name for n in each.named}
+            references = [(r.path, r.to, r.id, names.get(r.path)) for r in each.forward]
             run.put_off.add((each.result, references, each.ill_formed, each.deleted))
     kept(run)
 

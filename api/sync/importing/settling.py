@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
 import msgspec
 
 from api.core.errors import NOT_FOUND, PRECONDITION_FAILED, SOURCE_MERGED, Problem, unavailable
+from api.core.large_input import in_thread
 from api.core.merged import is_merged, refuse_merged
 from api.core.request import etag, new_id, version_tag
 from api.core.resource import Resource
@@ -18,6 +19,13 @@ from api.core.writing.settle import Draft, InvalidRecord, name_taken, read_store
 from api.core.writing.store import has_consequence
 from api.records.nouns import RESOURCES
 from api.sync.importing.lines import Entry
+from api.sync.importing.named import (
+    ExternalName,
+    find_ids,
+    in_words,
+    references_with_ids,
+    with_ids,
+)
 from api.sync.importing.results import Done, refusal, unchanged
 from api.sync.importing.state import ImportRun
 from schemas.base import Create, Reference
@@ -87,6 +95,29 @@ async def look_up_batch(run: ImportRun, batch: Sequence[Entry]) -> dict[RecordTy
     return found_by_type
 
 
+async def with_known_ids(run: ImportRun, batch: Sequence[Entry]) -> Sequence[Entry]:
+    """Put the ids that records have by now where lines refer to these by external id."""
+    names = [each.name for entry in batch for each in entry.named]
+    if not names:
+        return batch
+    ids = await find_ids(run.connection, names)
+    return await in_thread(lambda: [_with_ids(entry, ids) for entry in batch])
+
+
+def _with_ids(entry: Entry, ids: Mapping[ExternalName, str]) -> Entry:
+    if not entry.named:
+        return entry
+    if entry.invalid is not None:
+        referred = references_with_ids(entry.invalid.references, entry.named, ids)
+        return entry._replace(invalid=InvalidRecord(entry.invalid.faults, referred))
+    if entry.draft is None:
+        return entry
+    try:
+        return entry._replace(draft=with_ids(entry.draft, entry.named, ids))
+    except Problem as problem:
+        return entry._replace(draft=None, problem=problem.under("/data"))
+
+
 Settled = Done | PendingWrite | PendingDeletion
 
 
@@ -94,7 +125,23 @@ def settle_lines(
     run: ImportRun, batch: Sequence[Entry], found_by_type: dict[RecordType, Found]
 ) -> list[tuple[Entry, Settled]]:
     """Settle each line of a batch; a line knows what the lines before it write."""
-    return [(entry, _settle_line(run, entry, found_by_type)) for entry in batch]
+    are_named = any(entry.named for entry in batch)
+    ids: dict[ExternalName, str] = {}
+    settled = []
+    for each in batch:
+        entry = _with_ids(each, ids)
+        settled.append((entry, _settle_line(run, entry, found_by_type)))
+        if are_named and isinstance(written := settled[-1][1], PendingWrite):
+            ids |= _external_names(entry.known_line.type, written)
+    return settled
+
+
+def _external_names(record_type: RecordType, written: PendingWrite) -> dict[ExternalName, str]:
+    """Give the external ids that a line gives to its record, for the lines below."""
+    return {
+        ExternalName(record_type, each.namespace, each.value): written.id
+        for each in written.record.external_ids
+    }
 
 
 def _settle_line(run: ImportRun, entry: Entry, found_by_type: dict[RecordType, Found]) -> Settled:
@@ -130,8 +177,9 @@ def _refuse_ill_formed(
     if run.atomic:
         missing = invalid.missing(resource, current, found)
         done = refusal(entry, invalid.under("/data"))
-        return done._replace(forward=missing, ill_formed=True)
-    return refusal(entry, invalid.completed(resource, current, found).under("/data"))
+        return done._replace(forward=missing, named=entry.named, ill_formed=True)
+    problem = invalid.completed(resource, current, found)
+    return refusal(entry, in_words(problem, entry.named).under("/data"))
 
 
 def find_current(line: ImportLine, found: Found) -> Current | None:
@@ -173,7 +221,7 @@ def _settle_write(
     assert entry.draft is not None  # noqa: S101 - for the type checker
     if current is not None and is_merged(resource, current.doc):
         return _settle_merged(entry, entry.draft, resource, current)
-    identity = current.id if current is not None else entry.known_line.id or new_id()
+    identity = current.id if current is not None else _new_id(run, entry.known_line)
     forward: list[Reference] = []
     try:
         record, is_unchanged = settle(
@@ -185,7 +233,8 @@ def _settle_write(
             forward=forward if run.atomic else None,
         )
     except Problem as problem:
-        return refusal(entry, problem.under("/data"))._replace(forward=forward)
+        told = in_words(problem, entry.named).under("/data")
+        return refusal(entry, told)._replace(forward=forward, named=entry.named)
     if current is not None and is_unchanged:
         return unchanged(entry, identity, current.version)
     version = current.version + 1 if current is not None else 1
@@ -194,6 +243,16 @@ def _settle_write(
         found.texts[identity, version] = getattr(record, "text", None)
     follows = current is not None and has_consequence(resource, current, record)
     return PendingWrite(entry, identity, current, record, forward, follows)
+
+
+def _new_id(run: ImportRun, line: ImportLine) -> str:
+    """Give the id for a new record: in an atomic run, that by which lines above may refer to it."""
+    if line.id is not None:
+        return line.id
+    if run.atomic and line.external_id is not None:
+        name = line.external_id
+        return run.stand_ins.of(ExternalName(line.type, name.namespace, name.value))
+    return new_id()
 
 
 def _settle_merged(entry: Entry, wanted: Draft, resource: Resource, current: Current) -> Done:

@@ -11,6 +11,7 @@ from api.core.db import Connection, Database
 from api.core.errors import Problem
 from api.core.request import Author
 from api.settings import Settings
+from api.sync.importing.named import StandIns, new_stand_ins
 from api.sync.importing.spool import Spool
 
 MAX_TURN_SECONDS: Final = 60.0
@@ -47,6 +48,7 @@ class ImportRun:
     results: list[Spool] = field(default_factory=list)  # each in the order of the lines
     late_results: list[Spool] = field(default_factory=list)  # as `results`, which they replace
     put_off: Spool = field(default_factory=Spool)  # to be checked at the end of an atomic run
+    stand_ins: StandIns = field(default_factory=new_stand_ins)
     _connection: Connection | None = None
 
     @property
