@@ -183,7 +183,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         Meta(
             description="The networks of the proxies in front of the service, such as "
             "`10.1.0.0/16,127.0.0.1`. Of a request that comes from there, `Forwarded` or "
-            "`X-Forwarded-For` tells the address of the client. If it is unset, neither counts."
+            "`X-Forwarded-For` tells the address of the client, and `Forwarded` or "
+            "`X-Forwarded-Proto` its scheme. If it is unset, none of them counts."
         ),
     ] = None
     cors_origins: Annotated[

@@ -527,8 +527,11 @@ async def test_the_words_of_an_article_are_web_annotations(
             address = httpx.URL(page["next"])
 
     items = await pages()
+    whole = items.pop(3)
     quotes = [each["target"]["selector"][0]["exact"] for each in items]
     assert quotes == ["Lee says", "100 died", "died", "says no"]
+    assert whole["body"]["id"] == f"urn:uuid:{world.id('unprinted')}"
+    assert "selector" not in whole["target"]
     for each in items:
         quote, position = each["target"]["selector"]
         assert (quote["type"], position["type"]) == ("TextQuoteSelector", "TextPositionSelector")
@@ -538,6 +541,7 @@ async def test_the_words_of_an_article_are_web_annotations(
     assert len({each["id"] for each in items}) == 4
     assert items[0]["body"]["id"] == f"urn:uuid:{world.id('first')}"
     assert items[-1]["body"]["type"] == "https://schema.org/Comment"
+    items.insert(3, whole)
     assert await pages(limit=1) == items
     monkeypatch.setattr(web_annotations, "MAX_BYTES", 1)
     assert await pages() == items

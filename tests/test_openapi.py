@@ -47,7 +47,7 @@ RECORDS = {of.record.__name__ for of in RESOURCES.values()}
 SOMETIMES = {
     "Problem": {"version", "export", "referrers"},
     "ProblemError": {"pointer", "parameter"},
-    "AnnotationPage": {"next"},
+    "AnnotationPage": {"next", "total"},
     **{
         f"{of.record.__name__}Included": {expansion.name for expansion in of.expansions}
         for of in RESOURCES.values()
@@ -108,7 +108,7 @@ ANSWERS = reachable([o["responses"] for o in OPERATIONS.values()]) | reachable(
 )
 RECEIVED = reachable(DOCUMENT["webhooks"])
 _OTHERS_TERMS = {
-    *("Annotation/type", "AnnotationPage/type"),
+    *("Annotation/type", "Annotation/target/type"),
     *("ClaimPlaces/type", "ClaimPlace/type", "ClaimPlace/geometry/type"),
 }
 TAGS = {

@@ -69,6 +69,33 @@ def test_nobody_else_says_who_they_are(header: tuple[str, str]) -> None:
     assert client_of(PROXY, header, settings=Settings()) == PROXY
 
 
+PROTO = "x-forwarded-proto"
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "scheme"),
+    [
+        (PROXY, [(PROTO, "https")], "https"),
+        (PROXY, [(PROTO, "HTTPS, https")], "https"),
+        (PROXY, [(FORWARDED, "for=192.0.2.7;proto=https")], "https"),
+        (PROXY, [(PROTO, "https"), (FORWARDED, "proto=https, for=192.0.2.7")], "https"),
+        # Proxies that disagree, or nonsense: the scheme by which the request has arrived.
+        (PROXY, [(PROTO, "https, http")], "http"),
+        (PROXY, [(PROTO, "javascript")], "http"),
+        (PROXY, [(PROTO, "")], "http"),
+        (PROXY, [], "http"),
+        ("192.0.2.9", [(PROTO, "https")], "http"),
+    ],
+)
+def test_a_trusted_proxy_says_by_which_scheme_a_request_was_sent(
+    peer: str, headers: list[tuple[str, str]], scheme: str
+) -> None:
+    raw = [(name.encode(), value.encode()) for name, value in headers]
+    scope: dict[str, Any] = {"client": (peer, 4711), "headers": raw, "scheme": "http"}
+    Proxies(TRUSTED).find_client(scope)
+    assert scope["scheme"] == scheme
+
+
 def test_the_proxies_are_checked_when_they_are_read() -> None:
     assert read({"CLAIM_RECORDS_TRUSTED_PROXIES": "10.0.0.0/8"}).trusted_proxies == "10.0.0.0/8"
     with pytest.raises(SettingsError, match="CLAIM_RECORDS_TRUSTED_PROXIES"):

@@ -1,4 +1,4 @@
-"""The client behind trusted proxies: its address, from `Forwarded` or `X-Forwarded-For`."""
+"""The client behind trusted proxies: its address and its scheme, from `Forwarded` and others."""
 
 from __future__ import annotations
 
@@ -35,6 +35,9 @@ class Proxies:
     def find_client(self, scope: Any) -> None:  # noqa: ANN401 - ASGI
         """Put the address of the client into a request that a trusted proxy has passed on.
 
+        If the proxies say by which scheme the client has sent it, that is put in, too: the
+        addresses in answers begin with it.
+
         A proxy adds to one of the two headers and may pass on the other one as the client wrote it.
         So where they name different clients, neither counts.
         """
@@ -51,6 +54,9 @@ class Proxies:
         }
         if len(found) == 1:
             scope["client"] = (str(found.pop()), 0)
+        schemes = set(_schemes(scope["headers"]))
+        if len(schemes) == 1 and schemes <= _SCHEMES:
+            scope["scheme"] = schemes.pop()
 
     def _trusts(self, address: Address) -> bool:
         return any(address in network for network in self._networks)
@@ -91,6 +97,19 @@ def _x_forwarded_for(headers: Headers) -> list[str] | None:
     """List the hops of `X-Forwarded-For`, the client first; null without the header."""
     value = _joined(headers, b"x-forwarded-for")
     return [hop.strip() for hop in value.split(",")] if value is not None else None
+
+
+def _schemes(headers: Headers) -> Iterator[str]:
+    """Yield the schemes that `X-Forwarded-Proto` and `Forwarded` name."""
+    if value := _joined(headers, b"x-forwarded-proto"):
+        yield from (scheme.strip().lower() for scheme in value.split(","))
+    if (value := _joined(headers, b"forwarded")) and _FORWARDED.match(value):
+        for part in _PARTS.finditer(value):
+            if not part["end"] and part[1].lower() == "proto":
+                yield part[2].strip('"').lower()
+
+
+_SCHEMES: Final = frozenset(("http", "https"))
 
 
 def _forwarded(headers: Headers) -> list[str] | None:

@@ -2,13 +2,14 @@
 
 They are Web Annotations, as the W3C defines them (Web Annotation Data Model), one for each span.
 Each selects its words by the words themselves and by their place in the text, which both count
-Unicode code points.
+Unicode code points. A record whose words are not given is an annotation of the whole article, so
+that no page is empty (section 5.2).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from litestar import get
@@ -18,7 +19,7 @@ from api.core.caller import PRINTED
 from api.core.errors import NOT_FOUND, Problem
 from api.core.filters import Parameter, read_query
 from api.core.large_input import in_thread
-from api.core.listing import link_next, read_documents
+from api.core.listing import Documents, link_next, read_documents
 from api.core.operation import Operation
 from api.core.request import Answer, Request, caller, context, encoded, record_id, reserve_room
 from api.core.resource import CURSOR, DEFAULT_LIMIT, LIMIT, MAX_PAGE_BYTES, Resource
@@ -28,7 +29,7 @@ from api.records.denials import DENIALS
 from schemas.base import Id
 from schemas.examples import ARTICLE_ID, CLAIM_ID
 from schemas.parts import Span
-from schemas.vocabularies import RecordType, SpanRole
+from schemas.vocabularies import Anchor, RecordType, SpanRole
 
 MEDIA_TYPE: Final = "application/ld+json"
 CONTEXT: Final = "http://www.w3.org/ns/anno.jsonld"
@@ -51,9 +52,14 @@ MAX_BYTES: Final = MAX_PAGE_BYTES
 """A page ends before the record whose annotations pass this; the first record always has room."""
 
 
+_LOST: Final = {Anchor.AMBIGUOUS, Anchor.ORPHANED}
+"""Anchors of words whose offsets are not those of the article's text, but of an earlier one."""
+
+
 class _Appearance(msgspec.Struct):
     article_id: str
     spans: list[Span]
+    anchor: Anchor | None = None
 
 
 class _Printed(msgspec.Struct):
@@ -65,31 +71,45 @@ class _Printed(msgspec.Struct):
 
 def annotate(record: _Printed, record_type: RecordType, article: str) -> Iterator[dict[str, Any]]:
     """Make the annotations of a record in an article, one for each span."""
+    node = f"urn:uuid:{record.id}"
     for place, appearance in enumerate(record.appearances):
         if appearance.article_id != article:
             continue
+        pointer = f"{node}#/appearances/{place}"
+        body = {"id": node, "type": _BODIES[record_type]}
+        source = f"urn:uuid:{article}"
         for number, span in enumerate(appearance.spans):
             yield {
-                "id": f"urn:uuid:{record.id}#/appearances/{place}/spans/{number}",
+                "id": f"{pointer}/spans/{number}",
                 "type": "Annotation",
                 "motivation": "identifying" if span.role is SpanRole.CONTENT else "describing",
-                "body": {
-                    "id": f"urn:uuid:{record.id}",
-                    "type": _BODIES[record_type],
-                },
+                "body": body,
                 "target": {
-                    "source": f"urn:uuid:{article}",
-                    "selector": [
-                        {
-                            "type": "TextQuoteSelector",
-                            "exact": span.exact,
-                            "prefix": span.prefix,
-                            "suffix": span.suffix,
-                        },
-                        {"type": "TextPositionSelector", "start": span.start, "end": span.end},
-                    ],
+                    "type": "SpecificResource",
+                    "source": source,
+                    "selector": list(_selectors(span, appearance.anchor)),
                 },
             }
+        if not appearance.spans:
+            yield {
+                "id": pointer,
+                "type": "Annotation",
+                "motivation": "linking",
+                "body": body,
+                "target": {"type": "SpecificResource", "source": source},
+            }
+
+
+def _selectors(span: Span, anchor: Anchor | None) -> Iterator[dict[str, Any]]:
+    """Select the words of a span; lost words are not at their offsets any more."""
+    yield {
+        "type": "TextQuoteSelector",
+        "exact": span.exact,
+        "prefix": span.prefix,
+        "suffix": span.suffix,
+    }
+    if anchor not in _LOST:
+        yield {"type": "TextPositionSelector", "start": span.start, "end": span.end}
 
 
 def write_page(documents: Sequence[bytes], record_type: RecordType, article: str) -> list[bytes]:
@@ -111,7 +131,7 @@ def write_page(documents: Sequence[bytes], record_type: RecordType, article: str
 
 _EXAMPLE: Final = {
     "@context": CONTEXT,
-    "id": f"/v1/articles/{ARTICLE_ID}/annotations",
+    "id": f"https://claims.example/v1/articles/{ARTICLE_ID}/annotations",
     "type": "AnnotationPage",
     "items": list(
         annotate(
@@ -132,12 +152,14 @@ LIST_ANNOTATIONS: Final = Operation(
 Gives the words of an article in which claims and denials are printed, as a page of Web \
 Annotations (W3C): first those of claims, then those of denials, both in the order in which the \
 article prints them. Each annotation is of one span, and selects its words by the words themselves \
-(`TextQuoteSelector`) and by their offsets in Unicode code points (`TextPositionSelector`). Its \
-body is the record, by its id. A `content` span has the motivation `identifying`, any other \
-`describing`.
+(`TextQuoteSelector`) and by their offsets in Unicode code points (`TextPositionSelector`); of \
+words that are lost, only the words are given. Its body is the record, by its id. A `content` span \
+has the motivation `identifying`, any other `describing`. A record that is printed in the article \
+without spans has one annotation of the whole article, with the motivation `linking`.
 
 `limit` is the highest number of records on a page, of which each has its annotations. The next \
-page is in `next` and in the `Link` header.""",
+page is in `next` and in the `Link` header. If the article prints no claim and no denial, the \
+answer is an `AnnotationCollection` whose `total` is 0, since a page of the W3C is never empty.""",
     path_parameters=(Parameter("id", Id, "The article's id.", example=ARTICLE_ID),),
     linked_from={RecordType.ARTICLE: "id"},
     parameters=(LIMIT, CURSOR),
@@ -159,41 +181,64 @@ async def list_annotations(request: Request) -> Answer:
     article = record_id(request)
     given = read_query(request.scope["query_string"], _PARAMETERS)
     of_list = cursor.fingerprint("annotations", article)
-    record_type, inner = RecordType.CLAIM, None
+    place = _Place(RecordType.CLAIM)
     if "cursor" in given:
-        record_type, inner = cursor.read(given["cursor"], of_list, tuple[RecordType, str | None])
-        if record_type not in _RESOURCES:
+        place = _Place(*cursor.read(given["cursor"], of_list, tuple[RecordType, str | None]))
+        if place.type not in _RESOURCES:
             raise cursor.not_ours("cursor")
     room = await reserve_room(request, 2 * MAX_PAGE_BYTES)
     database, asker = context(request).database, caller(request)
     if await database.fetchrow(*render(_IS_THERE, asker, id=article)) is None:
         raise Problem(NOT_FOUND, "No article has this id.")
-    asked = {"article_id": article, "sort": "position", "limit": given.get("limit", DEFAULT_LIMIT)}
-    if inner is not None:
-        asked["cursor"] = inner
-    page = await read_documents(_RESOURCES[record_type], database, asker, asked)
-    written = await in_thread(write_page, page.documents, record_type, article)
-    inner = page.cursor_behind(len(written)) if written else None
-    behind: list[Any] | None = None
-    if inner is not None:
-        behind = [record_type, inner]
-    elif record_type is RecordType.CLAIM:
-        behind = [RecordType.DENIAL, None]
-    headers = link_next(request, cursor.write(of_list, behind) if behind else None)
+    limit = given.get("limit", DEFAULT_LIMIT)
+    page = await _read(request, article, place, limit)
+    if not page.documents and place.type is RecordType.CLAIM:
+        place = _DENIALS
+        page = await _read(request, article, place, limit)
+    written = await in_thread(write_page, page.documents, place.type, article)
+    behind: _Place | None = None
+    if written and (inner := page.cursor_behind(len(written))) is not None:
+        behind = place._replace(cursor=inner)
+    elif place.type is RecordType.CLAIM and (await _read(request, article, _DENIALS, 1)).documents:
+        behind = _DENIALS
+    headers = link_next(request, cursor.write(of_list, list(behind)) if behind else None)
     body = _body(request, written, headers)
     room.keep(len(body))
     return Answer(body, headers=headers, media_type=f"{MEDIA_TYPE}; {PROFILE}")
 
 
+class _Place(NamedTuple):
+    """Where a page begins: behind the cursor of the list of a type, or at its beginning."""
+
+    type: RecordType
+    cursor: str | None = None
+
+
+_DENIALS: Final = _Place(RecordType.DENIAL)
+
+
+async def _read(request: Request, article: str, place: _Place, limit: int) -> Documents:
+    """Read records that an article prints, in the order in which it does."""
+    asked = {"article_id": article, "sort": "position", "limit": limit}
+    if place.cursor is not None:
+        asked["cursor"] = place.cursor
+    database, asker = context(request).database, caller(request)
+    return await read_documents(_RESOURCES[place.type], database, asker, asked)
+
+
 def _body(request: Request, written: Sequence[bytes], headers: Mapping[str, str]) -> bytes:
-    """Write the page around its items; `next` is the address in the Link header."""
+    """Write the page around its items; `next` is the address in the Link header.
+
+    Both addresses are absolute, because the model wants IRIs (section 5.2).
+    """
+    origin = str(request.base_url).rstrip("/")
     query = request.scope["query_string"].decode("latin-1")
-    address = request.scope["path"] + (f"?{query}" if query else "")
-    about: dict[str, Any] = {"@context": CONTEXT, "id": address, "type": "AnnotationPage"}
+    address = origin + request.scope["path"] + (f"?{query}" if query else "")
+    about: dict[str, Any] = {"@context": CONTEXT, "id": address}
+    about |= {"type": "AnnotationPage"} if written else {"type": "AnnotationCollection", "total": 0}
     if headers:
-        about["next"] = headers["link"].removeprefix("<").partition(">")[0]
-    items = b",".join(each for each in written if each)
-    return b'%b,"items":[%b]}' % (encoded(about)[:-1], items)
+        about["next"] = origin + headers["link"].removeprefix("<").partition(">")[0]
+    return b'%b,"items":[%b]}' % (encoded(about)[:-1], b",".join(written))
 
 
 annotation_handlers: Final = (list_annotations,)
