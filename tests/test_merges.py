@@ -453,6 +453,9 @@ def worlds(draw: st.DrawFn) -> Record:
         "merge c b, work, merge d b, work, unmerge c, work, unmerge d, work",
         "merge d b, work, merge c a, work, merge b a, work, unmerge c, work, unmerge d, unmerge b",
         "merge d a, work, merge a b, work, merge c b, unmerge c, work, unmerge a, work, unmerge d",
+        "merge d b, merge b a, merge c a, unmerge c, work, unmerge b, work, unmerge d",
+        "merge c a, merge d b, unmerge c, work, unmerge d",
+        "merge c a, work, merge d b, work, unmerge c, work, unmerge d",
     ],
 )
 async def test_a_relation_comes_back_although_a_merge_has_led_another_against_it(

@@ -1,8 +1,9 @@
 """Crossing relations: what a merge gives back may be stated by the other source by now.
 
 Of two sources, one may state a symmetric relation to the other, and not both. While a source was
-merged, a later merge may have led a relation of the other one against it. Then what is given back
-waits in the log of that later merge, as something that it has dropped, and comes back with it.
+merged, another merge may have led a relation of one of the two against that of the other one. Then
+what is given back waits in the log of that merge, as something that it has dropped, and comes back
+with it.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ class Crossing(NamedTuple):
     """A relation that a source can't state, because the other one states it."""
 
     place: int  # its index in the relations of the source
-    item: Any
-    merge_id: int | None  # the merge that led the other one's against it; null if an editor did it
+    item: Any  # as it was before the merge that set the two against each other
+    merge_id: int | None  # that merge; null if an editor did it
+    replaced_id: int | None = None  # its entry, if it has led this relation and not the other one
 
 
 async def find_crossings(
@@ -50,14 +52,22 @@ async def find_crossings(
         return {}
     query = render(_STATED, wanted=msgspec.json.encode(wanted).decode())
     rows = await connection.fetch(*query)
-    others = {row["other_id"] for row in rows}
-    entries = await merge_log.read(connection, RecordType.SOURCE, others)
+    both = {row[name] for row in rows for name in ("id", "other_id")}
+    entries = await merge_log.read(connection, RecordType.SOURCE, both)
     found: dict[str, list[Crossing]] = {}
     for row in rows:
         item = new[row["id"]]["relations"][row["place"]]
-        led = [e for e in entries[row["other_id"]] if leads_to(e, row["id"], item["kind"])]
-        merge_id = led[-1].merge_id if led else None
-        found.setdefault(row["id"], []).append(Crossing(row["place"], item, merge_id))
+        kind, place = item["kind"], row["place"]
+        of_other = [e for e in entries[row["other_id"]] if leads_to(e, row["id"], kind)]
+        own = [e for e in entries[row["id"]] if leads_to(e, row["other_id"], kind)]
+        if of_other:
+            crossing = Crossing(place, item, of_other[-1].merge_id)
+        elif own:
+            before = {**item, "source_id": own[-1].source_id}
+            crossing = Crossing(place, before, own[-1].merge_id, own[-1].id)
+        else:
+            crossing = Crossing(place, item, None)
+        found.setdefault(row["id"], []).append(crossing)
     return found
 
 
@@ -73,4 +83,6 @@ async def set_aside(
         state = EntryState.STANDING if each.merge_id else EntryState.CHANGED
         merge_id = each.merge_id or work_id
         await merge_log.add(connection, merge_id, RecordType.SOURCE, left, state)
+    replaced = [each.replaced_id for each in some if each.replaced_id is not None]
+    await merge_log.settle(connection, EntryState.PASSED, replaced)
     return {**content, "relations": relations}

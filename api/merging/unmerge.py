@@ -21,7 +21,7 @@ from api.merging.carried import MOST, Lists, Merge, rebuilt
 from api.merging.log import EntryState
 from api.merging.merge import KEPT, write_lists
 from api.merging.pair import MAX_MERGES, MAX_WALKED
-from api.merging.references import Columns, columns_of, follow, named_sources
+from api.merging.references import SYMMETRIC, Columns, columns_of, follow, named_sources
 from api.records.sources import SOURCES
 from schemas.vocabularies import RecordType
 
@@ -47,6 +47,11 @@ _MERGED: Final = """
     FROM source_merges AS m
     WHERE m.source_id = ANY(:ids::uuid[]) AND m.state IN ('repointing', 'done')
     ORDER BY m.id"""
+# Symmetric relations to the source that comes back, which stand in the way of its own.
+_STATED: Final = """
+    SELECT l.owner_id::text, l.label FROM links AS l
+    WHERE l.owner_id = ANY(:ids::uuid[]) AND l.owner_type = 'source' AND l.link = 'relation'
+        AND l.source_id = :source_id::uuid AND l.label = ANY(:labels::text[])"""
 # What each of some sources means, once the merge of the source that comes back is undone.
 _MEANT: Final = """
     WITH RECURSIVE led(id, meant_id) AS (
@@ -234,8 +239,13 @@ async def _with_live_sources(connection: Connection, link: Link) -> dict[str, An
     for _ in range(MAX_MERGES):
         ids = list({each for _, each in named_sources(content, columns)})
         merged = await connection.fetch(*render(_MERGED, ids=ids))
+        survivors = [row["survivor_id"] for row in merged]
+        query = render(_STATED, ids=survivors, source_id=link.source_id, labels=list(SYMMETRIC))
+        stated = await connection.fetch(*query) if merged else []
         for row in merged:
-            new, followed = follow(content, columns, link.source_id, row["id"], row["survivor_id"])
+            survivor_id = row["survivor_id"]
+            taken = {(link.source_id, kind) for owner, kind in stated if owner == survivor_id}
+            new, followed = follow(content, columns, link.source_id, row["id"], survivor_id, taken)
             content |= new
             followed_by_all = [(link.source_id, followed)]
             await log.add(connection, row["merge_id"], RecordType.SOURCE, followed_by_all)
