@@ -161,7 +161,6 @@ class Application(Edge):
     def stop(self) -> None:
         """End the streams and the readers that wait for changes: they do not end by themselves."""
         self._feed.stop()
-        self.services.get(Stopping).set()
 
 
 def create_app_on_url(settings: Settings, url: str, share: Share | None = None) -> Application:
@@ -198,7 +197,7 @@ def _create_services(settings: Settings, database: Database, share: Share | None
     services.put(StallWatch, stalls)
     services.put(Metrics, Metrics(database, feed, stalls, share))
     services.put(Draining, Draining())
-    services.put(Stopping, Stopping())
+    services.put(Stopping, feed.stopping)
     services.put(Deliverer, Deliverer(database, feed))
     services.put(Vocabulary, Vocabulary(database))
     services.put(Pairing, Pairing(database))

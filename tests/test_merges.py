@@ -779,6 +779,12 @@ async def test_a_record_that_can_not_follow_is_told_and_holds_up_no_other(
     told = (await world.client.get(f"{world.at('m')}/merges")).json()["items"][0]
     assert (told["state"], told["remaining"]) == ("repointing", 1)
     assert told["changed"] == [{"type": "claim", "id": world.id("stuck"), "pointer": ""}]
+    # So all questions still count the two sources as one.
+    groups = (await world.client.get("/v1/claims/groups?by=source_id")).json()["groups"]
+    assert [(each["value"], each["count"]) for each in groups["source_id"]] == [(world.id("s"), 3)]
+    path = f"/v1/claims?id__in={world.id('stuck')}&expand=sources"
+    brought = (await world.client.get(path)).json()["included"]["sources"]
+    assert {world.named(each) for each in brought} == {"m", "s"}
     await world.patch("stuck", note="free")
     await work_off(empty_url)
     told = await settled(world, "m")

@@ -91,6 +91,15 @@ class Source:
         answer = self.client.post(f"/v1/{plural}/{record['id']}/restore", headers={"if-match": "*"})
         assert answer.status_code == 200, answer.text
 
+    def merge(self, record: Record, survivor: Record) -> None:
+        """Merge a source, and wait until all that named it has followed."""
+        path = f"/v1/sources/{survivor['id']}/merge"
+        body = {"source_id": record["id"]}
+        answer = self.client.post(path, json=body, headers={"if-match": "*"})
+        assert answer.status_code == 200, answer.text
+        path = f"/v1/sources/{record['id']}/merges"
+        eventually(lambda: self.client.get(path).json()["items"][0]["state"] == "done")
+
     def rows(self, where: str = "true") -> Rows:
         """Read what a copy has to be: each record as `GET` gives it, from behind."""
         union = " UNION ALL ".join(
@@ -355,6 +364,10 @@ def test_a_copy_is_made_and_follows_every_sort_of_change(source: Source, target:
         source.restore("denials", records["no"])
         eventually(same(source, target))
         assert target.rows()["denial", records["no"]["id"]][0] == 3
+        twin = source.add(name="Lee")
+        source.add("claims", attributions=[{"position": 0, "source_id": twin["id"]}])
+        source.merge(twin, records["mp"])
+        eventually(same(source, target))
         assert mirror.stop() == 0
         assert "up to date" in mirror.log
         assert "warning" not in mirror.log

@@ -28,6 +28,7 @@ from standardwebhooks import WebhookVerificationError
 from api.access import keyring
 from api.app import create_app
 from api.core.db import Database
+from api.merging import repointing
 from api.settings import Settings, SettingsError, networks, read
 from api.sync.feed.following import Feed
 from api.sync.feed.numbering import Head
@@ -49,8 +50,9 @@ from tests.conftest import (
     running,
     serving,
 )
+from tests.merging import merged, settled
 from tests.test_openapi import check
-from tests.world import faults
+from tests.world import World, faults
 
 LOOPBACK = "127.0.0.0/8,::1/128"
 PATCH = {"content-type": "application/merge-patch+json"}
@@ -479,6 +481,38 @@ async def test_the_changes_of_a_record_come_in_order(
         versions = [g.told[2] for g in got if g.told[1] == claim["id"]]
         assert versions == [1, 2, 3, 4, 5, 6]
     assert len({g.id for g in got}) == 18
+
+
+async def test_a_merge_and_what_follows_from_it_come_in_the_order_of_the_feed(
+    empty_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repointing, "EVERY_SECONDS", 0.05)
+    async with delivering(empty_url) as service:
+        world = World(service)
+        for name in ("s", "m"):
+            await world.add("sources", name, name=name.upper())
+        hop = [{"position": 0, "source_id": "@m"}]
+        for name in ("c", "d"):
+            await world.add("claims", name, attributions=hop)
+        await made(service, receiver.url)
+        since = (await service.get("/v1/changes", params={"since": "now"})).json()["next_cursor"]
+        await merged(world, "m", "s")
+        await settled(world, "m")
+        got = await receiver.until(5)
+        answer = await service.get("/v1/changes", params={"since": since})
+        changes = answer.json()["items"]
+        feed = [(f"{each['type']}.{each['op']}", each["id"], each["version"]) for each in changes]
+        assert [each.told for each in got] == feed
+        told = [(event, world.named(identity)) for event, identity, _ in feed]
+        assert sorted(told) == [
+            ("claim.updated", "c"),
+            ("claim.updated", "d"),
+            ("source.deleted", "m"),
+            ("source.merged", "m"),
+            ("source.updated", "s"),
+        ]
+        assert told.index(("source.merged", "m")) < told.index(("claim.updated", "c"))
+        assert told[-1] == ("source.deleted", "m")
 
 
 # --- what goes wrong -------------------------------------------------------------------------

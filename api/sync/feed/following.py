@@ -21,6 +21,7 @@ from api.core.errors import unavailable
 from api.core.request import Request
 from api.core.services import service
 from api.core.sql import render
+from api.core.streaming import Stopping
 from api.core.turns import Account, charged, charging
 from api.sync.feed.blocks import CHANGES
 from api.sync.feed.numbering import Head, Numberer, read_head
@@ -78,7 +79,7 @@ class Feed:
         """The last change that is known to be in a block."""
         self._seals_at = 0.0  # on the loop's clock
         self._unsealed = FailureLog("changes are not put into blocks")
-        self.stopping = asyncio.Event()
+        self.stopping = Stopping()
         self.streams = 0
         """How many streams are open."""
         self._wanted = asyncio.Event()
@@ -137,7 +138,7 @@ class Feed:
         return False
 
     def stop(self) -> None:
-        """End all waiting, because the service is about to stop."""
+        """End all waiting and all streamed answers, because the service is about to stop."""
         self.stopping.set()
         self._moved.set()
 
