@@ -66,7 +66,7 @@ RESULTS: Final[Schema] = {
     "additionalProperties": _object({"result": _list(_CANDIDATE)}, {"error": _TEXT}),
 }
 SUGGESTED_ENTITIES: Final = _object(
-    {"result": _list(_object(_NAMED, {"description": _TEXT, "notable": _list(_TYPE)}))}
+    {"result": _list(_object(_NAMED, {"description": _TEXT, "notable": _list(_TEXT)}))}
 )
 SUGGESTED: Final = _object({"result": _list(_object(_NAMED, {"description": _TEXT}))})
 PROPOSED: Final = _object(

@@ -254,7 +254,7 @@ def _all_of(sources: Mapping[str, Source | None]) -> dict[str, Source]:
 )
 async def propose_properties(request: Request) -> Answer:
     """List the properties that can be fetched."""
-    given = read_query(request.scope["query_string"], _PROPOSED)
+    given = _read_named(request, _PROPOSED)
     properties = messages.every_property()[: given.get("limit")]
     kind = given.get("type", messages.ANY["id"])
     return Answer(encoded({"type": kind, "properties": properties} | _limit_of(given)))
@@ -262,6 +262,16 @@ async def propose_properties(request: Request) -> Answer:
 
 def _limit_of(given: Mapping[str, Any]) -> dict[str, Any]:
     return {"limit": given["limit"]} if "limit" in given else {}
+
+
+def _read_named(request: Request, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
+    """Read the parameters that the protocol names, and leave out all others.
+
+    OpenRefine adds some of a service that is gone, such as `spell` and `scoring`, to each request.
+    """
+    pairs = request.scope["query_string"].split(b"&")
+    named = [pair for pair in pairs if pair.partition(b"=")[0].decode("latin-1") in parameters]
+    return read_query(b"&".join(named), parameters)
 
 
 # --- suggestions and previews ------------------------------------------------------------------
@@ -275,7 +285,7 @@ def _limit_of(given: Mapping[str, Any]) -> dict[str, Any]:
 )
 async def suggest_entity(request: Request) -> Answer:
     """Suggest sources while somebody types a name."""
-    given = read_query(request.scope["query_string"], _SUGGESTED)
+    given = _read_named(request, _SUGGESTED)
     prefix, skipped = given.get("prefix", "")[:500], given.get("cursor", 0)
     suggested: list[Source | None] = []
     if prefix:
@@ -295,7 +305,7 @@ async def suggest_entity(request: Request) -> Answer:
             "id": each["id"],
             "name": messages.title_of(each),
             "description": messages.about(each),
-            "notable": messages.types_of(each),
+            "notable": [kind["id"] for kind in messages.types_of(each)],
         }
         for each in suggested
         if each is not None
@@ -325,7 +335,7 @@ async def suggest_type(request: Request) -> Answer:
 
 
 def _suggested(request: Request, every: Iterable[dict[str, str]]) -> Answer:
-    given = read_query(request.scope["query_string"], _SUGGESTED)
+    given = _read_named(request, _SUGGESTED)
     prefix = given.get("prefix", "").lower()
     found = [each for each in every if prefix in f"{each['id']} {each['name']}".lower()]
     return _result(found[given.get("cursor", 0) :])
