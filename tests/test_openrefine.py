@@ -182,7 +182,7 @@ async def test_ten_rows_get_their_columns(matcher: Matcher) -> None:
     """The preview sends the names of properties too, and settings where somebody made some."""
     answers = await posted(matcher, "queries", {"q0": {"query": "North Korea", "limit": 10}})
     ids = [each["id"] for each in answers["q0"]["result"]]
-    properties = [
+    properties: list[dict[str, Any]] = [
         {"id": "country_code", "name": "Country"},
         {"id": "parent_id", "name": "Part of", "settings": {"limit": "1"}},
         {"id": "kind"},
