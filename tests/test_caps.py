@@ -14,9 +14,10 @@ import asyncpg
 import pytest
 import uvicorn
 from prometheus_client import values
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.core.connection import LimitedConnection
+from api.server.cycle import Cycle
 from api.server.process import Server
 from api.server.protocol import PatientProtocol
 
@@ -32,9 +33,9 @@ CAPS: Final = {
     "uvicorn": Cap(
         "0.55",
         "api/server/process.py (methods of uvicorn.Server that are overridden: startup, shutdown, "
-        "capture_signals, handle_exit; force_exit and should_exit), api/server/protocol.py "
-        "(HttpToolsProtocol and its cycle, flow and transport), and the decision against uvicorn's "
-        "own supervisor",
+        "capture_signals, handle_exit; force_exit and should_exit), api/server/protocol.py and "
+        "api/server/cycle.py (HttpToolsProtocol and its cycle, whose methods are replaced; flow "
+        "and transport), and the decision against uvicorn's own supervisor",
     ),
     "httptools": Cap(
         "0.10",
@@ -112,6 +113,7 @@ NEW_METHODS: Final = {LimitedConnection: {"allow_long_statements", "limit"}}
     [
         (Server, uvicorn.Server),
         (PatientProtocol, HttpToolsProtocol),
+        (Cycle, RequestResponseCycle),
         (LimitedConnection, asyncpg.Connection),
     ],
 )

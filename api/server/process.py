@@ -231,8 +231,5 @@ def _configuration(settings: Settings, application: Application) -> uvicorn.Conf
         access_log=False,  # the edge logs requests, with their ids
         server_header=False,
         proxy_headers=False,
-        # The protocol closes silent connections. uvicorn's own timer, which any byte stops, must
-        # not ring before that.
-        timeout_keep_alive=math.ceil(settings.silent_seconds) + 60,
         timeout_graceful_shutdown=math.ceil(settings.stop_seconds),
     )

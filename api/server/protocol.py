@@ -16,10 +16,13 @@ import sys
 import termios
 from contextlib import suppress
 from typing import Any, ClassVar, Final
+from urllib.parse import unquote
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.core.errors import HEADERS_TOO_LARGE, MALFORMED_REQUEST, URI_TOO_LONG, Kind
+from api.server.cycle import Cycle
 from api.server.edge import MAX_HEADER_BYTES, MAX_URL_BYTES, bare_problem
 from api.settings import Settings
 
@@ -91,22 +94,67 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Note that a head has begun."""
-        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = b"", [], False
         self._in_head, self._head_bytes = True, 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header; ignore trailers, which nobody uses and nothing limits."""
-        if self._in_head:
-            super().on_header(name, value)
+        if not self._in_head:
+            return
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Hand the request on; its handler limits the time from here on."""
         self._in_head = False
         self._due = math.inf
-        self._name_target_host()
-        super().on_headers_complete()
-        if self._stopping and self._answering:
-            self.cycle.keep_alive = False
+        has_to_wait = self._answering
+        self.cycle = cycle = self._make_cycle()
+        if has_to_wait:  # the client sends requests before it has the answers to the former ones
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
+        else:
+            self._start_asgi_task(cycle, self.app)
+
+    def _make_cycle(self) -> Cycle:
+        version = self.parser.get_http_version()
+        return Cycle(
+            self._make_scope(version),
+            self.transport,
+            self.flow,
+            self.logger,
+            self.access_logger,
+            access_log=False,  # the edge logs requests
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive() and not self._stopping,
+            on_response=self.on_response_complete,
+        )
+
+    def _make_scope(self, version: str) -> Any:  # noqa: ANN401 - ASGI
+        """Describe the request to the application."""
+        target = httptools.parse_url(self.url)
+        path = target.path.decode("ascii")
+        if not self.url.startswith(b"/"):
+            self._name_target_host()
+        return {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+            "method": self.parser.get_method().decode("ascii"),
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": target.path,
+            "query_string": target.query or b"",
+        }
 
     def _name_target_host(self) -> None:
         """Put the host of a whole URL in the place of `Host` (RFC 9112, section 3.2.2)."""
@@ -117,10 +165,14 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Wait for the next request, or for the client to read the last answer."""
-        super().on_response_complete()
+        self.server_state.total_requests += 1
         if self.transport.is_closing():
             self._watch_reading()
-        elif not self._in_head and not self._answering:
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif not self._in_head:
             self._allow(self.silent_seconds)
 
     @property
