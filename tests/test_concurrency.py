@@ -71,10 +71,10 @@ BLOCKED_BY_US = """
 """Sessions that wait for a lock of this one; others wait for each other now and then."""
 
 
-async def blocked(task: asyncio.Task[httpx.Response], other: Connection) -> None:
-    """Wait until a request waits for a lock that another transaction holds."""
+async def blocked(task: asyncio.Task[httpx.Response], other: Connection, sessions: int = 1) -> None:
+    """Wait until requests, over so many connections, wait for a lock of another transaction."""
     async with asyncio.timeout(PATIENCE):
-        while not await other.fetchval(f"SELECT count(*) {BLOCKED_BY_US}"):
+        while await other.fetchval(f"SELECT count(*) {BLOCKED_BY_US}") < sessions:
             assert not task.done(), task.result().text
 
 

@@ -17,8 +17,8 @@ from api.access import keyring
 from api.core.db import Database
 from api.core.errors import PRECONDITION_FAILED, Problem
 from api.core.request import SERVICE
-from api.core.writing import joined
-from api.core.writing.batch import MAX_BYTES, Joined, write_batch
+from api.core.writing import batch, joined
+from api.core.writing.batch import MAX_BYTES, Joined, LeftOut, write_batch
 from api.core.writing.look_up import Found
 from api.core.writing.single import Decision, Write, decide_and_settle
 from api.records.claims import CLAIMS
@@ -30,10 +30,6 @@ from tests.world import World
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 PATCH = {"content-type": "application/merge-patch+json"}
 ANY = {**PATCH, "if-match": "*"}
-UNTIL_JOINED = 2
-"""The first write is carried out by itself; those behind it are joined."""
-
-
 KEYS = [keyring.written(f"joinedwrite{letter}", "0" * 30) for letter in "abc"]
 """Keys that see the same records."""
 
@@ -264,13 +260,12 @@ async def test_a_write_that_comes_alone_is_carried_out_by_itself(
 
 
 async def test_no_batch_has_more_than_so_many_writes(world: World, batches: list[int]) -> None:
-    number = 2 * joined.MAX_JOINED + UNTIL_JOINED
+    number = 2 * joined.MAX_JOINED + 2
     answers = await asyncio.gather(
         *(world.client.post("/v1/claims", json=_claim(world)) for _ in range(number))
     )
     assert {answer.status_code for answer in answers} == {201}
-    assert sum(batches) == number - 1
-    assert max(batches) == joined.MAX_JOINED
+    assert batches == [joined.MAX_JOINED, joined.MAX_JOINED, 2]
 
 
 async def test_a_large_write_is_not_joined(world: World, batches: list[int]) -> None:
@@ -310,45 +305,44 @@ async def test_writes_are_not_joined_for_a_while_after_a_batch_has_failed(
         await world.add("sources", name)
     await world.add("claims", "reference", attributions=[{"source_id": world.id("first")}])
 
-    def deletions() -> list[Any]:
-        return [
-            world.client.delete(world.at(name), headers={"if-match": "*"})
-            for name in ("first",) * (1 + UNTIL_JOINED)
-        ]
+    async def send() -> list[int]:
+        delete = world.client.delete(world.at("first"), headers={"if-match": "*"})
+        change = world.client.patch(world.at("second"), json={"note": uuid4().hex}, headers=ANY)
+        return [answer.status_code for answer in await asyncio.gather(delete, change)]
 
-    answers = await asyncio.gather(*deletions())
-    assert {answer.status_code for answer in answers} == {409}
-    failed = len(batches)
-    assert failed >= 1
-    answers = await asyncio.gather(*deletions())
-    assert {answer.status_code for answer in answers} == {409}
-    assert len(batches) == failed
+    assert await send() == [409, 200]
+    assert batches == [2]
+    assert await send() == [409, 200]
+    assert batches == [2]
 
 
 async def test_a_batch_that_writes_nothing_does_not_end_the_doubling(
     world: World, batches: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.core.writing.joined.FIRST_PAUSE", 1)
-    await world.add("sources", "cited")
+    for name in ("cited", "other"):
+        await world.add("sources", name)
     await world.add("claims", "reference", attributions=[{"source_id": world.id("cited")}])
 
-    def change(match: str = "*") -> Any:
+    def change(name: str, match: str = "*") -> Any:
         headers = {**ANY, "if-match": match}
-        return world.client.patch(world.at("cited"), json={"note": uuid4().hex}, headers=headers)
+        return world.client.patch(world.at(name), json={"note": uuid4().hex}, headers=headers)
+
+    def refused(name: str) -> Any:
+        return change(name, '"v999"')
 
     def delete() -> Any:
         return world.client.delete(world.at("cited"), headers={"if-match": "*"})
 
-    await asyncio.gather(delete(), delete())  # the batch fails, and one write is not joined
-    await change()
-    await asyncio.gather(change('"v999"'), change('"v999"'))  # the batch has nothing to write
-    await asyncio.gather(delete(), delete())  # the batch fails, and two writes are not joined
-    assert batches == [1, 1, 1]
-    await change()
-    await asyncio.gather(change(), change())
-    assert batches == [1, 1, 1]
-    await asyncio.gather(change(), change())
-    assert batches == [1, 1, 1, 1]
+    await asyncio.gather(delete(), refused("other"))  # it fails, and one write is not joined
+    await change("other")
+    await asyncio.gather(refused("cited"), refused("other"))  # there is nothing to write
+    await asyncio.gather(delete(), refused("other"))  # it fails, and two writes are not joined
+    assert batches == [2, 2, 2]
+    await asyncio.gather(change("cited"), change("other"))
+    assert batches == [2, 2, 2]
+    await asyncio.gather(change("cited"), change("other"))
+    assert batches == [2, 2, 2, 2]
 
 
 async def test_who_waits_for_a_lock_holds_up_nobody_else(world: World, database_url: str) -> None:
@@ -399,7 +393,7 @@ async def test_who_waits_for_a_lock_after_a_batch_has_failed_makes_no_further_on
         await transaction.start()
         await other.execute("SELECT FROM articles WHERE id = $1 FOR UPDATE", world.id("held"))
         monkeypatch.setattr(joined, "write_batch", with_short_patience)
-        first = asyncio.create_task(post(free))
+        first = asyncio.create_task(post(held_up))
         waiting = asyncio.create_task(post(held_up, **printed))
         await after_the_batch.wait()
         await blocked(waiting, other)
@@ -413,7 +407,7 @@ async def test_who_waits_for_a_lock_after_a_batch_has_failed_makes_no_further_on
         await other.close()
     assert {answer.status_code for answer in answers} == {201}
     failed, *written = callers
-    assert failed == [keyring.identity_of(held_up)]
+    assert failed == [keyring.identity_of(held_up)] * 2
     assert {key_id for batch in written for key_id in batch} == {keyring.identity_of(free)}
 
 
@@ -423,29 +417,24 @@ async def test_a_write_that_was_in_the_line_already_does_not_end_the_doubt(
     await world.add("claims", "cited")
     await world.add("claims", "reference", parent_claim_id="@cited")
     doubted, free = KEYS[:2]
-    note, join = vars(joined)["write_batch"], joined.Lane.join
+    note = vars(joined)["write_batch"]
     in_line, failed_alone = asyncio.Event(), asyncio.Event()
     sent: list[asyncio.Task[httpx.Response]] = []
 
     def post(key: str) -> Any:
         return world.client.post("/v1/claims", json=_claim(world), headers=bearer(key))
 
-    async def joining(lane: joined.Lane, write: Write) -> Any:
-        if sent:
-            in_line.set()
-        return await join(lane, write)
-
     async def one_after_the_other(connection: Any, some: Sequence[Joined]) -> None:
         if sent:
+            in_line.set()
             await failed_alone.wait()
         else:
-            sent.append(asyncio.create_task(post(doubted)))
+            sent.extend(asyncio.create_task(post(doubted)) for _ in range(2))
             await in_line.wait()
         await note(connection, some)
 
     with monkeypatch.context() as patched:
         patched.setattr(joined, "write_batch", one_after_the_other)
-        patched.setattr(joined.Lane, "join", joining)
         first = asyncio.create_task(post(free))
         deletion = asyncio.create_task(
             world.client.delete(world.at("cited"), headers=ANY | bearer(doubted))
@@ -456,7 +445,8 @@ async def test_a_write_that_was_in_the_line_already_does_not_end_the_doubt(
     answers += await asyncio.gather(*(post(key) for _ in range(4) for key in (free, doubted)))
     assert {answer.status_code for answer in answers} == {201}
     failed, was_in_line, *written = callers
-    assert failed == was_in_line == [keyring.identity_of(doubted)]
+    assert failed == [keyring.identity_of(free), keyring.identity_of(doubted)]
+    assert was_in_line == [keyring.identity_of(doubted)] * 2
     assert {key_id for batch in written for key_id in batch} == {keyring.identity_of(free)}
 
 
@@ -489,15 +479,15 @@ async def test_a_client_that_leaves_takes_no_one_along(
 async def test_of_writes_whose_connection_is_cut_none_is_lost_after_its_answer(
     world: World, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    one_at_a_time = asyncio.Lock()
+
     async def cut(over: Any, some: Sequence[Joined]) -> None:
-        pid = over.get_server_pid()
-        # It waits for the end of that process, which would cut a later request otherwise.
-        end = f"SELECT pg_terminate_backend({pid}, {PATIENCE * 1000})"
-        killing = asyncio.create_task(connection.execute(end))
-        try:
-            await write_batch(over, some)
-        finally:
-            await killing
+        async with one_at_a_time:
+            killing = asyncio.create_task(_end(connection, over))
+            try:
+                await write_batch(over, some)
+            finally:
+                await killing
 
     monkeypatch.setattr("api.core.writing.joined.write_batch", cut)
     answers = await asyncio.gather(
@@ -511,6 +501,15 @@ async def test_of_writes_whose_connection_is_cut_none_is_lost_after_its_answer(
             assert found.status_code == 200
     again = await world.client.post("/v1/claims", json=_claim(world))
     assert again.status_code == 201
+
+
+async def _end(connection: Connection, over: Any) -> None:
+    """End the process of Postgres that serves another connection.
+
+    This waits for the end of that process, which would cut a later request otherwise.
+    """
+    pid = over.get_server_pid()
+    await connection.execute(f"SELECT pg_terminate_backend({pid}, {PATIENCE * 1000})")
 
 
 @pytest.mark.parametrize("started", [True, False])
@@ -541,8 +540,8 @@ async def test_writes_whose_batch_is_cancelled_are_answered(
             )
     finally:
         loop.set_task_factory(None)
-    assert senders
-    assert {answer.status_code for answer in answers} == {201, 503}
+    assert len(senders) == 1
+    assert {answer.status_code for answer in answers} == {503}
     monkeypatch.undo()
     again = await world.client.post("/v1/claims", json=_claim(world))
     assert again.status_code == 201
@@ -636,15 +635,14 @@ async def test_two_writes_under_two_names_are_both_kept(
 async def _change_twice(
     world: World, names: tuple[str, str], match: str | None, keys: Sequence[str]
 ) -> list[httpx.Response]:
-    """Change one record at once under two of its names, while another write is under way."""
+    """Change one record at once under two of its names."""
     pairs = {name: {"namespace": name, "value": uuid4().hex} for name in ("a", "b")}
     await world.add("claims", "named", external_ids=list(pairs.values()))
-    _, *answers = await asyncio.gather(
-        world.client.post("/v1/claims", json=_claim(world)),
+    answers: list[httpx.Response] = await asyncio.gather(
         *(
             _change(world, "named", pairs.get(name), match, key)
             for name, key in zip(names, keys, strict=True)
-        ),
+        )
     )
     return answers
 
@@ -664,28 +662,24 @@ def _create(world: World, key: str, **fields: Any) -> Any:
     return world.client.post("/v1/claims", json=_claim(world, **fields), headers=bearer(key))
 
 
-def _at_once(*requests: Any) -> Any:
-    """Send requests at once; the first one is carried out by itself."""
-    return asyncio.gather(*requests)
-
-
 async def test_callers_who_see_other_records_are_not_joined(
     world: World, database_url: str, callers: list[list[str | None]]
 ) -> None:
     writer = keyring.written("joinedwriter", "0" * 30)
     await allow(database_url, writer, (Scope.CLAIMS_WRITE,))
-    answers = await _at_once(
+    assert (await world.client.get("/v1/me", headers=bearer(writer))).is_success
+    answers = await asyncio.gather(
         *(_create(world, key) for _ in range(4) for key in (KEYS[0], writer, KEYS[1]))
     )
     assert {answer.status_code for answer in answers} == {201}
     identity = keyring.identity_of(writer)
-    assert [of_batch for of_batch in callers if identity in of_batch] == [[identity] * 3]
-    assert len(callers) == 2
+    assert [of_batch for of_batch in callers if identity in of_batch] == [[identity] * 4]
+    assert sorted(map(len, callers)) == [4, 4, 4]
 
 
 async def test_callers_take_turns_in_a_batch(world: World, callers: list[list[str | None]]) -> None:
     many = [_create(world, KEYS[0]) for _ in range(2 * joined.MAX_JOINED)]
-    answers = await _at_once(*many, _create(world, KEYS[1]), _create(world, KEYS[2]))
+    answers = await asyncio.gather(*many, _create(world, KEYS[1]), _create(world, KEYS[2]))
     assert {answer.status_code for answer in answers} == {201}
     first, second, third = map(keyring.identity_of, KEYS)
     assert callers[0] == [first, second, third, *[first] * (joined.MAX_JOINED - 3)]
@@ -696,7 +690,7 @@ async def test_no_caller_fills_the_line_for_others(
 ) -> None:
     monkeypatch.setattr("api.core.writing.joined.MAX_WAITING", 2)
     greedy = [_create(world, KEYS[0]) for _ in range(9)]
-    answers = await _at_once(*greedy, _create(world, KEYS[1]))
+    answers = await asyncio.gather(*greedy, _create(world, KEYS[1]))
     assert {answer.status_code for answer in answers} == {201}
     first, second, _ = map(keyring.identity_of, KEYS)
     assert sorted(callers[0], key=str) == sorted([first, second, first], key=str)
@@ -710,7 +704,7 @@ async def test_only_the_writes_of_who_makes_batches_fail_are_not_joined(
     matching = {**bearer(KEYS[0]), "if-match": "*"}
 
     async def send() -> list[int]:
-        answers = await _at_once(
+        answers = await asyncio.gather(
             _create(world, KEYS[1]),
             _create(world, KEYS[1]),
             world.client.delete(world.at("parent"), headers=matching),
@@ -722,9 +716,9 @@ async def test_only_the_writes_of_who_makes_batches_fail_are_not_joined(
 
     first, second, third = map(keyring.identity_of, KEYS)
     assert await send() == [201, 201, 409, 200]
-    assert callers == [[second, first, third]]
+    assert callers == [[second, first, third, second]]
     assert await send() == [201, 201, 409, 200]
-    assert callers[1:] == [[second, third]]
+    assert callers[1:] == [[second, third, second]]
 
 
 async def test_who_waits_for_a_lock_keeps_no_other_caller_waiting(
@@ -759,8 +753,7 @@ async def test_an_external_id_that_one_gives_up_goes_to_another_or_not(
     pair = {"namespace": "joined", "value": uuid4().hex}
     await world.add("claims", "giver", external_ids=[pair])
     giving = {**ANY, **bearer(KEYS[0])}
-    _, given, taken = await _at_once(
-        _create(world, KEYS[2]),
+    given, taken = await asyncio.gather(
         world.client.patch(world.at("giver"), json={"external_ids": []}, headers=giving),
         _create(world, KEYS[1], external_ids=[pair]),
     )
@@ -773,21 +766,26 @@ async def test_an_external_id_that_one_gives_up_goes_to_another_or_not(
     assert owner == (taken.json()["id"] if taken.status_code == 201 else None)
 
 
-async def test_a_batch_holds_up_the_next_writes_before_its_task_starts(
+async def test_a_batch_holds_up_the_next_ones_before_its_task_starts(
     database_url: str, batches: list[int]
 ) -> None:
     database = Database(as_service(database_url), patient())
     await database.open()
     try:
         lane = joined.Lane(database)
-        with lane.working():
-            waiting = asyncio.create_task(lane.join(_refused()))
+        with lane.joining(_refused()) as first, lane.joining(_refused()) as second:
             await asyncio.sleep(0)
-        assert batches == []
-        assert not lane.is_free()
-        with pytest.raises(Problem):
-            await waiting
-        assert batches == [1]
+            assert batches == []
+            with lane.joining(_refused()) as lone:
+                assert await lone is LeftOut.LONE  # there is room for one more
+                with lane.joining(_refused()) as waiting:
+                    await asyncio.sleep(0)
+                    assert not waiting.done()
+                    waiting.cancel()
+            for each in (first, second):
+                with pytest.raises(Problem):
+                    await each
+            assert batches == [2]
     finally:
         await database.close()
 
@@ -799,3 +797,192 @@ def _refused() -> Write:
         raise Problem(PRECONDITION_FAILED)
 
     return Write(SERVICE, CLAIMS, decide, {"ids": [str(uuid4())]})
+
+
+# --- two batches at a time -----------------------------------------------------------------------
+
+
+class Held:
+    """The first batch is held until it is let go; the next ones go on, and are noted."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.goes_on = asyncio.Event()
+        self.batches: list[list[Write]] = []
+
+    async def write_batch(self, connection: Any, some: Sequence[Joined]) -> None:
+        """Stand for the function of this name."""
+        self.batches.append([each.write for each in some])
+        if len(self.batches) == 1:
+            self.begun.set()
+            await self.goes_on.wait()
+        await write_batch(connection, some)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Held:
+    """Hold the first batch; it is not slow, however long that takes."""
+    monkeypatch.setattr("api.core.writing.joined.SLOW_SECONDS", PATIENCE)
+    first = Held()
+    monkeypatch.setattr("api.core.writing.joined.write_batch", first.write_batch)
+    return first
+
+
+def _patch(world: World, name: str, note: str, key: str = KEYS[0]) -> Any:
+    headers = {**ANY, **bearer(key)}
+    return world.client.patch(world.at(name), json={"note": note}, headers=headers)
+
+
+async def test_writes_that_come_at_once_are_joined_the_first_one_too(
+    world: World, batches: list[int]
+) -> None:
+    answers = await asyncio.gather(*(_create(world, KEYS[0]) for _ in range(2)))
+    assert {answer.status_code for answer in answers} == {201}
+    assert batches == [2]
+
+
+async def test_many_writes_are_halved(world: World, batches: list[int]) -> None:
+    answers = await asyncio.gather(*(_create(world, KEYS[0]) for _ in range(joined.MAX_JOINED - 1)))
+    assert {answer.status_code for answer in answers} == {201}
+    assert batches == [joined.MAX_JOINED // 2, joined.MAX_JOINED // 2 - 1]
+
+
+async def test_a_lone_write_waits_for_no_batch(world: World, held: Held) -> None:
+    first = asyncio.gather(*(_create(world, KEYS[0]) for _ in range(2)))
+    await held.begun.wait()
+    for _ in range(2):
+        assert (await _create(world, KEYS[1])).status_code == 201
+    assert not first.done()
+    held.goes_on.set()
+    assert {answer.status_code for answer in await first} == {201}
+    assert len(held.batches) == 1
+
+
+async def test_a_few_writes_wait_for_more_or_for_the_end_of_a_larger_batch(
+    world: World, held: Held
+) -> None:
+    number = 2 * joined.MIN_HALF - 1
+    first = [asyncio.create_task(_create(world, KEYS[0])) for _ in range(number)]
+    await held.begun.wait()
+    few = asyncio.create_task(_create(world, KEYS[1]))
+    assert (await world.client.get("/v1/claims")).is_success
+    assert not few.done()
+    more = [asyncio.create_task(_create(world, KEYS[1])) for _ in range(joined.MIN_HALF - 1)]
+    assert {answer.status_code for answer in await asyncio.gather(few, *more)} == {201}
+    last = asyncio.create_task(_create(world, KEYS[1]))
+    assert (await world.client.get("/v1/claims")).is_success
+    assert not last.done()
+    held.goes_on.set()
+    assert {answer.status_code for answer in await asyncio.gather(last, *first)} == {201}
+    assert [len(each) for each in held.batches] == [number, joined.MIN_HALF]
+
+
+async def test_while_postgres_holds_one_batch_another_one_is_written(
+    world: World, database_url: str, batches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No third one is under way: it is written when one of the two has ended."""
+    patient_insert = vars(batch)["_INSERT"].replace("'100'", f"'{PATIENCE * 1000}'")
+    monkeypatch.setattr(batch, "_INSERT", patient_insert)
+    await world.add("sources", "locked")
+    cited = {"attributions": [{"source_id": world.id("locked")}]}
+
+    def two(**fields: Any) -> list[asyncio.Task[httpx.Response]]:
+        return [asyncio.create_task(_create(world, key, **fields)) for key in KEYS[:2]]
+
+    other = await asyncpg.connect(database_url)
+    try:
+        transaction = other.transaction()
+        await transaction.start()
+        await other.execute("SELECT FROM sources WHERE id = $1 FOR UPDATE", world.id("locked"))
+        waiting = two(**cited)
+        await blocked(waiting[0], other)
+        assert {answer.status_code for answer in await asyncio.gather(*two())} == {201}
+        waiting += two(**cited)
+        await blocked(waiting[2], other, 2)
+        waiting += two()
+        await other.fetchval("SELECT 1")
+        assert (await world.client.get("/v1/me", headers=bearer(KEYS[0]))).status_code == 200
+        assert not any(task.done() for task in waiting)
+        assert batches == [2, 2, 2]
+        await transaction.rollback()
+        assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {201}
+    finally:
+        await other.close()
+    assert batches == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("is_lone", [False, True])
+async def test_two_writes_to_one_record_are_not_under_way_at_a_time(
+    world: World, held: Held, *, is_lone: bool
+) -> None:
+    for name in ("hot", "cold"):
+        await world.add("claims", name)
+    first = asyncio.gather(_patch(world, "hot", "1"), _create(world, KEYS[1]))
+    await held.begun.wait()
+    behind = asyncio.create_task(_patch(world, "hot", "2", KEYS[1]))
+    if not is_lone:
+        answers = await asyncio.gather(_patch(world, "cold", "1"), _create(world, KEYS[1]))
+        assert [answer.status_code for answer in answers] == [200, 201]
+        assert len(held.batches) == 2
+        assert world.id("hot") not in str([write.names for write in held.batches[1]])
+    assert (await world.client.get(world.at("hot"))).json()["version"] == 1
+    assert not behind.done()
+    held.goes_on.set()
+    (earlier, _), later = await first, await behind
+    assert [earlier.json()["version"], later.json()["version"]] == [2, 3]
+    assert later.json()["note"] == "2"
+
+
+async def test_a_cut_connection_fails_one_batch_alone(
+    world: World, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut: list[Joined] = []
+
+    async def write(over: Any, some: Sequence[Joined]) -> None:
+        if not cut:
+            cut.extend(some)
+            await _end(connection, over)
+        await write_batch(over, some)
+
+    monkeypatch.setattr("api.core.writing.joined.SLOW_SECONDS", PATIENCE)
+    monkeypatch.setattr("api.core.writing.joined.write_batch", write)
+    texts = [f"{world.tag} {number}" for number in range(4 * joined.MIN_HALF)]
+    answers = await asyncio.gather(*(_create(world, KEYS[0], text=text) for text in texts))
+    lost = {getattr(each.write.sent, "text", None) for each in cut}
+    assert len(lost) == len(texts) // 2
+    for text, answer in zip(texts, answers, strict=True):
+        assert answer.status_code == (503 if text in lost else 201)
+
+
+async def test_two_batches_that_wait_for_each_other_lose_no_write(
+    world: World, database_url: str, batches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each changes the parent that the other one is about to name; Postgres finds the deadlock."""
+    patient_update = vars(batch)["_UPDATE"].replace("'100'", f"'{PATIENCE * 1000}'")
+    monkeypatch.setattr(batch, "_UPDATE", patient_update)
+    await world.add("sources", "locked")
+    for name in ("child 1", "parent 1", "child 2", "parent 2"):
+        await world.add("claims", name)
+    cited = [{"source_id": world.id("locked")}]
+
+    def pair(child: str, parent: str, own: str) -> list[asyncio.Task[httpx.Response]]:
+        moved = {"parent_claim_id": world.id(parent), "attributions": cited}
+        move = world.client.patch(world.at(child), json=moved, headers=ANY)
+        return [asyncio.create_task(each) for each in (move, _patch(world, own, "changed"))]
+
+    other = await asyncpg.connect(database_url)
+    try:
+        transaction = other.transaction()
+        await transaction.start()
+        await other.execute("SELECT FROM sources WHERE id = $1 FOR UPDATE", world.id("locked"))
+        first = pair("child 1", "parent 2", "parent 1")
+        await blocked(first[0], other)  # it has locked its own rows by then, but no parent yet
+        second = pair("child 2", "parent 1", "parent 2")
+        await blocked(second[0], other, 2)
+        await transaction.rollback()
+        answers = await asyncio.gather(*first, *second)
+    finally:
+        await other.close()
+    assert batches == [2, 2]
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert {answer.json()["version"] for answer in answers} == {2}

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import asyncpg
 
@@ -91,13 +91,19 @@ class LeftOut(Enum):
 
     APART = auto()  # it does not go with the others
     FAILED = auto()  # the statement failed, by this write or another one
+    LONE = auto()  # there is no other one
+
+
+Answer: TypeAlias = "asyncio.Future[Outcome | LeftOut]"
+"""Who waits for the outcome of a write."""
 
 
 class Joined(NamedTuple):
     """A write that others may be joined with, and who waits for its outcome."""
 
     write: Write
-    answer: asyncio.Future[Outcome | LeftOut]
+    answer: Answer
+    names: frozenset[object]  # of the record that it writes
 
 
 class _Row(NamedTuple):

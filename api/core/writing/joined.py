@@ -1,8 +1,11 @@
 """Concurrent writes, joined so that they share statements and a commit.
 
-A write waits for no others to come: while none is under way, it is carried out at once, by itself.
-Those that arrive meanwhile are carried out together when it has ended. Nothing joins a batch that
-has begun. A batch that takes long does not hold up the next one.
+A write waits for no others to come: it is carried out as soon as the event loop has taken in the
+requests that have arrived, together with the writes among these, or else by itself. Two batches are
+under way at a time: while Postgres carries out one, the service prepares the other. Beside a batch,
+the next one begins when half as many writes wait as that one has, or when it ends. Nothing joins a
+batch that has begun, and no two batches at a time have a record in common. A batch that takes long
+does not hold up the next ones.
 
 Writes to records of one type are joined, of all callers who see the same records. The callers take
 turns in a batch. If a batch fails, each of its writes is carried out by itself. If one then fails
@@ -14,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict, deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -23,12 +26,23 @@ from api.core.caller import Caller, Sight
 from api.core.db import Connection, Database
 from api.core.errors import unavailable
 from api.core.turns import Account, charging
-from api.core.writing.batch import MAX_BYTES, Joined, LeftOut, external_ids, write_batch
+from api.core.writing.batch import (
+    MAX_BYTES,
+    Answer,
+    Joined,
+    LeftOut,
+    external_ids,
+    write_batch,
+)
 from api.core.writing.single import Outcome, Write
 from schemas.vocabularies import RecordType
 
 MAX_JOINED: Final = 32
 """How many writes are carried out together."""
+AT_ONCE: Final = 2
+"""How many batches of one lane are under way: one is prepared while Postgres has the other."""
+MIN_HALF: Final = 4
+"""Fewer than two times so many writes that wait are one batch: small ones cost more a write."""
 MAX_WAITING: Final = 100
 MAX_WAITING_IN_ALL: Final = 1_000
 """How many writes wait to be joined, of one caller and of all; others are carried out at once."""
@@ -71,12 +85,12 @@ class JoinedWrites:
         if not _is_small(write) or self._is_doubted(caller):
             return await self._write_alone(alone)
         lane = self._lane(caller, write.resource.type)
-        if lane.is_free():
-            with lane.working():
-                return await self._write_alone(alone)
         if not lane.may_join(write):
             return await self._write_alone(alone)
-        outcome = await lane.join(write)
+        with lane.joining(write) as answer:
+            outcome = await answer
+            if outcome is LeftOut.LONE:
+                return await self._write_alone(alone)
         if isinstance(outcome, Outcome):
             self._trust(caller)
             return outcome
@@ -147,12 +161,12 @@ class Lane:
         self._database = database
         self._waiting: deque[Joined] = deque()
         self._waiting_of: Counter[Caller] = Counter()
-        self._working = 0  # how many hold up the next ones
+        self._working = 0  # how many batches and lone writes hold up the next ones
+        self._writing = 0  # how many writes these are
+        self._names: set[object] = set()  # of the records that they write
+        self._lone: dict[Answer, Callable[[], None]] = {}  # those of them, and what lets go
+        self._sends_soon = False
         self._senders: set[asyncio.Task[None]] = set()
-
-    def is_free(self) -> bool:
-        """Tell whether nothing is under way for which a write would have to wait."""
-        return not self._working and not self._waiting
 
     def may_join(self, write: Write) -> bool:
         """Tell whether not too many writes wait already."""
@@ -161,25 +175,72 @@ class Lane:
             and len(self._waiting) < MAX_WAITING_IN_ALL
         )
 
-    async def join(self, write: Write) -> Outcome | LeftOut:
-        """Have a write carried out in the next batch, unless it is left out there."""
-        joined = Joined(write, asyncio.get_running_loop().create_future())
-        self._waiting.append(joined)
-        self._waiting_of[write.author.caller] += 1
-        return await joined.answer
-
     @contextmanager
-    def working(self) -> Iterator[None]:
-        """Hold up the next writes in this block, but not for long."""
-        let_go = self._hold_up()
-        try:
-            yield
-        finally:
-            let_go()
+    def joining(self, write: Write) -> Iterator[Answer]:
+        """Have a write carried out with those that come at the same time.
 
-    def _hold_up(self) -> Callable[[], None]:
+        If it is `LONE`, it has to be carried out in this block, and holds up others until its end.
+        """
+        answer: Answer = asyncio.get_running_loop().create_future()
+        self._waiting.append(Joined(write, answer, _names(write)))
+        self._waiting_of[write.author.caller] += 1
+        self._send_soon()
+        try:
+            yield answer
+        finally:
+            if (let_go := self._lone.pop(answer, None)) is not None:
+                let_go()
+
+    def _send_soon(self) -> None:
+        """Carry out what waits when the loop has taken in what has arrived, if there is room."""
+        if not self._sends_soon and self._working < AT_ONCE:
+            self._sends_soon = True
+            asyncio.get_running_loop().call_soon(self._send_next)
+
+    def _send_next(self) -> None:
+        """Carry out what waits, as far as there is room."""
+        self._sends_soon = False
+        while self._has_room() and (batch := self._take(self._most())):
+            let_go = self._hold_up(batch)
+            if len(batch) > 1:
+                self._start(batch, let_go)
+            else:
+                self._lone[batch[0].answer] = let_go
+                batch[0].answer.set_result(LeftOut.LONE)
+
+    def _has_room(self) -> bool:
+        """Tell whether another batch may begin; beside a large one, a few writes do not."""
+        return self._working < AT_ONCE and 2 * len(self._waiting) >= self._writing
+
+    def _most(self) -> int:
+        """Give how many writes the next batch has at most: about half, if there is room for two."""
+        waiting = len(self._waiting)
+        halves = AT_ONCE - self._working if waiting >= 2 * MIN_HALF else 1
+        return min(MAX_JOINED, -(-waiting // halves))
+
+    def _take(self, most: int) -> list[Joined]:
+        """Take the next batch: no name twice, since a write has to see the one before it."""
+        taken: list[Joined] = []
+        left: set[Answer] = set()
+        names = set(self._names)
+        for joined in _in_turns(self._waiting):
+            if joined.answer.done():
+                continue  # the client has left
+            if len(taken) < most and names.isdisjoint(joined.names):
+                taken.append(joined)
+            else:
+                left.add(joined.answer)
+            names |= joined.names
+        self._waiting = deque(joined for joined in self._waiting if joined.answer in left)
+        self._waiting_of = Counter(joined.write.author.caller for joined in self._waiting)
+        return taken
+
+    def _hold_up(self, batch: Sequence[Joined]) -> Callable[[], None]:
         """Hold up the next writes, but not for long; give the function that lets them go."""
+        number, names = len(batch), {name for joined in batch for name in joined.names}
         self._working += 1
+        self._writing += number
+        self._names |= names
         holds_up = True
 
         def let_go() -> None:
@@ -188,16 +249,15 @@ class Lane:
             if holds_up:
                 holds_up = False
                 self._working -= 1
-                self._send_next()
+                self._writing -= number
+                self._names -= names  # nobody else has them: see `_take`
+                self._send_soon()
 
         timer = asyncio.get_running_loop().call_later(SLOW_SECONDS, let_go)
         return let_go
 
-    def _send_next(self) -> None:
-        """Carry out what waits, if nothing is under way."""
-        if self._working or not (batch := self._take()):
-            return
-        let_go = self._hold_up()  # before the task starts: a write may come first
+    def _start(self, batch: list[Joined], let_go: Callable[[], None]) -> None:
+        """Carry out a batch in a task of its own."""
 
         # A task that is cancelled before it starts runs none of its own code, but this.
         def end(sender: asyncio.Task[None]) -> None:
@@ -209,24 +269,6 @@ class Lane:
             sender = asyncio.get_running_loop().create_task(self._send(batch))
         self._senders.add(sender)
         sender.add_done_callback(end)
-
-    def _take(self) -> list[Joined]:
-        """Take the next batch: no name twice, since a write has to see the one before it."""
-        taken: list[Joined] = []
-        left: set[object] = set()
-        names: set[object] = set()
-        for joined in _in_turns(self._waiting):
-            if joined.answer.done():
-                continue  # the client has left
-            own = _names(joined.write)
-            if len(taken) < MAX_JOINED and names.isdisjoint(own):
-                taken.append(joined)
-            else:
-                left.add(joined.answer)
-            names |= own
-        self._waiting = deque(joined for joined in self._waiting if joined.answer in left)
-        self._waiting_of = Counter(joined.write.author.caller for joined in self._waiting)
-        return taken
 
     async def _send(self, batch: list[Joined]) -> None:
         try:
@@ -265,7 +307,7 @@ def _is_small(write: Write) -> bool:
     return write.size <= MAX_BYTES and not (changes_much and write.names)
 
 
-def _names(write: Write) -> set[object]:
-    """Give all that names the record of a write: no two writes of a batch have one of these."""
+def _names(write: Write) -> frozenset[object]:
+    """Give all that names the record of a write: no two writes at a time have one of these."""
     named = {*write.names.get("ids", ()), *write.names.get("external", ())}
-    return named | set(external_ids(write))
+    return frozenset(named.union(external_ids(write)))

@@ -1,8 +1,8 @@
 """Write records: create, replace, update, upsert, delete and restore one at a request.
 
 Each operation reads its request and says what is to be written. A write that comes alone is carried
-out by itself (`single.py`). Writes that come while another one to the same type is under way wait
-for it, but not for long, and are then carried out together (`joined.py`).
+out by itself (`single.py`). Writes to the same type that come together, or while others are under
+way, are carried out together (`joined.py`).
 """
 
 from __future__ import annotations
