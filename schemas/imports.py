@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
 from schemas.base import Count, ExternalId, Fault, Id, Part, Version
 from schemas.vocabularies import ImportOp, RecordType
 
+MAX_CELL: Final = 8_388_608
+"""How many characters a cell of a table has."""
 LineNumber = Annotated[
     int, Meta(ge=1, le=2**31 - 1, description="The number of the line that was sent, from 1.")
 ]
@@ -82,6 +84,38 @@ class ImportResult(Struct, kw_only=True):
         dict[str, Any] | None,
         Meta(
             description="Why the line was refused (RFC 9457).",
+            extra_json_schema={"x-component": "ImportProblem"},
+        ),
+    ] = None
+
+
+class ImportCell(Struct, kw_only=True):
+    """What one cell of a table would change, in a dry run. Cells that change nothing have none."""
+
+    row: Annotated[
+        int,
+        Meta(ge=2, le=2**31 - 1, description="The number of the row; the heading is row 1."),
+    ]
+    column: Annotated[
+        Annotated[str, Meta(max_length=200)] | None,
+        Meta(description="The name of the column; null if the problem is with the whole row."),
+    ] = None
+    was: Annotated[
+        Annotated[str, Meta(max_length=MAX_CELL)] | None,
+        Meta(
+            description="What the cell had at the row's `version`; null if it was empty, or if the "
+            "record is new."
+        ),
+    ] = None
+    becomes: Annotated[
+        Annotated[str, Meta(max_length=MAX_CELL)] | None,
+        Meta(description="What the cell has now; null if it is empty."),
+    ] = None
+    problem: Annotated[
+        dict[str, Any] | None,
+        Meta(
+            description="Why the row is refused (RFC 9457); null if nothing is wrong with the "
+            "cell.",
             extra_json_schema={"x-component": "ImportProblem"},
         ),
     ] = None

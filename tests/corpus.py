@@ -942,6 +942,40 @@ def _import(_: World) -> Iterator[Case]:
         yield Case(target, "POST", target, 400, code, media, b"{}")
 
 
+@kind_of_case("tables")
+def _tables(_: World) -> Iterator[Case]:
+    media, target = head(content_type="text/csv"), "/v1/import?type=claim"
+    for body in (
+        b"", b"\r\n", b",,\r\n", b"nonsense\nx\n", b"text,text\n", b'text\n"', b'text\n"x"x\n', b"text\nx,y\n",
+        b"\xff\xfet\0e\0", b"text\n\xe9\n", b"text\rx\ry", b"text\n" + b"x" * (_MEBIBYTE + 1), b'text\n"' + b"\n" * (_MEBIBYTE + 1),
+        b"tags," * 600 + b"\n", b"external_id.\nx\n", b"text;note,tags\n", b'{"type":"claim"}\n',
+    ):  # fmt: skip
+        yield Case(short(body), "POST", target, 400, "malformed-table", media, body)
+    for query in ("", "&dry_run=true", "&atomic=true"):
+        for body in (
+            b"text\n\0\n", b"text,kind\nx,y\n", b"text,tags\nx,y\n", b"text,tags\nx," + b"[" * 40 + b"\n", b"note\nx\n",
+            b"text,claimant\nx,y\n", b"text,created_at\nx,y\n", b"text,quantity.value\nx,7\n", b"id,text\n1,x\n",
+            b'text,stated\nx,"{""a"":1}"\n', b"text,note\nx,1E+15\n", b"version,text\n0,x\n",
+        ):  # fmt: skip
+            if query == "&dry_run=true":
+                yield Case(f"{short(body)} {query}", "POST", target + query, 200, None, media, body)
+            else:
+                got = (422, "invalid-record")
+                title = f"{short(body)} {query}"
+                yield Case(title, "POST", target + query, 200, None, media, body, line=got)
+    yield Case(
+        "a table without a type",
+        "POST",
+        "/v1/import",
+        400,
+        "invalid-parameter",
+        media,
+        b"text\nx\n",
+    )
+    lines = head(content_type=NDJSON)
+    yield Case("lines with a type", "POST", target, 400, "invalid-parameter", lines, b"{}")
+
+
 # --- text that is odd and allowed ---------------------------------------------------------------
 
 NAUGHTY: Final = (

@@ -22,6 +22,12 @@ def ndjson(_: Any, value: Any) -> bytes:
     return json.dumps(value).encode() + b"\n"
 
 
+@schemathesis.serializer("text/csv")
+def table(_: Any, value: Any) -> bytes:
+    """Write a table, or what is none."""
+    return value.encode() if isinstance(value, str) else json.dumps(value).encode()
+
+
 @schemathesis.hook
 def map_case(_: Any, case: Any) -> Any:
     """Write a record that can be, and name a version that is there, where others go on from it.

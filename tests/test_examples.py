@@ -40,6 +40,7 @@ IDENTITY: dict[str, Any] = OPERATIONS["createSourceIdentity"]["requestBody"]["co
     "application/json"
 ]["example"]
 LINES = "application/x-ndjson"
+TABLE = "text/csv"
 
 
 def parameters(name: str) -> list[dict[str, Any]]:
@@ -159,7 +160,8 @@ async def test_a_request_that_is_shown_works(
     if shown := bodies(name):
         media, body = shown[place]
         headers["Content-Type"] = media
-        content = json.dumps(body)
+        content = body if media == TABLE else json.dumps(body)
+        query |= {"type": "source"} if media == TABLE else {}
     method = OPERATIONS[name]["method"].upper()
     answer = await empty.request(method, path, params=query, headers=headers, content=content)
     assert answer.status_code in SUCCESSES[name], answer.text

@@ -28,6 +28,13 @@ MALFORMED_JSON = Kind(
     "Send one JSON text in UTF-8 (RFC 8259), without NaN, trailing commas, duplicate keys or lone "
     "surrogates.",
 )
+MALFORMED_TABLE = Kind(
+    "malformed-table",
+    HTTPStatus.BAD_REQUEST,
+    "The body is not a table.",
+    "Send CSV (RFC 4180) in UTF-8, whose first row names the columns. The `detail` says which "
+    "row can't be read.",
+)
 TOO_DEEP = Kind(
     "too-deep",
     HTTPStatus.BAD_REQUEST,

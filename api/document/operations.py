@@ -198,7 +198,13 @@ def _declared(
         operation["requestBody"] = {
             "description": _body(declared.body, declared.body_type),
             "required": True,
-            "content": {declared.body_type: media},
+            "content": {
+                declared.body_type: media,
+                **{
+                    other.media_type: {"schema": dict(other.schema), "example": other.example}
+                    for other in declared.other_bodies
+                },
+            },
         }
     answer: Json = {"description": declared.success, "headers": refusals.headers(declared.headers)}
     if answers := [_schema(each, components) for each in declared.answer]:
@@ -251,7 +257,8 @@ def _body(body: Any, media_type: str) -> str:  # noqa: ANN401 - a type form
     return (
         f"One JSON object on each line, in UTF-8. A line has at most {_DEFAULTS.body_bytes:,} "
         f"bytes, a line with an article {_DEFAULTS.article_body_bytes:,}{UNLESS} "
-        "The body as a whole has no limit."
+        "The body as a whole has no limit. Or a table, as `text/csv` in UTF-8; its rows have the "
+        "same limits."
     )
 
 

@@ -16,19 +16,23 @@ import msgspec
 
 from api.core.errors import invalid_parameter
 from api.core.resource import Resource
+from api.exchange.cells import Cell
 from api.exchange.names import MAX_NAMED, MAX_RESPONDERS, Names, Response, hops_at_end
-from schemas.base import fields
+from schemas.base import Shape, SourceId, fields, shape
+from schemas.parts import Attribution, Quantity
 from schemas.vocabularies import RecordType
 
 Json = dict[str, Any]
 
 EXTERNAL_ID: Final = "external_id."
 """How the column of the external ids of one namespace begins; the namespace follows."""
+_MAX_NAMESPACE: Final = 100
 LEFT_OUT: Final = {(RecordType.ARTICLE, "text")}
 """Fields that only come if they are asked for: a cell of Excel ends at 32,767 characters."""
 RESPONSES: Final = "responses"
 """The column that names the responses to a claim."""
 _SEPARATOR: Final = "; "
+_TEXT: Final = shape(str)
 
 
 class TableRow:
@@ -67,19 +71,30 @@ class TableRow:
         return self.names.get(identity) if identity is not None else None
 
 
-Cell = str | int | float | bool | None
-"""What a derived column has; a null is an empty cell."""
+class Edit(NamedTuple):
+    """What a cell changes that somebody has edited: a property, or a part of one.
+
+    The part is a property of the first item of a list (`part`), or the external ids in a namespace.
+    """
+
+    field: str
+    expected: Shape  # of the value
+    part: str | None = None
+    namespace: str | None = None
+    is_name: bool = False  # the cell has the name of a source, of which the id is the value
 
 
 class Column(NamedTuple):
-    """A column: its name, what it makes of a record, and whether it names other records."""
+    """A column: its name, how its cells are written, and how they are read again."""
 
     name: str
     cell: Callable[[TableRow], Cell]
     names_others: bool = False
+    edit: Edit | None = None  # null if its cells can't be edited
+    instead: str = "The server sets it"  # why not, and which columns can be
 
 
-def field_column(name: str) -> Column:
+def field_column(name: str, edit: Edit | None = None) -> Column:
     """Make the column of a field: text without its quotes, everything else as JSON."""
 
     def cell(row: TableRow) -> Cell:
@@ -91,7 +106,7 @@ def field_column(name: str) -> Column:
             return text
         return raw.decode()
 
-    return Column(name, cell)
+    return Column(name, cell, edit=edit)
 
 
 def external_id_column(namespace: str) -> Column:
@@ -105,7 +120,8 @@ def external_id_column(namespace: str) -> Column:
             return msgspec.json.encode(values).decode()
         return values[0] if values else None
 
-    return Column(EXTERNAL_ID + namespace, cell)
+    edit = Edit("external_ids", _TEXT, namespace=namespace)
+    return Column(EXTERNAL_ID + namespace, cell, edit=edit)
 
 
 # --- the derived columns ---------------------------------------------------------------------
@@ -160,27 +176,70 @@ def _named_by(field: str) -> Callable[[TableRow], Cell]:
     return lambda row: row.called(row.value(field))
 
 
-_CHAIN: Final = {
-    "origin": lambda row: _speakers(row, row.hops_at(origin=True)),
-    "via": _vehicles,
-}
-_DERIVED: Final[Mapping[RecordType, Mapping[str, Callable[[TableRow], Cell]]]] = {
-    RecordType.CLAIM: {
-        "claimant": lambda row: _speakers(row, row.hops_at()),
-        **_CHAIN,
-        "figure": _figures,
-        "printed_in": _printed_in,
-        RESPONSES: _responses,
-    },
-    RecordType.DENIAL: {
-        "responder": lambda row: _speakers(row, row.hops_at()),
-        "answers": _answers,
-    },
-    RecordType.SOURCE: {
-        "parent": _named_by("parent_id"),
-        "also_known_as": lambda row: _joined(each["name"] for each in row.value("names")),
-    },
-    RecordType.ARTICLE: {"publisher": _named_by("publisher_id")},
+_SOURCE_ID: Final = shape(SourceId)
+_ORIGIN: Final = Column(
+    "origin",
+    lambda row: _speakers(row, row.hops_at(origin=True)),
+    names_others=True,
+    instead="Edit `attributions`",
+)
+_DERIVED: Final[Mapping[RecordType, Sequence[Column]]] = {
+    RecordType.CLAIM: (
+        Column(
+            "claimant",
+            lambda row: _speakers(row, row.hops_at()),
+            names_others=True,
+            instead="Edit `attribution.source` or `attributions`",
+        ),
+        _ORIGIN,
+        Column(
+            "via",
+            _vehicles,
+            names_others=True,
+            instead="Edit `attribution.via` or `attributions`",
+        ),
+        Column(
+            "figure",
+            _figures,
+            names_others=True,
+            instead="Edit `quantity.printed` and its neighbours, or `quantities`",
+        ),
+        Column("printed_in", _printed_in, names_others=True, instead="Edit `appearances`"),
+        Column(
+            RESPONSES, _responses, names_others=True, instead="Edit `targets` in a table of denials"
+        ),
+    ),
+    RecordType.DENIAL: (
+        Column(
+            "responder",
+            lambda row: _speakers(row, row.hops_at()),
+            names_others=True,
+            instead="Edit `attribution.source` or `attributions`",
+        ),
+        Column("answers", _answers, names_others=True, instead="Edit `targets`"),
+    ),
+    RecordType.SOURCE: (
+        Column(
+            "parent",
+            _named_by("parent_id"),
+            names_others=True,
+            edit=Edit("parent_id", _SOURCE_ID, is_name=True),
+        ),
+        Column(
+            "also_known_as",
+            lambda row: _joined(each["name"] for each in row.value("names")),
+            names_others=True,
+            instead="Edit `names`",
+        ),
+    ),
+    RecordType.ARTICLE: (
+        Column(
+            "publisher",
+            _named_by("publisher_id"),
+            names_others=True,
+            edit=Edit("publisher_id", _SOURCE_ID, is_name=True),
+        ),
+    ),
 }
 
 
@@ -243,12 +302,26 @@ _FIGURE: Final = (
     "population",
     "as_of",
 )
-_SPREAD: Final[Mapping[str, Callable[[TableRow], Cell]]] = {
-    "attribution.source": _name_of_hop("source_id"),
-    "attribution.via": _name_of_hop("via_id"),
-    **{f"attribution.{name}": _of_hop(name) for name in _HOP},
-    **{f"quantity.{name}": _of_figure(name) for name in _FIGURE},
-}
+_HOPS: Final = "attributions"
+_FIGURES: Final = "quantities"
+
+
+def _spread() -> Iterator[Column]:
+    """Make the columns of the first hop, by name and by id, and of the first figure."""
+    for short, name in (("source", "source_id"), ("via", "via_id")):
+        edit = Edit(_HOPS, _SOURCE_ID, part=name, is_name=True)
+        yield Column(f"attribution.{short}", _name_of_hop(name), names_others=True, edit=edit)
+    shapes = {field.encode_name: shape(field.type) for field in fields(Attribution)}
+    for name in _HOP:
+        edit = Edit(_HOPS, shapes[name], part=name)
+        yield Column(f"attribution.{name}", _of_hop(name), edit=edit)
+    shapes = {field.encode_name: shape(field.type) for field in fields(Quantity)}
+    for name in _FIGURE:
+        edit = Edit(_FIGURES, shapes[name], part=name)
+        yield Column(f"quantity.{name}", _of_figure(name), edit=edit)
+
+
+_SPREAD: Final = {column.name: column for column in _spread()}
 
 
 # --- the columns of a table ------------------------------------------------------------------
@@ -258,9 +331,13 @@ _SPREAD: Final[Mapping[str, Callable[[TableRow], Cell]]] = {
 def all_columns(resource: Resource) -> Mapping[str, Column]:
     """Give the columns that a table can have, by name, in their usual order."""
     own = [field.encode_name for field in fields(resource.record)]
-    derived = [Column(*each, True) for each in _DERIVED.get(resource.type, {}).items()]
-    spread = [Column(*each, True) for each in _SPREAD.items()] if "attributions" in own else []
-    columns = [*derived, *spread, *(field_column(name) for name in own)]
+    edits = {
+        field.encode_name: Edit(field.encode_name, shape(field.type))
+        for field in fields(resource.create)
+    }
+    derived = _DERIVED.get(resource.type, ())
+    spread = [column for column in _SPREAD.values() if column.edit and column.edit.field in own]
+    columns = [*derived, *spread, *(field_column(name, edits.get(name)) for name in own)]
     return {column.name: column for column in columns}
 
 
@@ -271,6 +348,15 @@ def usual_columns(resource: Resource, *, wide: bool) -> list[Column]:
         for name, column in all_columns(resource).items()
         if (wide or name not in _SPREAD) and (resource.type, name) not in LEFT_OUT
     ]
+
+
+def known_column(resource: Resource, name: str) -> Column | None:
+    """Find the column of a name; null if a table can't have it."""
+    if (column := all_columns(resource).get(name)) is not None:
+        return column
+    namespace = name.removeprefix(EXTERNAL_ID)
+    is_external = name != namespace and 0 < len(namespace) <= _MAX_NAMESPACE
+    return external_id_column(namespace) if is_external else None
 
 
 def asked_columns(resource: Resource, names: str) -> list[Column]:
@@ -284,12 +370,8 @@ def asked_columns(resource: Resource, names: str) -> list[Column]:
         raise invalid_parameter("columns", "Name each column once.")
     columns = []
     for name in wanted:
-        namespace = name.removeprefix(EXTERNAL_ID)
-        if name in known:
-            columns.append(known[name])
-        elif name != namespace and namespace:
-            columns.append(external_id_column(namespace))
-        else:
+        if (column := known_column(resource, name)) is None:
             there = ", ".join([*known, f"{EXTERNAL_ID}…"])
             raise invalid_parameter("columns", f"There is no column `{name[:100]}`, only {there}.")
+        columns.append(column)
     return columns

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from api.core.caller import Caller
-from api.core.db import Database
+from api.core.db import Row
 from api.core.sql import compose, plural, render
 from schemas.vocabularies import RecordType
 
@@ -46,6 +46,14 @@ def hops_at_end(hops: Sequence[Mapping[str, Any]], *, origin: bool = False) -> l
     return [hop for hop in hops if hop["position"] == place]
 
 
+class Reader(Protocol):
+    """The database, or a connection to it that is held already."""
+
+    async def fetch(self, query: str, /, *values: Any) -> Sequence[Row]:  # noqa: ANN401
+        """Run a statement."""
+        ...
+
+
 class Response(NamedTuple):
     """A response to a claim: its kind, whether it stands, and the ids of its responders."""
 
@@ -59,7 +67,7 @@ Names = Mapping[str, str]
 
 
 async def read_names(
-    database: Database, asker: Caller, wanted: Mapping[RecordType, Iterable[str]]
+    database: Reader, asker: Caller, wanted: Mapping[RecordType, Iterable[str]]
 ) -> Names:
     """Read what some records are called: one statement for each type."""
     names: dict[str, str] = {}
@@ -80,7 +88,7 @@ async def read_names(
 
 
 async def read_responses(
-    database: Database, asker: Caller, claims: Iterable[str]
+    database: Reader, asker: Caller, claims: Iterable[str]
 ) -> dict[str, list[Response]]:
     """Read the responses to some claims, at most one more of each than is shown."""
     statement = compose(_RESPONSES, limit=f"{MAX_NAMED + 1}", responders=f"{MAX_RESPONDERS + 1}")

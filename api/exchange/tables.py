@@ -1,8 +1,6 @@
 """Tables: records as CSV (RFC 4180), for spreadsheets.
 
-A cell that a spreadsheet would take for a formula gets an apostrophe in front, and so does one that
-begins with an apostrophe: whoever reads the table takes one off. A null is an empty cell, and an
-empty text is `""`.
+A null is an empty cell, and an empty text is `""`.
 """
 
 from __future__ import annotations
@@ -13,20 +11,21 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
+from api.core.caller import Caller
 from api.core.filters import Parameter
 from api.core.large_input import in_thread
 from api.core.request import Request, caller, context
 from api.core.resource import Resource
+from api.exchange.cells import Cell, escaped, text_of
 from api.exchange.columns import (
     RESPONSES,
-    Cell,
     Column,
     TableRow,
     asked_columns,
     named_in,
     usual_columns,
 )
-from api.exchange.names import read_names, read_responses
+from api.exchange.names import Reader, read_names, read_responses
 from schemas.vocabularies import RecordType
 
 _Yes = Literal["1"]
@@ -61,22 +60,6 @@ TABLE_PARAMETERS: Final = (
     ),
 )
 _BOM: Final = "\ufeff"
-_FORMULAS: Final = (
-    "=",
-    "+",
-    "-",
-    "@",
-    "\t",
-    "\r",
-    "\n",
-    "\uff1d",
-    "\uff0b",
-    "\uff0d",
-    "\uff20",
-    "'",
-)
-"""What begins a cell that a spreadsheet would take for a formula, also in its full width, and the
-mark of an escape."""
 _QUOTED: Final = frozenset('",\r\n')
 
 
@@ -109,33 +92,45 @@ class Table:
 
     async def write(self, request: Request, documents: list[bytes]) -> list[bytes]:
         """Write a row for each record, with the names of the records that it names."""
-        database, asker = context(request).database, caller(request)
         rows = await in_thread(lambda: [TableRow(each) for each in documents])
-        if not any(column.names_others for column in self._columns):
-            return await in_thread(lines, self._columns, rows)
-        if any(column.name == RESPONSES for column in self._columns):
-            ids = [row.value("id") for row in rows]
-            responses = await read_responses(database, asker, ids)
-            for identity, row in zip(ids, rows, strict=True):
-                row.responses = responses.get(identity, ())
-        wanted = await in_thread(self._named, rows)
-        names = await read_names(database, asker, wanted)
-        for row in rows:
-            row.names = names
+        reader, asker = context(request).database, caller(request)
+        await add_names(reader, asker, self._type, self._columns, rows)
         return await in_thread(lines, self._columns, rows)
 
     def end(self, count: int) -> bytes:
         """Write the line with the number of records, if it is asked for."""
         return f"#count,{count}\r\n".encode() if self._trailer else b""
 
-    def _named(self, rows: Sequence[TableRow]) -> Mapping[RecordType, set[str]]:
-        """Gather the ids of the records that the rows name."""
-        wanted: dict[RecordType, set[str]] = defaultdict(set)
-        for row in rows:
-            for record_type, identity in named_in(self._type, row):
-                if identity is not None:
-                    wanted[record_type].add(identity)
-        return wanted
+
+async def add_names(
+    reader: Reader,
+    asker: Caller,
+    record_type: RecordType,
+    columns: Sequence[Column],
+    rows: Sequence[TableRow],
+) -> None:
+    """Add to rows what the records are called that the columns name."""
+    if not any(column.names_others for column in columns):
+        return
+    if any(column.name == RESPONSES for column in columns):
+        ids = [row.value("id") for row in rows]
+        responses = await read_responses(reader, asker, ids)
+        for identity, row in zip(ids, rows, strict=True):
+            row.responses = responses.get(identity, ())
+    wanted = await in_thread(_named, record_type, rows)
+    names = await read_names(reader, asker, wanted)
+    for row in rows:
+        row.names = names
+
+
+def _named(record_type: RecordType, rows: Sequence[TableRow]) -> Mapping[RecordType, set[str]]:
+    """Gather the ids of the records that the rows name."""
+    wanted: dict[RecordType, set[str]] = defaultdict(set)
+    for row in rows:
+        for named_type, identity in named_in(record_type, row):
+            if identity is not None:
+                wanted[named_type].add(identity)
+    return wanted
 
 
 def lines(columns: Sequence[Column], rows: Sequence[TableRow]) -> list[bytes]:
@@ -154,14 +149,9 @@ def _line(cells: Sequence[Cell]) -> bytes:
 
 def _written(cell: Cell) -> str:
     """Write a cell; what is text, and begins like a formula, gets an apostrophe in front."""
-    if cell is None:
-        return ""
-    if isinstance(cell, bool):
-        return "true" if cell else "false"
-    if not isinstance(cell, str):
-        return str(cell)
-    if cell.startswith(_FORMULAS):
-        cell = f"'{cell}"
-    if not cell or cell != cell.strip() or not _QUOTED.isdisjoint(cell):
-        return f'"{cell.replace(chr(34), chr(34) * 2)}"'
-    return cell
+    text = text_of(cell)
+    if isinstance(cell, str):
+        text = escaped(text)
+        if not text or text != text.strip() or not _QUOTED.isdisjoint(text):
+            return f'"{text.replace(chr(34), chr(34) * 2)}"'
+    return text

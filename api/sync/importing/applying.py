@@ -25,7 +25,7 @@ from api.core.writing.store import (
 )
 from api.records.nouns import RESOURCES
 from api.sync.importing.batches import NumberedLine, gather_batches
-from api.sync.importing.lines import Entry
+from api.sync.importing.lines import Entry, read_line
 from api.sync.importing.results import Done, forget, keep, kept, refusal, success
 from api.sync.importing.settling import (
     PendingDeletion,
@@ -37,6 +37,7 @@ from api.sync.importing.settling import (
 )
 from api.sync.importing.spool import Spool
 from api.sync.importing.state import ImportRun
+from api.sync.importing.tables import has_moved, parts_of, read_row, with_rows_merged
 from schemas.vocabularies import ImportOp, RecordType
 
 _TRIES: Final = 5
@@ -60,13 +61,20 @@ async def apply_lines(run: ImportRun, lines: Iterable[NumberedLine]) -> None:
     refer to those of the batch before.
     """
     run.results.append(Spool())
-    async with aclosing(read_ahead(gather_batches(run, lines))) as batches:
+    read = read_line if run.table is None else read_row
+    async with aclosing(read_ahead(gather_batches(run, lines, read))) as batches:
         async for batch in batches:
             if run.in_one_transaction:
-                await _apply(run, batch)
+                await _apply_parts(run, batch)
                 continue
             async with run.connected():
-                await _apply(run, batch)
+                await _apply_parts(run, batch)
+
+
+async def _apply_parts(run: ImportRun, batch: Sequence[Entry]) -> None:
+    """Write a batch, in parts if much has to be read for it."""
+    for part in await parts_of(run, batch):
+        await _apply(run, part)
 
 
 async def _apply(run: ImportRun, batch: Sequence[Entry]) -> None:
@@ -128,8 +136,10 @@ def _deletes(batch: Sequence[Entry]) -> bool:
 
 async def _write(run: ImportRun, batch: Sequence[Entry]) -> list[Done]:
     """Look up, settle and store a batch; give the results in the order of the lines."""
-    batch = await with_known_ids(run, batch)
+    batch = await with_known_ids(run, await with_rows_merged(run, batch))
     found_by_type = await look_up_batch(run, batch)
+    if any(has_moved(entry, found_by_type[entry.known_line.type]) for entry in batch if entry.row):
+        raise _Moved
     done: dict[int, Done] = {}
     writes: dict[RecordType, list[PendingWrite]] = {each: [] for each in RESOURCES}
     deletions: dict[RecordType, list[PendingDeletion]] = {each: [] for each in RESOURCES}

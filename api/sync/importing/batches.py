@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -17,6 +17,9 @@ from schemas.vocabularies import ImportOp, RecordType
 NumberedLine = tuple[int, bytes | None]
 """A line's number, from 1, and its bytes; null for a line that is too long."""
 
+LineReader = Callable[[ImportRun, int, bytes | None], Entry | None]
+"""Reads a line of an import; null for one that asks for nothing."""
+
 MAX_LINES: Final = 500
 FIRST_LINES: Final = 100
 """The first batch has fewer lines, since Postgres has nothing to write until it has been read."""
@@ -28,7 +31,9 @@ _LINE_COST: Final = 1_000
 """A line takes the time of that many bytes, however short it is."""
 
 
-def gather_batches(run: ImportRun, lines: Iterable[NumberedLine]) -> Iterator[list[Entry] | None]:
+def gather_batches(
+    run: ImportRun, lines: Iterable[NumberedLine], read: LineReader = read_line
+) -> Iterator[list[Entry] | None]:
     """Gather lines that can be written together: with the same op, and no record twice.
 
     A null comes now and then, so that the thread is free for other work before it reads on.
@@ -43,7 +48,7 @@ def gather_batches(run: ImportRun, lines: Iterable[NumberedLine]) -> Iterator[li
             yield None
             piece = 0
         piece += _LINE_COST + len(raw or b"")
-        entry = read_line(run, number, raw)
+        entry = read(run, number, raw)
         if entry is None:
             continue
         own_names = record_names(entry.line)

@@ -11,6 +11,7 @@ from api.core.large_input import without_frames
 from api.core.resource import Resource
 from api.core.validation import check, read_object
 from api.core.writing.settle import Draft, InvalidRecord, draft, from_elsewhere, with_external_id
+from api.exchange.rows import RowState
 from api.records.nouns import RESOURCES
 from api.sync.importing.named import Named, NamedReference, put_stand_ins
 from api.sync.importing.spool import JSON_SPACE
@@ -31,12 +32,19 @@ class Entry(NamedTuple):
     id_is_ours: bool = False  # the line names no record; its id comes from the idempotency key
     invalid: InvalidRecord | None = None  # if that is what the problem is about
     named: Sequence[NamedReference] = ()  # the references by external id, which have stand-ins
+    row: RowState | None = None  # of a table
 
     @property
     def known_line(self) -> ImportLine:
         """The line of an entry without a problem."""
         assert self.line is not None  # noqa: S101 - for the type checker
         return self.line
+
+    @property
+    def known_row(self) -> RowState:
+        """The row of an entry of a table."""
+        assert self.row is not None  # noqa: S101 - for the type checker
+        return self.row
 
 
 def read_line(run: ImportRun, number: int, raw: bytes | None) -> Entry | None:
@@ -100,7 +108,7 @@ def _require_scope(run: ImportRun, record_type: RecordType) -> None:
 
 
 def _read_draft(resource: Resource, line: ImportLine, named: Named) -> Draft:
-    wanted = _well_formed(resource, line.data or {}, named)
+    wanted = well_formed(resource, line.data or {}, named)
     try:
         if line.version is not None:
             _require_same_id(wanted, line)
@@ -112,7 +120,7 @@ def _read_draft(resource: Resource, line: ImportLine, named: Named) -> Draft:
     return wanted._replace(referred=references(wanted.record))
 
 
-def _well_formed(resource: Resource, document: dict[str, Any], named: Named) -> Draft:
+def well_formed(resource: Resource, document: dict[str, Any], named: Named) -> Draft:
     """Make a record of a document; refuse it with all of its faults and those of external ids."""
     try:
         wanted = draft(resource, document)

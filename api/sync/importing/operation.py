@@ -1,4 +1,4 @@
-"""Import over HTTP: `POST /v1/import` writes many records, one for each line of JSON."""
+"""Import over HTTP: `POST /v1/import` writes many records, of lines of JSON or of a table."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from litestar import post
 from litestar.types import Receive, Send
 from litestar.types import Scope as AsgiScope
 
-from api.core.errors import invalid_record
+from api.core.caller import WRITE
+from api.core.errors import FORBIDDEN, Problem, invalid_parameter, invalid_record
 from api.core.filters import Parameter, read_query
 from api.core.idempotency import derived_id
 from api.core.large_input import each_in_thread
-from api.core.operation import Operation
+from api.core.operation import Operation, OtherBody
 from api.core.request import (
     NDJSON,
     Answer,
@@ -22,25 +23,37 @@ from api.core.request import (
     author,
     body_chunks,
     context,
+    header_values,
     idempotency_key,
     require_media_type,
     still_admitted,
 )
+from api.core.resource import Resource
+from api.exchange.formats import AS_TABLE
+from api.records.nouns import RESOURCES
 from api.sync.importing import results
 from api.sync.importing.runs import run_import
 from api.sync.importing.spool import Spool
 from api.sync.importing.state import Sender
 from schemas.base import ExternalId, Fault
 from schemas.examples import HEADERS
-from schemas.imports import ImportCounts, ImportLine, ImportResult, ImportTotals
+from schemas.imports import ImportCell, ImportCounts, ImportLine, ImportResult, ImportTotals
 from schemas.vocabularies import RecordType, Scope
 
 ATOMIC = Parameter(
     "atomic", bool, "Write all lines or none. Lines may then refer to later lines.", default=False
 )
 DRY_RUN = Parameter("dry_run", bool, "Check everything, and keep nothing.", default=False)
-_PARAMETERS = {parameter.name: parameter for parameter in (ATOMIC, DRY_RUN)}
+TYPE = Parameter(
+    "type",
+    RecordType,
+    "The type of the records of a table. A table needs it; lines name the type themselves.",
+    example="source",
+)
+_PARAMETERS = {parameter.name: parameter for parameter in (ATOMIC, DRY_RUN, TYPE)}
 
+MAX_LENGTH: Final = 2_147_483_647
+"""How many characters a table may have, as far as the document can say it: it has no bound."""
 _REFUSED: Final = invalid_record([Fault(("data", "text"), "required", "`text` is needed.")])
 
 IMPORT_RECORDS = Operation(
@@ -60,9 +73,18 @@ lines of the first one.
 
 You can import the lines of an export as they are; its first and its last line get no result.
 
+With `text/csv`, it takes a table of records of one `type`, with the columns that lists have in \
+this format. A row names its record by `id`, or by a column `external_id.` with a namespace behind \
+it; a row that names none creates one. A row is compared with the record as it was at the row's \
+`version`: only the cells that differ are written, so a cell that nobody edited never undoes the \
+changes of others. If a property was changed on both sides, the row is refused with 412. A cell \
+with the name of a source takes another name if exactly one source has it. With `dry_run`, the \
+answer has a line for each cell that would change, and for each that is wrong. Rows are numbered \
+as in a spreadsheet: the heading is row 1. A table that can't be read is refused as a whole.
+
 If your key is revoked during the import, the records written so far stay, and each line after \
 that is refused with 401. An `atomic` import is then refused as a whole.""",
-    parameters=(ATOMIC, DRY_RUN),
+    parameters=(ATOMIC, DRY_RUN, TYPE),
     header_parameters=("IdempotencyKeyOfLines",),
     body=ImportLine,
     body_type=NDJSON,
@@ -71,8 +93,21 @@ that is refused with 401. An `atomic` import is then refused as a whole.""",
         external_id=ExternalId(namespace="example", value="nis"),
         data={"kind": "government_body", "name": "National Intelligence Service"},
     ),
-    success="JSON lines: a result for each line that was sent, then the totals.",
-    answer=(ImportResult, ImportTotals),
+    other_bodies=(
+        OtherBody(
+            AS_TABLE.media_type,
+            {
+                "description": "A row for each record (RFC 4180), below the names of the columns. "
+                "The separator is a comma, a semicolon or a tab.",
+                "type": "string",
+                "maxLength": MAX_LENGTH,
+            },
+            "external_id.example,kind,name\r\nmnd,government_body,Ministry of National Defense\r\n",
+        ),
+    ),
+    success="JSON lines: a result for each line or row that was sent, then the totals. A dry run "
+    "of a table has a result for each cell instead.",
+    answer=(ImportResult, ImportCell, ImportTotals),
     media_type=NDJSON,
     example={
         "result": (
@@ -95,6 +130,10 @@ that is refused with 401. An `atomic` import is then refused as a whole.""",
                 problem=_REFUSED.document("/v1/import", HEADERS["X-Request-Id"]),
             ),
         ),
+        "cell": (
+            "A cell that a table would change, in a dry run",
+            ImportCell(row=2, column="note", was="To be checked.", becomes="Checked."),
+        ),
         "totals": (
             "The last line",
             ImportTotals(
@@ -115,11 +154,12 @@ that is refused with 401. An `atomic` import is then refused as a whole.""",
     status_code=200,
 )
 async def import_records(request: Request) -> Answer:
-    """Import many records, as JSON lines."""
+    """Import many records, as JSON lines or as a table."""
     key = idempotency_key(request)
     given = read_query(request.scope["query_string"], _PARAMETERS)
-    require_media_type(request, [NDJSON])
+    require_media_type(request, [NDJSON, AS_TABLE.media_type])
     writer = author(request)
+    table_of = _table_of(request, given.pop("type", None))
     sender = Sender(
         request.scope["state"]["request_id"],
         None if key is None else partial(derived_id, writer.caller.key_id or "", key),
@@ -130,10 +170,25 @@ async def import_records(request: Request) -> Answer:
         async for chunk in body_chunks(request):
             body.write(chunk)
         body.keep()
-        answer = await run_import(context(request).database, writer, body, sender=sender, **given)
+        database = context(request).database
+        answer = await run_import(database, writer, body, sender=sender, table_of=table_of, **given)
     finally:
         body.close()
     return ResultLines(answer)
+
+
+def _table_of(request: Request, record_type: RecordType | None) -> Resource | None:
+    """Give the type of the records of a table; null if the request brings lines."""
+    (sent,) = header_values(request, b"content-type")
+    if sent.partition(";")[0].strip().lower() != AS_TABLE.media_type:
+        if record_type is not None:
+            raise invalid_parameter("type", "It is for `text/csv` alone: lines name their type.")
+        return None
+    if record_type is None:
+        raise invalid_parameter("type", f"A table needs it: {', '.join(RESOURCES)}.")
+    if not author(request).caller.may(scope := WRITE[record_type]):
+        raise Problem(FORBIDDEN, f"This table needs a key with the scope `{scope}`.")
+    return RESOURCES[record_type]
 
 
 class ResultLines(Stream):

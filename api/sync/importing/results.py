@@ -7,14 +7,15 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from api.core.errors import NOT_APPLIED, Problem
+from api.core.errors import NOT_APPLIED, Problem, summary
 from api.core.request import encoded
+from api.exchange.rows import RowState
 from api.sync.importing.lines import Entry
 from api.sync.importing.named import NamedReference
 from api.sync.importing.spool import CHUNK
 from api.sync.importing.state import ImportRun
 from schemas.base import Reference
-from schemas.imports import ImportCounts, ImportResult, ImportTotals
+from schemas.imports import ImportCell, ImportCounts, ImportResult, ImportTotals
 from schemas.vocabularies import RecordType
 
 
@@ -32,6 +33,7 @@ class Done(NamedTuple):
     named: Sequence[NamedReference] = ()  # those of them that are by external id, and others
     ill_formed: bool = False  # whether the line is refused for the form of its record
     deleted: str | None = None
+    cells: Sequence[ImportCell] = ()  # of a row, for a run that shows them
 
 
 def success(entry: Entry, counted_as: str, status: int, identity: str, version: int | None) -> Done:
@@ -44,7 +46,7 @@ def success(entry: Entry, counted_as: str, status: int, identity: str, version: 
         version=version,
         changed=counted_as != "unchanged",
     )
-    return Done(counted_as, result)
+    return Done(counted_as, result, cells=_cells(entry) if result.changed else ())
 
 
 def unchanged(entry: Entry, identity: str, version: int | None) -> Done:
@@ -56,7 +58,64 @@ def refusal(entry: Entry, problem: Problem) -> Done:
     """Give the result of a line that is refused with a problem."""
     line = entry.line
     identity = line.id if line and not entry.id_is_ours else None
-    return numbered_refusal(entry.number, line.type if line else None, identity, problem)
+    record_type = line.type if line else None
+    if entry.row is None:
+        return numbered_refusal(entry.number, record_type, identity, problem)
+    told, indices = _with_addresses(entry.row, problem)
+    done = numbered_refusal(entry.number, record_type, identity, told)
+    return done._replace(cells=_refused_cells(entry.row, told, indices))
+
+
+def _cells(entry: Entry) -> list[ImportCell]:
+    """Tell what each edited cell of a row changes."""
+    if entry.row is None:
+        return []
+    return [
+        ImportCell(
+            row=entry.number,
+            column=each.column.name,
+            was=each.was or None,
+            becomes=each.text or None,
+        )
+        for each in entry.row.edits
+    ]
+
+
+def _with_addresses(state: RowState, problem: Problem) -> tuple[Problem, list[int | None]]:
+    """Name the cell in each error of a problem; give the indices of the columns, too."""
+    errors, indices = [], []
+    for error in problem.errors:
+        steps = error.get("pointer", "").replace("~1", "/").split("/")[2:]
+        index = state.index_of([step.replace("~0", "~") for step in steps])
+        indices.append(index)
+        if index is not None:
+            error = {**error, "detail": f"{state.row.address(index)}: {error['detail']}"}  # noqa: PLW2901
+        errors.append(error)
+    detail = summary(errors) if errors else problem.detail
+    return Problem(problem.kind, detail, errors=errors, **problem.more), indices
+
+
+def _refused_cells(
+    state: RowState, problem: Problem, indices: Sequence[int | None]
+) -> list[ImportCell]:
+    """Tell what is wrong with each cell of a row, or with the row."""
+    row = state.row
+    if not problem.errors:
+        document = problem.document("/v1/import")
+        return [ImportCell(row=row.number, problem=document)]
+    was = {each.place: each.was for each in state.edits}
+    return [
+        ImportCell(
+            row=row.number,
+            column=None if index is None else row.columns[index].name,
+            was=was.get(index) or None if index is not None else None,
+            becomes=row.cells[index] or None
+            if index is not None and index < len(row.cells)
+            else None,
+            problem=Problem(problem.kind, error["detail"], errors=[error]).document("/v1/import"),
+        )
+        for index, error in zip(indices, problem.errors, strict=True)
+    ]
 
 
 def numbered_refusal(
@@ -89,7 +148,8 @@ def kept(run: ImportRun) -> Kept:
 def keep(run: ImportRun, done: Iterable[Done]) -> None:
     """Keep the results of lines; raise a problem if there is no space for them."""
     for each in done:
-        run.results[-1].add((each.counted_as, each.result))
+        shown = (list(each.cells),) if run.shows_cells else ()
+        run.results[-1].add((each.counted_as, each.result, *shown))
         run.refusals += each.counted_as == "refused"
         if run.atomic and (each.forward or each.deleted):
             names = {n.path: n.name for n in each.named}
@@ -135,14 +195,18 @@ class Answer:
 
     def _lines(self) -> Iterator[dict[str, Any] | ImportTotals]:
         run, counts = self._run, ImportCounts()
-        for counted_as, result in _in_line_order(run):
+        for counted_as, result, *shown in _in_line_order(run):
             counts.lines += 1
+            told = shown[0] if run.shows_cells else [result]
             if run.refused and counted_as != "refused":
-                counted_as, result = "not_applied", result | _not_applied()  # noqa: PLW2901
-            if result["problem"] is not None:
-                result["problem"]["request_id"] = run.sender.request_id
+                counted_as = "not_applied"  # noqa: PLW2901
+                replaced = _not_applied() if not run.shows_cells else _problem_of_not_applied()
+                told = [each | replaced for each in told]
             setattr(counts, counted_as, getattr(counts, counted_as) + 1)
-            yield result
+            for each in told:
+                if each["problem"] is not None:
+                    each["problem"]["request_id"] = run.sender.request_id
+                yield each
         yield ImportTotals(
             totals=counts, atomic=run.atomic, dry_run=run.dry_run, committed=self._committed
         )
@@ -152,18 +216,21 @@ class Answer:
         self._run.close()
 
 
-def _in_line_order(run: ImportRun) -> Iterator[tuple[str, dict[str, Any]]]:
+def _in_line_order(run: ImportRun) -> Iterator[list[Any]]:
     """Merge the files of results by line; a late result replaces the first one of its line."""
     last = 0
     spools = (*run.late_results, *run.results)
-    for counted_as, result in heapq.merge(*spools, key=lambda each: each[1]["line"]):
-        if result["line"] != last:
-            last = result["line"]
-            yield counted_as, result
+    for kept_result in heapq.merge(*spools, key=lambda each: each[1]["line"]):
+        if kept_result[1]["line"] != last:
+            last = kept_result[1]["line"]
+            yield kept_result
 
 
 def _not_applied() -> dict[str, Any]:
     """Give what replaces the result of a good line if its atomic run is refused."""
-    problem = Problem(NOT_APPLIED)
-    result = {"status": int(problem.kind.status), "version": None, "changed": False}
-    return result | {"problem": problem.document("/v1/import")}
+    status = int(NOT_APPLIED.status)
+    return {"status": status, "version": None, "changed": False, **_problem_of_not_applied()}
+
+
+def _problem_of_not_applied() -> dict[str, Any]:
+    return {"problem": Problem(NOT_APPLIED).document("/v1/import")}

@@ -8,22 +8,24 @@ number of lines.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import closing, suppress
+from contextlib import aclosing, closing, suppress
 from typing import Final
 
 import asyncpg
 
 from api.core.db import Database
 from api.core.errors import Problem
-from api.core.large_input import each_in_thread
+from api.core.large_input import each_in_thread, read_ahead
 from api.core.request import SERVICE, Author
+from api.core.resource import Resource
 from api.sync.importing.applying import apply_lines
 from api.sync.importing.batches import LinesByType, NumberedLine
 from api.sync.importing.late_checks import check_put_off
 from api.sync.importing.results import Answer
 from api.sync.importing.spool import Spool, numbered_lines
-from api.sync.importing.state import ImportRun, Sender
+from api.sync.importing.state import ImportRun, Sender, TableOf
 from api.sync.importing.stopping import stopped
+from api.sync.importing.tables import numbered_rows, read_table
 from schemas.imports import ImportTotals
 
 _NOBODY: Final = Sender()
@@ -46,14 +48,15 @@ async def run_import(
     atomic: bool = False,
     dry_run: bool = False,
     sender: Sender = _NOBODY,
+    table_of: Resource | None = None,
 ) -> Answer:
-    """Apply a file of lines, and give the answer."""
-    lines = numbered_lines(body, database.settings.article_body_bytes)
+    """Apply a file of lines, or a table of records of one type, and give the answer."""
     run = ImportRun(database, author, atomic, dry_run, sender)
     try:
-        if atomic:
+        lines = await _lines(run, body, table_of)
+        if atomic and run.table is None:
             committed = await _run_by_type(run, lines)
-        elif dry_run:
+        elif run.in_one_transaction:
             committed = await _run_in_one_transaction(run, [lines])
         else:
             await apply_lines(run, lines)
@@ -65,6 +68,18 @@ async def run_import(
         run.close()
         raise
     return Answer(run, committed=committed)
+
+
+async def _lines(run: ImportRun, body: Spool, table_of: Resource | None) -> Iterable[NumberedLine]:
+    """Give the lines of a file; a table is read to its end first, so that it can be refused."""
+    settings = run.settings
+    if table_of is None:
+        return numbered_lines(body, settings.article_body_bytes)
+    most = settings.article_body_bytes if table_of.large else settings.body_bytes
+    async with aclosing(read_ahead(read_table(body, table_of, most))) as pieces:
+        [heading] = [each async for each in pieces]
+    run.table = TableOf(table_of, heading.columns)
+    return numbered_rows(body, heading, most)
 
 
 async def _run_by_type(run: ImportRun, lines: Iterable[NumberedLine]) -> bool:

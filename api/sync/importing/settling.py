@@ -60,7 +60,7 @@ async def look_up_batch(run: ImportRun, batch: Sequence[Entry]) -> dict[RecordTy
     found_by_type: dict[RecordType, Found] = {}
     shared = Found()
     for record_type, resource in RESOURCES.items():
-        entries = [e for e in batch if e.line is not None and e.line.type is record_type]
+        entries = [e for e in batch if _is_looked_up(e) and e.known_line.type is record_type]
         found = Found()
         if entries:
             lines = [entry.known_line for entry in entries]
@@ -93,6 +93,11 @@ async def look_up_batch(run: ImportRun, batch: Sequence[Entry]) -> dict[RecordTy
             found.current, found.hidden, found.ids, shared.versions, texts, shared.survivors
         )
     return found_by_type
+
+
+def _is_looked_up(entry: Entry) -> bool:
+    """Tell whether more has to be known about a line; a row that changes nothing is settled."""
+    return entry.line is not None and (entry.row is None or not entry.row.is_unchanged)
 
 
 async def with_known_ids(run: ImportRun, batch: Sequence[Entry]) -> Sequence[Entry]:
@@ -146,13 +151,12 @@ def _external_names(record_type: RecordType, written: PendingWrite) -> dict[Exte
 
 def _settle_line(run: ImportRun, entry: Entry, found_by_type: dict[RecordType, Found]) -> Settled:
     """Find out what a line changes; if it changes nothing or is refused, give its result."""
-    if entry.line is None or (entry.problem is not None and entry.invalid is None):
-        return refusal(entry, entry.problem or unavailable(""))
-    resource, found = RESOURCES[entry.line.type], found_by_type[entry.line.type]
-    if entry.id_is_ours and (done := _created_before(entry, found)):
+    if (done := _settled_already(entry, found_by_type)) is not None:
         return done
+    line = entry.known_line
+    resource, found = RESOURCES[line.type], found_by_type[line.type]
     try:
-        current = find_current(entry.line, found)
+        current = find_current(line, found)
         if entry.invalid is not None:
             return _refuse_ill_formed(run, resource, entry, entry.invalid, current, found)
         if entry.draft is not None:
@@ -160,6 +164,17 @@ def _settle_line(run: ImportRun, entry: Entry, found_by_type: dict[RecordType, F
         return _settle_deletion(entry, current)
     except Problem as problem:
         return refusal(entry, problem)
+
+
+def _settled_already(entry: Entry, found_by_type: dict[RecordType, Found]) -> Done | None:
+    """Give the result of a line that is refused, or that changes nothing, for all that is known."""
+    if entry.line is None or (entry.problem is not None and entry.invalid is None):
+        return refusal(entry, entry.problem or unavailable(""))
+    if entry.row is not None and entry.row.is_unchanged:
+        return unchanged(entry, entry.line.id or "", entry.row.version)
+    if entry.id_is_ours:
+        return _created_before(entry, found_by_type[entry.line.type])
+    return None
 
 
 def _refuse_ill_formed(
@@ -230,7 +245,7 @@ def _settle_write(
             entry.draft,
             current,
             found,
-            forward=forward if run.atomic else None,
+            forward=forward if run.atomic and run.table is None else None,
         )
     except Problem as problem:
         told = in_words(problem, entry.named).under("/data")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -10,6 +10,8 @@ from typing import Final, NamedTuple
 from api.core.db import Connection, Database
 from api.core.errors import Problem
 from api.core.request import Author
+from api.core.resource import Resource
+from api.exchange.columns import Column
 from api.settings import Settings
 from api.sync.importing.named import StandIns, new_stand_ins
 from api.sync.importing.spool import Spool
@@ -28,6 +30,13 @@ class Sender(NamedTuple):
     request_id: str = ""
     line_ids: LineIds | None = None
     check_admission: AdmissionCheck | None = None
+
+
+class TableOf(NamedTuple):
+    """The table that an import brings: the type of its records, and its columns."""
+
+    resource: Resource
+    columns: Sequence[Column]
 
 
 @dataclass
@@ -49,12 +58,18 @@ class ImportRun:
     late_results: list[Spool] = field(default_factory=list)  # as `results`, which they replace
     put_off: Spool = field(default_factory=Spool)  # to be checked at the end of an atomic run
     stand_ins: StandIns = field(default_factory=new_stand_ins)
+    table: TableOf | None = None  # null if lines are imported
     _connection: Connection | None = None
 
     @property
     def settings(self) -> Settings:
         """The settings of the service."""
         return self.database.settings
+
+    @property
+    def shows_cells(self) -> bool:
+        """Tell whether the answer has a line for each cell, not for each row."""
+        return self.dry_run and self.table is not None
 
     @property
     def in_one_transaction(self) -> bool:

@@ -1,0 +1,620 @@
+"""Tables that come back: only the edited cells change a record, and nothing is guessed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+import pytest
+
+from api.access import keyring
+from api.exchange import table_text
+from api.exchange.cells import escaped, unescaped
+from api.sync.importing import batches, tables
+from schemas.vocabularies import Scope
+from tests.conftest import allow, bearer, serving
+from tests.factories import EVERY, create, prerequisites
+from tests.world import World
+
+Client = httpx.AsyncClient
+Cells = list[dict[str, str]]
+CSV = {"content-type": "text/csv"}
+
+
+@pytest.fixture
+async def empty(empty_url: str) -> Any:
+    async with serving(empty_url) as client:
+        yield client
+
+
+def read(text: str) -> Cells:
+    return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+
+
+def written(rows: Sequence[dict[str, str]], separator: str = ",", line_end: str = "\r\n") -> bytes:
+    """Write a table as a spreadsheet does, which knows nothing of escapes."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(
+        text, list(rows[0]), delimiter=separator, lineterminator=line_end, restval=""
+    )
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+async def export(client: Client, plural: str, **asked: str) -> Cells:
+    answer = await client.get(f"/v1/{plural}", params={"format": "csv", **asked})
+    assert answer.status_code == 200, answer.text
+    return read(answer.text)
+
+
+async def send(
+    client: Client, kind: str, body: bytes | Cells, **query: str
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    content = body if isinstance(body, bytes) else written(body)
+    answer = await client.post(
+        "/v1/import", params={"type": kind, **query}, content=content, headers=CSV
+    )
+    assert answer.status_code == 200, answer.text
+    *results, totals = [json.loads(line) for line in answer.text.splitlines()]
+    return results, totals["totals"]
+
+
+async def refused(client: Client, kind: str, body: bytes, **query: str) -> str:
+    answer = await client.post(
+        "/v1/import", params={"type": kind, **query}, content=body, headers=CSV
+    )
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed-table"), answer.text
+    return str(answer.json()["detail"])
+
+
+async def claim(client: Client, **more: Any) -> dict[str, Any]:
+    answer = await client.post("/v1/claims", json={"text": "Something is so", **more})
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+async def now(client: Client, record: dict[str, Any], plural: str = "claims") -> dict[str, Any]:
+    return dict((await client.get(f"/v1/{plural}/{record['id']}")).json())
+
+
+def errors(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Give the code and the cell of each error; the cell stands before the detail."""
+    return [(e["code"], e["detail"].partition(":")[0]) for e in result["problem"]["errors"]]
+
+
+# --- only what differs -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wide", [{}, {"wide": "1"}], ids=["usual", "wide"])
+async def test_a_table_that_nobody_edited_changes_nothing(
+    empty: Client, wide: dict[str, str]
+) -> None:
+    """Whatever the records have in them, and all types together."""
+    ids = await prerequisites(empty)
+    for noun in EVERY.values():
+        record = await create(empty, noun, noun.full(ids))
+        before = (await empty.get(record.path)).content
+        rows = await export(empty, noun.resource.plural, **wide)
+        results, totals = await send(empty, noun.type, rows)
+        assert totals["unchanged"] == len(rows) == totals["lines"], results
+        assert (await send(empty, noun.type, rows, dry_run="true"))[0] == []
+        assert (await empty.get(record.path)).content == before
+
+
+async def test_only_the_edited_cells_change_in_a_dry_run_and_for_real(client: Client) -> None:
+    one = await claim(client, note="a note", tags=["a"], kind="event")
+    two = await claim(client)
+    asked = {"columns": "id,version,text,note,tags,kind", "id__in": f"{one['id']}"}
+    rows = await export(client, "claims", **asked)
+    rows += await export(client, "claims", **{**asked, "id__in": two["id"]})
+    rows[0] |= {"text": "Something is not so", "note": "", "tags": '["a","b"]'}
+    cells, totals = await send(client, "claim", rows, dry_run="true")
+    assert cells == [
+        {"row": 2, "column": name, "was": was, "becomes": becomes, "problem": None}
+        for name, was, becomes in (
+            ("text", "Something is so", "Something is not so"),
+            ("note", "a note", None),
+            ("tags", '["a"]', '["a","b"]'),
+        )
+    ]
+    assert (totals["updated"], totals["unchanged"]) == (1, 1)
+    assert await now(client, one) == one
+
+    results, totals = await send(client, "claim", rows)
+    assert [(r["line"], r["status"], r["changed"]) for r in results] == [
+        (2, 200, True),
+        (3, 200, False),
+    ]
+    changed = await now(client, one)
+    assert {name for name in one if one[name] != changed[name]} == {
+        "text",
+        "note",
+        "tags",
+        "version",
+        "updated_at",
+    }
+    assert (changed["note"], changed["tags"]) == (None, ["a", "b"])
+    assert await now(client, two) == two
+
+
+async def test_a_cell_that_nobody_edited_never_reverts_anything(client: Client) -> None:
+    """And a property that was changed on both sides is a conflict, named by cell."""
+    record = await claim(client, note="a note")
+    asked = {"columns": "id,version,text,note,kind", "id__in": record["id"]}
+    (row,) = await export(client, "claims", **asked)
+    answer = await client.patch(
+        f"/v1/claims/{record['id']}",
+        content=b'{"text": "Changed"}',
+        headers={"if-match": "*", "content-type": "application/merge-patch+json"},
+    )
+    assert answer.status_code == 200
+    (result,), _ = await send(client, "claim", [row | {"note": "mine"}])
+    assert (result["status"], result["version"]) == (200, 3)
+    changed = await now(client, record)
+    assert (changed["text"], changed["note"]) == ("Changed", "mine")
+
+    edited = [row | {"text": "Mine", "note": "mine", "kind": "event"}]
+    (result,), totals = await send(client, "claim", edited)
+    assert (result["status"], result["problem"]["code"]) == (412, "precondition-failed")
+    assert errors(result) == [("other-version", "C2")]
+    assert "`Changed`" in result["problem"]["detail"]
+    assert totals["refused"] == 1
+    (cell,), _ = await send(client, "claim", edited, dry_run="true")
+    assert (cell["row"], cell["column"], cell["becomes"]) == (2, "text", "Mine")
+    assert cell["problem"]["code"] == "precondition-failed"
+    assert await now(client, record) == changed
+
+    (result,), _ = await send(client, "claim", [row | {"text": "Changed", "note": "mine"}])
+    assert (result["status"], result["changed"]) == (200, False)
+
+
+@pytest.mark.parametrize("column", ["id", "external_id.desk"])
+async def test_a_row_is_found_by_id_or_external_id(empty: Client, column: str) -> None:
+    record = await claim(empty, external_ids=[{"namespace": "desk", "value": "7"}])
+    rows = await export(empty, "claims", columns=f"{column},version,note")
+    (result,), _ = await send(empty, "claim", [rows[0] | {"note": "mine"}])
+    assert (result["status"], result["id"]) == (200, record["id"])
+    assert (await now(empty, record))["note"] == "mine"
+
+
+async def test_rows_that_name_no_record_create_one(empty: Client) -> None:
+    rows = [
+        {"external_id.desk": "1", "text": "One", "note": "'tis", "tags": ""},
+        {"external_id.desk": "", "text": "Two", "note": "'=1+1", "tags": '["x"]'},
+    ]
+    results, totals = await send(empty, "claim", rows)
+    assert totals["created"] == 2, results
+    one, two = [await now(empty, result) for result in results]
+    assert one["external_ids"] == [{"namespace": "desk", "value": "1"}]
+    assert (one["note"], two["note"], two["tags"]) == ("'tis", "=1+1", ["x"])
+    results, totals = await send(empty, "claim", rows[:1])
+    assert totals["unchanged"] == 1
+    (result,), _ = await send(empty, "claim", [rows[0] | {"text": "Else"}])
+    assert (result["status"], result["problem"]["errors"][0]["code"]) == (422, "required")
+    assert await now(empty, one) == one
+
+
+async def test_the_same_file_with_a_key_creates_its_rows_once(client: Client) -> None:
+    body = written([{"text": "One"}, {"text": "Two"}])
+    headers = {**CSV, "idempotency-key": "a-table-of-two"}
+    answers = [
+        await client.post("/v1/import?type=claim", content=body, headers=headers) for _ in range(2)
+    ]
+    first, again = [[json.loads(x) for x in answer.text.splitlines()] for answer in answers]
+    assert [r["status"] for r in first[:-1]] == [201, 201]
+    assert [(r["status"], r["id"]) for r in again[:-1]] == [(200, r["id"]) for r in first[:-1]]
+
+
+async def test_a_row_that_names_what_is_not_there_is_refused(client: Client) -> None:
+    record = await claim(client)
+    gone = await claim(client)
+    await client.delete(f"/v1/claims/{gone['id']}", headers={"if-match": "*"})
+    rows = [
+        {"id": "0190a000-0000-7000-8000-000000000000", "version": "1", "text": "x"},
+        {"id": "7", "version": "1", "text": "x"},
+        {"id": record["id"], "version": "x", "text": "x"},
+        {"id": record["id"], "version": "9", "text": "x"},
+        {"id": record["id"], "version": "", "text": "x"},
+        {"id": "", "version": "1", "text": "x"},
+        {"id": gone["id"], "version": "1", "text": "x"},
+        {"id": gone["id"], "version": "1", "text": gone["text"]},
+    ]
+    results, _ = await send(client, "claim", rows)
+    assert [result["status"] for result in results] == [404, 422, 422, 422, 422, 404, 410, 200]
+    assert [errors(r) for r in results[1:5]] == [
+        [("invalid-value", "A3")],
+        [("invalid-value", "B4")],
+        [("other-version", "B5")],
+        [("required", "B6")],
+    ]
+    assert await now(client, record) == record
+
+
+async def test_an_atomic_table_is_written_as_a_whole(client: Client) -> None:
+    record = await claim(client)
+    rows = await export(client, "claims", columns="id,version,text,kind", id__in=record["id"])
+    rows = [rows[0] | {"text": "Mine"}, {"id": "", "version": "", "text": "New", "kind": "bad"}]
+    results, totals = await send(client, "claim", rows, atomic="true")
+    assert [result["status"] for result in results] == [424, 422]
+    assert errors(results[1]) == [("unknown-term", "D3")]
+    assert await now(client, record) == record
+    cells, _ = await send(client, "claim", rows, atomic="true", dry_run="true")
+    assert [(c["row"], c["column"], c["problem"]["code"]) for c in cells] == [
+        (2, "text", "not-applied"),
+        (3, "kind", "invalid-record"),
+    ]
+    _, totals = await send(client, "claim", [rows[0], rows[1] | {"kind": ""}], atomic="true")
+    assert (totals["updated"], totals["created"]) == (1, 1)
+
+
+async def test_a_record_that_changes_between_the_look_and_the_write_is_compared_again(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = await claim(client, note="a note")
+    (row,) = await export(client, "claims", columns="id,version,text,note", id__in=record["id"])
+    merge, calls = tables._merge, []  # noqa: SLF001
+
+    def changed_meanwhile(*arguments: Any) -> Any:
+        entry = merge(*arguments)
+        calls.append(entry)
+        if len(calls) == 1 and entry.row:  # as if somebody had written version 2
+            return entry._replace(row=entry.row._replace(version=2))
+        return entry
+
+    monkeypatch.setattr(tables, "_merge", changed_meanwhile)
+    (result,), _ = await send(client, "claim", [row | {"note": "mine"}])
+    assert (result["status"], len(calls)) == (200, 2)
+
+
+# --- what spreadsheets do --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["=1+1", "'=1+1", "''", "'", "-5", "@x", "\tx", "\uff1dx", "'tis", "", "plain", "'x", "+"],
+)
+def test_an_escape_comes_off_as_it_was_put(text: str) -> None:
+    assert unescaped(escaped(text)) == text
+
+
+HARD = {
+    "formula": '=HYPERLINK("x")',
+    "apostrophe": "'=1",
+    "quote": 'say "no", or; not',
+    "newlines": "one\r\ntwo\nthree",
+    "emoji": "👩‍👩‍👧 🇰🇷",
+    "right to left": "שלום עולם مرحبا",
+    "zeros": "007",
+    "long": "12345678901234567890",
+    "blanks": "  in blanks  ",
+    "dash": "- a list",
+}
+
+
+@pytest.mark.parametrize(
+    ("separator", "line_end", "mark"),
+    [(",", "\r\n", b""), (";", "\r\n", b"\xef\xbb\xbf"), ("\t", "\n", b""), (",", "\n", b"")],
+    ids=["comma", "excel", "tab", "unix"],
+)
+async def test_hard_cells_survive_separators_marks_and_line_ends(
+    empty: Client, separator: str, line_end: str, mark: bytes
+) -> None:
+    records = [await claim(empty, text=text, tags=["x;y", "z,"]) for text in HARD.values()]
+    rows = await export(empty, "claims", trailer="1")
+    assert rows[-1]["claimant"] == "#count"
+    results, totals = await send(empty, "claim", mark + written(rows, separator, line_end))
+    assert totals["unchanged"] == len(records), results
+    edited = [{**row, "note": row["text"]} for row in rows[:-1]]
+    results, totals = await send(empty, "claim", mark + written(edited, separator, line_end))
+    assert totals["updated"] == len(records), results
+    for record in records:
+        assert (await now(empty, record))["note"] == record["text"]
+
+
+@pytest.mark.parametrize(
+    ("before", "cell"),
+    [
+        ("1234567890123456", "1.23457E+15"),
+        ("x", "1,23E+15"),
+        (None, "1E5"),
+        ("007", "7"),
+        ("12345678901234567890", "12345678901234500000"),
+        (None, "12345678901234500000"),
+        ("x" * 40_000, "x" * 32_767),
+    ],
+)
+async def test_a_cell_that_a_spreadsheet_has_damaged_is_refused_by_name(
+    client: Client, before: str | None, cell: str
+) -> None:
+    field = "note" if len(before or "") < 10_000 else "text"
+    plural, kind = ("claims", "claim") if field == "note" else ("articles", "article")
+    answer = await client.post(f"/v1/{plural}", json={"text": "So it is", field: before})
+    record = answer.json()
+    asked = {"columns": f"id,version,{field}", "id__in": record["id"]}
+    (row,) = await export(client, plural, **asked)
+    (result,), _ = await send(client, kind, [row | {field: cell}])
+    assert result["status"] == 422
+    assert errors(result) == [("invalid-value", "C2")]
+    assert "spreadsheet" in result["problem"]["detail"]
+    assert await now(client, record, plural) == record
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "code"),
+    [
+        ("quantity.value", "1,5", "invalid-value"),
+        ("quantity.value", "1.234,5", "invalid-value"),
+        ("quantity.value", "1 234", "invalid-value"),
+        ("quantity.value", "007", "invalid-value"),
+        ("quantity.value", "1.2345678901234567", "invalid-value"),
+        ("quantity.as_of", "19.12.2024", "invalid-value"),
+        ("quantity.as_of", "12/19/24", "invalid-value"),
+        ("quantity.as_of", "45645", "invalid-value"),
+        ("quantity.qualifier", "exactly", "unknown-term"),
+        ("embargoed_until", "19/12/2024 10:00", "invalid-value"),
+        ("tags", "a, b", "invalid-value"),
+        ("tags", '{"a": 1}', "invalid-value"),
+        ("stated", "[]", "invalid-value"),
+        ("kind", "Event", "unknown-term"),
+        ("text", "", "required"),
+        ("text", "x\0", "invalid-text"),
+        ("parent_claim_id", "Lee", "invalid-value"),
+        ("created_at", "2024-12-19", "read-only"),
+        ("claimant", "Park", "read-only"),
+        ("quantities", "[]", "not-allowed"),
+        ("external_ids", '[{"namespace":"x","value":"y"}]', "not-allowed"),
+    ],
+)
+async def test_a_cell_that_is_no_value_is_refused_by_name_and_nothing_is_guessed(
+    client: Client, column: str, cell: str, code: str
+) -> None:
+    figure = {
+        "metric": "killed",
+        "unit": "person",
+        "qualifier": "exact",
+        "value": 7,
+        "printed": "7",
+        "as_of": "2024-12-19",
+    }
+    record = await claim(client, quantities=[figure])
+    columns = ["id", "version", column, "quantity.printed", "external_id.x"]
+    (row,) = await export(client, "claims", columns=",".join(columns), id__in=record["id"])
+    more = {"quantities": {"quantity.printed": "8"}, "external_ids": {"external_id.x": "z"}}
+    (result,), _ = await send(client, "claim", [row | {column: cell} | more.get(column, {})])
+    assert result["status"] == 422, result
+    place = {"quantities": "D2", "external_ids": "E2"}.get(column, "C2")
+    assert (code, place) in errors(result), result["problem"]
+    assert await now(client, record) == record
+    (line, *_), _ = await send(
+        client, "claim", [row | {column: cell} | more.get(column, {})], dry_run="true"
+    )
+    assert line["column"] == columns["ABCDE".index(place[0])]
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"", "The first row"),
+        (b"\n1\n", "The first row"),
+        (b"text,nonsense\nx,y\n", "`nonsense`"),
+        (b"text,text\nx,y\n", "Two columns"),
+        (b'text\n"x\n', "Row 2 can't be read"),
+        (b'text\n"x"y\n', "Row 2 can't be read"),
+        (b"text\nx\ny,z\n", "Row 3 has more cells"),
+        ("text\nä\n".encode("latin-1"), "Row 2 is not in UTF-8"),
+        ("text\nx\n".encode("utf-16"), "UTF-16"),
+        (b"text\rx\ry", "can't be read"),
+        (b'text\nx\n"' + b"y\n" * 600_000, "Row 3 has more than"),
+        (b"text\nx\n" + b"y" * 1_100_000, "Row 3 has more than"),
+    ],
+)
+async def test_what_is_no_table_is_refused_as_a_whole(
+    empty: Client, body: bytes, told: str
+) -> None:
+    assert told in await refused(empty, "claim", body)
+    assert await export(empty, "claims") == []
+
+
+async def test_a_table_has_so_many_rows_and_no_more(
+    empty: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_text, "MAX_ROWS", 3)
+    assert "in parts" in await refused(empty, "claim", b"text\na\n\nb\n")
+    _, totals = await send(empty, "claim", b"text\na\nb\n")
+    assert totals["created"] == 2
+
+
+async def test_blank_rows_are_counted_and_cells_that_are_not_there_say_nothing(
+    client: Client,
+) -> None:
+    """Spreadsheets leave empty cells out at the end of a row, and add some."""
+    record = await claim(client, note="a note", tags=["a"])
+    named = f"{record['id']},1".encode()
+    body = b"id,version,text,note,,\n\n,,,,,\n" + named + b",Changed\n"
+    (result,), _ = await send(client, "claim", body)
+    assert (result["line"], result["status"]) == (4, 200)
+    changed = await now(client, record)
+    assert (changed["text"], changed["note"], changed["tags"]) == ("Changed", "a note", ["a"])
+
+
+# --- the first hop, the first figure, external ids -------------------------------------------
+
+
+async def test_wide_columns_change_the_first_hop_and_the_first_figure(empty: Client) -> None:
+    world = World(empty)
+    for name in ("lee", "park", "kim"):
+        await world.add("sources", name, name=name.title())
+    hops = [
+        {"position": 1, "source_id": "@kim", "note": "kept"},
+        {"position": 0, "source_id": "@lee", "printed": "Lee", "note": "kept"},
+    ]
+    await world.add("claims", "said", attributions=hops)
+    await world.add("claims", "bare")
+    columns = (
+        "id,version,attribution.source,attribution.printed,attribution.cue,quantity.metric,"
+        "quantity.unit,quantity.qualifier,quantity.value,quantity.printed"
+    )
+    rows = await export(empty, "claims", columns=columns, sort="created_at")
+    figure = {
+        "quantity.metric": "killed",
+        "quantity.unit": "person",
+        "quantity.qualifier": "exact",
+        "quantity.value": "7",
+        "quantity.printed": "seven",
+    }
+    rows[0] |= {"attribution.source": "Park", "attribution.printed": "", **figure}
+    rows[1] |= {"attribution.source": "Lee", "attribution.cue": "said"}
+    results, totals = await send(empty, "claim", rows)
+    assert totals["updated"] == 2, results
+    said, bare = [await now(empty, {"id": world.id(name)}) for name in ("said", "bare")]
+    first, second = said["attributions"]
+    assert (first["source_id"], first["note"]) == (world.id("kim"), "kept")
+    assert (second["source_id"], second["printed"], second["note"]) == (
+        world.id("park"),
+        None,
+        "kept",
+    )
+    assert [(q["metric"], q["value"], q["printed"]) for q in said["quantities"]] == [
+        ("killed", 7, "seven")
+    ]
+    (hop,) = bare["attributions"]
+    assert (hop["source_id"], hop["cue"], hop["position"]) == (world.id("lee"), "said", 0)
+
+    rows = await export(empty, "claims", columns=columns, sort="created_at")
+    rows[0] |= dict.fromkeys(figure, "")
+    _, totals = await send(empty, "claim", rows)
+    assert totals["updated"] == 1
+    assert (await now(empty, said))["quantities"] == []
+
+
+async def test_a_column_of_external_ids_changes_those_of_its_namespace(client: Client) -> None:
+    record = await claim(
+        client,
+        external_ids=[
+            {"namespace": "desk", "value": "1"},
+            {"namespace": "wire", "value": "x"},
+            {"namespace": "desk", "value": "2"},
+        ],
+    )
+    columns = "id,version,external_id.desk,external_id.new"
+    (row,) = await export(client, "claims", columns=columns, id__in=record["id"])
+    assert row["external_id.desk"] == '["1","2"]'
+    edited = row | {"external_id.desk": '["1", "3"]', "external_id.new": "n"}
+    (result,), _ = await send(client, "claim", [edited])
+    assert result["status"] == 200
+    pairs = [(e["namespace"], e["value"]) for e in (await now(client, record))["external_ids"]]
+    assert sorted(pairs) == [("desk", "1"), ("desk", "3"), ("new", "n"), ("wire", "x")]
+
+
+# --- names -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("plural", ["sources", "articles"])
+async def test_a_name_is_taken_if_it_is_that_of_one_source(empty: Client, plural: str) -> None:
+    world = World(empty)
+    await world.add("sources", "wire", name="The Wire")
+    await world.add("sources", "post", name="The Post", names=[{"name": "Daily Post"}])
+    await world.add("sources", "twin1", name="Twin")
+    await world.add("sources", "twin2", name="Twin")
+    kind, shown, field = {
+        "sources": ("source", "parent", "parent_id"),
+        "articles": ("article", "publisher", "publisher_id"),
+    }[plural]
+    more = {"name": "A desk"} if plural == "sources" else {"headline": "A headline"}
+    await world.add(plural, "it", **more, **{field: "@wire"})
+    it = world.id("it")
+    asked = {"columns": f"id,version,{shown}", "id__in": it}
+    (row,) = await export(empty, plural, **asked)
+    assert row[shown] == "The Wire"
+    for name, told in (
+        ("Twin", [world.id("twin1"), world.id("twin2"), field]),
+        ("the post", [world.id("post"), "`The Post`", field]),
+        ("Daily Post", [world.id("post"), field]),
+        ("Nobody", ["No source has", field]),
+    ):
+        (result,), _ = await send(empty, kind, [row | {shown: name}])
+        assert errors(result) == [("unknown-reference", "C2")]
+        assert all(each in result["problem"]["detail"] for each in told), result["problem"]
+    (result,), _ = await send(empty, kind, [row | {shown: "The Post"}])
+    assert result["status"] == 200
+    assert (await now(empty, {"id": it}, plural))[field] == world.id("post")
+    (row,) = await export(empty, plural, **asked)
+    (result,), _ = await send(empty, kind, [row | {shown: ""}])
+    assert (await now(empty, {"id": it}, plural))[field] is None
+
+
+async def test_a_name_that_its_source_had_before_is_no_edit(empty: Client) -> None:
+    """Another source may have the name by now; and a source may have no name at all."""
+    world = World(empty)
+    await world.add("sources", "wire", name="The Wire")
+    await world.add("articles", "it", headline="A headline", publisher_id="@wire")
+    rows = await export(empty, "articles")
+    headers = {"content-type": "application/merge-patch+json", "if-match": "*"}
+    wire = f"/v1/sources/{world.id('wire')}"
+    await empty.patch(wire, content=b'{"name": "The Cable"}', headers=headers)
+    await world.add("sources", "other", name="The Wire")
+    results, totals = await send(empty, "article", rows)
+    assert totals["unchanged"] == 1, results
+    results, totals = await send(empty, "article", [rows[0] | {"section": "World"}])
+    assert totals["updated"] == 1, results
+    article = await now(empty, {"id": world.id("it")}, "articles")
+    assert (article["publisher_id"], article["section"]) == (world.id("wire"), "World")
+
+
+async def test_the_caller_names_and_finds_only_what_it_sees(empty: Client, empty_url: str) -> None:
+    world = World(empty)
+    await world.add("sources", "mole", name="Deep Throat", confidentiality="protected")
+    await world.add("articles", "it", headline="A headline", publisher_id="@mole")
+    (row,) = await export(empty, "articles", columns="id,version,publisher")
+    scopes = (Scope.READ, Scope.IMPORT, Scope.ARTICLES_WRITE)
+    empty.headers.update(bearer(await allow(empty_url, keyring.new_key(), scopes)))
+    (row,) = await export(empty, "articles", columns="id,version,publisher")
+    assert row["publisher"] == ""
+    (result,), _ = await send(empty, "article", [row | {"publisher": "Deep Throat"}])
+    assert "No source has" in result["problem"]["detail"]
+    (result,), _ = await send(empty, "article", [row])
+    assert result["changed"] is False
+    answer = await empty.post("/v1/import?type=source", content=b"name\nx\n", headers=CSV)
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
+
+# --- the request -----------------------------------------------------------------------------
+
+
+async def test_a_table_needs_a_type_and_lines_take_none(client: Client) -> None:
+    for content_type, query in (("text/csv", ""), ("application/x-ndjson", "?type=claim")):
+        answer = await client.post(
+            f"/v1/import{query}", content=b"", headers={"content-type": content_type}
+        )
+        assert answer.status_code == 400
+        assert answer.json()["errors"][0]["parameter"] == "type"
+
+
+async def test_rows_are_written_in_batches_as_lines_are(
+    empty: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And in parts, where the records with which they are compared are large together."""
+    monkeypatch.setattr(batches, "MAX_LINES", 4)
+    monkeypatch.setattr(tables, "MAX_COMPARED_BYTES", 2_500)
+    for number in range(10):
+        await claim(empty, text=f"Claim {number}")
+    rows = await export(empty, "claims", columns="id,version,text,note")
+    results, totals = await send(empty, "claim", [{**row, "note": "x"} for row in rows])
+    assert totals["updated"] == 10
+    assert [result["line"] for result in results] == list(range(2, 12))
+
+
+async def test_two_rows_of_one_record_are_compared_one_after_the_other(client: Client) -> None:
+    record = await claim(client, note="a note")
+    asked = {"columns": "id,version,text,note", "id__in": record["id"]}
+    (row,) = await export(client, "claims", **asked)
+    rows = [row | {"note": "mine"}, row | {"text": "Mine"}, row | {"note": "yours"}]
+    results, _ = await send(client, "claim", rows)
+    assert [result["status"] for result in results] == [200, 200, 412]
+    changed = await now(client, record)
+    assert (changed["note"], changed["text"], changed["version"]) == ("mine", "Mine", 3)
