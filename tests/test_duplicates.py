@@ -15,7 +15,7 @@ import pytest
 from api.access import keyring
 from api.core import large_input
 from api.core.db import Connection, Database
-from api.matching import counting, names, pairing, pairs, vocabulary
+from api.matching import counting, duplicates, names, pairing, pairs, vocabulary
 from api.merging import repointing
 from schemas.duplicates import MIN_SCORE
 from schemas.vocabularies import Scope
@@ -29,6 +29,7 @@ from tests.conftest import (
     patient,
     serving,
 )
+from tests.test_plans import watching
 from tests.world import World
 
 Record = dict[str, Any]
@@ -204,6 +205,63 @@ async def test_filters_choose_the_pairs(known: Searched) -> None:
     ((score,),) = [[each["score"]] for each in await known.pairs(**of_both)]
     assert await known.named(**of_both, score__gte=score) == {frozenset("ab")}
     assert await known.named(**of_both, score__gte=1) == set()
+
+
+async def test_a_page_ends_when_it_has_looked_at_enough_pairs(
+    known: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of which others may be decided, hidden, or of another kind; the next page goes on there."""
+    await known.add(
+        x={"name": "Llandudno Advertiser", "kind": "publication"}, y="Llandudno Advertisser"
+    )
+    await known.search()
+    queries: list[dict[str, str]] = [{}, {"kind": "publication"}, {"kind": "state"}]
+    for query in queries:
+        expected = await known.pairs(limit=200, **query)
+        for most, limit in ((1, 200), (3, 2), (5, 1)):
+            monkeypatch.setattr(duplicates, "MAX_LOOKED_AT", most)
+            duplicates._statement.cache_clear()  # noqa: SLF001
+            pages: list[list[Record]] = []
+            at: dict[str, str] = {}
+            while not pages or at:
+                asked = {"limit": str(limit), **query, **at}
+                answer = await known.client.get("/v1/sources/duplicates", params=asked)
+                pages.append(answer.json()["items"])
+                at = {"cursor": found} if (found := answer.json()["next_cursor"]) else {}
+            assert [each for page in pages for each in page] == expected
+            assert all(len(page) <= limit for page in pages)
+            assert len(pages) > len(ALIKE) / most - 1
+        monkeypatch.undo()
+        duplicates._statement.cache_clear()  # noqa: SLF001
+
+
+_MANY_SOURCES: Final = """
+    INSERT INTO sources (id, kind, identification, name)
+    SELECT gen_random_uuid(), 'person', 'named', 'Name ' || n FROM generate_series(1, 1000) AS n"""
+_MANY_PAIRS: Final = """
+    INSERT INTO duplicate_pairs
+        (source_id, other_id, score, classes, source_name, other_name, words)
+    SELECT a.id, b.id, random(), 1, a.name, b.name, '[]'
+    FROM (SELECT *, row_number() OVER (ORDER BY id) AS n FROM sources) AS a
+    JOIN (SELECT *, row_number() OVER (ORDER BY id) AS n FROM sources) AS b
+        ON b.n BETWEEN a.n + 1 AND a.n + 3"""
+
+
+async def test_a_page_of_a_rare_kind_reads_a_bounded_number_of_pairs(
+    template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairing, "EVERY_SECONDS", 10 * PATIENCE)
+    monkeypatch.setattr(duplicates, "MAX_LOOKED_AT", 50)
+    duplicates._statement.cache_clear()  # noqa: SLF001
+
+    async def fill(connection: Connection) -> None:
+        for statement in (_MANY_SOURCES, _MANY_PAIRS):
+            await connection.execute(statement)
+
+    async with watching(template, fill) as watched:
+        for query in ("kind=publication", "kind=publication&score__gte=0.1", "limit=200"):
+            assert 50 < await watched.rows_read(f"/v1/sources/duplicates?{query}") < 2_000
+    duplicates._statement.cache_clear()  # noqa: SLF001
 
 
 @pytest.mark.parametrize(

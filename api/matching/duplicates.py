@@ -6,6 +6,7 @@ scored is left out here, so that the list is never behind what its reader has ju
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final
 from uuid import UUID
@@ -37,39 +38,71 @@ from schemas.duplicates import (
 from schemas.examples import PENTAGON_ID, SOURCE_ID
 from schemas.vocabularies import RecordType
 
-# A page is read class by class: of each kind of pairs that the caller may see, by the index.
+MAX_LOOKED_AT: Final = 5_000
+"""A page ends behind so many pairs of a class, also if most of them are not for its reader."""
+# A page is read class by class: of each kind of pairs that the caller may see, by the index. If it
+# is not full, the last row has the place up to which all classes were looked at, if there is more.
 _PAGE: Final = """
-    SELECT p.source_id, p.other_id, p.score, p.source_name, p.other_name, p.words::text AS words
-    FROM unnest(:classes::smallint[]) AS c(classes)
-    CROSS JOIN LATERAL (
-        SELECT p.*
-        FROM duplicate_pairs AS p
-        JOIN sources AS a ON a.id = p.source_id
-        JOIN sources AS b ON b.id = p.other_id
-        WHERE p.classes = c.classes AND {conditions}
-            AND a.deleted_at IS NULL AND a.merged_into_id IS NULL AND :sees(source, a)
-            AND b.deleted_at IS NULL AND b.merged_into_id IS NULL AND :sees(source, b)
-            AND EXISTS (
-                SELECT FROM source_names AS n WHERE n.source_id = a.id AND n.name = p.source_name
-            )
-            AND EXISTS (
-                SELECT FROM source_names AS n WHERE n.source_id = b.id AND n.name = p.other_name
-            )
-            AND (a.identification = ANY(:nameless::text[]))
-                = (b.identification = ANY(:nameless::text[]))
-            AND NOT ({decided})
+    WITH found AS MATERIALIZED (
+        SELECT p.source_id, p.other_id, p.score, p.source_name, p.other_name,
+               p.words::text AS words
+        FROM unnest(:classes::smallint[]) AS c(classes)
+        CROSS JOIN LATERAL (
+            SELECT p.*
+            FROM (
+                SELECT p.* FROM duplicate_pairs AS p
+                WHERE {first}
+                ORDER BY p.score DESC, p.source_id DESC, p.other_id DESC
+                LIMIT {most}
+            ) AS p
+            JOIN sources AS a ON a.id = p.source_id
+            JOIN sources AS b ON b.id = p.other_id
+            WHERE {then}
+                AND a.deleted_at IS NULL AND a.merged_into_id IS NULL AND :sees(source, a)
+                AND b.deleted_at IS NULL AND b.merged_into_id IS NULL AND :sees(source, b)
+                AND EXISTS (
+                    SELECT FROM source_names AS n
+                    WHERE n.source_id = a.id AND n.name = p.source_name
+                )
+                AND EXISTS (
+                    SELECT FROM source_names AS n
+                    WHERE n.source_id = b.id AND n.name = p.other_name
+                )
+                AND (a.identification = ANY(:nameless::text[]))
+                    = (b.identification = ANY(:nameless::text[]))
+                AND NOT ({decided})
+            ORDER BY p.score DESC, p.source_id DESC, p.other_id DESC
+            LIMIT :limit
+        ) AS p
         ORDER BY p.score DESC, p.source_id DESC, p.other_id DESC
         LIMIT :limit
-    ) AS p
-    ORDER BY p.score DESC, p.source_id DESC, p.other_id DESC
-    LIMIT :limit"""
-_FILTERS: Final = {
+    )
+    SELECT f.*, false AS is_end FROM found AS f
+    UNION ALL
+    SELECT e.source_id, e.other_id, e.score, '', '', '', true
+    FROM (
+        SELECT p.source_id, p.other_id, p.score
+        FROM unnest(:classes::smallint[]) AS c(classes)
+        CROSS JOIN LATERAL (
+            SELECT p.source_id, p.other_id, p.score FROM duplicate_pairs AS p
+            WHERE {first}
+            ORDER BY p.score DESC, p.source_id DESC, p.other_id DESC
+            OFFSET {most} - 1
+            LIMIT 1
+        ) AS p
+        ORDER BY p.score DESC, p.source_id DESC, p.other_id DESC
+        LIMIT 1
+    ) AS e
+    WHERE (SELECT count(*) FROM found) < :limit
+    ORDER BY is_end, score DESC, source_id DESC, other_id DESC"""
+# Conditions on a pair alone.
+_OF_PAIR: Final = {
     # The id is looked for once, and by the two indexes.
     "source_id": "(p.source_id = (SELECT survivor_of(:source_id::uuid))"
     " OR p.other_id = (SELECT survivor_of(:source_id::uuid)))",
-    "kind": ":kind::text IN (a.kind, b.kind)",
     "score__gte": "p.score >= :score__gte::float8",
 }
+_OF_SOURCES: Final = {"kind": ":kind::text IN (a.kind, b.kind)"}
 _BEHIND: Final = (
     "(p.score, p.source_id, p.other_id)"
     " < (:after_score::float8, :after_source_id::uuid, :after_other_id::uuid)"
@@ -108,7 +141,9 @@ DUPLICATES: Final = Operation(
     "`anonymous` or `described`: who that is, is a matter of identities. You see a pair if you see "
     "both sources, and no source that you don't see changes a score. Pairs are found in the "
     "background, some time after a source was written; pairs with a score below "
-    f"{MIN_SCORE} are not kept, and of each source only the best ones.",
+    f"{MIN_SCORE} are not kept, and of each source only the best ones.\n\n"
+    "A page looks at a bounded number of pairs. So it may have fewer pairs than `limit`, or none, "
+    "although there are more: go on as long as there is a `next_cursor`.",
     parameters=(_SOURCE, _KIND, _SCORE, _EXPAND, LIMIT, CURSOR),
     success="A page of pairs.",
     answer=(SourceDuplicatePage,),
@@ -180,15 +215,15 @@ async def list_source_duplicates(request: Request) -> Answer:
     )
     room = await reserve_room(request, MAX_PAGE_BYTES)
     async with context(request).database.connection() as connection:
-        rows = await connection.fetch(*query)
+        rows, end = _up_to_end(await connection.fetch(*query))
         items = fitting_items(map(_written, rows[:limit]))
         listed = [_item(row, len(item) + 1) for row, item in zip(rows, items, strict=False)]
         brought = await bring(connection, asker, RecordType.SOURCE, listed, expansions)
     next_cursor = None
     if len(rows) > brought.kept:
-        last = rows[brought.kept - 1]
-        place = [last["score"], str(last["source_id"]), str(last["other_id"])]
-        next_cursor = cursor.write(of_list, place)
+        end = _place_of(rows[brought.kept - 1])
+    if end is not None:
+        next_cursor = cursor.write(of_list, list(end))
     body = page_body(items[: brought.kept], next_cursor, None, brought.included, brought.truncated)
     room.keep(len(body))
     return Answer(body, headers=link_next(request, next_cursor))
@@ -196,8 +231,34 @@ async def list_source_duplicates(request: Request) -> Answer:
 
 @cache
 def _statement(filters: tuple[str, ...], *, behind: bool) -> str:
-    conditions = [_FILTERS[name] for name in filters] + [_BEHIND] * behind
-    return compose(_PAGE, conditions=" AND ".join(conditions) or "true", decided=DECIDED)
+    of_pair = [_OF_PAIR[name] for name in filters if name in _OF_PAIR] + [_BEHIND] * behind
+    of_sources = [_OF_SOURCES[name] for name in filters if name in _OF_SOURCES]
+    return compose(
+        _PAGE,
+        first=" AND ".join(["p.classes = c.classes", *of_pair]),
+        then=" AND ".join(of_sources) or "true",
+        decided=DECIDED,
+        most=f"{MAX_LOOKED_AT}",
+    )
+
+
+_Place = tuple[float, str, str]
+
+
+def _place_of(row: Row) -> _Place:
+    """Give the place of a pair in the order of the list."""
+    return row["score"], str(row["source_id"]), str(row["other_id"])
+
+
+def _up_to_end(rows: Sequence[Row]) -> tuple[Sequence[Row], _Place | None]:
+    """Split off the place up to which was looked; null if the page is full or the list ends.
+
+    Pairs behind it are left to the next page, because others may come between.
+    """
+    if not rows or not rows[-1]["is_end"]:
+        return rows, None
+    end = _place_of(rows[-1])
+    return [row for row in rows[:-1] if _place_of(row) >= end], end
 
 
 def _classes(asker: Caller) -> list[int]:
