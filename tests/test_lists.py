@@ -426,6 +426,21 @@ async def test_what_refers_to_a_page_comes_along(client: Client) -> None:
     assert found["included"] == {"denials": {answers[1].id: answers[1].record}}
 
 
+async def test_claims_that_relate_to_a_claim_come_along(client: Client) -> None:
+    ids = await prerequisites(client)
+    about = await create(client, CLAIM)
+    relation = {"claim_id": about.id, "kind": "conflicts_with", "state": "confirmed"}
+    relating = await create(client, CLAIM, CLAIM.full(ids, relations=[relation]))
+    part = await create(client, CLAIM, CLAIM.minimal(parent_claim_id=about.id))
+    asked = {"id__in": about.id, "expand": "relating_claims"}
+    found = await page(client, CLAIM, **asked)
+    expected = {each.id: each.record for each in (relating, part)}
+    assert found["included"] == {"relating_claims": expected}
+    await delete(client, relating)
+    found = await page(client, CLAIM, **asked)
+    assert found["included"] == {"relating_claims": {part.id: part.record}}
+
+
 async def test_nothing_comes_along_with_nothing(client: Client, noun: Noun) -> None:
     found = await page(client, noun, tag=unique(), expand="sources")
     assert found["included"] == {"sources": {}}

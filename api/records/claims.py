@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from litestar import Controller, delete, get, patch, post, put
 
 from api.core import history, querying, reading
@@ -18,7 +20,7 @@ from api.core.relations import (
     stated,
 )
 from api.core.request import Answer, NoContent, Request
-from api.core.resource import Grouping, Resource, Sort
+from api.core.resource import Expansion, Grouping, Resource, Sort
 from api.core.responded import answered, grouped_by_response
 from api.core.writing import operations
 from api.exchange.lists import list_records
@@ -40,6 +42,11 @@ from schemas.vocabularies import (
 )
 
 _CLAIM = RecordType.CLAIM
+_RELATING: Final = """
+    SELECT l.owner_id AS id, o.place FROM owners AS o
+    JOIN links AS l ON l.claim_id = o.id
+    WHERE l.owner_type = 'claim' AND l.link IN ('relation', 'parent')"""
+
 CLAIMS = Resource(
     type=_CLAIM,
     create=ClaimCreate,
@@ -119,6 +126,9 @@ CLAIMS = Resource(
         forward("articles", RecordType.ARTICLE, "the articles in which it is printed"),
         forward("claims", _CLAIM, "the claims that it relates to, and its parent"),
         backward("denials", RecordType.DENIAL, "target", _CLAIM, "the responses to it"),
+        Expansion(
+            "relating_claims", _CLAIM, _RELATING, "the claims that relate to it, and its parts"
+        ),
     ),
     groupings=(
         *grouped_by_chain("claimant"),
