@@ -531,7 +531,7 @@ async def test_every_post_takes_the_header_or_refuses_it(client: Client, name: s
     takes = any(name.startswith("IdempotencyKey") for name in told_of)
     media, content = "application/json", b"{}"
     if "requestBody" in operation:
-        ((media, body),) = operation["requestBody"]["content"].items()
+        media, body = next(iter(operation["requestBody"]["content"].items()))
         given = body.get("example") or CLAIMS.minimal()
         content = json.dumps(given).encode()
     headers = {"content-type": media, "if-match": "*"}

@@ -316,7 +316,7 @@ class Traffic:
     async def _with_body(self, operation: Operation, sent: Sent) -> Sent:
         if "requestBody" not in operation.told:
             return sent
-        ((media_type, media),) = operation.told["requestBody"]["content"].items()
+        media_type, media = next(iter(operation.told["requestBody"]["content"].items()))
         sent = sent.but(content_type=media_type)
         body: Any
         if operation.name in _BODIES:

@@ -22,6 +22,15 @@ class Link(NamedTuple):
     description: str
 
 
+class OtherBody(NamedTuple):
+    """A body of another media type that an operation takes beside its usual one."""
+
+    media_type: str
+    schema: Mapping[str, Any]  # JSON Schema
+    description: str
+    example: Any
+
+
 class Operation(Struct, frozen=True, kw_only=True):
     """A handler's `opt["operation"]`: what the document can't read off the route.
 
@@ -46,6 +55,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     body: Any = None  # a Struct, or a list of such
     body_type: str = JSON
     body_example: Any = None
+    other_bodies: tuple[OtherBody, ...] = ()
     links: tuple[Link, ...] = ()
     # The record types whose records link to it, each with the parameter that takes a record's id.
     linked_from: Mapping[RecordType, str] = {}

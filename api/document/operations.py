@@ -196,9 +196,20 @@ def _declared(
             "example": msgspec.to_builtins(declared.body_example),
         }
         operation["requestBody"] = {
-            "description": _body(declared.body, declared.body_type),
+            "description": " ".join(
+                [
+                    _body(declared.body, declared.body_type),
+                    *(each.description for each in declared.other_bodies),
+                ]
+            ),
             "required": True,
-            "content": {declared.body_type: media},
+            "content": {
+                declared.body_type: media,
+                **{
+                    each.media_type: {"schema": dict(each.schema), "example": each.example}
+                    for each in declared.other_bodies
+                },
+            },
         }
     answer: Json = {"description": declared.success, "headers": refusals.headers(declared.headers)}
     if answers := [_schema(each, components) for each in declared.answer]:

@@ -1,4 +1,4 @@
-"""Import over HTTP: `POST /v1/import` writes many records, one for each line of JSON."""
+"""Import over HTTP: `POST /v1/import` writes many records, from lines of JSON or from reviews."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from api.core.errors import invalid_record
 from api.core.filters import Parameter, read_query
 from api.core.idempotency import derived_id
 from api.core.large_input import each_in_thread
-from api.core.operation import Operation
+from api.core.operation import Operation, OtherBody
 from api.core.request import (
     NDJSON,
+    NO_STORE,
     Answer,
     Request,
     Stream,
@@ -23,10 +24,14 @@ from api.core.request import (
     body_chunks,
     context,
     idempotency_key,
+    read_body,
     require_media_type,
     still_admitted,
 )
+from api.exchange.formats import AS_LINKED_DATA
 from api.sync.importing import results
+from api.sync.importing.reviews.documents import MAX_REVIEWS
+from api.sync.importing.reviews.running import import_reviews
 from api.sync.importing.runs import run_import
 from api.sync.importing.spool import Spool
 from api.sync.importing.state import Sender
@@ -42,6 +47,43 @@ DRY_RUN = Parameter("dry_run", bool, "Check everything, and keep nothing.", defa
 _PARAMETERS = {parameter.name: parameter for parameter in (ATOMIC, DRY_RUN)}
 
 _REFUSED: Final = invalid_record([Fault(("data", "text"), "required", "`text` is needed.")])
+_REVIEWS: Final = OtherBody(
+    media_type=AS_LINKED_DATA.media_type,
+    schema={
+        "description": "A `ClaimReview` of schema.org, an array, a `@graph`, or a `DataFeed`.",
+        "anyOf": [
+            {"type": "object", "additionalProperties": True},
+            {
+                "type": "array",
+                "items": {"type": "object", "additionalProperties": True},
+                "maxItems": MAX_REVIEWS,
+            },
+        ],
+    },
+    description=f"A document with reviews, in JSON-LD, has at most {MAX_REVIEWS:,} of them, and as "
+    "many bytes as a line with an article.",
+    example={
+        "@context": "https://schema.org",
+        "@type": "ClaimReview",
+        "url": "https://facts.example/2024/soldiers",
+        "datePublished": "2024-12-20",
+        "author": {"@type": "Organization", "name": "The Fact Desk"},
+        "claimReviewed": "At least 100 North Korean soldiers were killed in Kursk.",
+        "itemReviewed": {
+            "@type": "Claim",
+            "author": {"@type": "Person", "name": "Lee Seong-kweun"},
+            "datePublished": "2024-12-19",
+            "appearance": {"@type": "NewsArticle", "url": "https://paper.example/kursk"},
+        },
+        "reviewRating": {
+            "@type": "Rating",
+            "alternateName": "Unproven",
+            "ratingValue": 3,
+            "bestRating": 5,
+            "worstRating": 1,
+        },
+    },
+)
 
 IMPORT_RECORDS = Operation(
     tag="import",
@@ -60,12 +102,19 @@ lines of the first one.
 
 You can import the lines of an export as they are; its first and its last line get no result.
 
+A document of the type `application/ld+json` has reviews in the terms of schema.org \
+(`ClaimReview`). The answer has a line for each of them, about its claim, and `line` is the number \
+of the review. A review is written with its sources and articles, or refused as a whole. By its \
+address it is known when it comes again: only its rating is written then, if it has changed. The \
+guide tells what becomes of its properties.
+
 If your key is revoked during the import, the records written so far stay, and each line after \
 that is refused with 401. An `atomic` import is then refused as a whole.""",
     parameters=(ATOMIC, DRY_RUN),
     header_parameters=("IdempotencyKeyOfLines",),
     body=ImportLine,
     body_type=NDJSON,
+    other_bodies=(_REVIEWS,),
     body_example=ImportLine(
         type=RecordType.SOURCE,
         external_id=ExternalId(namespace="example", value="nis"),
@@ -115,22 +164,27 @@ that is refused with 401. An `atomic` import is then refused as a whole.""",
     status_code=200,
 )
 async def import_records(request: Request) -> Answer:
-    """Import many records, as JSON lines."""
+    """Import many records."""
     key = idempotency_key(request)
     given = read_query(request.scope["query_string"], _PARAMETERS)
-    require_media_type(request, [NDJSON])
+    media_type = require_media_type(request, [NDJSON, AS_LINKED_DATA.media_type])
     writer = author(request)
     sender = Sender(
         request.scope["state"]["request_id"],
         None if key is None else partial(derived_id, writer.caller.key_id or "", key),
         partial(still_admitted, request),
     )
+    database = context(request).database
+    if media_type == AS_LINKED_DATA.media_type:
+        document = await read_body(request, context(request).settings.article_body_bytes)
+        lines = await import_reviews(database, writer, document, sender=sender, **given)
+        return Answer(lines, headers=NO_STORE, media_type=NDJSON)
     body = Spool()
     try:
         async for chunk in body_chunks(request):
             body.write(chunk)
         body.keep()
-        answer = await run_import(context(request).database, writer, body, sender=sender, **given)
+        answer = await run_import(database, writer, body, sender=sender, **given)
     finally:
         body.close()
     return ResultLines(answer)
