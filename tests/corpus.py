@@ -926,6 +926,14 @@ def _import(_: World) -> Iterator[Case]:
     gone = json.dumps({"type": "claim", "op": "delete", "id": NOBODY}).encode()
     yield from sent(gone, 404, "not-found")
     yield from sent(b"[" * 33 + b"]" * 33, 400, "too-deep")
+    reviews = head(content_type="application/ld+json")
+    for body in (b"[]", b"1", b"null", b'"x"', b"{}", b'{"@type":"Claim"}', b"[null,[[]]]"):
+        for query in ("", "?dry_run=true", "?atomic=true"):
+            title, target = f"{short(body)} as reviews {query}", f"/v1/import{query}"
+            yield Case(title, "POST", target, 422, "invalid-record", reviews, body)
+    for body in not_json():
+        title = f"{short(body)} as reviews"
+        yield Case(title, "POST", "/v1/import", 400, "malformed-json", reviews, body)
     long = b'{"type":"claim","data":{"text":"' + b"x" * _MEBIBYTE + b'"}}'
     yield from sent(long, 413, "body-too-large", "a line of a mebibyte")
     for query in (

@@ -23,11 +23,12 @@ class Link(NamedTuple):
 
 
 class OtherBody(NamedTuple):
-    """A body of another media type than the usual one, that is no JSON."""
+    """A body of another media type that an operation takes beside its usual one."""
 
     media_type: str
     schema: Mapping[str, Any]  # JSON Schema
-    example: str
+    description: str
+    example: Any
 
 
 class Operation(Struct, frozen=True, kw_only=True):

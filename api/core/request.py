@@ -151,8 +151,8 @@ def header_values(connection: ASGIConnection[Any, Any, Any, Any], name: bytes) -
 # --- bodies ----------------------------------------------------------------------------------
 
 
-def require_media_type(request: Request, expected: Collection[str]) -> None:
-    """Refuse a body whose Content-Type is not one that the operation reads.
+def require_media_type(request: Request, expected: Collection[str]) -> str:
+    """Give the media type of a body; refuse one that the operation does not read.
 
     A web page can send text/plain to any host without permission, but not JSON.
     """
@@ -163,7 +163,7 @@ def require_media_type(request: Request, expected: Collection[str]) -> None:
     if media_type.strip().lower() not in expected or charset not in _CHARSETS:
         raise Problem(
             UNSUPPORTED_MEDIA_TYPE,
-            f"Send `Content-Type: {next(iter(expected))}`"
+            f"Send `Content-Type: {'` or `'.join(expected)}`"
             + (f", not `{sent[:100]}`." if sent else "."),
             headers={"Accept-Patch" if MERGE_PATCH in expected else "Accept": ", ".join(expected)},
         )
@@ -174,6 +174,7 @@ def require_media_type(request: Request, expected: Collection[str]) -> None:
             "A body with `Content-Encoding` is not accepted; send it uncompressed.",
             headers={"Accept-Encoding": "identity"},
         )
+    return media_type.strip().lower()
 
 
 _CHARSETS = {"", "charset=utf-8", 'charset="utf-8"'}

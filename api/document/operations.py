@@ -196,13 +196,18 @@ def _declared(
             "example": msgspec.to_builtins(declared.body_example),
         }
         operation["requestBody"] = {
-            "description": _body(declared.body, declared.body_type),
+            "description": " ".join(
+                [
+                    _body(declared.body, declared.body_type),
+                    *(each.description for each in declared.other_bodies),
+                ]
+            ),
             "required": True,
             "content": {
                 declared.body_type: media,
                 **{
-                    other.media_type: {"schema": dict(other.schema), "example": other.example}
-                    for other in declared.other_bodies
+                    each.media_type: {"schema": dict(each.schema), "example": each.example}
+                    for each in declared.other_bodies
                 },
             },
         }
@@ -257,8 +262,7 @@ def _body(body: Any, media_type: str) -> str:  # noqa: ANN401 - a type form
     return (
         f"One JSON object on each line, in UTF-8. A line has at most {_DEFAULTS.body_bytes:,} "
         f"bytes, a line with an article {_DEFAULTS.article_body_bytes:,}{UNLESS} "
-        "The body as a whole has no limit. Or a table, as `text/csv` in UTF-8; its rows have the "
-        "same limits."
+        "The body as a whole has no limit."
     )
 
 

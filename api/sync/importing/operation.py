@@ -1,4 +1,4 @@
-"""Import over HTTP: `POST /v1/import` writes many records, of lines of JSON or of a table."""
+"""Import over HTTP: `POST /v1/import` writes many records, of lines, of a table or of reviews."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from api.core.large_input import each_in_thread
 from api.core.operation import Operation, OtherBody
 from api.core.request import (
     NDJSON,
+    NO_STORE,
     Answer,
     Request,
     Stream,
@@ -25,13 +26,16 @@ from api.core.request import (
     context,
     header_values,
     idempotency_key,
+    read_body,
     require_media_type,
     still_admitted,
 )
 from api.core.resource import Resource
-from api.exchange.formats import AS_TABLE
+from api.exchange.formats import AS_LINKED_DATA, AS_TABLE
 from api.records.nouns import RESOURCES
 from api.sync.importing import results
+from api.sync.importing.reviews.documents import MAX_REVIEWS
+from api.sync.importing.reviews.running import import_reviews
 from api.sync.importing.runs import run_import
 from api.sync.importing.spool import Spool
 from api.sync.importing.state import Sender
@@ -55,6 +59,55 @@ _PARAMETERS = {parameter.name: parameter for parameter in (ATOMIC, DRY_RUN, TYPE
 MAX_LENGTH: Final = 2_147_483_647
 """How many characters a table may have, as far as the document can say it: it has no bound."""
 _REFUSED: Final = invalid_record([Fault(("data", "text"), "required", "`text` is needed.")])
+_TABLE: Final = OtherBody(
+    media_type=AS_TABLE.media_type,
+    schema={
+        "description": "A row for each record (RFC 4180), below the names of the columns. The "
+        "separator is a comma, a semicolon or a tab.",
+        "type": "string",
+        "maxLength": MAX_LENGTH,
+    },
+    description="A table, as `text/csv` in UTF-8, has any number of rows. A row has at most as many "
+    "bytes as a line.",
+    example="external_id.example,kind,name\r\nmnd,government_body,Ministry of National Defense\r\n",
+)
+_REVIEWS: Final = OtherBody(
+    media_type=AS_LINKED_DATA.media_type,
+    schema={
+        "description": "A `ClaimReview` of schema.org, an array, a `@graph`, or a `DataFeed`.",
+        "anyOf": [
+            {"type": "object", "additionalProperties": True},
+            {
+                "type": "array",
+                "items": {"type": "object", "additionalProperties": True},
+                "maxItems": MAX_REVIEWS,
+            },
+        ],
+    },
+    description=f"A document with reviews, in JSON-LD, has at most {MAX_REVIEWS:,} of them, and as "
+    "many bytes as a line with an article.",
+    example={
+        "@context": "https://schema.org",
+        "@type": "ClaimReview",
+        "url": "https://facts.example/2024/soldiers",
+        "datePublished": "2024-12-20",
+        "author": {"@type": "Organization", "name": "The Fact Desk"},
+        "claimReviewed": "At least 100 North Korean soldiers were killed in Kursk.",
+        "itemReviewed": {
+            "@type": "Claim",
+            "author": {"@type": "Person", "name": "Lee Seong-kweun"},
+            "datePublished": "2024-12-19",
+            "appearance": {"@type": "NewsArticle", "url": "https://paper.example/kursk"},
+        },
+        "reviewRating": {
+            "@type": "Rating",
+            "alternateName": "Unproven",
+            "ratingValue": 3,
+            "bestRating": 5,
+            "worstRating": 1,
+        },
+    },
+)
 
 IMPORT_RECORDS = Operation(
     tag="import",
@@ -82,28 +135,23 @@ with the name of a source takes another name if exactly one source has it. With 
 answer has a line for each cell that would change, and for each that is wrong. Rows are numbered \
 as in a spreadsheet: the heading is row 1. A table that can't be read is refused as a whole.
 
+A document of the type `application/ld+json` has reviews in the terms of schema.org \
+(`ClaimReview`). The answer has a line for each of them, about its claim, and `line` is the number \
+of the review. A review is written with its sources and articles, or refused as a whole. By its \
+address it is known when it comes again: only its rating is written then, if it has changed. The \
+guide tells what becomes of its properties.
+
 If your key is revoked during the import, the records written so far stay, and each line after \
 that is refused with 401. An `atomic` import is then refused as a whole.""",
     parameters=(ATOMIC, DRY_RUN, TYPE),
     header_parameters=("IdempotencyKeyOfLines",),
     body=ImportLine,
     body_type=NDJSON,
+    other_bodies=(_TABLE, _REVIEWS),
     body_example=ImportLine(
         type=RecordType.SOURCE,
         external_id=ExternalId(namespace="example", value="nis"),
         data={"kind": "government_body", "name": "National Intelligence Service"},
-    ),
-    other_bodies=(
-        OtherBody(
-            AS_TABLE.media_type,
-            {
-                "description": "A row for each record (RFC 4180), below the names of the columns. "
-                "The separator is a comma, a semicolon or a tab.",
-                "type": "string",
-                "maxLength": MAX_LENGTH,
-            },
-            "external_id.example,kind,name\r\nmnd,government_body,Ministry of National Defense\r\n",
-        ),
     ),
     success="JSON lines: a result for each line or row that was sent, then the totals. A dry run "
     "of a table has a result for each cell instead.",
@@ -154,10 +202,11 @@ that is refused with 401. An `atomic` import is then refused as a whole.""",
     status_code=200,
 )
 async def import_records(request: Request) -> Answer:
-    """Import many records, as JSON lines or as a table."""
+    """Import many records, as JSON lines, as a table, or from reviews."""
     key = idempotency_key(request)
     given = read_query(request.scope["query_string"], _PARAMETERS)
-    require_media_type(request, [NDJSON, AS_TABLE.media_type])
+    taken = [NDJSON, AS_TABLE.media_type, AS_LINKED_DATA.media_type]
+    media_type = require_media_type(request, taken)
     writer = author(request)
     table_of = _table_of(request, given.pop("type", None))
     sender = Sender(
@@ -165,12 +214,16 @@ async def import_records(request: Request) -> Answer:
         None if key is None else partial(derived_id, writer.caller.key_id or "", key),
         partial(still_admitted, request),
     )
+    database = context(request).database
+    if media_type == AS_LINKED_DATA.media_type:
+        document = await read_body(request, context(request).settings.article_body_bytes)
+        lines = await import_reviews(database, writer, document, sender=sender, **given)
+        return Answer(lines, headers=NO_STORE, media_type=NDJSON)
     body = Spool()
     try:
         async for chunk in body_chunks(request):
             body.write(chunk)
         body.keep()
-        database = context(request).database
         answer = await run_import(database, writer, body, sender=sender, table_of=table_of, **given)
     finally:
         body.close()

@@ -1,0 +1,1 @@
+"""Reviews: claims and their ratings, from the ClaimReview of schema.org."""

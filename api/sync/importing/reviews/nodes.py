@@ -1,0 +1,224 @@
+"""Nodes: the objects of a document in the terms of schema.org, however loosely it is written.
+
+Public feeds give a list where one value is meant, a text where an object is meant, HTML entities in
+texts, and objects in another place of the document than the one that names them. What can be told
+without a guess is read; anything else is a fault, with its place and the way out.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote, urlsplit
+
+from schemas.base import Fault, Path
+
+Json = Any
+MAX_FAULTS: Final = 20
+"""A review lists no more faults than this."""
+MAX_URL: Final = 2_000
+_SCHEMA: Final = re.compile(r"(?:https?://schema\.org/|schema:)")
+_SAME: Final = {"type": "@type", "id": "@id"}
+"""What the context of schema.org calls two keywords."""
+_ENTITY: Final = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+"""An entity with its semicolon. HTML knows some without, but `&copy=1` is no copyright sign."""
+_MAX_UNESCAPED: Final = 2
+"""Texts are found that were escaped twice."""
+
+
+class Node:
+    """An object of a document: its place, and its properties by their names in schema.org."""
+
+    __slots__ = ("path", "properties")
+
+    def __init__(self, value: Mapping[str, Json], path: Path) -> None:
+        """Give each property its own name; of the same under two names, the first counts."""
+        self.path = path
+        self.properties: dict[str, tuple[str, Json]] = {}
+        for key, each in value.items():
+            self.properties.setdefault(local_name(key), (key, each))
+
+    @property
+    def types(self) -> set[str]:
+        """The types of the object, by their names in schema.org."""
+        _, given = self.properties.get("@type", ("", ()))
+        listed = given if isinstance(given, list) else [given]
+        return {local_name(each) for each in listed if isinstance(each, str)}
+
+    @property
+    def iri(self) -> str | None:
+        """The id of the object, if it holds beyond its document."""
+        _, given = self.properties.get("@id", ("", None))
+        if isinstance(given, str) and _IRI.match(given) and not given.startswith("_:"):
+            return given
+        return None
+
+    def place(self, name: str) -> Path:
+        """Give the place of a property, whether it is there or not."""
+        key, _ = self.properties.get(name, (name, None))
+        return (*self.path, key)
+
+
+_IRI: Final = re.compile(r"(?:https?|urn):[!-~]{1,2000}\Z")
+
+
+def local_name(name: str) -> str:
+    """Give the name of a term of schema.org without its prefix."""
+    name = _SCHEMA.sub("", name, count=1)
+    return _SAME.get(name, name)
+
+
+class Value(NamedTuple):
+    """A value of a property that is neither a list nor empty, and its place."""
+
+    path: Path
+    value: Json
+
+
+class Reader:
+    """Reads the properties of nodes, and notes what is wrong with them."""
+
+    def __init__(self, named: Mapping[str, Node]) -> None:
+        """Know the nodes of the document that have an id, by their ids."""
+        self._named = named
+        self.faults: list[Fault] = []
+
+    def refuse(self, path: Path, code: str, detail: str) -> None:
+        """Note a fault."""
+        fault = Fault(path, code, detail)
+        if len(self.faults) < MAX_FAULTS and fault not in self.faults:
+            self.faults.append(fault)
+
+    def has_refused(self, place: Path) -> bool:
+        """Tell whether something at a place, or in it, is wrong."""
+        return any(fault.path[: len(place)] == place for fault in self.faults)
+
+    def values(self, node: Node, name: str) -> list[Value]:
+        """List the values of a property; null and empty ones are none."""
+        if name not in node.properties:
+            return []
+        key, given = node.properties[name]
+        return list(_flat(given, (*node.path, key)))
+
+    def text(self, node: Node, name: str, most: int) -> str | None:
+        """Read a property that has one text of at most some characters, or none."""
+        found = [value for each in self.values(node, name) if (value := self._as_text(each, most))]
+        return self._only(node, name, found)
+
+    def line(self, node: Node, name: str, most: int) -> str | None:
+        """Read such a text as one line."""
+        text = self.text(node, name, most)
+        return " ".join(text.split()) if text is not None else None
+
+    def url(self, node: Node, name: str) -> str | None:
+        """Read a property that has one address, or none."""
+        found = [url for each in self.values(node, name) if (url := self.as_url(each))]
+        return self._only(node, name, found)
+
+    def nodes(self, node: Node, name: str, most: int) -> list[Node | Value]:
+        """List the objects of a property, and the texts that stand in the place of one."""
+        found: list[Node | Value] = []
+        values = self.values(node, name)
+        if len(values) > most:
+            detail = f"At most {most} values, not {len(values):,}. Leave some out."
+            self.refuse(node.place(name), "invalid-value", detail)
+        for each in values[:most]:
+            if isinstance(each.value, dict):
+                found.append(self._meant(Node(each.value, each.path)))
+            elif isinstance(each.value, str):
+                found.append(each)
+            else:
+                self.refuse(each.path, "wrong-type", "It must be an object or a text.")
+        return found
+
+    def as_url(self, given: Value) -> str | None:
+        """Read an absolute address; what is not ASCII is written as RFC 3987 says."""
+        path, value = given
+        if isinstance(value, dict):
+            inner = Node(value, path)
+            key, value = inner.properties.get("@id") or inner.properties.get("url") or ("", value)
+            path = (*path, key) if key else path
+        if not isinstance(value, str):
+            self.refuse(path, "wrong-type", "It must be an address, as a text.")
+            return None
+        written = _in_ascii(cleaned(value[: 8 * MAX_URL]))
+        if written is None or len(written) > MAX_URL:
+            detail = (
+                f"It must be an absolute address of at most {MAX_URL:,} characters, such as "
+                "`https://example.org/report`."
+            )
+            self.refuse(path, "invalid-value", detail)
+            return None
+        return written
+
+    def _as_text(self, given: Value, most: int) -> str | None:
+        if not isinstance(given.value, str):
+            self.refuse(given.path, "wrong-type", "It must be a text.")
+            return None
+        text = cleaned(given.value)
+        if len(text) > most:
+            detail = f"At most {most:,} characters, not {len(text):,}. Shorten it."
+            self.refuse(given.path, "invalid-value", detail)
+            return None
+        return text or None
+
+    def _only(self, node: Node, name: str, found: list[str]) -> str | None:
+        """Give the only one of some values; the same twice is one."""
+        if len(set(found)) > 1:
+            detail = f"It must be one value, not {len(found):,} that differ. Keep the one meant."
+            self.refuse(node.place(name), "invalid-value", detail)
+        return found[0] if found else None
+
+    def _meant(self, node: Node) -> Node:
+        """Give the node of the document that one means which has nothing but an id."""
+        _, identity = node.properties.get("@id", ("", None))
+        if node.properties.keys() == {"@id"} and isinstance(identity, str):
+            return self._named.get(identity, node)
+        return node
+
+
+def _flat(given: Json, path: Path) -> Iterator[Value]:
+    """Yield the values of a list, and what stands in an object for a plain value or a list."""
+    if isinstance(given, list):
+        for index, each in enumerate(given):
+            yield from _flat(each, (*path, index))
+    elif isinstance(given, dict):
+        wrapped = next((key for key in ("@value", "@list", "@set") if key in given), None)
+        if wrapped is not None:
+            yield from _flat(given[wrapped], (*path, wrapped))
+        elif given:
+            yield Value(path, given)
+    elif given is not None and not (isinstance(given, str) and not given.strip()):
+        yield Value(path, given)
+
+
+def cleaned(text: str) -> str:
+    """Replace HTML entities by what they stand for, and drop the space around a text."""
+    for _ in range(_MAX_UNESCAPED):
+        text = _ENTITY.sub(lambda match: html.unescape(match[0]), text)
+    return text.strip()
+
+
+def _in_ascii(address: str) -> str | None:
+    """Write an absolute http or https address in ASCII (RFC 3987, section 3.1)."""
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+        if parts.scheme.lower() not in {"http", "https"} or not host or " " in parts.netloc:
+            return None
+        network = parts.netloc if "@" in parts.netloc else parts.netloc.lower()
+        if not network.isascii():
+            network = network.lower().replace(host, host.encode("idna").decode())
+    except ValueError:  # a port or brackets that are none, or a name that no host can have
+        return None
+    if not _NETWORK.match(network):
+        return None
+    query = f"?{parts.query}" if parts.query else ""
+    fragment = f"#{parts.fragment}" if parts.fragment else ""
+    rest = quote(f"{parts.path}{query}{fragment}", safe="%/:?#[]@!$&'()*+,;=~._-")
+    return f"{parts.scheme.lower()}://{network}{rest}"
+
+
+_NETWORK: Final = re.compile(r"[A-Za-z0-9._~\[\]@!$&'()*+,;=:%-]+\Z")
