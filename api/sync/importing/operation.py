@@ -67,8 +67,8 @@ _TABLE: Final = OtherBody(
         "type": "string",
         "maxLength": MAX_LENGTH,
     },
-    description="A table, as `text/csv` in UTF-8, has any number of rows. A row has at most as many "
-    "bytes as a line.",
+    description="A table, as `text/csv` in UTF-8, has any number of rows. A row has at most as "
+    "many bytes as a line.",
     example="external_id.example,kind,name\r\nmnd,government_body,Ministry of National Defense\r\n",
 )
 _REVIEWS: Final = OtherBody(
