@@ -215,3 +215,58 @@ async def test_a_record_that_the_caller_does_not_see_is_not_there(
         details = [each["problem"]["detail"] for each in results]
         assert details[0].replace("mole", "nobody") == details[1]
         assert hidden["id"] not in str(results)
+
+
+async def test_a_guess_of_a_hidden_external_id_tells_nothing(empty_url: str, named: Any) -> None:
+    """The claim shows the id of its source to everybody, and that id must reveal nothing."""
+    async with serving(empty_url) as client:
+        (hidden,), _ = await send(
+            client, [source(confidentiality="protected", external_ids=[named("mole")])]
+        )
+        hop = {"position": 0, "source_id": hidden["id"]}
+        (told,), _ = await send(client, [claim(attributions=[hop], review_status="published")])
+        key = await allow(
+            empty_url, keyring.new_key(), (Scope.READ, Scope.IMPORT, Scope.CLAIMS_WRITE)
+        )
+        client.headers.update(bearer(key))
+        record = (await client.get(f"/v1/claims/{told['id']}")).json()
+        answers = []
+        for guess in ("mole", "nobody"):
+            again = {**record, "attributions": [{"position": 0, "source_id": named(guess)}]}
+            parties = [
+                {"source_id": hidden["id"], "role": "actor"},
+                {"source_id": named(guess), "role": "actor"},
+            ]
+            lines = [line("claim", again, id=told["id"]), claim(parties=parties)]
+            results, _ = await send(client, lines, dry_run="true")
+            answers.append([each["problem"]["errors"] for each in results])
+        assert str(answers[0]).replace("mole", "nobody") == str(answers[1])
+
+
+@BATCHED
+async def test_a_line_above_that_takes_an_external_id_away_is_followed(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, named: Any, together: bool
+) -> None:
+    split(monkeypatch, together=together)
+    a, b, c = (new() for _ in range(3))
+    await send(client, [source(a, external_ids=[named("moved")]), source(b)])
+    lines = [
+        source(a, external_ids=[]),
+        source(b, external_ids=[named("moved")]),
+        claim(attributions=[{"position": 0, "source_id": named("moved")}]),
+    ]
+    results, _ = await send(client, lines)
+    assert [each["status"] for each in results] == [200, 200, 201], results
+    record = (await client.get(f"/v1/claims/{results[2]['id']}")).json()
+    assert record["attributions"][0]["source_id"] == b
+
+    await send(client, [source(a, external_ids=[named("lost")]), source(c)])
+    lines = [
+        source(a, external_ids=[]),
+        claim(attributions=[{"position": 0, "source_id": named("lost")}]),
+        {"type": "source", "id": b, "op": "delete"},
+        source(c, external_ids=[named("new")]),
+        claim(attributions=[{"position": 0, "source_id": named("new")}]),
+    ]
+    results, _ = await send(client, lines)
+    assert [each["status"] for each in results] == [200, 422, 409, 200, 201], results

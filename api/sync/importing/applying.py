@@ -31,9 +31,10 @@ from api.sync.importing.settling import (
     PendingDeletion,
     PendingWrite,
     find_current,
+    find_named,
     look_up_batch,
     settle_lines,
-    with_known_ids,
+    with_ids_put_in,
 )
 from api.sync.importing.spool import Spool
 from api.sync.importing.state import ImportRun
@@ -136,14 +137,15 @@ def _deletes(batch: Sequence[Entry]) -> bool:
 
 async def _write(run: ImportRun, batch: Sequence[Entry]) -> list[Done]:
     """Look up, settle and store a batch; give the results in the order of the lines."""
-    batch = await with_known_ids(run, await with_rows_merged(run, batch))
-    found_by_type = await look_up_batch(run, batch)
+    batch = await with_rows_merged(run, batch)
+    ids = await find_named(run, batch)
+    found_by_type = await look_up_batch(run, await with_ids_put_in(batch, ids))
     if any(has_moved(entry, found_by_type[entry.known_line.type]) for entry in batch if entry.row):
         raise _Moved
     done: dict[int, Done] = {}
     writes: dict[RecordType, list[PendingWrite]] = {each: [] for each in RESOURCES}
     deletions: dict[RecordType, list[PendingDeletion]] = {each: [] for each in RESOURCES}
-    for entry, settled in await in_thread(settle_lines, run, batch, found_by_type):
+    for entry, settled in await in_thread(settle_lines, run, batch, found_by_type, ids):
         if isinstance(settled, Done):
             done[entry.number] = settled
         elif isinstance(settled, PendingWrite):

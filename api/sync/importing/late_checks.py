@@ -61,19 +61,15 @@ async def _find_unknown(
     missing = await _missing(run, references)
     if not missing:
         return None
-    late = await _found_late(run, [names[each.path] for each in missing if each.path in names])
+    # Some may have got their external ids after the lines that refer to them were applied.
+    late_names = [names[each.path] for each in missing if each.path in names]
+    ids = await find_ids(run.connection, run.author.caller, late_names)
+    gone = {each.id for each in missing}
+    late = {name: identity for name, identity in ids.items() if identity not in gone}
     faults = [_unknown(reference, names.get(reference.path), late) for reference in missing]
     found = invalid_record(faults).under("/data")
     errors = [*(told["errors"] if told is not None else ()), *found.errors]
     return record_problem(errors[:MAX_ERRORS], ill_formed=ill_formed)
-
-
-async def _found_late(run: ImportRun, names: Sequence[ExternalName]) -> dict[ExternalName, str]:
-    """Find records that got the external ids after the lines that refer to them were applied."""
-    ids = await find_ids(run.connection, names)
-    wanted = [Reference((), name.type, identity) for name, identity in ids.items()]
-    hidden = {each.id for each in await _missing(run, wanted)}
-    return {name: identity for name, identity in ids.items() if identity not in hidden}
 
 
 def _unknown(

@@ -15,6 +15,7 @@ from hashlib import blake2b
 from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
+from api.core.caller import Caller
 from api.core.db import Connection
 from api.core.errors import (
     UNKNOWN_REFERENCE,
@@ -27,6 +28,7 @@ from api.core.request import new_id
 from api.core.sql import render
 from api.core.validation import check
 from api.core.writing.settle import Draft
+from api.records.nouns import RESOURCES
 from schemas.base import (
     Create,
     ExternalId,
@@ -117,30 +119,36 @@ def put_stand_ins(stand_ins: StandIns, document: dict[str, Any], kind: type[Part
 
 # --- before a line is settled ----------------------------------------------------------------
 
-# As in `api.core.writing.look_up`, in a form of which Postgres keeps the plan.
+# As in `api.core.writing.look_up`, in a form of which Postgres keeps the plan. A record that the
+# caller does not see is not found: else a guess of its external id would tell that it is right.
 _IDS: Final = """
-    SELECT n.type, n.namespace, n.value, w.id::text
-    FROM unnest(:types::text[], :namespaces::text[], :values::text[]) AS n(type, namespace, value)
+    SELECT n.namespace, n.value, t.id::text
+    FROM unnest(:namespaces::text[], :values::text[]) AS n(namespace, value)
     CROSS JOIN LATERAL (
         SELECT e.record_id AS id FROM external_ids AS e
-        WHERE e.record_type = n.type AND e.namespace = n.namespace AND e.value = n.value
+        WHERE e.record_type = '{type}' AND e.namespace = n.namespace AND e.value = n.value
         LIMIT 1
-    ) AS w"""
+    ) AS w
+    JOIN {table} AS t ON t.id = w.id AND :sees({type}, t)"""
 
 
 async def find_ids(
-    connection: Connection, names: Iterable[ExternalName]
+    connection: Connection, caller: Caller, names: Iterable[ExternalName]
 ) -> dict[ExternalName, str]:
-    """Find the ids that records have with some external ids, whoever sees these records."""
+    """Find the ids that records, which the caller sees, have with some external ids."""
     wanted = list(dict.fromkeys(names))
-    if not wanted:
-        return {}
-    types, namespaces, values = map(list, zip(*wanted, strict=True))
-    query = render(_IDS, types=types, namespaces=namespaces, values=values)
-    return {
-        ExternalName(RecordType[record_type.upper()], namespace, value): identity
-        for record_type, namespace, value, identity in await connection.fetch(*query)
-    }
+    found: dict[ExternalName, str] = {}
+    for record_type in {each.type for each in wanted}:
+        some = [each for each in wanted if each.type is record_type]
+        query = render(
+            RESOURCES[record_type].table.compose(_IDS),
+            caller,
+            namespaces=[each.namespace for each in some],
+            values=[each.value for each in some],
+        )
+        for namespace, value, identity in await connection.fetch(*query):
+            found[ExternalName(record_type, namespace, value)] = identity
+    return found
 
 
 def with_ids(

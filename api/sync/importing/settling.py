@@ -100,13 +100,17 @@ def _is_looked_up(entry: Entry) -> bool:
     return entry.line is not None and (entry.row is None or not entry.row.is_unchanged)
 
 
-async def with_known_ids(run: ImportRun, batch: Sequence[Entry]) -> Sequence[Entry]:
-    """Put the ids that records have by now where lines refer to these by external id."""
+async def find_named(run: ImportRun, batch: Sequence[Entry]) -> dict[ExternalName, str]:
+    """Find the ids of the records to which the lines of a batch refer by external id."""
     names = [each.name for entry in batch for each in entry.named]
-    if not names:
-        return batch
-    ids = await find_ids(run.connection, names)
-    return await in_thread(lambda: [_with_ids(entry, ids) for entry in batch])
+    return await find_ids(run.connection, run.author.caller, names)
+
+
+async def with_ids_put_in(
+    batch: Sequence[Entry], ids: Mapping[ExternalName, str]
+) -> Sequence[Entry]:
+    """Put ids where lines refer to records by external id."""
+    return await in_thread(lambda: [_with_ids(entry, ids) for entry in batch]) if ids else batch
 
 
 def _with_ids(entry: Entry, ids: Mapping[ExternalName, str]) -> Entry:
@@ -127,26 +131,53 @@ Settled = Done | PendingWrite | PendingDeletion
 
 
 def settle_lines(
-    run: ImportRun, batch: Sequence[Entry], found_by_type: dict[RecordType, Found]
+    run: ImportRun,
+    batch: Sequence[Entry],
+    found_by_type: dict[RecordType, Found],
+    ids: Mapping[ExternalName, str],
 ) -> list[tuple[Entry, Settled]]:
-    """Settle each line of a batch; a line knows what the lines before it write."""
-    are_named = any(entry.named for entry in batch)
-    ids: dict[ExternalName, str] = {}
+    """Settle each line of a batch; a line knows what the lines before it write.
+
+    `ids` are those that external ids have before the first line.
+    """
+    names = ExternalNames(ids) if any(entry.named for entry in batch) else None
     settled = []
     for each in batch:
-        entry = _with_ids(each, ids)
+        entry = each if names is None else _with_ids(each, names.ids)
         settled.append((entry, _settle_line(run, entry, found_by_type)))
-        if are_named and isinstance(written := settled[-1][1], PendingWrite):
-            ids |= _external_names(entry.known_line.type, written)
+        if names is not None:
+            names.follow(entry, settled[-1][1])
     return settled
 
 
-def _external_names(record_type: RecordType, written: PendingWrite) -> dict[ExternalName, str]:
-    """Give the external ids that a line gives to its record, for the lines below."""
-    return {
-        ExternalName(record_type, each.namespace, each.value): written.id
-        for each in written.record.external_ids
-    }
+class ExternalNames:
+    """The ids that external ids have after the lines that are settled so far."""
+
+    def __init__(self, ids: Mapping[ExternalName, str]) -> None:
+        """Begin with those that are stored."""
+        self.ids: dict[ExternalName, str] = {}
+        self._names_of: dict[str, set[ExternalName]] = {}
+        for name, identity in ids.items():
+            self._put(name, identity)
+
+    def follow(self, entry: Entry, settled: Settled) -> None:
+        """Let the record of a line have the external ids that the line gives it, and no others."""
+        if isinstance(settled, PendingWrite):
+            self._drop(settled.id)
+            record_type = entry.known_line.type
+            for each in settled.record.external_ids:
+                self._put(ExternalName(record_type, each.namespace, each.value), settled.id)
+        elif isinstance(settled, PendingDeletion):
+            self._drop(settled.current.id)
+
+    def _put(self, name: ExternalName, identity: str) -> None:
+        self.ids[name] = identity
+        self._names_of.setdefault(identity, set()).add(name)
+
+    def _drop(self, identity: str) -> None:
+        for name in self._names_of.pop(identity, ()):
+            if self.ids.get(name) == identity:  # else another record has got it
+                del self.ids[name]
 
 
 def _settle_line(run: ImportRun, entry: Entry, found_by_type: dict[RecordType, Found]) -> Settled:
