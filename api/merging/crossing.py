@@ -27,6 +27,11 @@ _STATED: Final = """
     FROM json_to_recordset(:wanted::json) AS w(id uuid, place integer, other_id uuid, kind text)
     JOIN links AS l ON l.owner_id = w.other_id AND l.owner_type = 'source' AND l.link = 'relation'
         AND l.source_id = w.id AND l.label = w.kind"""
+# What is added to the log of a merge would never be given back if the merge were undone meanwhile.
+_NOT_UNDONE: Final = """
+    SELECT m.id FROM source_merges AS m
+    WHERE m.id = ANY(:ids::bigint[]) AND m.state <> 'undone'
+    FOR SHARE SKIP LOCKED"""
 
 
 class Crossing(NamedTuple):
@@ -69,6 +74,17 @@ async def find_crossings(
             crossing = Crossing(place, item, None)
         found.setdefault(row["id"], []).append(crossing)
     return found
+
+
+async def can_be_set_aside(connection: Connection, work_id: int, some: list[Crossing]) -> bool:
+    """Tell whether the merges that set relations against each other stand, until this ends.
+
+    That one which is being undone does not, nor does one that another process undoes.
+    """
+    ids = {each.merge_id for each in some if each.merge_id is not None}
+    if work_id in ids:
+        return False
+    return len(await connection.fetch(*render(_NOT_UNDONE, ids=list(ids)))) == len(ids)
 
 
 async def set_aside(

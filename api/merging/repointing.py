@@ -24,7 +24,7 @@ from api.core.db import Connection, Database
 from api.core.resource import Resource
 from api.core.sql import render
 from api.merging import log as merge_log
-from api.merging.crossing import find_crossings, set_aside
+from api.merging.crossing import can_be_set_aside, find_crossings, set_aside
 from api.merging.log import EntryState
 from api.merging.references import SYMMETRIC, Content, columns_of, follow, give_back
 from api.merging.referrers import (
@@ -214,11 +214,11 @@ async def _restore(
     live = {identity: content for identity, content in new.items() if identity not in kept}
     crossings = await find_crossings(connection, stored, live)
     for identity, some in crossings.items():
-        if any(each.merge_id == work.id for each in some):
-            # The relation that stands against it is about to be given back itself.
-            del live[identity], returned[identity]
-        else:
+        if await can_be_set_aside(connection, work.id, some):
             live[identity] = await set_aside(connection, work.id, identity, live[identity], some)
+        else:
+            # What stands against it is about to be given back itself, so this is tried again.
+            del live[identity], returned[identity]
     for identity in new.keys() & kept.keys():
         before = msgspec.json.encode({**stored[identity], **new[identity]}).decode()
         await connection.execute(*render(_KEEP, source_id=identity, before=before))
