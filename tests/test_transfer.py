@@ -419,6 +419,26 @@ def test_a_table_comes_back_with_what_was_edited(
     ]
 
 
+def test_reviews_are_imported_each_as_a_whole(run: Run, source: Source, file: Path) -> None:
+    address = f"https://facts.example/{uuid4()}"
+    review = {
+        "@context": "https://schema.org",
+        "@type": "ClaimReview",
+        "url": address,
+        "author": {"@type": "Organization", "name": "The Fact Desk"},
+        "claimReviewed": "Something is so.",
+        "reviewRating": {"@type": "Rating", "alternateName": "Unproven"},
+    }
+    reviews = file.with_suffix(".jsonld.gz")
+    unrated = {**review, "url": f"{address}/2", "reviewRating": None}
+    reviews.write_bytes(gzip.compress(json.dumps([review, unrated]).encode()))
+    ended = import_(run, source.address, reviews)
+    assert ended.code == 4
+    assert ended.out.startswith("review 2: 422 ")
+    assert ended.out.count("\n") == 2
+    assert sum(address in doc for _, doc in source.rows().values()) == 1
+
+
 def test_what_is_on_stdin_is_imported(
     run: Run, source: Source, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -612,6 +632,10 @@ def test_progress_is_one_line_of_a_terminal_and_else_lines_of_the_log(
         (("export", "--from", "http://x", "-", "--key-file", "none"), "none"),
         (("import", "--to", "http://x", "none.ndjson"), "none.ndjson"),
         (("import", "--to", "http://x", __file__, "--format", "csv"), "Add `--type`"),
+        (
+            ("import", "--to", "http://x", __file__, "--format", "jsonld", "--type", "claim"),
+            "Leave",
+        ),
         (("import", "--to", "http://x", "-", "--idempotency-key", "ä"), "ASCII"),
     ],
 )

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from api.sync.transfer.instance import Instance
 
 _STANDARD = "-"
-_NOT_IMPORTED = {"geojson", "jsonld"}
 _TYPE = click.Choice([record_type.value for record_type in RecordType])
 
 
@@ -122,7 +121,7 @@ def _check_idempotency_key(_: click.Context, __: click.Parameter, value: str | N
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice(["ndjson", "csv"]),
+    type=click.Choice(["ndjson", "csv", "jsonld"]),
     help="The format, if the ending of FILE does not tell it; lines if it is left out.",
 )
 @click.option("--dry-run", is_flag=True, help="Check every line, and keep nothing.")
@@ -151,11 +150,11 @@ def import_records(
 ) -> None:
     """Import FILE into a running service, or what comes on stdin if FILE is `-`.
 
-    FILE has JSON lines (`.ndjson`) or a table (`.csv`), and may be compressed (`.gz`, `.zst`). The
-    key comes from the environment variable `IMPORT_KEY` or from `--key-file`, and needs the scope
-    `import`.
+    FILE has JSON lines (`.ndjson`), a table (`.csv`) or reviews of fact-checkers (`.jsonld`), and
+    may be compressed (`.gz`, `.zst`). The key comes from the environment variable `IMPORT_KEY` or
+    from `--key-file`, and needs the scope `import`.
 
-    Lines are sent in pieces of a thousand; a table, and all that is `--atomic` or a
+    Lines are sent in pieces of a thousand; everything else, and all that is `--atomic` or a
     `--dry-run`, is one request. A request is sent again if the connection breaks, up to eight
     times. You may stop the command and run it again: nothing is written twice. To write records
     that name no `id` a second time, give another `--idempotency-key`.
@@ -169,12 +168,14 @@ def import_records(
     from api.sync.transfer.importing import FORMS, LINES, Import, Way  # noqa: PLC0415 - as above
 
     kind = kind_of(file.name)
-    if (named := format_name or kind.format) in _NOT_IMPORTED:
-        raise click.UsageError(f"{file.name} can't be imported: only lines and tables can.")
+    if (named := format_name or kind.format) == "geojson":
+        raise click.UsageError(f"{file.name} can't be imported: places are only a part of claims.")
     form = FORMS.get(named, LINES)
     record_type = None if type_name is None else RecordType[type_name.upper()]
     if form.unit == "row" and record_type is None:
         raise click.UsageError("Add `--type`: a table does not tell the type of its records.")
+    if form.unit == "review" and record_type is not None:
+        raise click.UsageError("Leave out `--type`: reviews become records of several types.")
     with _instance(target, key_file, "IMPORT_KEY") as instance, tempfile.TemporaryFile() as copy:
         parts = read_pieces(file, kind.coding)
         try:

@@ -38,6 +38,7 @@ LINES: Final = Form("application/x-ndjson", "line")
 FORMS: Final = {
     "ndjson": LINES,
     "csv": Form("text/csv", "row"),
+    "jsonld": Form("application/ld+json", "review"),
 }
 """The forms by the endings of files."""
 
