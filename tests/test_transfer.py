@@ -383,6 +383,62 @@ def test_records_of_a_list_come_back(run: Run, source: Source, file: Path) -> No
     assert "1 created, 1 updated, 1 refused" in ended.out
 
 
+def test_a_table_comes_back_with_what_was_edited(
+    run: Run, source: Source, file: Path, line: Line, pauses: list[float]
+) -> None:
+    tag = uuid4().hex
+    for note in ("left", "edited", "wrong"):
+        source.add("claims", note=note, tags=[tag])
+    table = file.with_suffix(".csv")
+    asked = ("--type", "claim", "--query", f"tag={tag}", "--query", "columns=id,version,note,kind")
+    assert export(run, source.address, table, *asked).code == 0
+    text = table.read_bytes()
+    assert text.count(b"\r\n") == 4
+    rows = text.decode().replace("edited", "new").split("\r\n")
+    wrong = next(number for number, row in enumerate(rows, 1) if "wrong" in row)
+    edited = next(number for number, row in enumerate(rows, 1) if "new" in row)
+    rows[wrong - 1] = rows[wrong - 1].rpartition(",")[0] + ",dog"
+    table.write_bytes("\r\n".join(rows).encode())
+    before = source.rows()
+    ended = import_(run, source.address, table, "--type", "claim", "--dry-run")
+    assert (ended.code, source.rows()) == (4, before)
+    told = sorted(ended.out.splitlines()[:-1])
+    assert f'row {edited}, column note: "edited" becomes "new"' in told
+    assert len(told) == 2
+    assert any(each.startswith(f"row {wrong}, column kind: 422 ") for each in told)
+    line.cut, line.first = True, [20]  # it was written when its answer is cut off
+    ended = import_(run, line.address, table, "--type", "claim")
+    assert (ended.code, len(pauses)) == (4, 1)
+    assert ended.out.startswith(f"row {wrong}: 422 ")
+    assert ended.out.endswith("The file is answered: 2 unchanged, 1 refused.\n")
+    changed = [json.loads(doc) for name, (_, doc) in source.rows().items() if tag in doc]
+    assert sorted((each["note"], each["version"]) for each in changed) == [
+        ("left", 1),
+        ("new", 2),
+        ("wrong", 1),
+    ]
+
+
+def test_reviews_are_imported_each_as_a_whole(run: Run, source: Source, file: Path) -> None:
+    address = f"https://facts.example/{uuid4()}"
+    review = {
+        "@context": "https://schema.org",
+        "@type": "ClaimReview",
+        "url": address,
+        "author": {"@type": "Organization", "name": "The Fact Desk"},
+        "claimReviewed": "Something is so.",
+        "reviewRating": {"@type": "Rating", "alternateName": "Unproven"},
+    }
+    reviews = file.with_suffix(".jsonld.gz")
+    unrated = {**review, "url": f"{address}/2", "reviewRating": None}
+    reviews.write_bytes(gzip.compress(json.dumps([review, unrated]).encode()))
+    ended = import_(run, source.address, reviews)
+    assert ended.code == 4
+    assert ended.out.startswith("review 2: 422 ")
+    assert ended.out.count("\n") == 2
+    assert sum(address in doc for _, doc in source.rows().values()) == 1
+
+
 def test_what_is_on_stdin_is_imported(
     run: Run, source: Source, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -420,11 +476,11 @@ def test_an_import_that_ends_early_tells_how_far_it_came(
     write_lines(file, lines)
     read: list[int] = []
 
-    def read_one(parts: Iterator[bytes], before: int, report: TextIO) -> Counts:
+    def read_one(parts: Iterator[bytes], unit: str, before: int, report: TextIO) -> Counts:
         read.append(before)
         if len(read) == 2:
             raise TransferError("It ends here.")
-        return read_outcomes(parts, before, report)
+        return read_outcomes(parts, unit, before, report)
 
     monkeypatch.setattr(importing, "read_outcomes", read_one)
     ended = import_(run, source.address, file)
@@ -575,6 +631,11 @@ def test_progress_is_one_line_of_a_terminal_and_else_lines_of_the_log(
         ),
         (("export", "--from", "http://x", "-", "--key-file", "none"), "none"),
         (("import", "--to", "http://x", "none.ndjson"), "none.ndjson"),
+        (("import", "--to", "http://x", __file__, "--format", "csv"), "Add `--type`"),
+        (
+            ("import", "--to", "http://x", __file__, "--format", "jsonld", "--type", "claim"),
+            "Leave",
+        ),
         (("import", "--to", "http://x", "-", "--idempotency-key", "ä"), "ASCII"),
     ],
 )

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from api.sync.transfer.instance import Instance
 
 _STANDARD = "-"
-_NO_LINES = {"csv", "geojson", "jsonld"}
 _TYPE = click.Choice([record_type.value for record_type in RecordType])
 
 
@@ -116,8 +115,14 @@ def _check_idempotency_key(_: click.Context, __: click.Parameter, value: str | N
     "--type",
     "type_name",
     type=_TYPE,
-    help="Each line is a record of this type, as `export --type` writes it. If it is left out, "
-    "each line is one of `POST /v1/import`, as `export` without a type writes it.",
+    help="The type of the records of a table, or of lines as `export --type` writes them. Without "
+    "it, each line names its type, as those of `export` without a type do.",
+)
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["ndjson", "csv", "jsonld"]),
+    help="The format, if the ending of FILE does not tell it; lines if it is left out.",
 )
 @click.option("--dry-run", is_flag=True, help="Check every line, and keep nothing.")
 @click.option(
@@ -138,40 +143,51 @@ def import_records(
     file: BinaryIO,
     target: str,
     type_name: str | None,
-    dry_run: bool,
-    atomic: bool,
+    format_name: str | None,
     idempotency_key: str | None,
     key_file: Path | None,
+    **flags: bool,
 ) -> None:
-    """Import the lines of FILE into a running service, or those of stdin if FILE is `-`.
+    """Import FILE into a running service, or what comes on stdin if FILE is `-`.
 
-    FILE has JSON lines (`.ndjson`), and may be compressed (`.gz`, `.zst`). The key comes from the
-    environment variable `IMPORT_KEY` or from `--key-file`, and needs the scope `import`.
+    FILE has JSON lines (`.ndjson`), a table (`.csv`) or reviews of fact-checkers (`.jsonld`), and
+    may be compressed (`.gz`, `.zst`). The key comes from the environment variable `IMPORT_KEY` or
+    from `--key-file`, and needs the scope `import`.
 
-    The lines are sent in pieces of a thousand; `--atomic` and `--dry-run` send them in one request.
-    A piece is sent again if the connection breaks, up to eight times. You may stop the command and
-    run it again: no line is written twice. To write lines that name no record a second time, give
-    another `--idempotency-key`.
+    Lines are sent in pieces of a thousand; everything else, and all that is `--atomic` or a
+    `--dry-run`, is one request. A request is sent again if the connection breaks, up to eight
+    times. You may stop the command and run it again: nothing is written twice. To write records
+    that name no `id` a second time, give another `--idempotency-key`.
 
-    The lines that were refused are printed on stdout, each with its number in FILE, and the
-    command ends with exit code 4.
+    What was refused is printed on stdout, each with its number in FILE, and the command ends with
+    exit code 4. The dry run of a table prints each cell that would change.
     """
     begin()
-    from api.sync.transfer.files import kind_of, read_pieces  # noqa: PLC0415 - as for `export`
-    from api.sync.transfer.importing import Import, Way  # noqa: PLC0415 - as above
-    from api.sync.transfer.pieces import cut_lines  # noqa: PLC0415 - as above
+    from api.sync.transfer import pieces  # noqa: PLC0415 - as for `export`
+    from api.sync.transfer.files import kind_of, read_pieces  # noqa: PLC0415 - as above
+    from api.sync.transfer.importing import FORMS, LINES, Import, Way  # noqa: PLC0415 - as above
 
     kind = kind_of(file.name)
-    if kind.format in _NO_LINES:
-        raise click.UsageError(f"{file.name} has no JSON lines, and only they can be imported.")
+    if (named := format_name or kind.format) == "geojson":
+        raise click.UsageError(f"{file.name} can't be imported: places are only a part of claims.")
+    form = FORMS.get(named, LINES)
     record_type = None if type_name is None else RecordType[type_name.upper()]
+    if form.unit == "row" and record_type is None:
+        raise click.UsageError("Add `--type`: a table does not tell the type of its records.")
+    if form.unit == "review" and record_type is not None:
+        raise click.UsageError("Leave out `--type`: reviews become records of several types.")
     with _instance(target, key_file, "IMPORT_KEY") as instance, tempfile.TemporaryFile() as copy:
         parts = read_pieces(file, kind.coding)
         try:
-            cut = cut_lines(parts, copy, record_type, in_one=atomic or dry_run)
+            if form is LINES:
+                in_one = any(flags.values())
+                cut = pieces.cut_lines(parts, copy, record_type, in_one=in_one)
+            else:
+                cut = pieces.copy_whole(parts, copy)
         except OSError as error:
             raise CommandError(f"{file.name} cannot be copied: {error.strerror}.") from error
-        way = Way(idempotency_key or cut.digest, atomic, dry_run)
+        table_of = record_type if form.unit == "row" else None
+        way = Way(form, idempotency_key or cut.digest, table_of, **flags)
         work = Import(instance, copy, cut, way)
         with _how_far(work, instance):
             work.run(sys.stdout)
@@ -185,7 +201,7 @@ def _how_far(work: Import, instance: Instance) -> Iterator[None]:
         yield
     except BaseException:  # a signal too
         instance.progress.clear()
-        again = "Run the same command again to go on: no line is written twice."
+        again = "Run the same command again to go on: nothing is written twice."
         click.echo(f"{work.how_far}. {again}", err=True)
         raise
 

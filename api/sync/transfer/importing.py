@@ -17,6 +17,7 @@ from typing import BinaryIO, Final, NamedTuple, TextIO, cast
 from api.sync.transfer.instance import Instance
 from api.sync.transfer.outcomes import Counts, added, described, read_outcomes
 from api.sync.transfer.pieces import Cut, Piece
+from schemas.vocabularies import RecordType
 
 PIECE_SECONDS: Final = 300.0
 """How long the service may take to answer for a piece."""
@@ -26,23 +27,42 @@ _SENT_BYTES: Final = 65_536
 _REPORT_MEMORY: Final = 1_048_576
 
 
+class Form(NamedTuple):
+    """A form in which records are imported: its media type, and what its results are about."""
+
+    media_type: str
+    unit: str
+
+
+LINES: Final = Form("application/x-ndjson", "line")
+FORMS: Final = {
+    "ndjson": LINES,
+    "csv": Form("text/csv", "row"),
+    "jsonld": Form("application/ld+json", "review"),
+}
+"""The forms by the endings of files."""
+
+
 class Way(NamedTuple):
     """How to import: with which prefix of the idempotency keys, and with which parameters."""
 
+    form: Form
     key: str
+    table_of: RecordType | None
     atomic: bool
     dry_run: bool
 
     @property
     def in_one(self) -> bool:
-        """Whether all lines have to be in one request."""
-        return self.atomic or self.dry_run
+        """Whether the whole file has to be in one request."""
+        return self.atomic or self.dry_run or self.form is not LINES
 
     @property
     def parameters(self) -> list[tuple[str, str]]:
         """The query to send."""
         given = {"atomic": self.atomic, "dry_run": self.dry_run}
-        return [(name, "true") for name, value in given.items() if value]
+        flags = [(name, "true") for name, value in given.items() if value]
+        return flags if self.table_of is None else [*flags, ("type", self.table_of.value)]
 
 
 class Import:
@@ -68,6 +88,8 @@ class Import:
     def how_far(self) -> str:
         """How far the import is, for people."""
         answered = f"{self.answered:,} of {self._cut.lines:,} lines are answered"
+        if self._way.form is not LINES:
+            answered = "The file is answered" if self.answered else "The file is not answered"
         return f"{answered}: {described(self.counts)}" if self.counts else answered
 
     def _send(self, piece: Piece, draft: TextIO) -> Counts:
@@ -79,14 +101,15 @@ class Import:
             "/v1/import",
             self._way.parameters,
             headers={
-                "content-type": "application/x-ndjson",
+                "content-type": self._way.form.media_type,
                 "content-length": str(piece.size),
                 "idempotency-key": f"{self._way.key}/{piece.first_line}",
             },
             body=self._body(piece),
             read_seconds=WHOLE_SECONDS if self._way.in_one else PIECE_SECONDS,
         ) as answer:
-            return read_outcomes(answer.iter_bytes(), piece.first_line - 1, draft)
+            unit = self._way.form.unit
+            return read_outcomes(answer.iter_bytes(), unit, piece.first_line - 1, draft)
 
     def _body(self, piece: Piece) -> Iterator[bytes]:
         """Read a piece of the copy."""

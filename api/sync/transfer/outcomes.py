@@ -27,35 +27,52 @@ class _Fault(Struct):
 
 
 class _Problem(Struct):
+    status: int = 0
     code: str = ""
     detail: str = ""
     errors: list[_Fault] = []
 
 
 class _Line(Struct):
-    """A line of an answer: the result of a line that was sent or, at the end, the totals."""
+    """A line of an answer: the result of a line that was sent, or of a cell, or the totals."""
 
     line: int = 0
-    status: int = 0
+    row: int = 0
+    column: str | None = None
+    was: str | None = None
+    becomes: str | None = None
     problem: _Problem | None = None
     totals: Counts | None = None
 
 
-def read_outcomes(parts: Iterator[bytes], before: int, report: TextIO) -> Counts:
-    """Read an answer; report each line that was refused, and give the totals.
+def read_outcomes(parts: Iterator[bytes], unit: str, before: int, report: TextIO) -> Counts:
+    """Read an answer; report what was refused and which cells would change; give the totals.
 
-    `before` is how many lines of the file stand before the first line that was sent.
+    A result is about a `unit`, such as a line. `before` is how many of them stand in the file
+    before the first one that was sent.
     """
     totals: Counts | None = None
     for text in lines_of(parts):
         line = _decoded(text)
         if line.totals is not None:
             totals = line.totals
-        elif line.problem is not None and line.problem.code != _NOT_APPLIED:
-            report.write(f"line {before + line.line}: {line.status} {_faults_of(line.problem)}\n")
+            continue
+        place = f"{unit} {before + (line.line or line.row)}"
+        if line.column is not None:
+            place += f", column {line.column}"
+        if line.problem is not None:
+            if line.problem.code != _NOT_APPLIED:
+                report.write(f"{place}: {_faults_of(line.problem)}\n")
+        elif line.row:
+            report.write(f"{place}: {_shown(line.was)} becomes {_shown(line.becomes)}\n")
     if totals is None:
         raise TransientFailure("The answer was cut off.")
     return totals
+
+
+def _shown(cell: str | None) -> str:
+    """Write what a cell has, in one line."""
+    return "nothing" if cell is None else msgspec.json.encode(cell).decode()
 
 
 def added(counts: Counts, more: Counts) -> Counts:
@@ -78,7 +95,9 @@ def _faults_of(problem: _Problem) -> str:
     faults = [f"{each.pointer or '/'}: {each.detail}" for each in problem.errors[:_MAX_ERRORS]]
     if len(problem.errors) > _MAX_ERRORS:
         faults.append(f"and {len(problem.errors) - _MAX_ERRORS} more.")
-    return f"{problem.code}: {' '.join(' '.join(faults or [problem.detail]).split())}"
+    return (
+        f"{problem.status} {problem.code}: {' '.join(' '.join(faults or [problem.detail]).split())}"
+    )
 
 
 def _decoded(text: bytes) -> _Line:

@@ -76,6 +76,17 @@ def cut_lines(
     return Cut(pieces, number, digest.hexdigest())
 
 
+def copy_whole(parts: Iterator[bytes], copy: BinaryIO) -> Cut:
+    """Copy a file that can't be cut, as one piece."""
+    digest, size = hashlib.sha256(), 0
+    for part in parts:
+        copy.write(part)
+        digest.update(part)
+        size += len(part)
+    copy.flush()
+    return Cut([Piece(1, 0, size)], 1, digest.hexdigest())
+
+
 def lines_of(parts: Iterator[bytes]) -> Iterator[bytes]:
     """Give the lines of a file without their ends; raise an error if one is far too long."""
     begun: list[bytes] = []
