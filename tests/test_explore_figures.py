@@ -13,16 +13,22 @@ from tests.test_explore import MAX_REQUESTS, READY, REQUESTS, open_page
 HOSTILE = "\u202e<script>alert(1)</script>\u2069 " + "وزارة الدفاع " * 40
 
 
-def drawn(browser: Browser, rows: list[dict[str, Any]], wanted: str | None, expression: str) -> Any:
+def drawn(
+    browser: Browser,
+    rows: list[dict[str, Any]],
+    wanted: str | None,
+    expression: str,
+    width: int = 800,
+) -> Any:
     """Draw rows in the page that is open, and ask something of the drawing."""
     panel = {"name": "Killed", "note": None, "unit": "person", "rows": rows}
     script = f"""
-        const [panel, wanted, done] = arguments;
+        const [panel, wanted, width, done] = arguments;
         import('/assets/explore/plot.js').then(({{ plot }}) => {{
-            const svg = plot([panel], 800, wanted, 'a plot');
+            const svg = plot([panel], width, wanted, 'a plot');
             done({expression});
         }}, error => done(String(error)));"""
-    return browser.command("execute/async", script=script, args=[panel, wanted])
+    return browser.command("execute/async", script=script, args=[panel, wanted, width])
 
 
 def row(key: str, qualifier: str, **numbers: Any) -> dict[str, Any]:

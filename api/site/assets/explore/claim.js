@@ -9,7 +9,7 @@ import { address, answered, byline, capital, moment, sourceLink, statementLink, 
 export default async function show({ api, type, id }) {
   const isClaim = type === "claims";
   const [{ record, included }, thread, origins] = await answersOf([
-    api.one(type, id, isClaim ? "sources,articles,claims,denials" : "sources,articles,claims"),
+    api.one(type, id, `sources,articles,claims,denials${isClaim ? ",relating_claims" : ""}`),
     api.get(`/v1/${type}/${encodeURIComponent(id)}/responses?expand=denials,sources`),
     isClaim ? api.get(`/v1/claims/${encodeURIComponent(id)}/origins`) : null,
   ]);
@@ -22,13 +22,14 @@ export default async function show({ api, type, id }) {
       make("div.columns", {},
         make("div", {},
           chain(record, sources, isClaim ? "Claimed by" : "Said by"),
+          isClaim ? null : becameOf(record, included.denials),
           section("Figures", figures(record)),
           isClaim ? null : section("What it answers", targets(record, included)),
           section("Where it is printed", record.appearances.map((each) => printedIn(each, record, included))),
-          section("Responses", responses(thread, record.id))),
+          section("Responses", responses(thread, record.id)),
+          section("Related claims", relations(record, claims), relatedFrom(record, included))),
         make("div", {},
-          origins && section("Independent origins", originGraph(origins, record, included)),
-          section("Related claims", relations(record, claims)),
+          origins && section("Independent origins", originGraph(origins, record, { sources, claims: { ...included.relating_claims, ...claims } })),
           section("About it", facts(record, sources)))),
       make("p.aside", {}, `Version ${record.version}, last changed on ${moment(record.updated_at)}. `,
         make("a", { href: `/explore/${type}/${encodeURIComponent(record.id)}/history` }, "History")),
@@ -40,6 +41,7 @@ export default async function show({ api, type, id }) {
 
 /** Show the thread: a response to a response stands below it and further in, the oldest first. */
 function responses({ thread, responders, asked_without_answer: silent, included, truncated }, root) {
+  const replaced = new Map(Object.values(included.denials).map((denial) => [denial.superseded_by_id, denial]));
   const latest = new Set(responders.filter(({ history }) => history.length > 1).map((each) => each.latest));
   const items = [
     ...belowEachOther(thread, root).map(({ denial_id: id, depth, others }) => ({ denial: included.denials[id], depth, others, isLatest: latest.has(id) })),
@@ -47,7 +49,7 @@ function responses({ thread, responders, asked_without_answer: silent, included,
   ].filter(({ denial }) => denial);
   if (items.length === 0) return make("p.aside", {}, "None is recorded.");
   return [
-    make("ol.thread", {}, items.map((item) => response(item, included, root))),
+    make("ol.thread", {}, items.map((item) => response({ ...item, before: replaced.get(item.denial.id) }, included, root))),
     truncated.length > 0 && make("p.aside", {}, "The thread is longer than one page can show."),
   ];
 }
@@ -65,24 +67,43 @@ export function belowEachOther(thread, root) {
   return from(root);
 }
 
-function response({ denial, depth, others, isLatest }, { sources, denials }, root) {
+function response({ denial, depth, others, isLatest, before }, { sources, denials }, root) {
   const said = [byline(denial, sources), time(denial.stated)].filter(Boolean);
-  return make(`li.${denial.family}.depth-${Math.min(depth, 6)}`, {},
+  return make(`li.${denial.family}.depth-${Math.min(depth, 6)}${denial.validity === "standing" ? "" : ".left"}`, {},
     make("p.kicker", {}, answered(denial), ` · ${capital(term(denial.kind))} `, status(denial), isLatest ? make("span.status", {}, "latest word") : null),
     make("p", {}, make("a", { href: address("denial", denial.id) }, words(denial.text, denial.language))),
+    make("p.aside", {}, joined(said, ", ")),
     others.length > 0 && make("p.aside", {}, "It also answers ", joined(others.slice(0, 3).map((id) =>
       (id === root ? "what this page shows" : statementLink("denial", id, denials[id], "another response"))), ", "), others.length > 3 ? ` and ${others.length - 3} more` : null, "."),
-    make("p.aside", {}, joined(said, ", "),
-      denial.superseded_by_id && [". ", make("a", { href: address("denial", denial.superseded_by_id) }, "Replaced by a later response")]));
+    becameOf(denial, denials),
+    before && make("p.aside", {}, REPLACES[before.validity] ?? REPLACES.superseded, ": ", statementLink("denial", before.id, before)));
 }
 
-/** Say what a response answers. */
-function targets(denial, { claims }) {
+const LEFT = {
+  superseded: "Replaced by a later response", retracted: "Taken back by the responder",
+  softened: "Softened: replaced by a weaker response", hardened: "Hardened: replaced by a stronger response",
+};
+const REPLACES = {
+  superseded: "It replaces an earlier response", retracted: "It replaces a response that was taken back",
+  softened: "It is weaker than the response that it replaces", hardened: "It is stronger than the response that it replaces",
+};
+
+/** Say what became of a response: whether it was taken back, hardened, softened or replaced, and by what. */
+function becameOf({ validity, superseded_by_id: later }, denials) {
+  if (validity === "standing" && !later) return null;
+  return make("p.aside", {}, LEFT[validity] ?? LEFT.superseded,
+    later && [": ", denials?.[later] ? statementLink("denial", later, denials[later]) : make("a", { href: address("denial", later) }, "the later response")], ".");
+}
+
+/** Say what a response answers: a claim, another response, an article, or something that is only described. */
+function targets(denial, { claims, denials, articles }) {
   return make("ul.records", {}, denial.targets.map((target) => {
-    const [kind, id] = ["claim", "denial", "article"].map((each) => [each, target[`${each}_id`]]).find(([, each]) => each) ?? [];
-    const claim = kind === "claim" ? claims[id] : null;
+    const { claim_id: claim, denial_id: answer, article_id: article } = target;
     return make("li", {},
-      id ? make("a", { href: address(kind, id) }, claim ? words(claim.text, claim.language) : `${kind === "article" ? "an" : "a"} ${kind === "denial" ? "response" : kind}`) : words(target.text), claim && [" ", status(claim)],
+      claim ? statementLink("claim", claim, claims[claim], "a claim")
+        : answer ? statementLink("denial", answer, denials[answer], "another response")
+          : article ? make("a", { href: address("article", article) }, articles[article] ? words(articles[article].headline, articles[article].language) : "an article")
+            : words(target.text),
       target.coverage === "explicit" ? null : make("span.aside", {}, ` (${term(target.coverage)})`),
       target.aspect ? make("p.aside", {}, "As to ", words(target.aspect)) : null);
   }));
@@ -90,19 +111,37 @@ function targets(denial, { claims }) {
 
 // --- what else is known -------------------------------------------------------------------------
 
+/** List the claims that this one names, and say how it relates to them. */
 function relations(record, claims = {}) {
-  const list = [
-    ...(record.parent_claim_id ? [{ claim_id: record.parent_claim_id, kind: "part_of", state: "confirmed" }] : []),
-    ...(record.relations ?? []),
-  ];
-  const items = list.map(({ claim_id: id, kind, state, basis, note }) => make("li", {},
-    make("span.role", {}, capital(term(kind)), state === "confirmed" ? null : ` (${term(state)})`, basis === "computed" ? " (computed)" : null),
-    statementLink("claim", id, claims[id], "another claim"),
-    note ? make("p.aside", {}, words(note)) : null));
+  const parent = record.parent_claim_id ? [{ claim_id: record.parent_claim_id, kind: "part_of", state: "confirmed" }] : [];
+  const items = [...parent, ...standing(record)].map((relation) => relationItem(
+    capital(term(relation.kind)), relation, statementLink("claim", relation.claim_id, claims[relation.claim_id], "another claim")));
+  return items.length ? make("ul.records", {}, items) : null;
+}
+
+/** List the claims that name this one, each relation once. */
+function relatedFrom(record, { relating_claims: relating = {} }) {
+  const own = new Set(standing(record).map(({ claim_id: id, kind }) => `${kind} ${id}`));
+  const items = Object.values(relating).filter((claim) => claim.id !== record.id).flatMap((claim) => [
+    ...(claim.parent_claim_id === record.id ? [{ kind: "part_of" }] : []),
+    ...standing(claim).filter(({ claim_id: id, kind }) => id === record.id && !own.has(`${kind} ${claim.id}`)),
+  ].map((relation) => relationItem(`${capital(term(relation.kind))} this claim`, relation, statementLink("claim", claim.id, claim))));
   return [
-    items.length ? make("ul.records", {}, items) : null,
-    record.targets ? null : make("p.aside", {}, make("a", { href: `/explore/claims?related_to=${encodeURIComponent(record.id)}` }, "All claims related to this one, from either side")),
+    items.length > 0 && make("p.aside", {}, "Claims that name this one:"),
+    items.length > 0 && make("ul.records", {}, items.slice(0, MAX_RELATING)),
+    items.length > MAX_RELATING && make("p.aside", {}, make("a", { href: `/explore/claims?related_to=${encodeURIComponent(record.id)}` }, "All claims related to this one, from either side")),
   ];
+}
+
+/** So many of the claims that relate to this one are listed; a link leads to all of them. */
+const MAX_RELATING = 50;
+
+const standing = (claim) => (claim.relations ?? []).filter(({ state }) => state !== "rejected");
+
+function relationItem(said, { state = "confirmed", basis, note }, link) {
+  return make("li", {},
+    make("span.role", {}, said, state === "confirmed" ? null : ` (${term(state)})`, basis === "computed" ? " (computed)" : null), link,
+    note ? make("p.aside", {}, words(note)) : null);
 }
 
 function facts(record, sources) {

@@ -68,7 +68,7 @@ export function fitted(drawn) {
 
 // The stylesheet gives a drawing its colours and its type. A file has to bring them itself.
 const KEPT = [
-  "fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "opacity",
+  "fill", "fill-opacity", "stroke", "stroke-opacity", "stroke-width", "stroke-dasharray", "stroke-linecap", "opacity",
   "stroke-linejoin", "paint-order", "font-family", "font-size", "font-weight", "font-style",
 ];
 const CREDIT = { line: 16, most: 3 };

@@ -8,6 +8,8 @@ import { capital, moment, nameOf, size, sourceLink, statementLink, states, term,
 
 /** Parameters of the page itself; all others are those of `listFigures`. */
 const OWN = new Set(["group", "scale"]);
+/** A table of more figures is folded up, since the drawing says the same. */
+const MAX_OPEN = 40;
 /** What the form has fields for; other filters are kept beside them. */
 const FIELDS = new Set([...OWN, "metric", "sort", "cursor", "limit"]);
 
@@ -41,7 +43,7 @@ export default async function show({ api, query }) {
       make("figure.plotted", {}, drawing.holder,
         make("figcaption", {}, "A figure reaches as far as its printed words do: “at least 100” has no end. ",
           saveButton(drawing.holder, `figures-${metric ?? "all"}`, shown), " · ", make("a", { href: shown, target: "_blank", rel: "noreferrer" }, "The same as JSON"))),
-      section("The same as a table", table(rows, page.included)),
+      section("The same as a table", folded(table(rows, page.included), rows.length)),
       page.next_cursor && make("p", {}, make("a.more", { href: linkWith(query, { cursor: page.next_cursor }) }, "More figures")),
     ],
     ready: drawing.ready,
@@ -165,6 +167,11 @@ function table(rows, included) {
     make("table.data", {},
       make("thead", {}, make("tr", {}, ["Figure", "Of what", "Claimant", "Said", "Statement, with the words printed", "Contradicts"].map((head) => make("th", { scope: "col" }, head)))),
       make("tbody", {}, cells)));
+}
+
+/** Let the reader open a long table: its rows are drawn above it. */
+function folded(content, count) {
+  return count > MAX_OPEN ? make("details", {}, make("summary", {}, `Show the table of ${count} figures`), content) : content;
 }
 
 const statement = ({ type, id }, record) => statementLink(type, id, record, `another ${type}`);

@@ -7,10 +7,10 @@ import { articleItem, capital, sourceItem, statementItem } from "./words.js";
 
 // What a page of each list brings along, and how it shows one record.
 const LISTS = {
-  articles: { expand: "sources", item: (record, { sources }) => articleItem(record, sources) },
-  claims: { expand: "sources,denials", item: (record, included) => statementItem(record, "claim", included.sources, answersTo(record, included)) },
-  denials: { expand: "sources", item: (record, { sources }) => statementItem(record, "denial", sources) },
-  sources: { expand: null, item: (record) => sourceItem(record) },
+  articles: { expand: "sources", item: (record, { sources }) => articleItem(record, sources, "h2") },
+  claims: { expand: "sources,denials", item: (record, included) => statementItem(record, "claim", included.sources, answersTo(record, included), "h2") },
+  denials: { expand: "sources", item: (record, { sources }) => statementItem(record, "denial", sources, [], "h2") },
+  sources: { expand: null, item: (record) => sourceItem(record, "h2") },
 };
 
 const answersTo = (claim, { denials }) => Object.values(denials)

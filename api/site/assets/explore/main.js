@@ -1,7 +1,8 @@
 // Start here: find the view for an address, show what it returns, and follow the links between views.
 //
 // A view is a module whose default function takes { api, type, id, query }, asks the API, and returns
-// { title, content, ready? }: the page's title, its elements, and what to do once they stand on the page.
+// { title, content, ready? }: the page's title, its elements, and what to do once they stand on the page. `ready` gets
+// the place at which a reader who comes back left the page, in pixels from its top; it is 0 for all others.
 
 import { Api, Problem, curl, hasKey, useKey } from "./api.js";
 import { make, problem } from "./page.js";
@@ -25,8 +26,8 @@ let shownAddress = null;
 
 // --- showing a page -----------------------------------------------------------------------------
 
-/** Show the page of the address bar; `top` is where the reader was on it, if they come back. */
-async function open(top = 0) {
+/** Show the page of the address bar; `top` and `link` say where the reader was on it, if they come back. */
+async function open({ top = 0, link = null } = {}) {
   api.stop();
   const asked = document.getElementById("asked");
   const here = (api = new Api((request) => here === api && asked.append(requestLine(request))));
@@ -44,9 +45,10 @@ async function open(top = 0) {
     if (isHere) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  if (!isFirst) content.focus({ preventScroll: true });
+  const followed = link && [...content.querySelectorAll("a")].find((each) => each.getAttribute("href") === link);
+  if (!isFirst) (followed || content).focus({ preventScroll: true });
   scrollTo({ top, behavior: "instant" });
-  page.ready?.();
+  page.ready?.(top);
 }
 
 async function view(api) {
@@ -98,8 +100,8 @@ async function copied(button, text) {
 // --- going from page to page --------------------------------------------------------------------
 
 // The key lives as long as the document does, so a link to another view must not load a new document.
-function go(address) {
-  history.replaceState({ top: scrollY }, "");
+function go(address, link = null) {
+  history.replaceState({ top: scrollY, link }, "");
   history.pushState(null, "", address);
   open();
 }
@@ -110,7 +112,7 @@ document.addEventListener("click", (event) => {
   const isPlain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
   if (!isOurs || !isPlain || event.defaultPrevented || link.getAttribute("href").startsWith("#")) return;
   event.preventDefault();
-  go(link.href);
+  go(link.href, link.getAttribute("href"));
 });
 
 // A form of a view leads to its address with what was filled in, as forms do without a script.
@@ -124,7 +126,7 @@ document.addEventListener("submit", (event) => {
 });
 
 addEventListener("popstate", (event) => {
-  if (location.pathname + location.search !== shownAddress) open(event.state?.top);
+  if (location.pathname + location.search !== shownAddress) open(event.state ?? {});
 });
 
 // --- the key ------------------------------------------------------------------------------------

@@ -66,21 +66,35 @@ export function layOut(marks) {
   }
 }
 
-/** Cut the marked parts of a text into pieces `{ start, end, cover }`; `cover` are the marks over it, innermost first. */
+/**
+ * Cut the marked parts of a text into pieces `{ start, end, cover, isMore, lines }`; `cover` are the marks over it,
+ * innermost first, `isMore` says that some of them are left out, and `lines` names the lines below the words, such as
+ * "claim-0": there is one wherever a mark of that type has that lane.
+ */
 export function cut(marks) {
   const places = [...new Set(marks.flatMap((mark) => [mark.start, mark.end]))].sort((a, b) => a - b);
   const pieces = [];
   const open = []; // sorted by where they begin, so that the innermost are at the end
+  const lines = new Map(); // where each line ends
   let next = 0;
   for (let index = 0; index + 1 < places.length; index += 1) {
     const [start, end] = [places[index], places[index + 1]];
-    while (next < marks.length && marks[next].start <= start) open.push(marks[next++]);
+    for (; next < marks.length && marks[next].start <= start; next += 1) {
+      const mark = marks[next];
+      const line = `${mark.statement.type}-${mark.lane}`;
+      open.push(mark);
+      lines.set(line, Math.max(lines.get(line) ?? 0, mark.end));
+    }
     const cover = [];
-    for (let at = open.length - 1; at >= 0 && cover.length < MAX_COVER; at -= 1) {
+    for (let at = open.length - 1; at >= 0 && cover.length <= MAX_COVER; at -= 1) {
       if (open[at].end > start) cover.push(open[at]);
       else open.splice(at, 1); // it has ended, and is passed by no more
     }
-    if (cover.length) pieces.push({ start, end, cover });
+    if (cover.length === 0) continue;
+    pieces.push({
+      start, end, cover: cover.slice(0, MAX_COVER), isMore: cover.length > MAX_COVER,
+      lines: [...lines].filter(([, last]) => last > start).map(([line]) => line),
+    });
   }
   return pieces;
 }

@@ -8,22 +8,28 @@ import { line, linesOf, plain, widthOf } from "./drawing.js";
 import { kindOf, scale } from "./scale.js";
 
 const WIDE = 680;
-const ROW = 46; // a row of a figure; its mark stands at MARK
-const MARK = 32;
+// A row of a figure is so high, and its mark stands in this depth. Where there are more than MAX_TALL figures, their
+// rows are low: the words stand beside the mark, and not above it.
+const MAX_TALL = 40;
+const TALL = { row: 46, mark: 32, size: 14, group: 16, vague: 17, lines: 2 };
+const LOW = { row: 22, mark: 12, size: 13, group: 15, vague: 15, lines: 1 };
 const LINE = 20; // a line of the name of a group
 const AXIS = 28;
 const HEAD = 30;
 const MAX_JOINED = 400;
+const MIN_BESIDE = 40; // less room than this has no word
 
 /** Draw panels of { name, note, unit, rows }; `wanted` is the kind of scale that the reader wants. */
 export function plot(panels, width, wanted, label) {
   const isWide = width >= WIDE;
-  const pairs = conflictsAmong(panels.flatMap((panel) => panel.rows));
+  const rows = panels.flatMap((panel) => panel.rows);
+  const isLow = rows.length > MAX_TALL;
+  const pairs = conflictsAmong(rows);
   const hasLines = pairs.joined.length + pairs.lonely.length > 0;
   const labels = isWide ? Math.min(300, width * 0.3) : 0;
-  const frame = { isWide, width, labels, left: labels ? labels + 24 : 4, right: width - (hasLines ? (isWide ? 64 : 34) : 8) };
+  const frame = { isWide, isLow, ...(isLow ? LOW : TALL), width, labels, left: labels ? labels + 24 : 4, right: width - (hasLines ? (isWide ? 64 : 34) : 8) };
   const places = new Map(); // where each row's mark is: { y, end }
-  const [legend, top] = legendOf(panels.flatMap((panel) => panel.rows), pairs, frame);
+  const [legend, top] = legendOf(rows, pairs, frame);
   let y = top;
   const drawn = panels.map((panel) => {
     const [content, bottom] = panelOf(panel, y, frame, wanted, places);
@@ -31,7 +37,7 @@ export function plot(panels, width, wanted, label) {
     return content;
   });
   const height = Math.ceil(y - 12);
-  return draw("svg.plot", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": plain(label) },
+  return draw(isLow ? "svg.plot.low" : "svg.plot", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": plain(label) },
     legend, drawn, joinedBy(pairs, places, frame, height));
 }
 
@@ -85,28 +91,29 @@ const short = (number) => (Math.abs(number) < 1e6 ? number.toLocaleString("en", 
 
 /** Draw rows one below the other, each group under its name. */
 function rowsOf(rows, top, frame, places, mark) {
+  const { isWide, isLow } = frame;
   let [y, group] = [top, null];
   const content = rows.map((row) => {
     const parts = [];
     const isFirst = row.group !== group;
-    let height = ROW;
+    let height = frame.row;
     if (isFirst) {
-      const lines = linesOf(row.group, frame.isWide ? frame.labels - 8 : frame.right - 8, 2, 16, 600, "--serif");
+      const lines = linesOf(row.group, isWide ? frame.labels - 8 : frame.right - 8, frame.lines, frame.group, 600, "--serif");
       if (group !== null) parts.push(draw("path.rule", { d: `M0,${y}H${frame.right}` }));
-      lines.forEach((part, index) => parts.push(line(part, 8, y + 19 + LINE * index, "group")));
+      lines.forEach((part, index) => parts.push(line(part, 8, y + (isLow && isWide ? frame.mark + 5 : 19) + LINE * index, "group")));
       // Beside the marks a name takes room of its own only from its second line on; above them, all of it.
-      if (!frame.isWide) y += LINE * lines.length + 2;
+      if (!isWide) y += LINE * lines.length + 2;
       else height += LINE * (lines.length - 1);
     }
     group = row.group;
-    const at = y + height - ROW + MARK;
-    if (frame.isWide && row.note) parts.push(line(linesOf(row.note, frame.labels - 8, 1, 13)[0] ?? "", 8, at + 4, "soft"));
+    const at = y + height - frame.row + frame.mark;
+    if (isWide && !isLow && row.note) parts.push(line(linesOf(row.note, frame.labels - 8, 1, 13)[0] ?? "", 8, at + 4, "soft"));
     const [shape, end] = mark(row, at);
     const title = draw("title", {}, plain([row.group, row.size, row.note].filter(Boolean).join(", ")));
     places.set(row.key, { y: at, end });
     y += height;
     return draw(`g.row${row.denied ? ".denied" : ""}${row.dim ? ".dim" : ""}`, { click: row.choose }, title,
-      draw("rect.hit", { x: 0, y: at - MARK + 2, width: frame.right, height: ROW - 2 }), parts, shape);
+      draw("rect.hit", { x: 0, y: at - frame.mark + 2, width: frame.right, height: frame.row - 2 }), parts, shape);
   });
   return [content, y + 6];
 }
@@ -118,48 +125,68 @@ function markOf({ size, note, figure }, axis, y, frame) {
   const [from, to] = [lower ?? value, upper ?? value].map((number) => (number === null || number === undefined ? null : axis.at(number)));
   const best = typeof value === "number" ? axis.at(value) : null;
   const ends = { from, to, best, isAbove, isBelow, left: frame.left, right: frame.right };
-  const [shape, at, end] = (GLYPHS[qualifier] ?? GLYPHS[`${from === null ? "" : "from"}${to === null ? "" : "to"}`])(ends, y);
-  return [[shape, sizeOf(size, frame.isWide ? null : note, at, y - 12, frame)], end];
+  const [shape, at, end, begin] = (GLYPHS[qualifier] ?? GLYPHS[`${from === null ? "" : "from"}${to === null ? "" : "to"}`])(ends, y);
+  if (!frame.isLow) return [[shape, labelOf(size, frame.isWide ? null : note, frame).at(at - 5, y - 12)], end];
+  return [[shape, besideMark([labelOf(size, note, frame), labelOf(size, null, frame)], { at, end, begin }, y, frame)], end];
 }
 
-// Each gives the shape, the place of its words, and where it ends.
+/** Write the first label that has room behind the mark or before it; else the last, over the line that the mark draws. */
+function besideMark(labels, { at, end, begin }, y, frame) {
+  for (const label of labels) {
+    if (end + 6 + label.width <= frame.right) return label.at(end + 6, y + 5);
+    if (begin - 6 - label.width >= frame.left) return label.at(begin - 6 - label.width, y + 5);
+  }
+  const { width, at: put } = labels.at(-1);
+  const start = at + 10 + width <= frame.right ? at + 10 : at - 10 - width;
+  return [draw("rect.under", { x: start - 3, y: y - 8, width: width + 6, height: 16 }), put(start, y + 5)];
+}
+
+// Each gives the shape, the place of its words, where it ends, and where it begins.
 const GLYPHS = {
-  exact: ({ from: x }, y) => [dot(x, y), x, x + 6],
-  approximately: ({ best: x }, y) => [[draw("ellipse.halo", { cx: x, cy: y, rx: 20, ry: 7 }), dot(x, y)], x, x + 20],
+  exact: ({ from: x }, y) => [dot(x, y), x, x + 6, x - 6],
+  approximately: ({ best: x }, y) => [[draw("ellipse.halo", { cx: x, cy: y, rx: 20, ry: 7 }), dot(x, y)], x, x + 20, x - 20],
   approaching: ({ to: x, left }, y) => [[
     draw("path.wedge", { d: `M${Math.max(left, x - 46)},${y}L${x - 3},${y - 6}V${y + 6}Z` }),
-    draw("path.bar", { d: `M${x},${y - 8}V${y + 8}` })], x, x + 3],
+    draw("path.bar", { d: `M${x},${y - 8}V${y + 8}` })], x, x + 3, x - 46],
   from: ({ from: x, isAbove, right }, y) => [[
     draw("path.reach", { d: `M${x},${y}H${right - 6}` }),
-    draw("path.arrow", { d: `M${right - 11},${y - 5}L${right - 5},${y}L${right - 11},${y + 5}` }), dot(x, y, isAbove)], x, right],
+    draw("path.arrow", { d: `M${right - 11},${y - 5}L${right - 5},${y}L${right - 11},${y + 5}` }), dot(x, y, isAbove)], x, right, x - 6],
   to: ({ to: x, isBelow, left }, y) => [[
     draw("path.reach", { d: `M${x},${y}H${left + 1}` }),
-    draw("path.arrow", { d: `M${left + 6},${y - 5}L${left},${y}L${left + 6},${y + 5}` }), dot(x, y, isBelow)], x, x + 6],
+    draw("path.arrow", { d: `M${left + 6},${y - 5}L${left},${y}L${left + 6},${y + 5}` }), dot(x, y, isBelow)], x, x + 6, left],
   fromto: ({ from, to, best }, y) => [[
     draw("path.span", { d: `M${from},${y}H${to}` }),
-    draw("path.bar", { d: `M${from},${y - 7}V${y + 7}M${to},${y - 7}V${y + 7}` }), best === null ? null : dot(best, y)], from, to + 3],
+    draw("path.bar", { d: `M${from},${y - 7}V${y + 7}M${to},${y - 7}V${y + 7}` }), best === null ? null : dot(best, y)], from, to + 3, from - 3],
 };
 
 const dot = (x, y, isOpen = false) => draw(isOpen ? "circle.open" : "circle.dot", { cx: x, cy: y, r: 5.5 });
 
-/** Write the size above the mark, and beside it the note where it has no column of its own. */
-function sizeOf(size, note, x, y, frame) {
+/** Write the size, and beside it the note where it has no column of its own; `at` puts both at a place. */
+function labelOf(size, note, frame) {
   const room = frame.right - frame.left;
-  const [bold = ""] = linesOf(size, room, 1, 14, 600);
-  const [soft = ""] = note ? linesOf(` · ${note}`, Math.max(room - widthOf(bold, 14, 600) - 6, 0), 1, 13) : [];
-  const width = widthOf(bold, 14, 600) + (soft.length > 3 ? widthOf(soft, 13) + 6 : 0);
-  const start = Math.max(frame.left, Math.min(x - 5, frame.right - width - 2));
-  return [line(bold, start, y, "size"), soft.length > 3 ? line(soft, start + widthOf(bold, 14, 600) + 6, y, "soft") : null];
+  const [bold = ""] = linesOf(size, room, 1, frame.size, 600);
+  const wide = widthOf(bold, frame.size, 600);
+  const [soft = ""] = note ? linesOf(` · ${note}`, Math.max(room - wide - 6, 0), 1, 13) : [];
+  const isNoted = soft.length > 3;
+  const width = wide + (isNoted ? widthOf(soft, 13) + 6 : 0);
+  const at = (wanted, y) => {
+    const x = Math.max(frame.left, Math.min(wanted, frame.right - width - 2));
+    return [line(bold, x, y, "size"), isNoted ? line(soft, x + wide + 6, y, "soft") : null];
+  };
+  return { width, at };
 }
 
 function wordsOf({ size, note, reading }, y, frame) {
-  const [quoted = ""] = linesOf(size, frame.right - frame.left - 8, 1, 17, 400, "--serif");
-  const said = [reading, frame.isWide ? null : note].filter(Boolean).join(" · ");
-  const x = frame.isWide ? frame.left : 8;
-  const end = x + widthOf(quoted, 17, 400, "--serif");
-  const isBeside = end + 16 + widthOf(said, 13) < frame.right;
-  const [beside = ""] = linesOf(said, isBeside ? frame.right - end - 16 : frame.right - x - 8, 1, 13);
-  return [[line(quoted, x, isBeside ? y : y - 12, "vague"), line(beside, isBeside ? end + 16 : x, isBeside ? y : y + 6, "soft")], isBeside ? end + (said ? 16 + widthOf(beside, 13) : 0) : Math.max(end, x + widthOf(beside, 13))];
+  const { isWide, isLow } = frame;
+  const [quoted = ""] = linesOf(size, frame.right - frame.left - 8, 1, frame.vague, 400, "--serif");
+  const said = [reading, isWide && !isLow ? null : note].filter(Boolean).join(" · ");
+  const x = isWide ? frame.left : 8;
+  const end = x + widthOf(quoted, frame.vague, 400, "--serif");
+  const isBeside = isLow || end + 16 + widthOf(said, 13) < frame.right;
+  const room = isBeside ? frame.right - end - 16 : frame.right - x - 8;
+  const [beside = ""] = room < MIN_BESIDE ? [] : linesOf(said, room, 1, 13);
+  return [[line(quoted, x, y + (isLow ? 5 : isBeside ? 0 : -12), "vague"), line(beside, isBeside ? end + 16 : x, y + (isLow ? 5 : isBeside ? 0 : 6), "soft")],
+    isBeside ? end + (beside ? 16 + widthOf(beside, 13) : 0) : Math.max(end, x + widthOf(beside, 13))];
 }
 
 // --- conflicts ----------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import { shown } from "./marks.js";
 import { make, words } from "./page.js";
-import { address, answered, answerLine, figure, hops, sourceLink, status, time } from "./words.js";
+import { address, answered, answerLine, figure, hops, noted, sourceLink, status, time } from "./words.js";
 
 /** Show the chain of a statement, from the reader to the origin. */
 export function chain(record, sources, verb = "Claimed by") {
@@ -36,7 +36,7 @@ export function printedIn(appearance, record, { articles, sources }) {
     spans.length > 0 && make("blockquote", { lang: article && article.language !== "und" ? article.language : null, dir: "auto" },
       spans.map((span, index) => [
         index ? " … " : beginning(span.prefix), make("mark", {}, span.exact), index === spans.length - 1 ? ending(span.suffix) : null])),
-    make("figcaption", {}, make("a", { href: place }, article ? words(article.headline, article.language) : "an article that is not shown"), article && [" ", status(article)],
+    make("figcaption", {}, make("a", { href: place }, article ? words(article.headline, article.language) : "an article that is not shown"), noted(article),
       article?.publisher_id ? [", ", sourceLink(article.publisher_id, sources)] : null,
       article && time(article.published) ? [", ", time(article.published)] : null,
       notes.length ? `. ${notes.join("; ")}` : null));

@@ -128,25 +128,34 @@ export function status(record) {
   return marks.length ? joined(marks.map((mark) => make("span.status", {}, mark)), " ") : null;
 }
 
+/** Put the same marks behind words that a comma or a full stop may follow. */
+export function noted(record) {
+  const marks = status(record);
+  return marks && [" ", marks];
+}
+
 /** Link to a claim or a denial by its words, with its marks; `otherwise` stands in their place if it is not at hand. */
 export function statementLink(type, id, record, otherwise) {
-  return [make("a", { href: address(type, id) }, record ? words(record.text, record.language) : otherwise), record && [" ", status(record)]];
+  return [make("a", { href: address(type, id) }, record ? words(record.text, record.language) : otherwise), noted(record)];
 }
 
 // --- records in a list --------------------------------------------------------------------------
 
+// `heading` is the level of their headings: "h3" in a section of a page, and "h2" where nothing but the title of the
+// page stands above the list.
+
 /** Show an article as a headline with its publisher and its time. */
-export function articleItem(article, sources) {
+export function articleItem(article, sources, heading = "h3") {
   const publisher = article.publisher_id ? sourceLink(article.publisher_id, sources) : null;
   return make("li", {},
-    make("h3", {}, make("a", { href: address("article", article.id) }, words(article.headline, article.language)), " ", status(article)),
+    make(heading, {}, make("a", { href: address("article", article.id) }, words(article.headline, article.language)), " ", status(article)),
     make("p.aside", {}, joined([publisher, time(article.published)].filter(Boolean), ", ")));
 }
 
 /** Show a claim or a denial as its words, with who is credited, and the responses that are at hand. */
-export function statementItem(record, type, sources, denials = []) {
+export function statementItem(record, type, sources, denials = [], heading = "h3") {
   return make("li", {},
-    make("h3", {}, make("a", { href: address(type, record.id) }, words(record.text, record.language)), " ", status(record)),
+    make(heading, {}, make("a", { href: address(type, record.id) }, words(record.text, record.language)), " ", status(record)),
     make("p.aside", {}, type === "denial" ? `${answered(record)}: ` : "Claimed by ", byline(record, sources)),
     denials.map((denial) => answerLine(denial, sources)));
 }
@@ -159,9 +168,9 @@ export function answerLine(denial, sources) {
 }
 
 /** Show a source by its name, with what it is. */
-export function sourceItem(source) {
+export function sourceItem(source, heading = "h3") {
   const name = source.name ?? source.description ?? "A source without a name";
   return make("li", {},
-    make("h3", {}, make("a", { href: address("source", source.id) }, words(name)), " ", status(source)),
+    make(heading, {}, make("a", { href: address("source", source.id) }, words(name)), " ", status(source)),
     make("p.aside", {}, capital(term(source.kind)), source.name && source.description ? [": ", words(source.description)] : null));
 }
