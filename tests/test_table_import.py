@@ -492,6 +492,14 @@ async def test_wide_columns_change_the_first_hop_and_the_first_figure(empty: Cli
     assert (await now(empty, said))["quantities"] == []
 
 
+async def test_a_missing_part_is_told_at_the_cell_that_it_belongs_to(client: Client) -> None:
+    record = await claim(client)
+    columns = "id,version,quantities,quantity.printed,quantity.metric"
+    (row,) = await export(client, "claims", columns=columns, id__in=record["id"])
+    (result,), _ = await send(client, "claim", [row | {"quantity.printed": "7"}])
+    assert ("required", "E2") in errors(result)
+
+
 async def test_a_column_of_external_ids_changes_those_of_its_namespace(client: Client) -> None:
     record = await claim(
         client,

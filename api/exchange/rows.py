@@ -85,6 +85,11 @@ class RowState(NamedTuple):
         for length in range(len(place), 0, -1):
             if (index := self.paths.get(place[:length])) is not None:
                 return index
+        parts = {path[:2] for path in self.paths if len(path) > 1}
+        for index, column in enumerate(self.row.columns):  # for a part that is missing
+            edit = column.edit
+            if place[:2] in parts and edit and (edit.field, edit.part) == (place[0], place[-1]):
+                return index
         return names.index(steps[0]) if steps and steps[0] in names else None
 
 
