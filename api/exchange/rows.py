@@ -132,7 +132,9 @@ def _read_only(column: Column, was: Any, *, is_new: bool) -> Fault:  # noqa: ANN
     if is_new:
         detail = f"This column can't be filled in. {column.instead}, and empty this cell."
     elif text_of(was):
-        detail += f" The cell had `{text_of(was)[:100]}`."
+        detail += f" The cell would have `{text_of(was)[:100]}`."
+    if column.names_others and not is_new:
+        detail += " If you did not edit it, a record that it shows was changed since."
     return Fault((column.name,), "read-only", detail)
 
 
