@@ -429,6 +429,24 @@ async def test_a_table_has_so_many_rows_and_no_more(
     assert totals["created"] == 2
 
 
+async def test_an_emptied_zero_is_emptied_and_a_text_like_the_trailer_is_a_text(
+    empty: Client,
+) -> None:
+    record = await claim(empty, note="0")
+    rows = await export(empty, "claims", columns="text,note,id,version", trailer="1")
+    rows[0] |= {"text": "#count", "note": ""}
+    (result,), _ = await send(empty, "claim", rows)
+    assert result["status"] == 200, result
+    changed = await now(empty, record)
+    assert (changed["text"], changed["note"]) == ("#count", None)
+
+
+async def test_an_external_id_that_can_not_be_stored_is_refused(empty: Client) -> None:
+    (result,), _ = await send(empty, "claim", b"external_id.x,text\n\0,x\n")
+    assert [error["code"] for error in result["problem"]["errors"]] == ["invalid-text"]
+    assert "called" in await refused(empty, "claim", b"external_id.\0,text\nx,x\n")
+
+
 async def test_blank_rows_are_counted_and_cells_that_are_not_there_say_nothing(
     client: Client,
 ) -> None:
@@ -490,6 +508,14 @@ async def test_wide_columns_change_the_first_hop_and_the_first_figure(empty: Cli
     _, totals = await send(empty, "claim", rows)
     assert totals["updated"] == 1
     assert (await now(empty, said))["quantities"] == []
+
+
+async def test_a_missing_part_is_told_at_the_cell_that_it_belongs_to(client: Client) -> None:
+    record = await claim(client)
+    columns = "id,version,quantities,quantity.printed,quantity.metric"
+    (row,) = await export(client, "claims", columns=columns, id__in=record["id"])
+    (result,), _ = await send(client, "claim", [row | {"quantity.printed": "7"}])
+    assert ("required", "E2") in errors(result)
 
 
 async def test_a_column_of_external_ids_changes_those_of_its_namespace(client: Client) -> None:

@@ -89,7 +89,7 @@ def damage(text: str, before: Cell) -> str | None:
             f"A spreadsheet has shortened a long number to `{text}`. Write out all digits, in a "
             "column that is formatted as text."
         )
-    if _ZEROS.match(was) and text == was.lstrip("0"):
+    if _ZEROS.match(was) and text == (was.lstrip("0") or "0"):
         return (
             f"A spreadsheet has taken off the zeros in front of `{was[:40]}`. Format the column as "
             "text, and write them again."

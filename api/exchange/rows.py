@@ -85,6 +85,11 @@ class RowState(NamedTuple):
         for length in range(len(place), 0, -1):
             if (index := self.paths.get(place[:length])) is not None:
                 return index
+        parts = {path[:2] for path in self.paths if len(path) > 1}
+        for index, column in enumerate(self.row.columns):  # for a part that is missing
+            edit = column.edit
+            if place[:2] in parts and edit and (edit.field, edit.part) == (place[0], place[-1]):
+                return index
         return names.index(steps[0]) if steps and steps[0] in names else None
 
 
@@ -127,7 +132,9 @@ def _read_only(column: Column, was: Any, *, is_new: bool) -> Fault:  # noqa: ANN
     if is_new:
         detail = f"This column can't be filled in. {column.instead}, and empty this cell."
     elif text_of(was):
-        detail += f" The cell had `{text_of(was)[:100]}`."
+        detail += f" The cell would have `{text_of(was)[:100]}`."
+    if column.names_others and not is_new:
+        detail += " If you did not edit it, a record that it shows was changed since."
     return Fault((column.name,), "read-only", detail)
 
 

@@ -46,7 +46,8 @@ def read_heading(resource: Resource, file: BinaryIO, row_bytes: int) -> Heading:
     chosen, most = _SEPARATORS[0], -1
     for separator in _SEPARATORS:
         _, names = next(_rows(file, separator, row_bytes), (1, []))
-        count = sum(known_column(resource, name.strip()) is not None for name in names)
+        shown = names[: MAX_COLUMNS + 1]
+        count = sum(known_column(resource, name.strip()) is not None for name in shown)
         if count > most:
             best, chosen, most = names, separator, count
     names = [name.strip() for name in best]
@@ -58,7 +59,7 @@ def read_heading(resource: Resource, file: BinaryIO, row_bytes: int) -> Heading:
         raise malformed(f"A table has at most {MAX_COLUMNS} columns.")
     columns = []
     for index, name in enumerate(names):
-        if (column := known_column(resource, name)) is None:
+        if "\0" in name or (column := known_column(resource, name)) is None:
             there = ", ".join([*known, "external_id.…"])
             raise malformed(
                 f"Column {index + 1} is called `{name[:100]}`. Rename it, or take it out; a table "
@@ -80,7 +81,7 @@ def read_rows(
     for number, cells in _rows(file, heading.separator, row_bytes):
         if number > MAX_ROWS:
             raise malformed(f"A table has at most {MAX_ROWS:,} rows. Send it in parts.")
-        if number == 1 or not any(cells) or cells[0] == TRAILER:
+        if number == 1 or not any(cells) or _is_trailer(cells):
             continue
         if any(cells[len(heading.columns) :]):
             raise malformed(
@@ -88,6 +89,12 @@ def read_rows(
                 "mark is missing or too many."
             )
         yield number, [unescaped(cell) for cell in cells[: len(heading.columns)]]
+
+
+def _is_trailer(cells: Sequence[str]) -> bool:
+    """Tell whether a row only says how many there are."""
+    first, count, *others = [*cells, ""]
+    return first == TRAILER and count.isdecimal() and not any(others)
 
 
 def malformed(detail: str) -> Problem:

@@ -22,7 +22,7 @@ from api.core.errors import (
 )
 from api.core.large_input import in_thread, without_frames
 from api.core.resource import Resource
-from api.core.sql import render
+from api.core.sql import compose, render
 from api.core.writing.look_up import Current, Found, look_up
 from api.core.writing.settle import name_taken, split
 from api.exchange.cells import UnreadableCell, text_of
@@ -108,6 +108,8 @@ def read_row(run: ImportRun, number: int, raw: bytes | None) -> Entry:
             name = None if line.id else first_external_id(row)
         except UnreadableCell as unreadable:
             raise _fault("external_ids", "invalid-value", str(unreadable)) from None
+        if name is not None and "\0" in name[1]:
+            raise _fault("external_ids", "invalid-text", "An external id has no U+0000.")
         if name is not None:
             line.external_id = ExternalId(namespace=name[0], value=name[1])
     except Problem as problem:
@@ -268,10 +270,17 @@ _FORMER: Final = """
     SELECT DISTINCT w.id::text, w.name
     FROM unnest(:ids::text[]::uuid[], :names::text[]) AS w(id, name)
     JOIN sources AS t ON t.id = w.id
-    JOIN revisions AS r ON r.record_type = 'source' AND r.record_id = w.id AND r.doc IS NOT NULL
-    CROSS JOIN LATERAL (SELECT convert_from(r.doc, 'UTF8')::json AS doc) AS d
+    CROSS JOIN LATERAL (
+        SELECT convert_from(r.doc, 'UTF8')::json AS doc FROM revisions AS r
+        WHERE r.record_type = 'source' AND r.record_id = w.id AND r.doc IS NOT NULL
+            AND :saw(source, r)
+        ORDER BY r.version DESC
+        LIMIT {most_versions}
+    ) AS d
     WHERE left(coalesce(d.doc ->> 'name', d.doc ->> 'description'), :most::integer) = w.name
-        AND :sees(source, t) AND :saw(source, r)"""
+        AND :sees(source, t)"""
+MAX_VERSIONS: Final = 100
+"""In so many versions of a source, the newest ones, a former name is looked for."""
 _NAMED: Final = 200
 """How many characters of a name a table shows."""
 
@@ -330,7 +339,8 @@ async def _drop_former(
     if not asked:
         return
     ids, names = map(list, zip(*asked, strict=True))
-    query = render(_FORMER, run.author.caller, ids=ids, names=names, most=_NAMED)
+    statement = compose(_FORMER, most_versions=f"{MAX_VERSIONS}")
+    query = render(statement, run.author.caller, ids=ids, names=names, most=_NAMED)
     for identity, name in await run.connection.fetch(*query):
         for found, cell in asked[identity, name]:
             found.edits.remove(cell)
