@@ -169,7 +169,7 @@ async def test_a_rating_that_has_changed_takes_the_place_of_the_former_one(empty
     source = f"/v1/sources/{claim['attributions'][0]['source_id']}"
     answer = await empty.patch(source, json={"name": "Lee Seong"}, headers=MERGE_PATCH)
     assert answer.status_code == 200
-    changed = {**REVIEW, "reviewRating": {"alternateName": "False"}, "claimReviewed": "Not so."}
+    changed = {**REVIEW, "reviewRating": {"alternateName": "False"}}
     [result, totals] = await send(empty, changed)
     assert (result["id"], result["status"], result["changed"]) == (first["id"], 200, True)
     assert totals["totals"]["updated"] == 1
@@ -178,6 +178,18 @@ async def test_a_rating_that_has_changed_takes_the_place_of_the_former_one(empty
     assert [each["label"] for each in claim["assessments"]] == ["open", "False"]
     assert claim["assessments"][1]["value"] is None
     assert (await empty.get(source)).json()["name"] == "Lee Seong"
+
+
+async def test_several_claims_on_one_page_are_several(empty: Client) -> None:
+    """A page often has the reviews of several claims: none must take the place of another."""
+    document = [REVIEW, {**REVIEW, "claimReviewed": "Nobody was killed."}]
+    *results, _ = await send(empty, document)
+    assert [each["status"] for each in results] == [201, 201]
+    texts = [(await get(empty, "claims", each["id"]))["text"] for each in results]
+    assert texts == ["At least 100 soldiers were killed.", "Nobody was killed."]
+    *again, _ = await send(empty, document[::-1])
+    assert [each["id"] for each in again] == [each["id"] for each in results[::-1]]
+    assert {each["changed"] for each in again} == {False}
 
 
 async def test_a_dry_run_tells_what_would_happen_and_keeps_nothing(

@@ -138,8 +138,8 @@ as in a spreadsheet: the heading is row 1. A table that can't be read is refused
 A document of the type `application/ld+json` has reviews in the terms of schema.org \
 (`ClaimReview`). The answer has a line for each of them, about its claim, and `line` is the number \
 of the review. A review is written with its sources and articles, or refused as a whole. By its \
-address it is known when it comes again: only its rating is written then, if it has changed. The \
-guide tells what becomes of its properties.
+address and its claim it is known when it comes again: only its rating is written then, if it has \
+changed. The guide tells what becomes of its properties.
 
 If your key is revoked during the import, the records written so far stay, and each line after \
 that is refused with 401. An `atomic` import is then refused as a whole.""",

@@ -31,6 +31,7 @@ _MAX_LINE: Final = 500
 _MAX_TEXT: Final = 10_000
 _MAX_HEADLINE: Final = 2_000
 _MAX_EXTERNAL_ID: Final = 400
+_DIGEST: Final = 32
 _KINDS: Final[Mapping[str, SourceKind]] = {
     "Person": SourceKind.PERSON,
     "Organization": SourceKind.ORGANISATION,
@@ -101,11 +102,12 @@ class _Mapping:
         iri = next((each.iri for each in claims if each.iri), None)
         own = _OWN_ID.match(iri or "")
         claimants = list(self._claimants())
+        claim = self._claim(claims)
         return Review(
             self._node.path,
-            external_id(iri or self._url),
+            external_id(iri) if iri else self._claim_id(claim["text"]),
             own[1] if own else None,
-            self._claim(claims),
+            claim,
             self._assessment(),
             claimants,
             list(self._articles()),
@@ -121,7 +123,7 @@ class _Mapping:
                 self._reader.refuse(each.path, "wrong-type", detail)
 
     def _address(self) -> str | None:
-        """Give the address of the review, by which it is known when it comes again."""
+        """Give the address of the review, by which its rating is known when it comes again."""
         place = self._node.place("url")
         if url := self._reader.url(self._node, "url"):
             return url
@@ -132,6 +134,12 @@ class _Mapping:
             detail = "A review needs its address: by that it is known when it comes again."
             self._reader.refuse(place, "required", detail)
         return None
+
+    def _claim_id(self, text: str) -> str:
+        """Name a claim that has no id: a page has several reviews, which differ by their words."""
+        words = " ".join(text.casefold().split())
+        digest = hashlib.sha256(words.encode()).hexdigest()[:_DIGEST]
+        return external_id(f"{self._url}#{digest}")
 
     def _claim(self, claims: list[Node]) -> Json:
         """Give what is known of the claim, beside its sources and articles."""

@@ -19,7 +19,7 @@ Json = Any
 MAX_FAULTS: Final = 20
 """A review lists no more faults than this."""
 MAX_URL: Final = 2_000
-_SCHEMA: Final = re.compile(r"(?:https?://schema\.org/|schema:)")
+_SCHEMA: Final = re.compile(r"\A(?:https?://schema\.org/|schema:)")
 _SAME: Final = {"type": "@type", "id": "@id"}
 """What the context of schema.org calls two keywords."""
 _ENTITY: Final = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
