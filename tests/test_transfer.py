@@ -234,7 +234,7 @@ def test_an_export_has_what_its_key_sees(run: Run, source: Source, file: Path) -
     )
 
 
-def test_a_wrong_key_is_refused_at_once(run: Run, source: Source, file: Path) -> None:
+def test_what_is_refused_as_a_whole_is_tried_once(run: Run, source: Source, file: Path) -> None:
     false = keyring.written("ba9876543210", "1" * 30)
     ended = export(run, source.address, file, key=false)
     assert ended.code == 1
@@ -242,6 +242,11 @@ def test_a_wrong_key_is_refused_at_once(run: Run, source: Source, file: Path) ->
     assert "EXPORT_KEY" in ended.err
     assert ended.err.count("\n") == 1
     assert names(file.parent) == []
+    table = file.with_suffix(".csv")
+    table.write_text("nothing\r\nof,this\r\n")
+    ended = import_(run, source.address, table, "--type", "claim")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert "answered 400" in ended.err
 
 
 # --- whether an export is whole ------------------------------------------------------------------

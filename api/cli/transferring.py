@@ -196,13 +196,16 @@ def import_records(
 
 @contextmanager
 def _how_far(work: Import, instance: Instance) -> Iterator[None]:
-    """If an import ends early, tell how far it came."""
+    """If an import ends early, tell how far it came, unless the service refuses all of it."""
+    from api.sync.transfer.errors import RefusedError  # noqa: PLC0415 - as for `export`
+
     try:
         yield
-    except BaseException:  # a signal too
-        instance.progress.clear()
-        again = "Run the same command again to go on: nothing is written twice."
-        click.echo(f"{work.how_far}. {again}", err=True)
+    except BaseException as error:  # a signal too
+        if work.answered or not isinstance(error, RefusedError):
+            instance.progress.clear()
+            again = "Run the same command again to go on: nothing is written twice."
+            click.echo(f"{work.how_far}. {again}", err=True)
         raise
 
 

@@ -15,3 +15,7 @@ class TransferError(Exception):
         """Say why."""
         super().__init__(message)
         self.code = code
+
+
+class RefusedError(TransferError):
+    """The service refuses a request, and would refuse the same one again."""

@@ -12,7 +12,7 @@ import httpx
 
 from api.sync.remote import RETRIED, TransientFailure, detail_of, key_headers, read_address
 from api.sync.retry_after import retry_after_seconds
-from api.sync.transfer.errors import USAGE, TransferError
+from api.sync.transfer.errors import USAGE, RefusedError, TransferError
 from api.sync.transfer.progress import Progress
 
 MAX_TRIES: Final = 8
@@ -99,7 +99,7 @@ class Instance(NamedTuple):
             raise TransientFailure(message, retry_after_seconds(answer.headers.get("retry-after")))
         if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
             message += f" Put the key into the environment variable {self.key_variable}."
-        raise TransferError(f"The service refuses: {message}")
+        raise RefusedError(f"The service refuses: {message}")
 
 
 @contextmanager
