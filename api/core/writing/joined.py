@@ -41,8 +41,11 @@ MAX_JOINED: Final = 32
 """How many writes are carried out together."""
 AT_ONCE: Final = 2
 """How many batches of one lane are under way: one is prepared while Postgres has the other."""
-MIN_HALF: Final = 4
-"""Fewer than two times so many writes that wait are one batch: small ones cost more a write."""
+MIN_HALF: Final = 8
+"""Fewer than two times so many writes that wait are one batch.
+
+Small batches cost more a write. If few were halved, both batches would often begin together.
+"""
 MAX_WAITING: Final = 100
 MAX_WAITING_IN_ALL: Final = 1_000
 """How many writes wait to be joined, of one caller and of all; others are carried out at once."""
