@@ -348,6 +348,10 @@ def test_a_response_stands_below_what_it_answers(browser: Browser, site: str) ->
     assert found == [["a", []], ["c", []], ["b", []], ["d", ["root", "a"]]]
 
 
+CUT_OFF = """[...document.querySelectorAll('.graph text')].filter(text => {
+    const { x, width } = text.getBBox();
+    return x < 0 || x + width > text.ownerSVGElement.viewBox.baseVal.width;
+}).map(text => text.lastChild.textContent)"""
 KILLED = "147fa90f-1ccf-53d4-af97-3da31ce125f2"
 OMISSION = "a18130b6-f031-5589-86cb-279049c0d3ef"
 
@@ -366,6 +370,7 @@ def test_a_claim_shows_who_said_it_where_and_how_it_was_answered(
     drawn = "document.querySelectorAll('.graph {}').length"
     assert browser.evaluate(drawn.format(".origin")) == 2
     assert browser.evaluate(drawn.format(".line")) == 4
+    assert browser.evaluate(CUT_OFF) == []
     assert len(browser.evaluate(REQUESTS)) <= MAX_REQUESTS
     assert_usable(browser, axe)
     browser.click(f".thread a[href$='{OMISSION}']")

@@ -1,12 +1,14 @@
 // Draw how many independent origins stand behind a claim: from each origin, lines to the claims that come from it.
 
-import { contained, counted, draw, joined, make, words } from "./page.js";
+import { linesOf, plain } from "./drawing.js";
+import { counted, draw, joined, make, words } from "./page.js";
 import { nameOf, sourceLink, statementLink, states, term } from "./words.js";
 
 const MAX_DRAWN = 10;
 const ROW = 44;
 const WIDTH = 500;
-const MAX_LETTERS = 26;
+const LETTERS = 15; // their size, as the stylesheet has it
+const GAP = 12;
 
 /** Draw the answer of `getClaimOrigins`, and say the same in words. */
 export function originGraph(counts, claim, { sources, claims }) {
@@ -49,10 +51,9 @@ function graph(origins, claimIds, uncertain, sources, textOf) {
 }
 
 function node(x, y, text, anchor, kind) {
-  const letters = [...text];
-  const short = letters.length > MAX_LETTERS ? `${letters.slice(0, MAX_LETTERS - 1).join("")}…` : text;
+  const [short = ""] = linesOf(text, (anchor === "end" ? x : WIDTH - x) - GAP, 1, LETTERS);
   return [
     draw(`circle.${kind}`, { cx: x, cy: y, r: 5 }),
-    draw("text", { x: x + (anchor === "end" ? -12 : 12), y: y + 5, "text-anchor": anchor }, draw("title", {}, text), `\u2068${contained(short)}\u2069`),
+    draw("text", { x: x + (anchor === "end" ? -GAP : GAP), y: y + 5, "text-anchor": anchor }, draw("title", {}, plain(text)), short),
   ];
 }
