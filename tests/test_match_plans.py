@@ -1,0 +1,78 @@
+"""How many rows Postgres reads to find a source by its name, among many sources."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+import pytest
+
+from api.core.db import Connection, Database
+from api.matching import candidates
+from api.matching.vocabulary import Vocabulary
+from tests.conftest import PATIENCE, as_service, patient
+from tests.test_plans import FEW, MANY, Watched, watching
+
+pytestmark = pytest.mark.usefixtures("unhurried_matching")
+_SOURCES = f"""
+    INSERT INTO sources (id, kind, identification, name)
+    SELECT gen_random_uuid(), 'government_body', 'named', 'Ministry of Quay ' || (20000 + n)
+    FROM generate_series(1, {MANY}) AS n"""
+
+_COUNTED = f"SELECT FROM name_words WHERE word = 'ministry' AND latin <> '' AND records = {MANY}"
+
+
+@pytest.fixture(scope="module")
+async def watched(template: str) -> AsyncIterator[Watched]:
+    """Serve a database with many sources whose names share two words."""
+    async with watching(template, _fill) as found:
+        database = Database(as_service(found.url), patient(pool_size=2))
+        await database.open()
+        # The service may be counting them at this moment, so that nobody else can.
+        async with asyncio.timeout(PATIENCE):
+            while not await database.fetch(_COUNTED):
+                await Vocabulary(database).count(at_once=True)
+                await asyncio.sleep(0.05)
+        await database.close()
+        yield found
+
+
+async def _fill(connection: Connection) -> None:
+    await connection.execute(_SOURCES)
+    assert await connection.fetchval("SELECT count(*) FROM source_names") == MANY
+
+
+@pytest.mark.parametrize("name", ["quay 21777", "Ministry of Quay 22002", "minstry 21212"])
+async def test_a_rare_word_chooses_the_sources(
+    watched: Watched, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also beside one that is misspelt, and that nearly all sources have."""
+    monkeypatch.setattr(candidates, "_MOST_TOGETHER", 20)
+    path = f"/v1/sources/match?name={quote(name)}"
+    items = (await watched.client.get(path)).json()["items"]
+    assert items[0]["record"]["name"].endswith(name[-5:])
+    assert await watched.rows_read(path) < FEW
+
+
+@pytest.mark.parametrize(
+    "path", ["sources/match?name={}", 'reconcile?queries={{"q":{{"query":"{}"}}}}']
+)
+async def test_words_that_all_sources_have_read_no_more_than_the_limits(
+    watched: Watched, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidates, "_MOST_TOGETHER", 20)
+    asked = f"/v1/{path.format('ministry+quay')}"
+    assert await watched.rows_read(asked) < FEW
+    # Where a filter leaves nearly all of them out, the rows that are looked at have a limit.
+    monkeypatch.setattr(candidates, "MAX_LOOKED_AT", 100)
+    if "sources" in path:
+        assert await watched.rows_read(f"{asked}&country_code=FR") < FEW
+
+
+async def test_a_misspelt_word_of_all_sources_hides_no_source_with_a_rare_one(
+    watched: Watched,
+) -> None:
+    """No source has the misspelt word, but it is not rare: it stands for one that all have."""
+    answer = await watched.client.get("/v1/sources/match?name=minstry+21212")
+    assert answer.json()["items"][0]["record"]["name"] == "Ministry of Quay 21212"
