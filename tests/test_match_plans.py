@@ -1,4 +1,4 @@
-"""How many rows Postgres reads to find a source by its name, among many sources."""
+"""How many rows Postgres reads to find a source by its name, and that a write reads none for it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from urllib.parse import quote
 
+import asyncpg
 import pytest
 
 from api.core.db import Connection, Database
@@ -76,3 +77,30 @@ async def test_a_misspelt_word_of_all_sources_hides_no_source_with_a_rare_one(
     """No source has the misspelt word, but it is not rare: it stands for one that all have."""
     answer = await watched.client.get("/v1/sources/match?name=minstry+21212")
     assert answer.json()["items"][0]["record"]["name"] == "Ministry of Quay 21212"
+
+
+_OF_MATCHING = ("claim_words", "name_words", "word_counts", "duplicate_pairs", "duplicate_progress")
+_THERE = "SELECT FROM pg_class WHERE relname = ANY($1)"
+_TOUCHED = """
+    SELECT relname FROM pg_stat_xact_user_tables
+    WHERE relname = ANY($1) AND
+        seq_scan + coalesce(idx_scan, 0) + n_tup_ins + n_tup_upd + n_tup_del > 0"""
+
+
+async def test_a_write_does_nothing_for_matching(watched: Watched) -> None:
+    """Its cost is the same without it: words are counted and pairs are searched elsewhere."""
+    watched.asked.clear()
+    body = {"kind": "person", "name": "Wilhelmina Wordsmith"}
+    assert (await watched.client.post("/v1/sources", json=body)).status_code == 201
+    assert not [each.query for each in watched.asked for name in _OF_MATCHING if name in each.query]
+    connection = await asyncpg.connect(watched.url)
+    try:
+        assert len(await connection.fetch(_THERE, _OF_MATCHING)) == len(_OF_MATCHING)
+        await connection.execute("BEGIN")
+        await connection.execute(_SOURCES)
+        await connection.execute("INSERT INTO claims (id, text) VALUES (gen_random_uuid(), 'A')")
+        assert await connection.fetch(_TOUCHED, _OF_MATCHING) == []
+        await connection.fetch("SELECT FROM claim_words")
+        assert len(await connection.fetch(_TOUCHED, _OF_MATCHING)) == 1
+    finally:
+        await connection.close()
