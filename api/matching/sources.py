@@ -156,8 +156,7 @@ async def _find(
     search: Search, words: Sequence[str], own: Sequence[str], counts: Counts, limit: int
 ) -> list[FoundSource]:
     known = await read_alike(search.connection, words)
-    records = {latin: number for found in known.values() for _, latin, number in found}
-    weight = weight_of(records, counts.records)
+    weight = weight_of(_records(known), counts.records)
     lookups = choose(_terms(words, own, known, weight))
     conditions = " AND ".join([*search.where, "t.merged_into_id IS NULL"])
     query = render(
@@ -179,6 +178,18 @@ async def read_documents(
     """Read the documents of sources by their ids, of the first ones, as many as fit."""
     rows = await connection.fetch(*render(_DOCUMENTS, asker, ids=ids, room=MAX_BYTES))
     return {row["id"]: row["doc"] for row in rows}
+
+
+def _records(known: Mapping[str, Sequence[tuple[str, str, int]]]) -> dict[str, int]:
+    """Tell how many sources have each word; one that none has is as frequent as those like it.
+
+    Else a misspelt “minstry” would be the rarest word, and choose other sources than the others do.
+    """
+    records = {latin: number for found in known.values() for _, latin, number in found}
+    for word, found in known.items():
+        if word not in records:
+            records[word] = sum(number for _, latin, number in found if alike(word, latin))
+    return records
 
 
 def _terms(
