@@ -1,7 +1,7 @@
 """The answer to one request, written as HTTP/1.1.
 
 uvicorn 0.54 looks at each header of an answer by two regular expressions, and writes the head and
-the body apart. Both took a tenth of the time of a small answer.
+the body apart. With the timers of its protocol, that took a fifth of the time of a small answer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CONTROLS: Final = bytes({*range(32), 127} - {ord("\t")})
 """The characters that no header may have (RFC 9110, section 5.5)."""
 _LINE_END: Final = b"\r\n"
 _COPIED_BYTES: Final = 16_384
-"""A body of this size is copied behind its head, which takes less than to write the two apart."""
+"""A body of this size is copied behind its head; of a larger one, the kernel takes two pieces."""
 
 
 class Cycle(RequestResponseCycle):
