@@ -78,14 +78,16 @@ def export_records(
         endings = ", ".join(f".{each}" for each in exporting.FORMATS)
         raise click.UsageError(f"{file} tells no format: end it with {endings}, or add `--format`.")
     if record_type is None and named != exporting.LINES:
-        raise click.UsageError(f"Add `--type`: all records together have no form as {named}.")
+        raise click.UsageError("Add `--type`: a file in this format has records of one type only.")
     wanted = exporting.Wanted(record_type, _pairs(queries), named, kind.coding)
     with _instance(source, key_file, "EXPORT_KEY") as instance:
         if file == _STANDARD:
             done = exporting.export_to_stream(instance, wanted, sys.stdout.buffer)
+            told = f"The export was written to stdout: {done}."
         else:
             done = exporting.export_to_file(instance, wanted, Path(file))
-    click.echo(f"{file} holds the export: {done}.", err=file == _STANDARD)
+            told = f"{file} holds the export: {done}."
+    click.echo(told, err=file == _STANDARD)
 
 
 def _pairs(queries: tuple[str, ...]) -> list[tuple[str, str]]:
