@@ -344,6 +344,27 @@ def test_a_file_that_is_sent_again_writes_nothing_twice(
     assert count(source, lines) == 6
 
 
+@pytest.mark.sweep
+def test_a_line_with_an_id_is_written_again_unless_it_has_a_guard(
+    run: Run, source: Source, file: Path
+) -> None:
+    """As the guides say: the idempotency key is for lines that name no record."""
+    identity = f"{uuid4()}"
+    (line,) = sources(1)
+    write_lines(file, [{**line, "id": identity}])
+    assert "1 created" in import_(run, source.address, file).out
+    other = file.with_name("other.ndjson")
+    changed = {"type": "source", "id": identity, "data": {**line["data"], "note": "Changed"}}
+    write_lines(other, [changed])
+    assert "1 updated" in import_(run, source.address, other).out
+    assert "1 updated" in import_(run, source.address, file).out
+    assert count(source, [line]) == 1
+    write_lines(other, [{**changed, "if_match": '"v2"'}])
+    ended = import_(run, source.address, other)
+    assert (ended.code, ended.out[:11]) == (4, "line 1: 412")
+    assert count(source, [line]) == 1
+
+
 def test_a_corrected_file_writes_what_was_refused(
     run: Run, source: Source, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
