@@ -27,6 +27,7 @@ from api.access import keyring
 from api.sync.remote import TransientFailure
 from api.sync.transfer import importing, instance, pieces
 from api.sync.transfer.errors import TransferError
+from api.sync.transfer.exporting import Wanted
 from api.sync.transfer.files import read_pieces
 from api.sync.transfer.outcomes import Counts, read_outcomes
 from api.sync.transfer.pieces import cut_lines, lines_of
@@ -163,7 +164,7 @@ def test_an_export_to_stdout_has_nothing_else_there(run: Run, source: Source) ->
     assert ended.code == 0
     answer = source.client.get("/v1/claims", params={"format": "ndjson"})
     assert ended.out.encode() == answer.content
-    assert "- holds the export: " in ended.err
+    assert ended.err.startswith("The export was written to stdout: ")
 
 
 @pytest.mark.usefixtures("pauses")
@@ -220,6 +221,14 @@ def test_a_file_that_is_replaced_keeps_who_may_read_it(
     assert file.stat().st_mode & 0o777 == 0o644
 
 
+def test_what_is_not_a_regular_file_is_not_replaced(
+    run: Run, source: Source, tmp_path: Path
+) -> None:
+    ended = export(run, source.address, tmp_path, "--format", "ndjson")
+    assert ended.code == 1
+    assert "is not a regular file. Name another file, or `-` for stdout." in ended.err
+
+
 @pytest.mark.sweep
 def test_an_export_has_what_its_key_sees(run: Run, source: Source, file: Path) -> None:
     draft = source.add("claims")
@@ -260,7 +269,15 @@ WHOLE: dict[str, tuple[Callable[[], Whole], bytes, int | None]] = {
         b'id,text\r\n1,"a\r\n""b"" #count,9\r\n"\r\n2,c\r\n#count,2\r\n',
         2,
     ),
-    "places": (WholePlaces, b'{"type":"FeatureCollection","features":[{},{}]}', None),
+    "places": (
+        WholePlaces,
+        (
+            b'{"type":"FeatureCollection","features":[{"geometry":{"coordinates":[127,37.5]},"properties":'
+            b'{"text":"a \\"}]}\\\\","tags":[]}}]}'
+        ),
+        None,
+    ),
+    "no places": (WholePlaces, b'{"type":"FeatureCollection","features":[]}', None),
 }
 
 
@@ -288,6 +305,12 @@ def test_an_export_with_fewer_records_than_it_counts_is_not_whole() -> None:
         whole.take(text)
         with pytest.raises(TransientFailure, match="1 of 2"):
             whole.end()
+
+
+def test_a_trailer_that_the_user_asks_for_is_asked_for_once() -> None:
+    for value in ("1", "true"):
+        wanted = Wanted(RecordType.CLAIM, [("trailer", value)], "csv", "identity")
+        assert wanted.parameters == [("trailer", value), ("format", "csv")]
 
 
 # --- import --------------------------------------------------------------------------------------
@@ -319,6 +342,27 @@ def test_a_file_that_is_sent_again_writes_nothing_twice(
     assert count(source, lines) == 3
     assert "3 created" in import_(run, source.address, file, "--idempotency-key", "once more").out
     assert count(source, lines) == 6
+
+
+@pytest.mark.sweep
+def test_a_line_with_an_id_is_written_again_unless_it_has_a_guard(
+    run: Run, source: Source, file: Path
+) -> None:
+    """As the guides say: the idempotency key is for lines that name no record."""
+    identity = f"{uuid4()}"
+    (line,) = sources(1)
+    write_lines(file, [{**line, "id": identity}])
+    assert "1 created" in import_(run, source.address, file).out
+    other = file.with_name("other.ndjson")
+    changed = {"type": "source", "id": identity, "data": {**line["data"], "note": "Changed"}}
+    write_lines(other, [changed])
+    assert "1 updated" in import_(run, source.address, other).out
+    assert "1 updated" in import_(run, source.address, file).out
+    assert count(source, [line]) == 1
+    write_lines(other, [{**changed, "if_match": '"v2"'}])
+    ended = import_(run, source.address, other)
+    assert (ended.code, ended.out[:11]) == (4, "line 1: 412")
+    assert count(source, [line]) == 1
 
 
 def test_a_corrected_file_writes_what_was_refused(
@@ -497,6 +541,30 @@ def test_an_import_that_ends_early_tells_how_far_it_came(
     assert count(source, lines) == 4
 
 
+def test_an_empty_file_has_nothing_to_write(run: Run, source: Source, file: Path) -> None:
+    for option in ((), ("--atomic",), ("--type", "claim")):
+        file.write_text("")
+        ended = import_(run, source.address, file, *option)
+        assert (ended.code, ended.err) == (0, "")
+        assert ended.out == "0 of 0 lines are answered: nothing to write.\n"
+    false = keyring.written("ba9876543210", "1" * 30)
+    assert "answered 401" in import_(run, source.address, file, key=false).err
+
+
+def test_an_answer_that_ends_within_a_line_is_asked_for_again() -> None:
+    result = b'{"line":1,"status":201}\n'
+    totals = b'{"totals":{"lines":1,"created":1}}\n'
+    assert read_outcomes(iter([result, totals]), "line", 0, io.StringIO()) == {
+        "lines": 1,
+        "created": 1,
+    }
+    for end in range(len(result + totals) - 1):
+        with pytest.raises(TransientFailure):
+            read_outcomes(iter([(result + totals)[:end]]), "line", 0, io.StringIO())
+    with pytest.raises(TransferError, match="not one that this version understands"):
+        read_outcomes(iter([b"nonsense\n", totals]), "line", 0, io.StringIO())
+
+
 # --- the file of an import -----------------------------------------------------------------------
 
 
@@ -541,7 +609,7 @@ def test_a_line_has_the_same_piece_and_place_when_others_are_corrected(
         assert [piece.first_line for piece in cut.pieces] == [1, 3, 5][: len(sizes)]
         assert [piece.size for piece in cut.pieces] == sizes
     assert cut_lines(iter([lines]), io.BytesIO(), None, in_one=True).pieces == [(1, 0, 11)]
-    assert cut_lines(iter([b""]), io.BytesIO(), RecordType.CLAIM, in_one=True).pieces == []
+    assert cut_lines(iter([b""]), io.BytesIO(), RecordType.CLAIM, in_one=True).pieces == [(1, 0, 0)]
 
 
 # --- waiting, stopping, telling ------------------------------------------------------------------
@@ -628,7 +696,7 @@ def test_progress_is_one_line_of_a_terminal_and_else_lines_of_the_log(
         (("export", "--from", "ftp://x", "a.ndjson"), "http://"),
         (("export", "--from", "http://u:secret@x", "a.ndjson"), "without a user"),
         (("export", "--from", "http://x", "a.xlsx"), "tells no format"),
-        (("export", "--from", "http://x", "a.csv"), "Add `--type`"),
+        (("export", "--from", "http://x", "a.csv"), "Add `--type`: a file in this format"),
         (("export", "--from", "http://x", "a.csv", "--query", "kind", "--type", "claim"), "="),
         (
             ("export", "--from", "http://x", "-", "--type", "claim", "--query", "format=csv"),

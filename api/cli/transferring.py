@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from api.sync.transfer.instance import Instance
 
 _STANDARD = "-"
+_AGAIN = (
+    "Run the same command again to go on. No record is created twice, but lines with `id` or "
+    "`external_id` replace what others have changed meanwhile."
+)
 _TYPE = click.Choice([record_type.value for record_type in RecordType])
 
 
@@ -78,14 +82,16 @@ def export_records(
         endings = ", ".join(f".{each}" for each in exporting.FORMATS)
         raise click.UsageError(f"{file} tells no format: end it with {endings}, or add `--format`.")
     if record_type is None and named != exporting.LINES:
-        raise click.UsageError(f"Add `--type`: all records together have no form as {named}.")
+        raise click.UsageError("Add `--type`: a file in this format has records of one type only.")
     wanted = exporting.Wanted(record_type, _pairs(queries), named, kind.coding)
     with _instance(source, key_file, "EXPORT_KEY") as instance:
         if file == _STANDARD:
             done = exporting.export_to_stream(instance, wanted, sys.stdout.buffer)
+            told = f"The export was written to stdout: {done}."
         else:
             done = exporting.export_to_file(instance, wanted, Path(file))
-    click.echo(f"{file} holds the export: {done}.", err=file == _STANDARD)
+            told = f"{file} holds the export: {done}."
+    click.echo(told, err=file == _STANDARD)
 
 
 def _pairs(queries: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -156,8 +162,9 @@ def import_records(
 
     Lines are sent in pieces of a thousand; everything else, and all that is `--atomic` or a
     `--dry-run`, is one request. A request is sent again if the connection breaks, up to eight
-    times. You may stop the command and run it again: nothing is written twice. To write records
-    that name no `id` a second time, give another `--idempotency-key`.
+    times. You may stop the command and run it again: no record is created twice. But a line with
+    `id` or `external_id` writes its record each time, and so replaces what others have changed
+    meanwhile. To write lines that name no record a second time, give another `--idempotency-key`.
 
     What was refused is printed on stdout, each with its number in FILE, and the command ends with
     exit code 4. The dry run of a table prints each cell that would change.
@@ -204,8 +211,7 @@ def _how_far(work: Import, instance: Instance) -> Iterator[None]:
     except BaseException as error:  # a signal too
         if work.answered or not isinstance(error, RefusedError):
             instance.progress.clear()
-            again = "Run the same command again to go on: nothing is written twice."
-            click.echo(f"{work.how_far}. {again}", err=True)
+            click.echo(f"{work.how_far}. {_AGAIN}", err=True)
         raise
 
 

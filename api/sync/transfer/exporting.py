@@ -45,14 +45,18 @@ class Wanted(NamedTuple):
     def parameters(self) -> list[tuple[str, str]]:
         """The query to send."""
         own = [] if self.type is None else [("format", self.format)]
-        if self.format == TABLE and TRAILER not in self.query:
+        if self.format == TABLE and not self._asks_for_trailer:
             own.append(TRAILER)
         return [*self.query, *own]
+
+    @property
+    def _asks_for_trailer(self) -> bool:
+        return any(name == TRAILER[0] for name, _ in self.query)
 
     def whole(self) -> Whole:
         """Make what tells whether an answer is whole."""
         if self.format == TABLE:
-            return WholeTable(keep_trailer=TRAILER in self.query)
+            return WholeTable(keep_trailer=self._asks_for_trailer)
         if self.format == PLACES:
             return WholePlaces()
         return WholeLines(headers=1 if self.type is None else 0)

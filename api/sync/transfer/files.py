@@ -51,7 +51,8 @@ def new_file(file: Path) -> Iterator[BinaryIO]:
     """
     place = Path(os.path.realpath(file))
     if place.exists() and not place.is_file():
-        raise TransferError(f"{file} is no file. Name a file, or write to `{STANDARD}`, stdout.")
+        message = f"{file} is not a regular file. Name another file, or `{STANDARD}` for stdout."
+        raise TransferError(message)
     try:
         with _unfinished(place) as unfinished:
             with unfinished.open("wb") as out:

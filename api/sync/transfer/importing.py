@@ -1,8 +1,9 @@
 """Import over HTTP: the lines of a file, sent in pieces, each of which can be sent again.
 
 The idempotency key of a piece is made from the content of the file, or from what the user gives,
-and from the number of its first line. So the service recognises each line, whatever was cut off and
-wherever the command was stopped, and writes nothing twice.
+and from the number of its first line. So the service recognises each line that names no record, and
+creates nothing twice, whatever was cut off and wherever the command was stopped. A line with an id
+or an external id is written again, also over what others have changed meanwhile.
 """
 
 from __future__ import annotations

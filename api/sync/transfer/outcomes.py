@@ -52,8 +52,7 @@ def read_outcomes(parts: Iterator[bytes], unit: str, before: int, report: TextIO
     before the first one that was sent.
     """
     totals: Counts | None = None
-    for text in lines_of(parts):
-        line = _decoded(text)
+    for line in _decoded(parts):
         if line.totals is not None:
             totals = line.totals
             continue
@@ -100,9 +99,16 @@ def _faults_of(problem: _Problem) -> str:
     )
 
 
-def _decoded(text: bytes) -> _Line:
-    try:
-        return msgspec.json.decode(text, type=_Line)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        message = f"The service's answer is not one that this version understands: {error}."
-        raise TransferError(message) from error
+def _decoded(parts: Iterator[bytes]) -> Iterator[_Line]:
+    """Decode an answer; if its last line can't be read, it may have been cut off there."""
+    unread: msgspec.MsgspecError | UnicodeDecodeError | None = None
+    for text in lines_of(parts):
+        if unread is not None:
+            message = f"The service's answer is not one that this version understands: {unread}."
+            raise TransferError(message) from unread
+        try:
+            yield msgspec.json.decode(text, type=_Line)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            unread = error
+    if unread is not None:
+        raise TransientFailure(f"The last line of the answer can't be read: {unread}.") from unread

@@ -70,7 +70,7 @@ def cut_lines(
             pieces.append(Piece(first_line, start, place - start))
             first_line, start = number + 1, place
     frames.end()
-    if place > start:
+    if place > start or not pieces:  # an empty file is one empty piece
         pieces.append(Piece(first_line, start, place - start))
     copy.flush()
     return Cut(pieces, number, digest.hexdigest())
@@ -116,7 +116,7 @@ class _Record(msgspec.Struct):
 
 
 def as_import_line(line: bytes, record_type: RecordType) -> bytes:
-    """Make a line of an import of a record; leave what is none as it is, to be refused."""
+    """Put what an import needs around a record; the service refuses a line that is no record."""
     if not line.strip(_SPACE) or _frame(line).count is not None:
         return line
     try:
@@ -132,7 +132,7 @@ _MAX_FRAME_BYTES: Final = 10_000
 
 
 def _frame(line: bytes) -> Frame:
-    """Read what could be the first or the last line of an export."""
+    """Read a line as the first or the last one of an export; other lines give an empty frame."""
     if len(line) <= _MAX_FRAME_BYTES:
         try:
             return msgspec.json.decode(line, type=Frame)

@@ -11,6 +11,7 @@ _TAIL: Final = 100
 """How many of the last bytes are kept; what ends an export is shorter."""
 _COUNT: Final = re.compile(rb'(?:\A|\n)\{"count":(\d{1,20})\}\n\Z')
 _TRAILER: Final = re.compile(rb"#count,(\d{1,20})\r\n\Z")
+_ENDS_OF_PLACES: Final = (b"}]}", b'"features":[]}')
 _CUT_OFF: Final = "The export was cut off."
 
 
@@ -89,22 +90,32 @@ class WholeTable:
 
 
 class WholePlaces:
-    """An export as GeoJSON, which ends with the brackets that it began with."""
+    """An export as GeoJSON, which ends behind its last feature, or behind its empty list.
+
+    A text may have the same characters, so strings are told apart by their quotation marks.
+    """
 
     records: int | None = None
 
     def __init__(self) -> None:
         """Start before the first byte."""
         self._tail = b""
+        self._quotes = 0
+        self._escape = b""
 
     def take(self, piece: bytes) -> bytes:
-        """Remember the last bytes."""
+        """Count the quotation marks without a backslash; remember the last bytes."""
+        text = self._escape + piece
+        backslashes = len(text) - len(text.rstrip(b"\\"))
+        self._escape = b"\\" * (backslashes % 2)
+        text = text.removesuffix(self._escape)
+        self._quotes += text.replace(rb"\\", b"").replace(rb"\"", b"").count(b'"')
         self._tail = (self._tail + piece)[-_TAIL:]
         return piece
 
     def end(self) -> bytes:
-        """Look for the closing brackets."""
-        if not self._tail.endswith(b"]}"):
+        """Look for the end of the collection."""
+        if self._quotes % 2 or not self._tail.endswith(_ENDS_OF_PLACES):
             raise TransientFailure(_CUT_OFF)
         return b""
 
