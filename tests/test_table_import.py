@@ -35,11 +35,21 @@ def read(text: str) -> Cells:
     return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
 
 
-def written(rows: Sequence[dict[str, str]], separator: str = ",", line_end: str = "\r\n") -> bytes:
+def written(
+    rows: Sequence[dict[str, str]],
+    separator: str = ",",
+    line_end: str = "\r\n",
+    quoting: Any = csv.QUOTE_MINIMAL,
+) -> bytes:
     """Write a table as a spreadsheet does, which knows nothing of escapes."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(
-        text, list(rows[0]), delimiter=separator, lineterminator=line_end, restval=""
+        text,
+        list(rows[0]),
+        delimiter=separator,
+        lineterminator=line_end,
+        restval="",
+        quoting=quoting,
     )
     writer.writeheader()
     writer.writerows(rows)
@@ -316,6 +326,17 @@ async def test_hard_cells_survive_separators_marks_and_line_ends(
         assert (await now(empty, record))["note"] == record["text"]
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"], ids=["comma", "semicolon", "tab"])
+async def test_all_cells_may_stand_in_quotation_marks(client: Client, separator: str) -> None:
+    """R writes tables so, also their first row."""
+    record = await claim(client, text="One, or; two")
+    (row,) = await export(client, "claims", columns="id,version,text,note", id__in=record["id"])
+    body = written([row | {"note": "a, b; c"}], separator, quoting=csv.QUOTE_ALL)
+    (result,), _ = await send(client, "claim", body)
+    assert result["status"] == 200, result
+    assert (await now(client, record))["note"] == "a, b; c"
+
+
 @pytest.mark.parametrize(
     ("before", "cell"),
     [
@@ -403,6 +424,7 @@ async def test_a_cell_that_is_no_value_is_refused_by_name_and_nothing_is_guessed
         (b"\n1\n", "The first row"),
         (b"text,nonsense\nx,y\n", "`nonsense`"),
         (b"text,text\nx,y\n", "Two columns"),
+        (b'"text"x,"y"\nx,y\n', "Row 1 can't be read"),
         (b'text\n"x\n', "Row 2 can't be read"),
         (b'text\n"x"y\n', "Row 2 can't be read"),
         (b"text\nx\ny,z\n", "Row 3 has more cells"),

@@ -42,15 +42,7 @@ class Heading(NamedTuple):
 def read_heading(resource: Resource, file: BinaryIO, row_bytes: int) -> Heading:
     """Read the names of the columns; refuse a name that is unknown or there twice."""
     known = all_columns(resource)
-    best: list[str] = []
-    chosen, most = _SEPARATORS[0], -1
-    for separator in _SEPARATORS:
-        _, names = next(_rows(file, separator, row_bytes), (1, []))
-        shown = names[: MAX_COLUMNS + 1]
-        count = sum(known_column(resource, name.strip()) is not None for name in shown)
-        if count > most:
-            best, chosen, most = names, separator, count
-    names = [name.strip() for name in best]
+    separator, names = _read_names(resource, file, row_bytes)
     while names and not names[-1]:
         names.pop()  # columns that a spreadsheet adds at the end
     if not names:
@@ -68,7 +60,30 @@ def read_heading(resource: Resource, file: BinaryIO, row_bytes: int) -> Heading:
         if name in names[:index]:
             raise malformed(f"Two columns are called `{name[:100]}`. Take one out.")
         columns.append(column)
-    return Heading(chosen, tuple(columns))
+    return Heading(separator, tuple(columns))
+
+
+def _read_names(resource: Resource, file: BinaryIO, row_bytes: int) -> tuple[str, list[str]]:
+    """Read the first row with the separator by which it has the most known columns.
+
+    Names in quotation marks can't be read with another separator.
+    """
+    best: list[str] = []
+    chosen, most = _SEPARATORS[0], -1
+    unreadable: Problem | None = None
+    for separator in _SEPARATORS:
+        try:
+            _, names = next(_rows(file, separator, row_bytes), (1, []))
+        except Problem as problem:
+            unreadable = unreadable or problem
+            continue
+        shown = names[: MAX_COLUMNS + 1]
+        count = sum(known_column(resource, name.strip()) is not None for name in shown)
+        if count > most:
+            best, chosen, most = names, separator, count
+    if unreadable is not None and most < 0:
+        raise unreadable
+    return chosen, [name.strip() for name in best]
 
 
 def read_rows(
