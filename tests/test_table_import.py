@@ -418,6 +418,35 @@ async def test_a_cell_that_is_no_value_is_refused_by_name_and_nothing_is_guessed
 
 
 @pytest.mark.parametrize(
+    ("cells", "place"),
+    [
+        ({"quantities": '[{"²":1}]'}, "C2"),
+        ({"quantities": f'[{{"{"7" * 5_000}":1}}]'}, "C2"),
+        ({"quantities": "", "quantity.printed": "8"}, "D2"),
+        ({"quantities": "[1]", "quantity.printed": "8"}, "D2"),
+        ({"external_ids": "", "external_id.x": "z"}, "F2"),
+        ({"external_ids": "[1]", "external_id.x": "z"}, "F2"),
+    ],
+    ids=["superscript", "long name", "emptied", "no object", "emptied ids", "no id"],
+)
+async def test_a_cell_that_makes_no_record_refuses_its_row_alone(
+    client: Client, cells: dict[str, str], place: str
+) -> None:
+    more = {"external_ids": [{"namespace": "x", "value": f"{place} {json.dumps(cells)[:40]}"}]}
+    record, other = await claim(client, **more), await claim(client)
+    columns = "id,version,quantities,quantity.printed,external_ids,external_id.x"
+    rows = [
+        (await export(client, "claims", columns=columns, id__in=each["id"]))[0]
+        for each in (record, other)
+    ]
+    rows = [rows[0] | cells, rows[1] | {"external_id.x": f"of {json.dumps(cells)[:40]}"}]
+    results, _ = await send(client, "claim", rows)
+    assert [result["status"] for result in results] == [422, 200]
+    assert place in {cell for _, cell in errors(results[0])}
+    assert await now(client, record) == record
+
+
+@pytest.mark.parametrize(
     ("body", "told"),
     [
         (b"", "The first row"),
