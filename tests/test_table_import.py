@@ -686,6 +686,34 @@ async def test_rows_are_written_in_batches_as_lines_are(
     assert [result["line"] for result in results] == list(range(2, 12))
 
 
+async def test_the_former_versions_of_records_count_for_the_size_of_a_part(
+    empty: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows at an old version are compared with what the records were, however small they are."""
+    articles = [
+        (await empty.post("/v1/articles", json={"text": f"{number}" * 9_000})).json()
+        for number in range(4)
+    ]
+    rows = await export(empty, "articles", columns="id,version,section")
+    for each in articles:
+        answer = await empty.patch(
+            f"/v1/articles/{each['id']}",
+            content=b'{"text": "Short"}',
+            headers={"content-type": "application/merge-patch+json", "if-match": "*"},
+        )
+        assert answer.status_code == 200
+    read_before, parts = tables._read_before, []  # noqa: SLF001
+
+    async def noted(run: Any, compared: Any) -> Any:
+        parts.append(len(compared))
+        return await read_before(run, compared)
+
+    monkeypatch.setattr(tables, "MAX_COMPARED_BYTES", 25_000)
+    monkeypatch.setattr(tables, "_read_before", noted)
+    _, totals = await send(empty, "article", [{**row, "section": "World"} for row in rows])
+    assert (totals["updated"], parts) == (4, [2, 2])
+
+
 async def test_two_rows_of_one_record_are_compared_one_after_the_other(client: Client) -> None:
     record = await claim(client, note="a note")
     asked = {"columns": "id,version,text,note", "id__in": record["id"]}

@@ -55,8 +55,12 @@ MAX_COMPARED_BYTES: Final = 8_388_608
 _ID: Final = re.compile(UUID_PATTERN)
 _VERSION: Final = re.compile(r"[1-9][0-9]{0,8}\Z")
 _SIZES: Final = """
-    SELECT t.id::text, octet_length(t.doc) FROM {table} AS t
-    WHERE t.id = ANY(:ids::text[]::uuid[])"""
+    SELECT t.id::text, octet_length(t.doc) + coalesce(octet_length(r.doc), 0)
+    FROM unnest(:ids::text[]::uuid[], :versions::integer[]) AS w(id, version)
+    JOIN {table} AS t ON t.id = w.id
+    LEFT JOIN revisions AS r
+        ON r.record_type = '{type}' AND r.record_id = w.id AND r.version = w.version
+        AND w.version <> t.version"""
 _BEFORE: Final = """
     SELECT w.id::text, w.version, r.doc
     FROM unnest(:ids::text[]::uuid[], :versions::integer[]) AS w(id, version)
@@ -128,8 +132,9 @@ async def parts_of(run: ImportRun, batch: Sequence[Entry]) -> list[Sequence[Entr
     """Split a batch of rows so that the records with which they are compared fit into memory."""
     if run.table is None:
         return [batch]
-    ids = [each.known_line.id for each in batch if each.known_line.id is not None]
-    query = render(run.table.resource.table.compose(_SIZES), ids=ids)
+    wanted = {each.known_line.id: _version(each) for each in batch if each.known_line.id}
+    statement = run.table.resource.table.compose(_SIZES)
+    query = render(statement, ids=list(wanted), versions=list(wanted.values()))
     sizes = dict(map(tuple, await run.connection.fetch(*query)))
     # The size of a record that is named in another way is not known.
     unknown = MAX_COMPARED_BYTES // 8 if run.table.resource.large else MAX_COMPARED_BYTES // 64
@@ -144,6 +149,12 @@ async def parts_of(run: ImportRun, batch: Sequence[Entry]) -> list[Sequence[Entr
         parts[-1].append(each)
         total += size
     return list(parts)
+
+
+def _version(entry: Entry) -> int:
+    """Give the version of a row; 0 if it has none."""
+    text = entry.known_row.row.text("version")
+    return int(text) if _VERSION.match(text) else 0
 
 
 # --- from a row to a record ------------------------------------------------------------------
