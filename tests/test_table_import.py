@@ -220,6 +220,19 @@ async def test_the_same_file_with_a_key_creates_its_rows_once(client: Client) ->
     assert [(r["status"], r["id"]) for r in again[:-1]] == [(200, r["id"]) for r in first[:-1]]
 
 
+@pytest.mark.parametrize("key", [{}, {"idempotency-key": "an-emptied-id"}], ids=["", "key"])
+async def test_a_row_with_a_version_and_an_emptied_id_creates_nothing(
+    empty: Client, key: dict[str, str]
+) -> None:
+    await claim(empty)
+    rows = await export(empty, "claims", columns="id,version,text")
+    body = written([rows[0] | {"id": ""}])
+    answer = await empty.post("/v1/import?type=claim", content=body, headers={**CSV, **key})
+    result, _ = [json.loads(line) for line in answer.text.splitlines()]
+    assert (result["status"], result["problem"]["code"]) == (404, "not-found")
+    assert len(await export(empty, "claims")) == 1
+
+
 async def test_a_row_that_names_what_is_not_there_is_refused(client: Client) -> None:
     record = await claim(client)
     gone = await claim(client)

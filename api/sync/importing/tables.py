@@ -116,6 +116,8 @@ def read_row(run: ImportRun, number: int, raw: bytes | None) -> Entry:
             raise _fault("external_ids", "invalid-text", "An external id has no U+0000.")
         if name is not None:
             line.external_id = ExternalId(namespace=name[0], value=name[1])
+        if line.id is None and name is None and row.text("version"):
+            raise _no_record()
     except Problem as problem:
         return Entry(number, size, line, None, without_frames(problem), row=RowState(row))
     if run.sender.line_ids is not None and line.id is None and line.external_id is None:
@@ -242,12 +244,17 @@ def _current(entry: Entry, row: Row, found: Found) -> Current | None:
         if (current := found.current.get(identity)) is not None:
             return current
     if row.text("version"):
-        raise Problem(
-            NOT_FOUND,
-            "The row has a `version`, but names no record that exists. Fill in `id`, or empty the "
-            "cell of `version` to create a record.",
-        )
+        raise _no_record()
     return None
+
+
+def _no_record() -> Problem:
+    """Refuse a row that was exported, and does not say from which record."""
+    detail = (
+        "The row has a `version`, but names no record that exists. Fill in `id`, or empty the "
+        "cell of `version` to create a record."
+    )
+    return Problem(NOT_FOUND, detail)
 
 
 async def _read_before(run: ImportRun, compared: Sequence[_Compared]) -> dict[int, bytes]:
