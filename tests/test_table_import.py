@@ -360,6 +360,12 @@ async def test_all_cells_may_stand_in_quotation_marks(client: Client, separator:
         ("12345678901234567890", "12345678901234500000"),
         (None, "12345678901234500000"),
         ("x" * 40_000, "x" * 32_767),
+        ("👩" + "x" * 40_000, "👩" + "x" * 32_765),
+        ("x" * 32_766 + "👩" * 4, "x" * 32_766 + "\ufffd"),
+        ("x" * 32_766 + "👩" * 4, "x" * 32_766),
+        ("- " + "x" * 40_000, "'- " + "x" * 32_764),
+        ("one\r\ntwo" + "x" * 40_000, "one\ntwo" + "x" * 32_759),
+        ("one\ntwo" + "x" * 40_000, "one\r\ntwo" + "x" * 32_759),
     ],
 )
 async def test_a_cell_that_a_spreadsheet_has_damaged_is_refused_by_name(
