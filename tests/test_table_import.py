@@ -339,6 +339,19 @@ async def test_hard_cells_survive_separators_marks_and_line_ends(
         assert (await now(empty, record))["note"] == record["text"]
 
 
+@pytest.mark.parametrize("line_break", ["\n", "\r\n", "\r"], ids=["unix", "windows", "mac"])
+async def test_line_breaks_that_a_spreadsheet_writes_in_its_own_way_are_no_edit(
+    client: Client, line_break: str
+) -> None:
+    for text in ("one\ntwo\nthree", "one\r\ntwo\r\nthree"):
+        record = await claim(client, text=text)
+        (row,) = await export(client, "claims", columns="id,version,text", id__in=record["id"])
+        edited = row | {"text": line_break.join(("one", "two", "three"))}
+        (result,), totals = await send(client, "claim", [edited])
+        assert totals["unchanged"] == 1, result
+        assert await now(client, record) == record
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t"], ids=["comma", "semicolon", "tab"])
 async def test_all_cells_may_stand_in_quotation_marks(client: Client, separator: str) -> None:
     """R writes tables so, also their first row."""

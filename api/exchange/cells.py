@@ -65,9 +65,7 @@ def is_same(text: str, cell: Cell) -> bool:
     if isinstance(cell, bool):
         return text.lower() == text_of(cell)
     written = text_of(cell)
-    if text == written:
-        return True
-    return "\r" in written and _with_one_break(text) == _with_one_break(written)
+    return text == written or _with_one_break(text) == _with_one_break(written)
 
 
 def _with_one_break(text: str) -> str:
