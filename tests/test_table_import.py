@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -14,8 +15,10 @@ import pytest
 from api.access import keyring
 from api.exchange import table_text
 from api.exchange.cells import escaped, unescaped
+from api.records.nouns import RESOURCES
 from api.sync.importing import batches, tables
-from schemas.vocabularies import Scope
+from api.sync.importing.spool import Spool
+from schemas.vocabularies import RecordType, Scope
 from tests.conftest import allow, bearer, serving
 from tests.factories import EVERY, create, prerequisites
 from tests.world import World
@@ -501,6 +504,30 @@ async def test_what_is_no_table_is_refused_as_a_whole(
 ) -> None:
     assert told in await refused(empty, "claim", body)
     assert await export(empty, "claims") == []
+
+
+async def test_a_row_has_so_many_separators_and_no_more(
+    empty: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are split in one call, and nothing else of the process goes on meanwhile."""
+    monkeypatch.setattr(table_text, "MAX_SEPARATORS", 3)
+    assert "Row 3 has more than 3 sep" in await refused(empty, "claim", b"text\na\nb,,,,\n")
+    assert "Row 3 has more than 3 sep" in await refused(empty, "claim", b'text\na\n"b,,\n,,"\n')
+    assert "Row 1 has more than 3 sep" in await refused(empty, "claim", b"text,,,;;;;,\t\t\t\t\n")
+    _, totals = await send(empty, "claim", b"text\na,,,\nb,,,\n")
+    assert totals["created"] == 2
+
+
+@pytest.mark.parametrize("row", [b"\n", b"," * 999 + b"\n"], ids=["blank", "empty cells"])
+def test_rows_that_say_nothing_are_read_in_pieces(row: bytes) -> None:
+    """The thread is free for other work between two pieces."""
+    with closing(Spool()) as body:
+        body.write(b"text\n" + row * 1_000)
+        *pauses, heading = tables.read_table(body, RESOURCES[RecordType.CLAIM], 10_000)
+        assert len(pauses) >= 3
+        assert heading is not None
+        lines = list(tables.numbered_rows(body, heading, 10_000))
+    assert sum(len(raw or b"") for _, raw in lines) >= 1_000 * len(row)
 
 
 async def test_a_table_has_so_many_rows_and_no_more(
