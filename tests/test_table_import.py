@@ -685,7 +685,7 @@ async def test_a_name_is_taken_if_it_is_that_of_one_source(empty: Client, plural
 
 
 async def test_a_name_that_its_source_had_before_is_no_edit(empty: Client) -> None:
-    """Another source may have the name by now; and a source may have no name at all."""
+    """Unless another source has the name by now: then nobody can tell which one is meant."""
     world = World(empty)
     await world.add("sources", "wire", name="The Wire")
     await world.add("articles", "it", headline="A headline", publisher_id="@wire")
@@ -693,13 +693,23 @@ async def test_a_name_that_its_source_had_before_is_no_edit(empty: Client) -> No
     headers = {"content-type": "application/merge-patch+json", "if-match": "*"}
     wire = f"/v1/sources/{world.id('wire')}"
     await empty.patch(wire, content=b'{"name": "The Cable"}', headers=headers)
-    await world.add("sources", "other", name="The Wire")
     results, totals = await send(empty, "article", rows)
     assert totals["unchanged"] == 1, results
     results, totals = await send(empty, "article", [rows[0] | {"section": "World"}])
     assert totals["updated"] == 1, results
     article = await now(empty, {"id": world.id("it")}, "articles")
     assert (article["publisher_id"], article["section"]) == (world.id("wire"), "World")
+
+    await world.add("sources", "other", name="The Wire")
+    for row in (rows[0], *await export(empty, "articles")):
+        (result,), _ = await send(empty, "article", [row | {"publisher": "The Wire"}])
+        assert [code for code, _ in errors(result)] == ["unknown-reference"]
+        told = result["problem"]["errors"][0]["detail"]
+        assert all(each in told for each in (world.id("wire"), world.id("other"), "publisher_id"))
+    assert await now(empty, article, "articles") == article
+    (row,) = await export(empty, "articles", columns="id,version,publisher_id")
+    (result,), _ = await send(empty, "article", [row | {"publisher_id": world.id("other")}])
+    assert (await now(empty, article, "articles"))["publisher_id"] == world.id("other")
 
 
 async def test_the_caller_names_and_finds_only_what_it_sees(empty: Client, empty_url: str) -> None:

@@ -7,7 +7,7 @@ the record is written.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -38,7 +38,7 @@ from api.exchange.rows import (
     merge,
     read_changes,
 )
-from api.exchange.source_names import find_sources
+from api.exchange.source_names import NamedSource, find_sources
 from api.exchange.table_text import Heading, read_heading, read_rows
 from api.exchange.tables import add_names
 from api.sync.importing.batches import PIECE_BYTES, NumberedLine
@@ -325,9 +325,9 @@ async def _find_named(
     run: ImportRun, compared: Sequence[_Compared], edits: Sequence[Edits]
 ) -> list[_Named]:
     """Find the sources that cells name; drop the edits that only show a former name."""
-    await _drop_former(run, compared, edits)
     names = {cell.text for each in edits for cell in each.edits if cell.edit.is_name and cell.text}
     found = await find_sources(run.connection, run.author.caller, names)
+    await _drop_former(run, compared, edits, found)
     named = []
     for each in edits:
         row = _Named({}, [])
@@ -351,28 +351,39 @@ def _id_column(cell: CellEdit) -> str:
 
 
 async def _drop_former(
-    run: ImportRun, compared: Sequence[_Compared], edits: Sequence[Edits]
+    run: ImportRun,
+    compared: Sequence[_Compared],
+    edits: Sequence[Edits],
+    found: Mapping[str, NamedSource],
 ) -> None:
     """Take back the edits of cells that have a name which their source had before.
 
-    Somebody has renamed the source since the table was written, and nobody has edited the cell.
+    Somebody has renamed the source since the table was written, and nobody has edited the cell. If
+    another source has the name now, the cell may mean that one, and is refused.
     """
     asked: dict[tuple[str, str], list[tuple[Edits, CellEdit]]] = {}
-    for each, found in zip(compared, edits, strict=True):
-        for cell in found.edits:
-            if each.before is None or not cell.edit.is_name:
+    for each, row in zip(compared, edits, strict=True):
+        for cell in row.edits:
+            if each.before is None or not cell.edit.is_name or not cell.text:
                 continue
             identity = _id_before(cell, each.before)
             if identity is not None:
-                asked.setdefault((identity, cell.text), []).append((found, cell))
+                asked.setdefault((identity, cell.text), []).append((row, cell))
     if not asked:
         return
     ids, names = map(list, zip(*asked, strict=True))
     statement = compose(_FORMER, most_versions=f"{MAX_VERSIONS}")
     query = render(statement, run.author.caller, ids=ids, names=names, most=_NAMED)
     for identity, name in await run.connection.fetch(*query):
-        for found, cell in asked[identity, name]:
-            found.edits.remove(cell)
+        for row, cell in asked[identity, name]:
+            row.edits.remove(cell)
+            if other := found[name].other_than(identity):
+                detail = (
+                    f"`{cell.was[:100]}`, {identity}, was called `{name[:100]}` before, and "
+                    f"{other} is called so now. Write the id of the source that you mean into "
+                    f"`{_id_column(cell)}`, and leave this column out."
+                )
+                row.faults.append(Fault((cell.column.name,), "unknown-reference", detail))
 
 
 def _id_before(cell: CellEdit, before: TableRow) -> str | None:
