@@ -421,7 +421,7 @@ async def test_a_cell_that_a_spreadsheet_has_damaged_is_refused_by_name(
         ("text", "x\0", "invalid-text"),
         ("parent_claim_id", "Lee", "invalid-value"),
         ("created_at", "2024-12-19", "read-only"),
-        ("claimant", "Park", "read-only"),
+        ("figure", "killed: 8", "read-only"),
         ("quantities", "[]", "not-allowed"),
         ("external_ids", '[{"namespace":"x","value":"y"}]', "not-allowed"),
     ],
@@ -682,6 +682,32 @@ async def test_a_name_is_taken_if_it_is_that_of_one_source(empty: Client, plural
     (row,) = await export(empty, plural, **asked)
     (result,), _ = await send(empty, kind, [row | {shown: ""}])
     assert (await now(empty, {"id": it}, plural))[field] is None
+
+
+async def test_a_cell_that_shows_other_records_is_ignored_and_a_dry_run_says_so(
+    empty: Client,
+) -> None:
+    """A colleague's denial, or a new name, refuses no row that somebody else edits."""
+    world = World(empty)
+    await world.add("sources", "lee", name="Lee")
+    await world.add("claims", "said", attributions=[{"position": 0, "source_id": "@lee"}])
+    rows = await export(empty, "claims")
+    headers = {"content-type": "application/merge-patch+json", "if-match": "*"}
+    await empty.patch(f"/v1/sources/{world.id('lee')}", content=b'{"name": "Li"}', headers=headers)
+    edited = [rows[0] | {"note": "mine", "responses": "denial"}]
+    cells, totals = await send(empty, "claim", edited, dry_run="true")
+    assert totals["updated"] == 1
+    told = {cell["column"]: cell["problem"] for cell in cells}
+    assert told.pop("note") is None
+    assert set(told) == {"claimant", "origin", "responses"}
+    for problem in told.values():
+        assert [error["code"] for error in problem["errors"]] == ["read-only"]
+        assert "It is ignored" in problem["detail"]
+    (result,), _ = await send(empty, "claim", edited)
+    assert (result["status"], result["changed"]) == (200, True)
+    (result,), totals = await send(empty, "claim", rows)
+    assert totals["unchanged"] == 1, result
+    assert (await now(empty, {"id": world.id("said")}))["note"] == "mine"
 
 
 async def test_a_name_that_its_source_had_before_is_no_edit(empty: Client) -> None:

@@ -412,7 +412,7 @@ def _merge(
         faults = [*edits.faults, *named.faults, *changes.faults]
         if faults:
             raise invalid_record(faults)
-        compared_row = RowState(row, edits.edits, changes.paths)
+        compared_row = RowState(row, edits.edits, changes.paths, ignored=edits.ignored)
         if current is None or before is None:
             values = {k: v for k, v in changes.values.items() if v is not msgspec.UNSET}
             return _with_draft(run, resource, entry._replace(row=compared_row), values)
