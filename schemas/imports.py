@@ -114,8 +114,8 @@ class ImportCell(Struct, kw_only=True):
     problem: Annotated[
         dict[str, Any] | None,
         Meta(
-            description="Why the row is refused (RFC 9457); null if nothing is wrong with the "
-            "cell.",
+            description="Why the row is refused, or why this cell is ignored, which shows other "
+            "records (RFC 9457); null if nothing is wrong with the cell.",
             extra_json_schema={"x-component": "ImportProblem"},
         ),
     ] = None

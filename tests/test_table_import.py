@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -14,8 +15,10 @@ import pytest
 from api.access import keyring
 from api.exchange import table_text
 from api.exchange.cells import escaped, unescaped
+from api.records.nouns import RESOURCES
 from api.sync.importing import batches, tables
-from schemas.vocabularies import Scope
+from api.sync.importing.spool import Spool
+from schemas.vocabularies import RecordType, Scope
 from tests.conftest import allow, bearer, serving
 from tests.factories import EVERY, create, prerequisites
 from tests.world import World
@@ -35,11 +38,21 @@ def read(text: str) -> Cells:
     return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
 
 
-def written(rows: Sequence[dict[str, str]], separator: str = ",", line_end: str = "\r\n") -> bytes:
+def written(
+    rows: Sequence[dict[str, str]],
+    separator: str = ",",
+    line_end: str = "\r\n",
+    quoting: Any = csv.QUOTE_MINIMAL,
+) -> bytes:
     """Write a table as a spreadsheet does, which knows nothing of escapes."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(
-        text, list(rows[0]), delimiter=separator, lineterminator=line_end, restval=""
+        text,
+        list(rows[0]),
+        delimiter=separator,
+        lineterminator=line_end,
+        restval="",
+        quoting=quoting,
     )
     writer.writeheader()
     writer.writerows(rows)
@@ -210,6 +223,19 @@ async def test_the_same_file_with_a_key_creates_its_rows_once(client: Client) ->
     assert [(r["status"], r["id"]) for r in again[:-1]] == [(200, r["id"]) for r in first[:-1]]
 
 
+@pytest.mark.parametrize("key", [{}, {"idempotency-key": "an-emptied-id"}], ids=["", "key"])
+async def test_a_row_with_a_version_and_an_emptied_id_creates_nothing(
+    empty: Client, key: dict[str, str]
+) -> None:
+    await claim(empty)
+    rows = await export(empty, "claims", columns="id,version,text")
+    body = written([rows[0] | {"id": ""}])
+    answer = await empty.post("/v1/import?type=claim", content=body, headers={**CSV, **key})
+    result, _ = [json.loads(line) for line in answer.text.splitlines()]
+    assert (result["status"], result["problem"]["code"]) == (404, "not-found")
+    assert len(await export(empty, "claims")) == 1
+
+
 async def test_a_row_that_names_what_is_not_there_is_refused(client: Client) -> None:
     record = await claim(client)
     gone = await claim(client)
@@ -316,6 +342,30 @@ async def test_hard_cells_survive_separators_marks_and_line_ends(
         assert (await now(empty, record))["note"] == record["text"]
 
 
+@pytest.mark.parametrize("line_break", ["\n", "\r\n", "\r"], ids=["unix", "windows", "mac"])
+async def test_line_breaks_that_a_spreadsheet_writes_in_its_own_way_are_no_edit(
+    client: Client, line_break: str
+) -> None:
+    for text in ("one\ntwo\nthree", "one\r\ntwo\r\nthree"):
+        record = await claim(client, text=text)
+        (row,) = await export(client, "claims", columns="id,version,text", id__in=record["id"])
+        edited = row | {"text": line_break.join(("one", "two", "three"))}
+        (result,), totals = await send(client, "claim", [edited])
+        assert totals["unchanged"] == 1, result
+        assert await now(client, record) == record
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"], ids=["comma", "semicolon", "tab"])
+async def test_all_cells_may_stand_in_quotation_marks(client: Client, separator: str) -> None:
+    """R writes tables so, also their first row."""
+    record = await claim(client, text="One, or; two")
+    (row,) = await export(client, "claims", columns="id,version,text,note", id__in=record["id"])
+    body = written([row | {"note": "a, b; c"}], separator, quoting=csv.QUOTE_ALL)
+    (result,), _ = await send(client, "claim", body)
+    assert result["status"] == 200, result
+    assert (await now(client, record))["note"] == "a, b; c"
+
+
 @pytest.mark.parametrize(
     ("before", "cell"),
     [
@@ -326,6 +376,12 @@ async def test_hard_cells_survive_separators_marks_and_line_ends(
         ("12345678901234567890", "12345678901234500000"),
         (None, "12345678901234500000"),
         ("x" * 40_000, "x" * 32_767),
+        ("👩" + "x" * 40_000, "👩" + "x" * 32_765),
+        ("x" * 32_766 + "👩" * 4, "x" * 32_766 + "\ufffd"),
+        ("x" * 32_766 + "👩" * 4, "x" * 32_766),
+        ("- " + "x" * 40_000, "'- " + "x" * 32_764),
+        ("one\r\ntwo" + "x" * 40_000, "one\ntwo" + "x" * 32_759),
+        ("one\ntwo" + "x" * 40_000, "one\r\ntwo" + "x" * 32_759),
     ],
 )
 async def test_a_cell_that_a_spreadsheet_has_damaged_is_refused_by_name(
@@ -365,7 +421,7 @@ async def test_a_cell_that_a_spreadsheet_has_damaged_is_refused_by_name(
         ("text", "x\0", "invalid-text"),
         ("parent_claim_id", "Lee", "invalid-value"),
         ("created_at", "2024-12-19", "read-only"),
-        ("claimant", "Park", "read-only"),
+        ("figure", "killed: 8", "read-only"),
         ("quantities", "[]", "not-allowed"),
         ("external_ids", '[{"namespace":"x","value":"y"}]', "not-allowed"),
     ],
@@ -397,12 +453,42 @@ async def test_a_cell_that_is_no_value_is_refused_by_name_and_nothing_is_guessed
 
 
 @pytest.mark.parametrize(
+    ("cells", "place"),
+    [
+        ({"quantities": '[{"²":1}]'}, "C2"),
+        ({"quantities": f'[{{"{"7" * 5_000}":1}}]'}, "C2"),
+        ({"quantities": "", "quantity.printed": "8"}, "D2"),
+        ({"quantities": "[1]", "quantity.printed": "8"}, "D2"),
+        ({"external_ids": "", "external_id.x": "z"}, "F2"),
+        ({"external_ids": "[1]", "external_id.x": "z"}, "F2"),
+    ],
+    ids=["superscript", "long name", "emptied", "no object", "emptied ids", "no id"],
+)
+async def test_a_cell_that_makes_no_record_refuses_its_row_alone(
+    client: Client, cells: dict[str, str], place: str
+) -> None:
+    more = {"external_ids": [{"namespace": "x", "value": f"{place} {json.dumps(cells)[:40]}"}]}
+    record, other = await claim(client, **more), await claim(client)
+    columns = "id,version,quantities,quantity.printed,external_ids,external_id.x"
+    rows = [
+        (await export(client, "claims", columns=columns, id__in=each["id"]))[0]
+        for each in (record, other)
+    ]
+    rows = [rows[0] | cells, rows[1] | {"external_id.x": f"of {json.dumps(cells)[:40]}"}]
+    results, _ = await send(client, "claim", rows)
+    assert [result["status"] for result in results] == [422, 200]
+    assert place in {cell for _, cell in errors(results[0])}
+    assert await now(client, record) == record
+
+
+@pytest.mark.parametrize(
     ("body", "told"),
     [
         (b"", "The first row"),
         (b"\n1\n", "The first row"),
         (b"text,nonsense\nx,y\n", "`nonsense`"),
         (b"text,text\nx,y\n", "Two columns"),
+        (b'"text"x,"y"\nx,y\n', "Row 1 can't be read"),
         (b'text\n"x\n', "Row 2 can't be read"),
         (b'text\n"x"y\n', "Row 2 can't be read"),
         (b"text\nx\ny,z\n", "Row 3 has more cells"),
@@ -418,6 +504,30 @@ async def test_what_is_no_table_is_refused_as_a_whole(
 ) -> None:
     assert told in await refused(empty, "claim", body)
     assert await export(empty, "claims") == []
+
+
+async def test_a_row_has_so_many_separators_and_no_more(
+    empty: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are split in one call, and nothing else of the process goes on meanwhile."""
+    monkeypatch.setattr(table_text, "MAX_SEPARATORS", 3)
+    assert "Row 3 has more than 3 sep" in await refused(empty, "claim", b"text\na\nb,,,,\n")
+    assert "Row 3 has more than 3 sep" in await refused(empty, "claim", b'text\na\n"b,,\n,,"\n')
+    assert "Row 1 has more than 3 sep" in await refused(empty, "claim", b"text,,,;;;;,\t\t\t\t\n")
+    _, totals = await send(empty, "claim", b"text\na,,,\nb,,,\n")
+    assert totals["created"] == 2
+
+
+@pytest.mark.parametrize("row", [b"\n", b"," * 999 + b"\n"], ids=["blank", "empty cells"])
+def test_rows_that_say_nothing_are_read_in_pieces(row: bytes) -> None:
+    """The thread is free for other work between two pieces."""
+    with closing(Spool()) as body:
+        body.write(b"text\n" + row * 1_000)
+        *pauses, heading = tables.read_table(body, RESOURCES[RecordType.CLAIM], 10_000)
+        assert len(pauses) >= 3
+        assert heading is not None
+        lines = list(tables.numbered_rows(body, heading, 10_000))
+    assert sum(len(raw or b"") for _, raw in lines) >= 1_000 * len(row)
 
 
 async def test_a_table_has_so_many_rows_and_no_more(
@@ -574,8 +684,34 @@ async def test_a_name_is_taken_if_it_is_that_of_one_source(empty: Client, plural
     assert (await now(empty, {"id": it}, plural))[field] is None
 
 
+async def test_a_cell_that_shows_other_records_is_ignored_and_a_dry_run_says_so(
+    empty: Client,
+) -> None:
+    """A colleague's denial, or a new name, refuses no row that somebody else edits."""
+    world = World(empty)
+    await world.add("sources", "lee", name="Lee")
+    await world.add("claims", "said", attributions=[{"position": 0, "source_id": "@lee"}])
+    rows = await export(empty, "claims")
+    headers = {"content-type": "application/merge-patch+json", "if-match": "*"}
+    await empty.patch(f"/v1/sources/{world.id('lee')}", content=b'{"name": "Li"}', headers=headers)
+    edited = [rows[0] | {"note": "mine", "responses": "denial"}]
+    cells, totals = await send(empty, "claim", edited, dry_run="true")
+    assert totals["updated"] == 1
+    told = {cell["column"]: cell["problem"] for cell in cells}
+    assert told.pop("note") is None
+    assert set(told) == {"claimant", "origin", "responses"}
+    for problem in told.values():
+        assert [error["code"] for error in problem["errors"]] == ["read-only"]
+        assert "It is ignored" in problem["detail"]
+    (result,), _ = await send(empty, "claim", edited)
+    assert (result["status"], result["changed"]) == (200, True)
+    (result,), totals = await send(empty, "claim", rows)
+    assert totals["unchanged"] == 1, result
+    assert (await now(empty, {"id": world.id("said")}))["note"] == "mine"
+
+
 async def test_a_name_that_its_source_had_before_is_no_edit(empty: Client) -> None:
-    """Another source may have the name by now; and a source may have no name at all."""
+    """Unless another source has the name by now: then nobody can tell which one is meant."""
     world = World(empty)
     await world.add("sources", "wire", name="The Wire")
     await world.add("articles", "it", headline="A headline", publisher_id="@wire")
@@ -583,13 +719,23 @@ async def test_a_name_that_its_source_had_before_is_no_edit(empty: Client) -> No
     headers = {"content-type": "application/merge-patch+json", "if-match": "*"}
     wire = f"/v1/sources/{world.id('wire')}"
     await empty.patch(wire, content=b'{"name": "The Cable"}', headers=headers)
-    await world.add("sources", "other", name="The Wire")
     results, totals = await send(empty, "article", rows)
     assert totals["unchanged"] == 1, results
     results, totals = await send(empty, "article", [rows[0] | {"section": "World"}])
     assert totals["updated"] == 1, results
     article = await now(empty, {"id": world.id("it")}, "articles")
     assert (article["publisher_id"], article["section"]) == (world.id("wire"), "World")
+
+    await world.add("sources", "other", name="The Wire")
+    for row in (rows[0], *await export(empty, "articles")):
+        (result,), _ = await send(empty, "article", [row | {"publisher": "The Wire"}])
+        assert [code for code, _ in errors(result)] == ["unknown-reference"]
+        told = result["problem"]["errors"][0]["detail"]
+        assert all(each in told for each in (world.id("wire"), world.id("other"), "publisher_id"))
+    assert await now(empty, article, "articles") == article
+    (row,) = await export(empty, "articles", columns="id,version,publisher_id")
+    (result,), _ = await send(empty, "article", [row | {"publisher_id": world.id("other")}])
+    assert (await now(empty, article, "articles"))["publisher_id"] == world.id("other")
 
 
 async def test_the_caller_names_and_finds_only_what_it_sees(empty: Client, empty_url: str) -> None:
@@ -633,6 +779,34 @@ async def test_rows_are_written_in_batches_as_lines_are(
     results, totals = await send(empty, "claim", [{**row, "note": "x"} for row in rows])
     assert totals["updated"] == 10
     assert [result["line"] for result in results] == list(range(2, 12))
+
+
+async def test_the_former_versions_of_records_count_for_the_size_of_a_part(
+    empty: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows at an old version are compared with what the records were, however small they are."""
+    articles = [
+        (await empty.post("/v1/articles", json={"text": f"{number}" * 9_000})).json()
+        for number in range(4)
+    ]
+    rows = await export(empty, "articles", columns="id,version,section")
+    for each in articles:
+        answer = await empty.patch(
+            f"/v1/articles/{each['id']}",
+            content=b'{"text": "Short"}',
+            headers={"content-type": "application/merge-patch+json", "if-match": "*"},
+        )
+        assert answer.status_code == 200
+    read_before, parts = tables._read_before, []  # noqa: SLF001
+
+    async def noted(run: Any, compared: Any) -> Any:
+        parts.append(len(compared))
+        return await read_before(run, compared)
+
+    monkeypatch.setattr(tables, "MAX_COMPARED_BYTES", 25_000)
+    monkeypatch.setattr(tables, "_read_before", noted)
+    _, totals = await send(empty, "article", [{**row, "section": "World"} for row in rows])
+    assert (totals["updated"], parts) == (4, [2, 2])
 
 
 async def test_two_rows_of_one_record_are_compared_one_after_the_other(client: Client) -> None:

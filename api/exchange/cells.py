@@ -33,7 +33,9 @@ FORMULAS: Final = (
 mark of an escape."""
 _ESCAPE: Final = "'"
 MAX_EXCEL: Final = 32_767
-"""How many characters a cell of Excel has; the rest of a longer text is cut off."""
+"""How many units of UTF-16 a cell of Excel has; the rest of a longer text is cut off."""
+_MOST_LOST: Final = 2
+"""A cut cell may have so many units less: the mark of an escape, and half of a character."""
 
 
 def text_of(cell: Cell) -> str:
@@ -63,9 +65,7 @@ def is_same(text: str, cell: Cell) -> bool:
     if isinstance(cell, bool):
         return text.lower() == text_of(cell)
     written = text_of(cell)
-    if text == written:
-        return True
-    return "\r" in written and _with_one_break(text) == _with_one_break(written)
+    return text == written or _with_one_break(text) == _with_one_break(written)
 
 
 def _with_one_break(text: str) -> str:
@@ -77,6 +77,8 @@ def _with_one_break(text: str) -> str:
 _SHORTENED: Final = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?[eE][+-]?[0-9]+\Z")
 _ZEROS: Final = re.compile(r"0+[0-9]*\Z")
 _DIGITS: Final = re.compile(r"[0-9]{16,}\Z")
+_NO_CHARACTER: Final = "\ufffd"
+"""What programs write for half of a character."""
 _EXACT_DIGITS: Final = 15
 """Spreadsheets keep this many digits of a number, and write zeros for the others."""
 
@@ -99,12 +101,25 @@ def damage(text: str, before: Cell) -> str | None:
             "A spreadsheet keeps 15 digits of a number, and has put zeros for the others. Format "
             "the column as text, and write them again."
         )
-    if len(text) >= MAX_EXCEL and len(text) < len(was) and was.startswith(text):
+    if _is_cut(text, was):
         return (
             f"A spreadsheet has cut the text off behind {len(text):,} characters. Leave the column "
             "out, and change the text with `PATCH`."
         )
     return None
+
+
+def _is_cut(text: str, was: str) -> bool:
+    """Tell whether a text was cut off where a cell of a spreadsheet ends.
+
+    A character beyond U+FFFF has two units there, and may have lost one of them. A line break may
+    have had two when the text was cut.
+    """
+    units = len(text.encode("utf-16-le", "surrogatepass")) // 2
+    if units + text.count("\n") + _MOST_LOST < MAX_EXCEL:
+        return False
+    whole, kept = _with_one_break(was), _with_one_break(text).rstrip(_NO_CHARACTER)
+    return len(kept) < len(whole) and whole.startswith(kept)
 
 
 def _has_lost_digits(text: str, was: str) -> bool:

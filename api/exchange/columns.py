@@ -201,7 +201,6 @@ _DERIVED: Final[Mapping[RecordType, Sequence[Column]]] = {
         Column(
             "figure",
             _figures,
-            names_others=True,
             instead="Edit `quantity.printed` and its neighbours, or `quantities`",
         ),
         Column("printed_in", _printed_in, names_others=True, instead="Edit `appearances`"),
@@ -228,7 +227,6 @@ _DERIVED: Final[Mapping[RecordType, Sequence[Column]]] = {
         Column(
             "also_known_as",
             lambda row: _joined(each["name"] for each in row.value("names")),
-            names_others=True,
             instead="Edit `names`",
         ),
     ),

@@ -7,7 +7,8 @@ sides. Nothing here reads the database.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from msgspec import UNSET
@@ -47,6 +48,8 @@ class Row(NamedTuple):
 
 _LETTERS: Final = 26
 _LIST: Final = shape(list[str])
+_INDEX: Final = re.compile(r"[0-9]{1,9}\Z")
+"""An index in a list; the name of a property may be digits, too, and may be long."""
 
 
 class CellEdit(NamedTuple):
@@ -77,11 +80,12 @@ class RowState(NamedTuple):
     paths: Mapping[Path, int] = {}  # see :class:`Changes`
     version: int | None = None  # of the record; null if there is none yet
     is_unchanged: bool = False
+    ignored: Sequence[Fault] = ()  # see :class:`Edits`
 
     def index_of(self, steps: Sequence[str]) -> int | None:
         """Find the cell to which a fault belongs that is at a place in the record."""
         names = [column.name for column in self.row.columns]
-        place = tuple(int(step) if step.isdigit() else step for step in steps)
+        place = tuple(int(step) if _INDEX.match(step) else step for step in steps)
         for length in range(len(place), 0, -1):
             if (index := self.paths.get(place[:length])) is not None:
                 return index
@@ -98,14 +102,16 @@ class Edits(NamedTuple):
 
     edits: list[CellEdit]
     faults: list[Fault]  # the path is the name of a column
+    ignored: list[Fault]  # cells that show other records, and differ from what they would show
 
 
 def find_edits(row: Row, before: TableRow | None) -> Edits:
     """Find the cells that differ from the record as it was; of a new one, those that are filled.
 
     Where a row has no version, nobody knows whether an empty cell was emptied: it says nothing.
+    Nobody knows either whether a cell was edited that shows other records, or they were changed.
     """
-    found = Edits([], [])
+    found = Edits([], [], [])
     has_version = row.text("version") != ""
     for index, (column, text) in enumerate(zip(row.columns, row.cells, strict=False)):
         if column.name in ("id", "version"):
@@ -114,7 +120,8 @@ def find_edits(row: Row, before: TableRow | None) -> Edits:
         if is_same(text, was) or (not text and not has_version):
             continue
         if column.edit is None:
-            found.faults.append(_read_only(column, was, is_new=before is None))
+            faults = found.ignored if column.names_others and before else found.faults
+            faults.append(_read_only(column, was, is_new=before is None))
         elif "\0" in text:
             detail = "The text contains U+0000, which can't be stored; remove it."
             found.faults.append(Fault((column.name,), "invalid-text", detail))
@@ -122,8 +129,7 @@ def find_edits(row: Row, before: TableRow | None) -> Edits:
             found.faults.append(Fault((column.name,), "invalid-value", damaged))
         else:
             found.edits.append(CellEdit(index, column, text_of(was), text))
-    found.faults.extend(_edited_twice(found.edits))
-    return found
+    return _without_edited_twice(found)
 
 
 def _read_only(column: Column, was: Any, *, is_new: bool) -> Fault:  # noqa: ANN401 - a cell
@@ -134,17 +140,21 @@ def _read_only(column: Column, was: Any, *, is_new: bool) -> Fault:  # noqa: ANN
     elif text_of(was):
         detail += f" The cell would have `{text_of(was)[:100]}`."
     if column.names_others and not is_new:
-        detail += " If you did not edit it, a record that it shows was changed since."
+        detail += " It is ignored: if you did not edit it, a record that it shows was changed."
     return Fault((column.name,), "read-only", detail)
 
 
-def _edited_twice(edits: Sequence[CellEdit]) -> Iterable[Fault]:
-    """Refuse edits of a whole property beside those of its parts."""
-    whole = {each.edit.field for each in edits if each.target == (each.edit.field, None, None)}
-    for each in edits:
-        if each.edit.field in whole and (each.edit.part or each.edit.namespace):
+def _without_edited_twice(found: Edits) -> Edits:
+    """Refuse edits of the parts of a property beside one of all of it, and leave them out."""
+    whole = {each.edit.field for each in found.edits if each.target[1:] == (None, None)}
+    kept = Edits([], found.faults, found.ignored)
+    for each in found.edits:
+        if each.edit.field in whole and each.target[1:] != (None, None):
             detail = f"Edit either this cell or that of `{each.edit.field}`."
-            yield Fault((each.column.name,), "not-allowed", detail)
+            kept.faults.append(Fault((each.column.name,), "not-allowed", detail))
+        else:
+            kept.edits.append(each)
+    return kept
 
 
 class Changes(NamedTuple):

@@ -49,6 +49,11 @@ class NamedSource(NamedTuple):
         exact = [each.id for each in self.candidates if each.is_exact]
         return exact[0] if len(exact) == 1 else None
 
+    def other_than(self, identity: str) -> str | None:
+        """Give the id of another source that has exactly this name."""
+        exact = (each.id for each in self.candidates if each.is_exact)
+        return next((each for each in exact if each != identity), None)
+
     def why_not(self, id_column: str) -> str:
         """Say why the name does not tell which source it is, and what to write instead."""
         exact = [each for each in self.candidates if each.is_exact]

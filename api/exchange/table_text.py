@@ -19,6 +19,8 @@ from schemas.imports import MAX_CELL
 MAX_ROWS: Final = 1_048_576
 """How many rows a table has, with its heading: as many as Excel has."""
 MAX_COLUMNS: Final = 500
+MAX_SEPARATORS: Final = 500_000
+"""How many separators a row has, also those inside of cells: it is split in one call."""
 TRAILER: Final = "#count"
 """How the line begins that counts the rows, at the end of a table."""
 _SEPARATORS: Final = (",", ";", "\t")
@@ -42,15 +44,7 @@ class Heading(NamedTuple):
 def read_heading(resource: Resource, file: BinaryIO, row_bytes: int) -> Heading:
     """Read the names of the columns; refuse a name that is unknown or there twice."""
     known = all_columns(resource)
-    best: list[str] = []
-    chosen, most = _SEPARATORS[0], -1
-    for separator in _SEPARATORS:
-        _, names = next(_rows(file, separator, row_bytes), (1, []))
-        shown = names[: MAX_COLUMNS + 1]
-        count = sum(known_column(resource, name.strip()) is not None for name in shown)
-        if count > most:
-            best, chosen, most = names, separator, count
-    names = [name.strip() for name in best]
+    separator, names = _read_names(resource, file, row_bytes)
     while names and not names[-1]:
         names.pop()  # columns that a spreadsheet adds at the end
     if not names:
@@ -68,27 +62,55 @@ def read_heading(resource: Resource, file: BinaryIO, row_bytes: int) -> Heading:
         if name in names[:index]:
             raise malformed(f"Two columns are called `{name[:100]}`. Take one out.")
         columns.append(column)
-    return Heading(chosen, tuple(columns))
+    return Heading(separator, tuple(columns))
 
 
-def read_rows(
-    file: BinaryIO, heading: Heading, row_bytes: int
-) -> Iterator[tuple[int, Sequence[str]]]:
-    """Give the rows below the heading: their numbers, from 2, and their cells without escapes.
+def _read_names(resource: Resource, file: BinaryIO, row_bytes: int) -> tuple[str, list[str]]:
+    """Read the first row with the separator by which it has the most known columns.
 
-    Rows of which all cells are empty are counted but not given.
+    Names in quotation marks can't be read with another separator.
     """
-    for number, cells in _rows(file, heading.separator, row_bytes):
+    best: Sequence[str] = ()
+    chosen, most = _SEPARATORS[0], -1
+    unreadable: Problem | None = None
+    for separator in _SEPARATORS:
+        try:
+            names = next((row.cells for row in _rows(file, separator, row_bytes)), ())
+        except Problem as problem:
+            unreadable = unreadable or problem
+            continue
+        shown = names[: MAX_COLUMNS + 1]
+        count = sum(known_column(resource, name.strip()) is not None for name in shown)
+        if count > most:
+            best, chosen, most = names, separator, count
+    if unreadable is not None and most < 0:
+        raise unreadable
+    return chosen, [name.strip() for name in best]
+
+
+class TableCells(NamedTuple):
+    """A row as it stands in the file: its number, from 1 for the heading, and its cells."""
+
+    number: int
+    cells: Sequence[str]
+    size: int  # in bytes
+
+
+def read_rows(file: BinaryIO, heading: Heading, row_bytes: int) -> Iterator[TableCells]:
+    """Give rows without escapes. The heading, and rows that say nothing, come without cells."""
+    for number, cells, size in _rows(file, heading.separator, row_bytes):
         if number > MAX_ROWS:
             raise malformed(f"A table has at most {MAX_ROWS:,} rows. Send it in parts.")
         if number == 1 or not any(cells) or _is_trailer(cells):
+            yield TableCells(number, (), size)
             continue
         if any(cells[len(heading.columns) :]):
             raise malformed(
                 f"Row {number} has more cells than there are columns. A separator or a quotation "
                 "mark is missing or too many."
             )
-        yield number, [unescaped(cell) for cell in cells[: len(heading.columns)]]
+        known = cells[: len(heading.columns)]
+        yield TableCells(number, [unescaped(cell) for cell in known], size)
 
 
 def _is_trailer(cells: Sequence[str]) -> bool:
@@ -102,9 +124,9 @@ def malformed(detail: str) -> Problem:
     return Problem(MALFORMED_TABLE, detail)
 
 
-def _rows(file: BinaryIO, separator: str, row_bytes: int) -> Iterator[tuple[int, list[str]]]:
-    """Split a file into rows with their numbers, from 1."""
-    lines = _Lines(file, row_bytes)
+def _rows(file: BinaryIO, separator: str, row_bytes: int) -> Iterator[TableCells]:
+    """Split a file into rows, with escapes."""
+    lines = _Lines(file, row_bytes, separator)
     reader = csv.reader(lines, delimiter=separator, strict=True)
     while True:
         try:
@@ -117,36 +139,43 @@ def _rows(file: BinaryIO, separator: str, row_bytes: int) -> Iterator[tuple[int,
                 "separator or a line break has to stand in quotation marks, and a quotation mark "
                 "inside of it is written twice."
             ) from None
-        yield lines.row, cells
+        yield TableCells(lines.row, cells, lines.size)
         lines.begin_row()
 
 
 class _Lines:
     """The lines of a file as text, as the reader of rows asks for them."""
 
-    def __init__(self, file: BinaryIO, row_bytes: int) -> None:
+    def __init__(self, file: BinaryIO, row_bytes: int, separator: str) -> None:
         file.seek(0)
-        self.row = 1
-        self._file, self._most, self._size = file, row_bytes, 0
+        self.row, self.size = 1, 0
+        self._file, self._most = file, row_bytes
+        self._separator, self._separators = separator.encode(), 0
         self._is_first = True
 
     def begin_row(self) -> None:
         """Go on to the next row."""
         self.row += 1
-        self._size = 0
+        self.size = self._separators = 0
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        raw = self._file.readline(self._most - self._size + 1)
+        raw = self._file.readline(self._most - self.size + 1)
         if not raw:
             raise StopIteration
-        self._size += len(raw)
-        if self._size > self._most:
+        self.size += len(raw)
+        if self.size > self._most:
             raise malformed(
                 f"Row {self.row} has more than {self._most:,} bytes. A quotation mark may be "
                 "missing at the end of a cell."
+            )
+        self._separators += raw.count(self._separator)
+        if self._separators > MAX_SEPARATORS:
+            raise malformed(
+                f"Row {self.row} has more than {MAX_SEPARATORS:,} separators. Take out the empty "
+                "cells at its end, or send this record as a line of JSON."
             )
         if self._is_first:
             self._is_first = False

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from api.core.errors import NOT_APPLIED, Problem, summary
+from api.core.errors import NOT_APPLIED, Problem, invalid_record, summary
 from api.core.request import encoded
 from api.exchange.rows import RowState
 from api.sync.importing.lines import Entry
@@ -46,7 +46,8 @@ def success(entry: Entry, counted_as: str, status: int, identity: str, version: 
         version=version,
         changed=counted_as != "unchanged",
     )
-    return Done(counted_as, result, cells=_cells(entry) if result.changed else ())
+    edited = _cells(entry) if result.changed else []
+    return Done(counted_as, result, cells=[*edited, *_ignored_cells(entry)])
 
 
 def unchanged(entry: Entry, identity: str, version: int | None) -> Done:
@@ -79,6 +80,14 @@ def _cells(entry: Entry) -> list[ImportCell]:
         )
         for each in entry.row.edits
     ]
+
+
+def _ignored_cells(entry: Entry) -> Sequence[ImportCell]:
+    """Tell which cells of a row differ from what they would show, and change nothing."""
+    if entry.row is None or not entry.row.ignored:
+        return ()
+    problem = invalid_record(entry.row.ignored).under("/data")
+    return _refused_cells(entry.row, *_with_addresses(entry.row, problem))
 
 
 def _with_addresses(state: RowState, problem: Problem) -> tuple[Problem, list[int | None]]:

@@ -7,7 +7,7 @@ the record is written.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -38,7 +38,7 @@ from api.exchange.rows import (
     merge,
     read_changes,
 )
-from api.exchange.source_names import find_sources
+from api.exchange.source_names import NamedSource, find_sources
 from api.exchange.table_text import Heading, read_heading, read_rows
 from api.exchange.tables import add_names
 from api.sync.importing.batches import PIECE_BYTES, NumberedLine
@@ -55,8 +55,12 @@ MAX_COMPARED_BYTES: Final = 8_388_608
 _ID: Final = re.compile(UUID_PATTERN)
 _VERSION: Final = re.compile(r"[1-9][0-9]{0,8}\Z")
 _SIZES: Final = """
-    SELECT t.id::text, octet_length(t.doc) FROM {table} AS t
-    WHERE t.id = ANY(:ids::text[]::uuid[])"""
+    SELECT t.id::text, octet_length(t.doc) + coalesce(octet_length(r.doc), 0)
+    FROM unnest(:ids::text[]::uuid[], :versions::integer[]) AS w(id, version)
+    JOIN {table} AS t ON t.id = w.id
+    LEFT JOIN revisions AS r
+        ON r.record_type = '{type}' AND r.record_id = w.id AND r.version = w.version
+        AND w.version <> t.version"""
 _BEFORE: Final = """
     SELECT w.id::text, w.version, r.doc
     FROM unnest(:ids::text[]::uuid[], :versions::integer[]) AS w(id, version)
@@ -76,8 +80,8 @@ def read_table(body: Spool, resource: Resource, row_bytes: int) -> Iterator[Head
     """
     heading = read_heading(resource, body.rewind(), row_bytes)
     size = 0
-    for _, cells in read_rows(body.file, heading, row_bytes):
-        size += _ROW_COST + sum(map(len, cells))
+    for row in read_rows(body.file, heading, row_bytes):
+        size += _ROW_COST + row.size
         if size >= PIECE_BYTES:
             yield None
             size = 0
@@ -85,39 +89,52 @@ def read_table(body: Spool, resource: Resource, row_bytes: int) -> Iterator[Head
 
 
 def numbered_rows(body: Spool, heading: Heading, row_bytes: int) -> Iterator[NumberedLine]:
-    """Give the rows of a table in the form of the lines of an import."""
-    for number, cells in read_rows(body.rewind(), heading, row_bytes):
-        yield number, msgspec.json.encode(cells)
+    """Give the rows of a table in the form of the lines of an import.
+
+    Each is filled up to its size in the file, so that empty cells and rows count, too.
+    """
+    for number, cells, size in read_rows(body.rewind(), heading, row_bytes):
+        yield number, msgspec.json.encode(cells).ljust(size)
 
 
-def read_row(run: ImportRun, number: int, raw: bytes | None) -> Entry:
-    """Read which record a row is about; its cells are compared later."""
+def read_row(run: ImportRun, number: int, raw: bytes | None) -> Entry | None:
+    """Read which record a row is about; its cells are compared later. Null if it has no cells."""
     assert run.table is not None  # noqa: S101 - for the type checker
     resource, columns = run.table
-    row = Row(number, columns, msgspec.json.decode(raw or b"[]", type=list[str]))
+    cells = msgspec.json.decode(raw or b"[]", type=list[str])
+    if not cells:
+        return None
+    row = Row(number, columns, cells)
     size = len(raw or b"")
     line = ImportLine(type=resource.type)
     try:
-        if row.text("id"):
-            if not _ID.match(row.text("id")):
-                raise _fault("id", "invalid-value", "This is no id: a UUID in lower case.")
-            line.id = row.text("id")
-        if row.text("version") and not _VERSION.match(row.text("version")):
-            raise _fault("version", "invalid-value", "This is no version: a whole number from 1.")
-        try:
-            name = None if line.id else first_external_id(row)
-        except UnreadableCell as unreadable:
-            raise _fault("external_ids", "invalid-value", str(unreadable)) from None
-        if name is not None and "\0" in name[1]:
-            raise _fault("external_ids", "invalid-text", "An external id has no U+0000.")
-        if name is not None:
-            line.external_id = ExternalId(namespace=name[0], value=name[1])
+        _name_record(line, row)
     except Problem as problem:
         return Entry(number, size, line, None, without_frames(problem), row=RowState(row))
     if run.sender.line_ids is not None and line.id is None and line.external_id is None:
         line.id = run.sender.line_ids(number)
         return Entry(number, size, line, None, None, id_is_ours=True, row=RowState(row))
     return Entry(number, size, line, None, None, row=RowState(row))
+
+
+def _name_record(line: ImportLine, row: Row) -> None:
+    """Put into a line which record the row is about."""
+    if row.text("id"):
+        if not _ID.match(row.text("id")):
+            raise _fault("id", "invalid-value", "This is no id: a UUID in lower case.")
+        line.id = row.text("id")
+    if row.text("version") and not _VERSION.match(row.text("version")):
+        raise _fault("version", "invalid-value", "This is no version: a whole number from 1.")
+    try:
+        name = None if line.id else first_external_id(row)
+    except UnreadableCell as unreadable:
+        raise _fault("external_ids", "invalid-value", str(unreadable)) from None
+    if name is not None and "\0" in name[1]:
+        raise _fault("external_ids", "invalid-text", "An external id has no U+0000.")
+    if name is not None:
+        line.external_id = ExternalId(namespace=name[0], value=name[1])
+    if line.id is None and name is None and row.text("version"):
+        raise _no_record()
 
 
 def _fault(column: str, code: str, detail: str) -> Problem:
@@ -128,8 +145,9 @@ async def parts_of(run: ImportRun, batch: Sequence[Entry]) -> list[Sequence[Entr
     """Split a batch of rows so that the records with which they are compared fit into memory."""
     if run.table is None:
         return [batch]
-    ids = [each.known_line.id for each in batch if each.known_line.id is not None]
-    query = render(run.table.resource.table.compose(_SIZES), ids=ids)
+    wanted = {each.known_line.id: _version(each) for each in batch if each.known_line.id}
+    statement = run.table.resource.table.compose(_SIZES)
+    query = render(statement, ids=list(wanted), versions=list(wanted.values()))
     sizes = dict(map(tuple, await run.connection.fetch(*query)))
     # The size of a record that is named in another way is not known.
     unknown = MAX_COMPARED_BYTES // 8 if run.table.resource.large else MAX_COMPARED_BYTES // 64
@@ -144,6 +162,12 @@ async def parts_of(run: ImportRun, batch: Sequence[Entry]) -> list[Sequence[Entr
         parts[-1].append(each)
         total += size
     return list(parts)
+
+
+def _version(entry: Entry) -> int:
+    """Give the version of a row; 0 if it has none."""
+    text = entry.known_row.row.text("version")
+    return int(text) if _VERSION.match(text) else 0
 
 
 # --- from a row to a record ------------------------------------------------------------------
@@ -231,12 +255,17 @@ def _current(entry: Entry, row: Row, found: Found) -> Current | None:
         if (current := found.current.get(identity)) is not None:
             return current
     if row.text("version"):
-        raise Problem(
-            NOT_FOUND,
-            "The row has a `version`, but names no record that exists. Fill in `id`, or empty the "
-            "cell of `version` to create a record.",
-        )
+        raise _no_record()
     return None
+
+
+def _no_record() -> Problem:
+    """Refuse a row that was exported, and does not say from which record."""
+    detail = (
+        "The row has a `version`, but names no record that exists. Fill in `id`, or empty the "
+        "cell of `version` to create a record."
+    )
+    return Problem(NOT_FOUND, detail)
 
 
 async def _read_before(run: ImportRun, compared: Sequence[_Compared]) -> dict[int, bytes]:
@@ -296,9 +325,9 @@ async def _find_named(
     run: ImportRun, compared: Sequence[_Compared], edits: Sequence[Edits]
 ) -> list[_Named]:
     """Find the sources that cells name; drop the edits that only show a former name."""
-    await _drop_former(run, compared, edits)
     names = {cell.text for each in edits for cell in each.edits if cell.edit.is_name and cell.text}
     found = await find_sources(run.connection, run.author.caller, names)
+    await _drop_former(run, compared, edits, found)
     named = []
     for each in edits:
         row = _Named({}, [])
@@ -322,28 +351,39 @@ def _id_column(cell: CellEdit) -> str:
 
 
 async def _drop_former(
-    run: ImportRun, compared: Sequence[_Compared], edits: Sequence[Edits]
+    run: ImportRun,
+    compared: Sequence[_Compared],
+    edits: Sequence[Edits],
+    found: Mapping[str, NamedSource],
 ) -> None:
     """Take back the edits of cells that have a name which their source had before.
 
-    Somebody has renamed the source since the table was written, and nobody has edited the cell.
+    Somebody has renamed the source since the table was written, and nobody has edited the cell. If
+    another source has the name now, the cell may mean that one, and is refused.
     """
     asked: dict[tuple[str, str], list[tuple[Edits, CellEdit]]] = {}
-    for each, found in zip(compared, edits, strict=True):
-        for cell in found.edits:
-            if each.before is None or not cell.edit.is_name:
+    for each, row in zip(compared, edits, strict=True):
+        for cell in row.edits:
+            if each.before is None or not cell.edit.is_name or not cell.text:
                 continue
             identity = _id_before(cell, each.before)
             if identity is not None:
-                asked.setdefault((identity, cell.text), []).append((found, cell))
+                asked.setdefault((identity, cell.text), []).append((row, cell))
     if not asked:
         return
     ids, names = map(list, zip(*asked, strict=True))
     statement = compose(_FORMER, most_versions=f"{MAX_VERSIONS}")
     query = render(statement, run.author.caller, ids=ids, names=names, most=_NAMED)
     for identity, name in await run.connection.fetch(*query):
-        for found, cell in asked[identity, name]:
-            found.edits.remove(cell)
+        for row, cell in asked[identity, name]:
+            row.edits.remove(cell)
+            if other := found[name].other_than(identity):
+                detail = (
+                    f"`{cell.was[:100]}`, {identity}, was called `{name[:100]}` before, and "
+                    f"{other} is called so now. Write the id of the source that you mean into "
+                    f"`{_id_column(cell)}`, and leave this column out."
+                )
+                row.faults.append(Fault((cell.column.name,), "unknown-reference", detail))
 
 
 def _id_before(cell: CellEdit, before: TableRow) -> str | None:
@@ -372,7 +412,7 @@ def _merge(
         faults = [*edits.faults, *named.faults, *changes.faults]
         if faults:
             raise invalid_record(faults)
-        compared_row = RowState(row, edits.edits, changes.paths)
+        compared_row = RowState(row, edits.edits, changes.paths, ignored=edits.ignored)
         if current is None or before is None:
             values = {k: v for k, v in changes.values.items() if v is not msgspec.UNSET}
             return _with_draft(run, resource, entry._replace(row=compared_row), values)
