@@ -180,6 +180,28 @@ async def test_a_rating_that_has_changed_takes_the_place_of_the_former_one(empty
     assert (await empty.get(source)).json()["name"] == "Lee Seong"
 
 
+async def test_a_feed_that_has_not_changed_changes_nothing_that_editors_have(
+    empty: Client, empty_url: str
+) -> None:
+    """A rating that the claim once had was changed or removed on purpose."""
+    [first, _] = await send(empty, REVIEW)
+    path = f"/v1/claims/{first['id']}"
+    [rating] = (await empty.get(path)).json()["assessments"]
+    moved = {**rating, "url": "https://facts.example/moved"}
+    for edited in ([{**rating, "label": "Not proven"}], [moved], []):
+        answer = await empty.patch(path, json={"assessments": edited}, headers=MERGE_PATCH)
+        assert answer.status_code == 200
+        before = await counts(empty_url)
+        [again, totals] = await send(empty, REVIEW)
+        assert (again["status"], again["changed"], again["id"]) == (200, False, first["id"])
+        assert totals["totals"]["unchanged"] == 1
+        assert (await empty.get(path)).json()["assessments"] == edited
+        assert await counts(empty_url) == before
+    [result, _] = await send(empty, {**REVIEW, "reviewRating": {"alternateName": "False"}})
+    assert (result["status"], result["changed"]) == (200, True)
+    assert [each["label"] for each in (await empty.get(path)).json()["assessments"]] == ["False"]
+
+
 async def test_several_claims_on_one_page_are_several(empty: Client) -> None:
     """A page often has the reviews of several claims: none must take the place of another."""
     document = [REVIEW, {**REVIEW, "claimReviewed": "Nobody was killed."}]
