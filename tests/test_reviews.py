@@ -307,6 +307,34 @@ async def test_the_review_of_a_claim_of_ours_comes_back_to_it(empty: Client) -> 
     assert (again["id"], again["status"], again["changed"]) == (world.id("said"), 200, False)
 
 
+@pytest.mark.parametrize(
+    ("identity", "url"),
+    [("https://f.example/a|b", "https://f.example/a%7Cb"), ("https:///a", None)],
+)
+async def test_an_id_that_stands_for_the_address_is_read_as_one(
+    empty: Client, identity: str, url: str | None
+) -> None:
+    """Also in a review of a claim that is there, to which only the rating is added."""
+    item = {"@type": "Claim", "@id": "https://claims.example/1"}
+    [first, _] = await send(empty, review(itemReviewed=item))
+    second = review(itemReviewed=item, **{"@id": identity})
+    del second["url"]
+    [result, _] = await send(empty, second)
+    if url is None:
+        assert result["status"] == 422
+        assert [each["pointer"] for each in result["problem"]["errors"]] == ["/@id"]
+    else:
+        assert (result["status"], result["id"]) == (200, first["id"])
+        claim = await get(empty, "claims", first["id"])
+        assert claim["assessments"][1]["url"] == url
+    work = {"@type": "Article", "@id": identity}
+    [result, _] = await send(empty, review(itemReviewed=work))
+    if url is None:
+        assert [each["pointer"] for each in result["problem"]["errors"]] == ["/itemReviewed/@id"]
+    else:
+        assert result["status"] == 201
+
+
 async def test_an_article_that_is_there_is_found_by_its_address(empty: Client) -> None:
     world = World(empty)
     await world.add("articles", "ours", headline="Ours", url="https://paper.example/1")

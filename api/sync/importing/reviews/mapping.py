@@ -124,13 +124,10 @@ class _Mapping:
 
     def _address(self) -> str | None:
         """Give the address of the review, by which its rating is known when it comes again."""
-        place = self._node.place("url")
-        if url := self._reader.url(self._node, "url"):
+        if url := self._reader.url(self._node, "url") or self._reader.iri_as_url(self._node):
             return url
-        iri = self._node.iri
-        if iri is not None and iri.startswith("http"):
-            return iri
-        if not self._reader.has_refused(place):
+        places = place, _ = self._node.place("url"), self._node.place("@id")
+        if not any(map(self._reader.has_refused, places)):
             detail = "A review needs its address: by that it is known when it comes again."
             self._reader.refuse(place, "required", detail)
         return None
@@ -336,9 +333,7 @@ class _Mapping:
         if isinstance(work, Value):
             url = self._reader.as_url(work)
             return Article(external_id(url), {"url": url}, None, work.path) if url else None
-        url = self._reader.url(work, "url")
-        if url is None and work.iri is not None and work.iri.startswith("http"):
-            url = work.iri
+        url = self._reader.url(work, "url") or self._reader.iri_as_url(work)
         headline = self._reader.line(work, "headline", _MAX_HEADLINE) or self._reader.line(
             work, "name", _MAX_HEADLINE
         )

@@ -153,6 +153,13 @@ class Reader:
             return None
         return written
 
+    def iri_as_url(self, node: Node) -> str | None:
+        """Read the id of a node as its address, if it is one of the web."""
+        iri = node.iri
+        if iri is None or not iri.startswith("http"):
+            return None
+        return self.as_url(Value(node.place("@id"), iri))
+
     def _as_text(self, given: Value, most: int) -> str | None:
         if not isinstance(given.value, str):
             self.refuse(given.path, "wrong-type", "It must be a text.")
