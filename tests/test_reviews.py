@@ -307,6 +307,20 @@ async def test_the_review_of_a_claim_of_ours_comes_back_to_it(empty: Client) -> 
     assert (again["id"], again["status"], again["changed"]) == (world.id("said"), 200, False)
 
 
+async def test_a_review_of_two_claims_is_refused(client: Client) -> None:
+    """Else the authors of the one would have said the other as well."""
+    claims = [{"@type": "Claim", "author": name, "text": name} for name in ("Lee", "Kim")]
+    [result, _] = await send(client, review(itemReviewed=claims))
+    [error] = result["problem"]["errors"]
+    assert error["pointer"] == "/itemReviewed"
+    assert "Send a review for each of them" in error["detail"]
+    work = {"@type": "Article", "headline": "It was said."}
+    [result, _] = await send(client, review(itemReviewed=[claims[0], claims[0], work]))
+    assert result["status"] == 201
+    claim = await get(client, "claims", result["id"])
+    assert [hop["printed"] for hop in claim["attributions"]] == ["Lee"]
+
+
 @pytest.mark.parametrize(
     ("identity", "url"),
     [("https://f.example/a|b", "https://f.example/a%7Cb"), ("https:///a", None)],
@@ -466,15 +480,15 @@ async def test_a_review_lists_so_many_faults_and_no_more(client: Client) -> None
 async def test_objects_that_all_reviews_name_do_not_add_up(client: Client) -> None:
     """Else a small document could have each of a thousand reviews read thousands of objects."""
     works = [{"@type": "Article", "headline": f"Number {number}"} for number in range(20)]
-    items = [{"@type": "Claim", "appearance": works} for _ in range(2)]
-    document = {"@graph": [{"@id": "#a", **items[0]}, {"@id": "#b", **items[1]}]}
+    claim = {"@type": "Claim", "appearance": works}
+    document = {"@graph": [{"@id": "#a", **claim}, {"@id": "#b", **works[0]}]}
     document["@graph"] += [review(itemReviewed=[{"@id": "#a"}, {"@id": "#b"}])]
     [result, _] = await send(client, document)
     [error] = result["problem"]["errors"]
     assert error["pointer"] == "/@graph/2/itemReviewed"
-    [result, _] = await send(client, review(itemReviewed=items[0]))
-    claim = await get(client, "claims", result["id"])
-    assert len(claim["appearances"]) == 20
+    [result, _] = await send(client, review(itemReviewed=claim))
+    written = await get(client, "claims", result["id"])
+    assert len(written["appearances"]) == 20
 
 
 # --- values ------------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ class _Mapping:
 
     def review(self) -> Review:
         """Give what is written of the review, which counts only if there is no fault."""
-        claims = [each for each in self._items if _is_claim(each)]
+        claims = self._claims()
         iri = next((each.iri for each in claims if each.iri), None)
         own = _OWN_ID.match(iri or "")
         claimants = list(self._claimants())
@@ -121,6 +121,17 @@ class _Mapping:
             else:
                 detail = "It must be an object, such as a `Claim` with its `author`."
                 self._reader.refuse(each.path, "wrong-type", detail)
+
+    def _claims(self) -> list[Node]:
+        """Give the claim that was reviewed, if there is one; the same twice is one."""
+        claims = [each for each in self._items if _is_claim(each)]
+        if any(each.properties != claims[0].properties for each in claims[1:]):
+            detail = (
+                f"It must be one claim, not {len(claims)}. Send a review for each of them; "
+                "give a work in which the claim is made its `@type`, such as `Article`."
+            )
+            self._reader.refuse(self._node.place("itemReviewed"), "invalid-value", detail)
+        return claims
 
     def _address(self) -> str | None:
         """Give the address of the review, by which its rating is known when it comes again."""
