@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any, TypeAlias
 from uuid import uuid4
 
@@ -788,6 +789,42 @@ async def test_a_batch_holds_up_the_next_ones_before_its_task_starts(
             assert batches == [2]
     finally:
         await database.close()
+
+
+async def test_batches_that_wait_for_a_connection_hold_up_the_next_ones(
+    database_url: str, batches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else so many of them would wait for one that those which come last are answered with 503."""
+    monkeypatch.setattr("api.core.writing.joined.SLOW_SECONDS", 0)
+    database = Database(as_service(database_url), patient())
+    await database.open()
+    lend, is_free, asked = database.connection, asyncio.Event(), 0
+
+    @asynccontextmanager
+    async def connection() -> AsyncIterator[Any]:
+        nonlocal asked
+        asked += 1
+        await is_free.wait()
+        async with lend() as lent:
+            yield lent
+
+    monkeypatch.setattr(database, "connection", connection)
+    lane = joined.Lane(database)
+    try:
+        with ExitStack() as stack:
+            answers = []
+            for _ in range(4):
+                answers += [stack.enter_context(lane.joining(_refused())) for _ in range(2)]
+                for _ in range(5):
+                    await asyncio.sleep(0)
+            assert asked == joined.AT_ONCE
+            is_free.set()
+            for each in answers:
+                with pytest.raises(Problem):
+                    await each
+    finally:
+        await database.close()
+    assert batches == [2, 2, 4]
 
 
 def _refused() -> Write:
