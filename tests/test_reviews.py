@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from api.access import keyring
-from api.sync.importing.reviews import documents
-from api.sync.importing.reviews.nodes import MAX_FAULTS, cleaned
+from api.sync.importing.reviews import documents, nodes
+from api.sync.importing.reviews.nodes import MAX_FAULTS, MAX_VALUES, cleaned
 from api.sync.importing.reviews.values import as_bound, as_number, as_time
 from schemas.vocabularies import Scope
 from tests.conftest import allow, bearer, cloned, serving
@@ -489,6 +489,34 @@ async def test_objects_that_all_reviews_name_do_not_add_up(client: Client) -> No
     [result, _] = await send(client, review(itemReviewed=claim))
     written = await get(client, "claims", result["id"])
     assert len(written["appearances"]) == 20
+
+
+async def test_texts_that_all_reviews_name_are_cleaned_once_and_only_if_they_are_short(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a small document could keep the service at work for many minutes."""
+    noted: list[str] = []
+
+    def note(text: str) -> str:
+        noted.append(text)
+        return cleaned(text)
+
+    monkeypatch.setattr(nodes, "cleaned", note)
+    short, long = "&amp;" * 9_000, "&amp;" * 100_000
+    for text, statuses in ((short, [201, 201]), (long, [422, 422])):
+        rating = {"@id": "#r", "alternateName": "False", "ratingExplanation": text}
+        document = {"@graph": [rating, *(review(reviewRating={"@id": "#r"}) for _ in range(2))]}
+        *results, _ = await send(client, document, dry_run="true")
+        assert [each["status"] for each in results] == statuses
+        assert noted.count(text) == (1 if text is short else 0)
+
+
+async def test_of_a_property_so_many_values_are_looked_at_and_no_more(client: Client) -> None:
+    for values in (["So."] * MAX_VALUES, [[None] * 600, [""] * 600]):
+        [result, _] = await send(client, review(claimReviewed=values))
+        [error] = result["problem"]["errors"]
+        assert error["pointer"] == "/claimReviewed"
+        assert "Leave some out" in error["detail"]
 
 
 # --- values ------------------------------------------------------------------------------------

@@ -78,11 +78,16 @@ class Review(NamedTuple):
     articles: list[Article]
 
 
-def map_review(found: FoundReview, named: Mapping[str, Node]) -> Review | list[Fault]:
-    """Give what is written of a review, or what is wrong with it."""
+def map_review(
+    found: FoundReview, named: Mapping[str, Node], texts: dict[str, str]
+) -> Review | list[Fault]:
+    """Give what is written of a review, or what is wrong with it.
+
+    Its texts are kept as they are after their cleaning, for the other reviews of the document.
+    """
     if found.node is None:
         return [Fault(found.path, "wrong-type", "A review must be an object.")]
-    reader = Reader(named)
+    reader = Reader(named, texts)
     review = _Mapping(reader, found.node, found.claim).review()
     return reader.faults or review
 
