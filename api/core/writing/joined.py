@@ -186,9 +186,11 @@ class Lane:
         If it is `LONE`, it has to be carried out in this block, and holds up others until its end.
         """
         answer: Answer = asyncio.get_running_loop().create_future()
-        self._waiting.append(Joined(write, answer, _names(write)))
+        names = _names(write)
+        self._waiting.append(Joined(write, answer, names))
         self._waiting_of[write.author.caller] += 1
-        self._send_soon()
+        if names.isdisjoint(self._names):  # else it is sent when they are let go
+            self._send_soon()
         try:
             yield answer
         finally:
