@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any, TypeAlias
 from uuid import uuid4
 
@@ -790,13 +791,78 @@ async def test_a_batch_holds_up_the_next_ones_before_its_task_starts(
         await database.close()
 
 
-def _refused() -> Write:
-    """Give a write that is refused."""
+async def test_batches_that_wait_for_a_connection_hold_up_the_next_ones(
+    database_url: str, batches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else so many of them would wait for one that those which come last are answered with 503."""
+    monkeypatch.setattr("api.core.writing.joined.SLOW_SECONDS", 0)
+    database = Database(as_service(database_url), patient())
+    await database.open()
+    lend, is_free, asked = database.connection, asyncio.Event(), 0
+
+    @asynccontextmanager
+    async def connection() -> AsyncIterator[Any]:
+        nonlocal asked
+        asked += 1
+        await is_free.wait()
+        async with lend() as lent:
+            yield lent
+
+    monkeypatch.setattr(database, "connection", connection)
+    lane = joined.Lane(database)
+    try:
+        with ExitStack() as stack:
+            answers = []
+            for _ in range(4):
+                answers += [stack.enter_context(lane.joining(_refused())) for _ in range(2)]
+                for _ in range(5):
+                    await asyncio.sleep(0)
+            assert asked == joined.AT_ONCE
+            is_free.set()
+            for each in answers:
+                with pytest.raises(Problem):
+                    await each
+    finally:
+        await database.close()
+    assert batches == [2, 2, 4]
+
+
+async def test_a_write_behind_one_to_its_record_is_looked_at_when_that_ends(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each write to a hot record would look at all that wait, of which it can send none."""
+    monkeypatch.setattr("api.core.writing.joined.SLOW_SECONDS", PATIENCE)
+    looked: list[int] = []
+    take = vars(joined.Lane)["_take"]
+
+    def note(lane: joined.Lane, most: int) -> list[Joined]:
+        looked.append(most)
+        taken: list[Joined] = take(lane, most)
+        return taken
+
+    monkeypatch.setattr(joined.Lane, "_take", note)
+    lane = joined.Lane(Database(as_service(database_url), patient()))
+    hot = str(uuid4())
+    with ExitStack() as stack:
+        with lane.joining(_refused(hot)) as first:
+            assert await first is LeftOut.LONE
+            before = len(looked)
+            behind = [stack.enter_context(lane.joining(_refused(hot))) for _ in range(2)]
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert len(looked) == before
+        assert await behind[0] is LeftOut.LONE
+        assert not behind[1].done()
+        behind[1].cancel()
+
+
+def _refused(identity: str | None = None) -> Write:
+    """Give a write that is refused, to a record or to none that there is."""
 
     def decide(_: Found) -> Decision:
         raise Problem(PRECONDITION_FAILED)
 
-    return Write(SERVICE, CLAIMS, decide, {"ids": [str(uuid4())]})
+    return Write(SERVICE, CLAIMS, decide, {"ids": [identity or str(uuid4())]})
 
 
 # --- two batches at a time -----------------------------------------------------------------------

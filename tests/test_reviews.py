@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from api.access import keyring
-from api.sync.importing.reviews import documents
-from api.sync.importing.reviews.nodes import MAX_FAULTS, cleaned
+from api.sync.importing.reviews import documents, nodes
+from api.sync.importing.reviews.nodes import MAX_FAULTS, MAX_VALUES, cleaned
 from api.sync.importing.reviews.values import as_bound, as_number, as_time
 from schemas.vocabularies import Scope
 from tests.conftest import allow, bearer, cloned, serving
@@ -180,6 +180,28 @@ async def test_a_rating_that_has_changed_takes_the_place_of_the_former_one(empty
     assert (await empty.get(source)).json()["name"] == "Lee Seong"
 
 
+async def test_a_feed_that_has_not_changed_changes_nothing_that_editors_have(
+    empty: Client, empty_url: str
+) -> None:
+    """A rating that the claim once had was changed or removed on purpose."""
+    [first, _] = await send(empty, REVIEW)
+    path = f"/v1/claims/{first['id']}"
+    [rating] = (await empty.get(path)).json()["assessments"]
+    moved = {**rating, "url": "https://facts.example/moved"}
+    for edited in ([{**rating, "label": "Not proven"}], [moved], []):
+        answer = await empty.patch(path, json={"assessments": edited}, headers=MERGE_PATCH)
+        assert answer.status_code == 200
+        before = await counts(empty_url)
+        [again, totals] = await send(empty, REVIEW)
+        assert (again["status"], again["changed"], again["id"]) == (200, False, first["id"])
+        assert totals["totals"]["unchanged"] == 1
+        assert (await empty.get(path)).json()["assessments"] == edited
+        assert await counts(empty_url) == before
+    [result, _] = await send(empty, {**REVIEW, "reviewRating": {"alternateName": "False"}})
+    assert (result["status"], result["changed"]) == (200, True)
+    assert [each["label"] for each in (await empty.get(path)).json()["assessments"]] == ["False"]
+
+
 async def test_several_claims_on_one_page_are_several(empty: Client) -> None:
     """A page often has the reviews of several claims: none must take the place of another."""
     document = [REVIEW, {**REVIEW, "claimReviewed": "Nobody was killed."}]
@@ -283,6 +305,48 @@ async def test_the_review_of_a_claim_of_ours_comes_back_to_it(empty: Client) -> 
     answer = await empty.get(world.at("said"), headers={"accept": "application/ld+json"})
     [again, _] = await send(empty, answer.json())
     assert (again["id"], again["status"], again["changed"]) == (world.id("said"), 200, False)
+
+
+async def test_a_review_of_two_claims_is_refused(client: Client) -> None:
+    """Else the authors of the one would have said the other as well."""
+    claims = [{"@type": "Claim", "author": name, "text": name} for name in ("Lee", "Kim")]
+    [result, _] = await send(client, review(itemReviewed=claims))
+    [error] = result["problem"]["errors"]
+    assert error["pointer"] == "/itemReviewed"
+    assert "Send a review for each of them" in error["detail"]
+    work = {"@type": "Article", "headline": "It was said."}
+    [result, _] = await send(client, review(itemReviewed=[claims[0], claims[0], work]))
+    assert result["status"] == 201
+    claim = await get(client, "claims", result["id"])
+    assert [hop["printed"] for hop in claim["attributions"]] == ["Lee"]
+
+
+@pytest.mark.parametrize(
+    ("identity", "url"),
+    [("https://f.example/a|b", "https://f.example/a%7Cb"), ("https:///a", None)],
+)
+async def test_an_id_that_stands_for_the_address_is_read_as_one(
+    empty: Client, identity: str, url: str | None
+) -> None:
+    """Also in a review of a claim that is there, to which only the rating is added."""
+    item = {"@type": "Claim", "@id": "https://claims.example/1"}
+    [first, _] = await send(empty, review(itemReviewed=item))
+    second = review(itemReviewed=item, **{"@id": identity})
+    del second["url"]
+    [result, _] = await send(empty, second)
+    if url is None:
+        assert result["status"] == 422
+        assert [each["pointer"] for each in result["problem"]["errors"]] == ["/@id"]
+    else:
+        assert (result["status"], result["id"]) == (200, first["id"])
+        claim = await get(empty, "claims", first["id"])
+        assert claim["assessments"][1]["url"] == url
+    work = {"@type": "Article", "@id": identity}
+    [result, _] = await send(empty, review(itemReviewed=work))
+    if url is None:
+        assert [each["pointer"] for each in result["problem"]["errors"]] == ["/itemReviewed/@id"]
+    else:
+        assert result["status"] == 201
 
 
 async def test_an_article_that_is_there_is_found_by_its_address(empty: Client) -> None:
@@ -416,15 +480,43 @@ async def test_a_review_lists_so_many_faults_and_no_more(client: Client) -> None
 async def test_objects_that_all_reviews_name_do_not_add_up(client: Client) -> None:
     """Else a small document could have each of a thousand reviews read thousands of objects."""
     works = [{"@type": "Article", "headline": f"Number {number}"} for number in range(20)]
-    items = [{"@type": "Claim", "appearance": works} for _ in range(2)]
-    document = {"@graph": [{"@id": "#a", **items[0]}, {"@id": "#b", **items[1]}]}
+    claim = {"@type": "Claim", "appearance": works}
+    document = {"@graph": [{"@id": "#a", **claim}, {"@id": "#b", **works[0]}]}
     document["@graph"] += [review(itemReviewed=[{"@id": "#a"}, {"@id": "#b"}])]
     [result, _] = await send(client, document)
     [error] = result["problem"]["errors"]
     assert error["pointer"] == "/@graph/2/itemReviewed"
-    [result, _] = await send(client, review(itemReviewed=items[0]))
-    claim = await get(client, "claims", result["id"])
-    assert len(claim["appearances"]) == 20
+    [result, _] = await send(client, review(itemReviewed=claim))
+    written = await get(client, "claims", result["id"])
+    assert len(written["appearances"]) == 20
+
+
+async def test_texts_that_all_reviews_name_are_cleaned_once_and_only_if_they_are_short(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a small document could keep the service at work for many minutes."""
+    noted: list[str] = []
+
+    def note(text: str) -> str:
+        noted.append(text)
+        return cleaned(text)
+
+    monkeypatch.setattr(nodes, "cleaned", note)
+    short, long = "&amp;" * 9_000, "&amp;" * 100_000
+    for text, statuses in ((short, [201, 201]), (long, [422, 422])):
+        rating = {"@id": "#r", "alternateName": "False", "ratingExplanation": text}
+        document = {"@graph": [rating, *(review(reviewRating={"@id": "#r"}) for _ in range(2))]}
+        *results, _ = await send(client, document, dry_run="true")
+        assert [each["status"] for each in results] == statuses
+        assert noted.count(text) == (1 if text is short else 0)
+
+
+async def test_of_a_property_so_many_values_are_looked_at_and_no_more(client: Client) -> None:
+    for values in (["So."] * MAX_VALUES, [[None] * 600, [""] * 600]):
+        [result, _] = await send(client, review(claimReviewed=values))
+        [error] = result["problem"]["errors"]
+        assert error["pointer"] == "/claimReviewed"
+        assert "Leave some out" in error["detail"]
 
 
 # --- values ------------------------------------------------------------------------------------

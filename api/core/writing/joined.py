@@ -167,7 +167,8 @@ class Lane:
         self._working = 0  # how many batches and lone writes hold up the next ones
         self._writing = 0  # how many writes these are
         self._names: set[object] = set()  # of the records that they write
-        self._lone: dict[Answer, Callable[[], None]] = {}  # those of them, and what lets go
+        # The lone ones of them: what lets go when they are slow, and what does at once.
+        self._lone: dict[Answer, tuple[asyncio.TimerHandle, Callable[[], None]]] = {}
         self._sends_soon = False
         self._senders: set[asyncio.Task[None]] = set()
 
@@ -185,13 +186,17 @@ class Lane:
         If it is `LONE`, it has to be carried out in this block, and holds up others until its end.
         """
         answer: Answer = asyncio.get_running_loop().create_future()
-        self._waiting.append(Joined(write, answer, _names(write)))
+        names = _names(write)
+        self._waiting.append(Joined(write, answer, names))
         self._waiting_of[write.author.caller] += 1
-        self._send_soon()
+        if names.isdisjoint(self._names):  # else it is sent when they are let go
+            self._send_soon()
         try:
             yield answer
         finally:
-            if (let_go := self._lone.pop(answer, None)) is not None:
+            if (lone := self._lone.pop(answer, None)) is not None:
+                timer, let_go = lone
+                timer.cancel()
                 let_go()
 
     def _send_soon(self) -> None:
@@ -208,7 +213,7 @@ class Lane:
             if len(batch) > 1:
                 self._start(batch, let_go)
             else:
-                self._lone[batch[0].answer] = let_go
+                self._lone[batch[0].answer] = _let_go_if_slow(let_go), let_go
                 batch[0].answer.set_result(LeftOut.LONE)
 
     def _has_room(self) -> bool:
@@ -239,7 +244,7 @@ class Lane:
         return taken
 
     def _hold_up(self, batch: Sequence[Joined]) -> Callable[[], None]:
-        """Hold up the next writes, but not for long; give the function that lets them go."""
+        """Hold up the next writes; give the function that lets them go."""
         number, names = len(batch), {name for joined in batch for name in joined.names}
         self._working += 1
         self._writing += number
@@ -248,7 +253,6 @@ class Lane:
 
         def let_go() -> None:
             nonlocal holds_up
-            timer.cancel()
             if holds_up:
                 holds_up = False
                 self._working -= 1
@@ -256,7 +260,6 @@ class Lane:
                 self._names -= names  # nobody else has them: see `_take`
                 self._send_soon()
 
-        timer = asyncio.get_running_loop().call_later(SLOW_SECONDS, let_go)
         return let_go
 
     def _start(self, batch: list[Joined], let_go: Callable[[], None]) -> None:
@@ -269,16 +272,28 @@ class Lane:
             let_go()
 
         with charging(_ACCOUNT):
-            sender = asyncio.get_running_loop().create_task(self._send(batch))
+            sender = asyncio.get_running_loop().create_task(self._send(batch, let_go))
         self._senders.add(sender)
         sender.add_done_callback(end)
 
-    async def _send(self, batch: list[Joined]) -> None:
+    async def _send(self, batch: list[Joined], let_go: Callable[[], None]) -> None:
+        """Carry out a batch. It is slow only from when it has its connection.
+
+        Else one batch after another would wait for a connection, until there are too many.
+        """
         try:
             async with self._database.connection() as connection:
-                await write_batch(connection, batch)
+                timer = _let_go_if_slow(let_go)
+                try:
+                    await write_batch(connection, batch)
+                finally:
+                    timer.cancel()
         except Exception as error:  # noqa: BLE001 - every write that waits gets it
             _fail(batch, error)
+
+
+def _let_go_if_slow(let_go: Callable[[], None]) -> asyncio.TimerHandle:
+    return asyncio.get_running_loop().call_later(SLOW_SECONDS, let_go)
 
 
 def _in_turns(waiting: Iterable[Joined]) -> list[Joined]:

@@ -34,15 +34,16 @@ class FoundReview(NamedTuple):
 
 
 class Document(NamedTuple):
-    """The reviews of a document, and its nodes that have an id."""
+    """The reviews of a document, its nodes that have an id, and its texts that were cleaned."""
 
     reviews: list[FoundReview]
     named: dict[str, Node]
+    texts: dict[str, str]
 
 
 def read_document(body: bytes) -> Document:
     """Read what was sent; raise a problem if it is no JSON, or has no review or too many."""
-    document = Document([], {})
+    document = Document([], {}, {})
     _look_into(read_json(body), (), None, document)
     if not any(each.node for each in document.reviews):
         raise invalid_record([Fault((), "required", _NONE)])

@@ -78,11 +78,16 @@ class Review(NamedTuple):
     articles: list[Article]
 
 
-def map_review(found: FoundReview, named: Mapping[str, Node]) -> Review | list[Fault]:
-    """Give what is written of a review, or what is wrong with it."""
+def map_review(
+    found: FoundReview, named: Mapping[str, Node], texts: dict[str, str]
+) -> Review | list[Fault]:
+    """Give what is written of a review, or what is wrong with it.
+
+    Its texts are kept as they are after their cleaning, for the other reviews of the document.
+    """
     if found.node is None:
         return [Fault(found.path, "wrong-type", "A review must be an object.")]
-    reader = Reader(named)
+    reader = Reader(named, texts)
     review = _Mapping(reader, found.node, found.claim).review()
     return reader.faults or review
 
@@ -98,7 +103,7 @@ class _Mapping:
 
     def review(self) -> Review:
         """Give what is written of the review, which counts only if there is no fault."""
-        claims = [each for each in self._items if _is_claim(each)]
+        claims = self._claims()
         iri = next((each.iri for each in claims if each.iri), None)
         own = _OWN_ID.match(iri or "")
         claimants = list(self._claimants())
@@ -122,15 +127,23 @@ class _Mapping:
                 detail = "It must be an object, such as a `Claim` with its `author`."
                 self._reader.refuse(each.path, "wrong-type", detail)
 
+    def _claims(self) -> list[Node]:
+        """Give the claim that was reviewed, if there is one; the same twice is one."""
+        claims = [each for each in self._items if _is_claim(each)]
+        if any(each.properties != claims[0].properties for each in claims[1:]):
+            detail = (
+                f"It must be one claim, not {len(claims)}. Send a review for each of them; "
+                "give a work in which the claim is made its `@type`, such as `Article`."
+            )
+            self._reader.refuse(self._node.place("itemReviewed"), "invalid-value", detail)
+        return claims
+
     def _address(self) -> str | None:
         """Give the address of the review, by which its rating is known when it comes again."""
-        place = self._node.place("url")
-        if url := self._reader.url(self._node, "url"):
+        if url := self._reader.url(self._node, "url") or self._reader.iri_as_url(self._node):
             return url
-        iri = self._node.iri
-        if iri is not None and iri.startswith("http"):
-            return iri
-        if not self._reader.has_refused(place):
+        places = place, _ = self._node.place("url"), self._node.place("@id")
+        if not any(map(self._reader.has_refused, places)):
             detail = "A review needs its address: by that it is known when it comes again."
             self._reader.refuse(place, "required", detail)
         return None
@@ -336,9 +349,7 @@ class _Mapping:
         if isinstance(work, Value):
             url = self._reader.as_url(work)
             return Article(external_id(url), {"url": url}, None, work.path) if url else None
-        url = self._reader.url(work, "url")
-        if url is None and work.iri is not None and work.iri.startswith("http"):
-            url = work.iri
+        url = self._reader.url(work, "url") or self._reader.iri_as_url(work)
         headline = self._reader.line(work, "headline", _MAX_HEADLINE) or self._reader.line(
             work, "name", _MAX_HEADLINE
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -19,6 +19,10 @@ Json = Any
 MAX_FAULTS: Final = 20
 """A review lists no more faults than this."""
 MAX_URL: Final = 2_000
+MAX_VALUES: Final = 1_000
+"""Of a property no more values are looked at, with the lists and the empty ones among them."""
+_MAX_ESCAPED: Final = 8
+"""A text is no longer than so many times its limit before its entities are replaced."""
 _SCHEMA: Final = re.compile(r"\A(?:https?://schema\.org/|schema:)")
 _SAME: Final = {"type": "@type", "id": "@id"}
 """What the context of schema.org calls two keywords."""
@@ -80,9 +84,13 @@ class Value(NamedTuple):
 class Reader:
     """Reads the properties of nodes, and notes what is wrong with them."""
 
-    def __init__(self, named: Mapping[str, Node]) -> None:
-        """Know the nodes of the document that have an id, by their ids."""
+    def __init__(self, named: Mapping[str, Node], texts: dict[str, str]) -> None:
+        """Know the nodes of the document that have an id, by their ids, and texts that are clean.
+
+        Many reviews may name the same node, and each of its texts is cleaned once.
+        """
         self._named = named
+        self._texts = texts
         self.faults: list[Fault] = []
 
     def refuse(self, path: Path, code: str, detail: str) -> None:
@@ -100,7 +108,12 @@ class Reader:
         if name not in node.properties:
             return []
         key, given = node.properties[name]
-        return list(_flat(given, (*node.path, key)))
+        found, all_of_them = _flat(given, (*node.path, key))
+        if not all_of_them:
+            detail = f"Fewer than {MAX_VALUES:,} values, also empty ones. Leave some out."
+            self.refuse(node.place(name), "invalid-value", detail)
+            return []
+        return found
 
     def text(self, node: Node, name: str, most: int) -> str | None:
         """Read a property that has one text of at most some characters, or none."""
@@ -153,16 +166,32 @@ class Reader:
             return None
         return written
 
+    def iri_as_url(self, node: Node) -> str | None:
+        """Read the id of a node as its address, if it is one of the web."""
+        iri = node.iri
+        if iri is None or not iri.startswith("http"):
+            return None
+        return self.as_url(Value(node.place("@id"), iri))
+
     def _as_text(self, given: Value, most: int) -> str | None:
         if not isinstance(given.value, str):
             self.refuse(given.path, "wrong-type", "It must be a text.")
             return None
-        text = cleaned(given.value)
+        text = given.value
+        if len(text) <= _MAX_ESCAPED * most:
+            text = self._cleaned(text)
         if len(text) > most:
             detail = f"At most {most:,} characters, not {len(text):,}. Shorten it."
             self.refuse(given.path, "invalid-value", detail)
             return None
         return text or None
+
+    def _cleaned(self, text: str) -> str:
+        if "&" not in text:
+            return text.strip()
+        if text not in self._texts:
+            self._texts[text] = cleaned(text)
+        return self._texts[text]
 
     def _only(self, node: Node, name: str, found: list[str]) -> str | None:
         """Give the only one of some values; the same twice is one."""
@@ -179,19 +208,30 @@ class Reader:
         return node
 
 
-def _flat(given: Json, path: Path) -> Iterator[Value]:
-    """Yield the values of a list, and what stands in an object for a plain value or a list."""
-    if isinstance(given, list):
-        for index, each in enumerate(given):
-            yield from _flat(each, (*path, index))
-    elif isinstance(given, dict):
-        wrapped = next((key for key in ("@value", "@list", "@set") if key in given), None)
-        if wrapped is not None:
-            yield from _flat(given[wrapped], (*path, wrapped))
-        elif given:
-            yield Value(path, given)
-    elif given is not None and not (isinstance(given, str) and not given.strip()):
-        yield Value(path, given)
+def _flat(given: Json, path: Path) -> tuple[list[Value], bool]:
+    """List the values of a list, and what stands in an object for a plain value or a list.
+
+    Tell whether these are all; after so many as are looked at, the others are left out.
+    """
+    found = []
+    left = [Value(path, given)]
+    for _ in range(MAX_VALUES):
+        if not left:
+            break
+        value = left.pop()
+        path, given = value
+        if isinstance(given, list):
+            some = [Value((*path, index), each) for index, each in enumerate(given[:MAX_VALUES])]
+            left.extend(reversed(some))
+        elif isinstance(given, dict):
+            wrapped = next((key for key in ("@value", "@list", "@set") if key in given), None)
+            if wrapped is not None:
+                left.append(Value((*path, wrapped), given[wrapped]))
+            elif given:
+                found.append(value)
+        elif given is not None and not (isinstance(given, str) and not given.strip()):
+            found.append(value)
+    return found, not left
 
 
 def cleaned(text: str) -> str:

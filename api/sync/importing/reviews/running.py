@@ -52,7 +52,7 @@ async def _write(run: ImportRun, document: Document) -> list[Done]:
         async with _one_transaction(run, done) if run.in_one_transaction else nullcontext():
             for number, found in enumerate(document.reviews, 1):
                 # One at a time is in memory: many may name the same large objects by their ids.
-                review = await in_thread(map_review, found, document.named)
+                review = await in_thread(map_review, found, document.named, document.texts)
                 if not isinstance(review, Review):
                     problem = invalid_record(review)
                     done.append(numbered_refusal(number, RecordType.CLAIM, None, problem))

@@ -1,7 +1,8 @@
 """Write a review with its sources and articles in one transaction, so that it is never half there.
 
 Sources and articles that are there already stay as they are. So does a claim, but for the rating in
-it that has the address of the review: whoever edits them does not edit in vain.
+it that has the address of the review, and that only if the claim has never had the same rating yet:
+whoever edits them does not edit in vain.
 """
 
 from __future__ import annotations
@@ -39,6 +40,19 @@ _TRIES: Final = 3
 _BY_URL: Final = """
     SELECT t.id, t.url FROM articles AS t
     WHERE t.url = ANY(:urls::text[]) AND t.deleted_at IS NULL AND :sees(article, t)"""
+_MAX_VERSIONS: Final = 100
+"""In so many earlier versions of a claim, the newest ones, a rating is looked for."""
+_HAD_RATING: Final = """
+    SELECT EXISTS (
+        SELECT FROM (
+            SELECT r.doc FROM revisions AS r
+            WHERE r.record_type = 'claim' AND r.record_id = :id AND r.version < :version
+                AND r.doc IS NOT NULL
+            ORDER BY r.version DESC
+            LIMIT :most
+        ) AS r
+        WHERE convert_from(r.doc, 'UTF8')::jsonb -> 'assessments' @> :ratings::jsonb
+    )"""
 
 
 class _Refused(Exception):  # noqa: N818 - it is no error
@@ -76,7 +90,7 @@ async def _write(run: ImportRun, number: int, review: Review) -> Done:
     current, identity = await _find_claim(run, number, review)
     if current is None:
         lines = await _new_records(run, number, review, identity)
-    elif (line := _with_rating(current, review)) is not None:
+    elif (line := await _with_rating(run, current, review)) is not None:
         lines = [line]
     else:
         result = ImportResult(
@@ -111,17 +125,20 @@ async def _find_claim(run: ImportRun, number: int, review: Review) -> tuple[Json
     return document, identity
 
 
-def _with_rating(claim: Json, review: Review) -> _Line | None:
-    """Put the rating into a claim, in the place of the one with its address; null if it has it."""
+async def _with_rating(run: ImportRun, claim: Json, review: Review) -> _Line | None:
+    """Put the rating into a claim, in the place of the one with its address; null if it is not new.
+
+    A rating that an earlier version had was changed or removed by somebody since.
+    """
     rating = msgspec.to_builtins(msgspec.convert(review.assessment, Assessment))
     ratings = list(claim["assessments"])
+    if rating in ratings or await _had_rating(run, claim, rating):
+        return None
     places = [place for place, each in enumerate(ratings) if each["url"] == rating["url"]]
     if places:
         ratings[places[0]] = rating
     else:
         ratings.append(rating)
-    if ratings == claim["assessments"]:
-        return None
     line = {
         "type": RecordType.CLAIM,
         "id": claim["id"],
@@ -129,6 +146,18 @@ def _with_rating(claim: Json, review: Review) -> _Line | None:
         "data": {**claim, "assessments": ratings},
     }
     return _Line(review.path, line)
+
+
+async def _had_rating(run: ImportRun, claim: Json, rating: Json) -> bool:
+    """Tell whether an earlier version of a claim had exactly this rating."""
+    query = render(
+        _HAD_RATING,
+        id=claim["id"],
+        version=claim["version"],
+        most=_MAX_VERSIONS,
+        ratings=encoded([rating]).decode(),
+    )
+    return bool(await run.connection.fetchval(*query))
 
 
 async def _new_records(run: ImportRun, number: int, review: Review, identity: str) -> list[_Line]:
