@@ -165,7 +165,7 @@ async def _outcome(kind: type[HttpToolsProtocol], app: App, sent: bytes) -> tupl
     connection = Connection(kind, app)
     await connection.ask(sent)
     wire = connection.wire
-    written, closed, reads = b"".join(wire.writes), wire.closed, wire.reads
+    written, closed, reads = b"".join(wire.writes), wire.closed, wire.reads or wire.closed
     connection.lose()
     return written, closed, reads, connection.state.total_requests
 
@@ -277,6 +277,116 @@ async def test_a_request_hears_that_its_client_has_left() -> None:
     await connection.settle()
     assert [message["type"] for message in heard] == ["http.request", "http.disconnect"]
     assert connection.wire.writes == []
+
+
+class Gated:
+    """An application that reads a message, and answers when it may go on."""
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Semaphore(0)
+        self.heard: list[Any] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.heard.append(await receive())
+        await self.go_on.acquire()
+        await APPS["unread"](scope, receive, send)
+
+
+async def test_nothing_is_read_while_requests_wait_for_their_turn() -> None:
+    """Else each answer would let in as many requests as fit into a read."""
+    app = Gated()
+    connection = Connection(OURS, app)
+    connection.protocol.data_received(GET * 3)
+    await _turns()
+    for reads in (False, False, True, True):
+        assert connection.wire.reads is reads
+        app.go_on.release()
+        await _turns()
+    assert b"".join(connection.wire.writes).count(b"hello") == 3
+    connection.lose()
+
+
+@pytest.mark.parametrize("surplus", [0, 1, 10_000])
+async def test_requests_beyond_the_limit_are_not_kept(surplus: int) -> None:
+    """Those before are answered, and the last answer tells that the connection ends."""
+    app = Gated()
+    connection = Connection(OURS, app)
+    connection.protocol.data_received(GET * (1 + 32 + surplus))
+    assert len(connection.protocol.pipeline) == 32
+    connection.protocol.data_received(GET * surplus)
+    assert len(connection.protocol.pipeline) == 32
+    for _ in range(33):
+        app.go_on.release()
+    await connection.settle()
+    answers = b"".join(connection.wire.writes).split(b"HTTP/1.1 ")[1:]
+    assert [answer[:3] for answer in answers] == [b"200"] * 33
+    closing = [b"connection: close" in answer for answer in answers]
+    assert closing == [False] * 32 + [surplus > 0]
+    assert connection.wire.closed is (surplus > 0)
+    connection.lose()
+
+
+CHUNKS: Final = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("garbage", [b"\0\r\n\r\n", CHUNKS + b"no size\r\n"])
+@pytest.mark.parametrize("whole", [1, 3])
+async def test_garbage_is_not_answered_before_the_requests_that_came_first(
+    garbage: bytes, whole: int
+) -> None:
+    app = Gated()
+    connection = Connection(OURS, app)
+    connection.protocol.data_received(GET * whole + garbage)
+    connection.protocol.data_received(GET)
+    await _turns()
+    assert connection.wire.writes == []
+    for _ in range(whole + 2):
+        app.go_on.release()
+    await connection.settle()
+    answers = b"".join(connection.wire.writes).split(b"HTTP/1.1 ")[1:]
+    assert [answer[:3] for answer in answers] == [b"200"] * whole
+    assert b"connection: close" in answers[-1]
+    assert connection.wire.closed
+    assert not connection.wire.reads
+    connection.lose()
+
+
+async def test_a_request_whose_body_is_garbage_ends() -> None:
+    app = Gated()
+    connection = Connection(OURS, app)
+    connection.protocol.data_received(CHUNKS)
+    await _turns()
+    connection.protocol.data_received(b"no size\r\n")
+    app.go_on.release()
+    await connection.settle()
+    assert [message["type"] for message in app.heard] == ["http.disconnect"]
+    [answer] = connection.wire.writes
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert connection.wire.closed
+    connection.lose()
+
+
+async def test_the_rest_of_a_request_that_is_answered_gets_no_second_answer() -> None:
+    connection = Connection(OURS, APPS["unread"])
+    await connection.ask(CHUNKS, b"no size\r\n")
+    [answer] = connection.wire.writes
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert connection.wire.closed
+    connection.lose()
+
+
+async def test_the_request_under_way_hears_that_its_client_has_left_though_others_wait() -> None:
+    heard: list[Any] = []
+
+    async def listen(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001 - ASGI
+        heard.extend([await receive(), await receive()])
+
+    connection = Connection(OURS, listen)
+    connection.protocol.data_received(GET * 3)
+    await _turns()
+    connection.lose()
+    await connection.settle()
+    assert [message["type"] for message in heard] == ["http.request", "http.disconnect"]
 
 
 WRONG: Final = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 _STATUS: Final = {status: line.removesuffix(b"\r\n") for status, line in STATUS_LINE.items()}
@@ -20,6 +21,33 @@ _CONTROLS: Final = bytes({*range(32), 127} - {ord("\t")})
 _LINE_END: Final = b"\r\n"
 _COPIED_BYTES: Final = 16_384
 """A body of this size is copied behind its head; of a larger one, the kernel takes two pieces."""
+
+
+class Flow(FlowControl):
+    """Decides when the connection reads; a request that wants to read on can't overrule it."""
+
+    ended = False
+    _held = False
+
+    def hold_reading(self) -> None:
+        """Read nothing until `release_reading`."""
+        self._held = True
+        self.pause_reading()
+
+    def release_reading(self) -> None:
+        """Read on."""
+        self._held = False
+        self.resume_reading()
+
+    def end_reading(self) -> None:
+        """Read nothing any more."""
+        self.ended = True
+        self.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on, unless the connection has requests enough."""
+        if self.read_paused and not self._held and not self.ended:
+            super().resume_reading()
 
 
 class Cycle(RequestResponseCycle):
