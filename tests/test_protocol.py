@@ -197,6 +197,7 @@ async def test_an_application_is_told_the_same_as_by_uvicorn(name: str) -> None:
     for scope, _ in theirs.heard:  # what is done on purpose in another way
         headers = dict(scope["headers"])
         headers.pop(b"x-trailer", None)
+        headers.pop(b"upgrade", None)
         if name == "whole url":
             headers[b"host"] = b"other.example"
         scope["headers"][:] = headers.items()
@@ -387,6 +388,58 @@ async def test_the_request_under_way_hears_that_its_client_has_left_though_other
     connection.lose()
     await connection.settle()
     assert [message["type"] for message in heard] == ["http.request", "http.disconnect"]
+
+
+UPGRADE: Final = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n"
+BODY_WITH_UPGRADE: Final = {
+    "a length": POST + UPGRADE + b"Content-Length: 40\r\n\r\n" + GET,
+    "chunks": CHUNKS.replace(HOST, HOST + UPGRADE) + b"28\r\n" + GET + b"\r\n0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", BODY_WITH_UPGRADE)
+@pytest.mark.parametrize("size", [1, 7, 1_000])
+async def test_a_body_behind_an_upgrade_is_the_body(name: str, size: int) -> None:
+    """It was taken for the next request; `curl --http2` sends such an upgrade with each `POST`."""
+    assert len(GET) == 40
+    bodies: list[bytes] = []
+
+    async def keep(scope: Any, receive: Any, send: Any) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message["body"]
+            more = message["more_body"]
+        bodies.append(body)
+        await APPS["unread"](scope, receive, send)
+
+    connection = Connection(OURS, keep)
+    sent = BODY_WITH_UPGRADE[name] * 2 + GET
+    for place in range(0, len(sent), size):
+        connection.protocol.data_received(sent[place : place + size])
+    await connection.settle()
+    assert bodies == [GET, GET, b""]
+    assert b"".join(connection.wire.writes).count(b"HTTP/1.1 200 ") == 3
+    connection.lose()
+
+
+async def test_requests_that_want_an_upgrade_wait_as_others_do() -> None:
+    app = Gated()
+    connection = Connection(OURS, app)
+    connection.protocol.data_received(GET.replace(HOST, HOST + UPGRADE) * 1_000)
+    assert len(connection.protocol.pipeline) == 32
+    connection.lose()
+    app.go_on.release()
+    await connection.settle()
+
+
+async def test_a_tunnel_is_refused() -> None:
+    connection = Connection(OURS, APPS["usual"])
+    await connection.ask(b"CONNECT a.example:80 HTTP/1.1\r\n" + HOST + b"\r\n" + GET)
+    [answer] = connection.wire.writes
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert connection.wire.closed
+    connection.lose()
 
 
 WRONG: Final = {

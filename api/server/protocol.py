@@ -48,6 +48,10 @@ class _TooManyQueuedError(Exception):
     """The client sends more requests ahead of their answers than are kept."""
 
 
+class _TunnelError(Exception):
+    """The client takes the service for a proxy."""
+
+
 class PatientProtocol(HttpToolsProtocol):
     """One connection, with a deadline for each thing that the client has to do.
 
@@ -99,7 +103,12 @@ class PatientProtocol(HttpToolsProtocol):
         """Read on; the head of a request must be complete in time, however slowly it arrives."""
         if self.flow.ended:
             return
-        super().data_received(data)
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            # The parser calls a URL malformed that is too long for it.
+            self._refuse(URI_TOO_LONG if len(self.url) > _MAX_PARSED else MALFORMED_REQUEST)
+            return
         if not self._in_head or self.transport.is_closing():
             return
         if self._head_bytes == 0:
@@ -108,6 +117,32 @@ class PatientProtocol(HttpToolsProtocol):
         if self._head_bytes > _MAX_HEAD_BYTES:
             # What is too long may be the URL alone, and then shorter headers are no way out.
             self._refuse(URI_TOO_LONG if len(self.url) > MAX_URL_BYTES else HEADERS_TOO_LARGE)
+
+    def _parse(self, data: bytes) -> None:
+        while True:  # as often as requests want an upgrade, of which few may wait
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._without_upgrade() + data[upgrade.args[0] :]
+            else:
+                return
+
+    def _without_upgrade(self) -> bytes:
+        """Write the head again without `Upgrade`, for a new parser.
+
+        The service speaks HTTP/1.1 only, and may ignore the header (RFC 9110, section 7.8). But
+        httptools does not: it takes what follows the head for another protocol, also if it is the
+        body of the request.
+        """
+        request = b"%b %b HTTP/%b" % (
+            self.parser.get_method(),
+            self.url,
+            self.parser.get_http_version().encode(),
+        )
+        kept = [b": ".join(header) for header in self.headers if header[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        return b"\r\n".join([request, *kept, b"", b""])
 
     def on_message_begin(self) -> None:
         """Note that a head has begun."""
@@ -125,6 +160,10 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Hand the request on; its handler limits the time from here on."""
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise _TunnelError
+            return  # the head comes again
         has_to_wait = self._answering
         if has_to_wait and len(self.pipeline) == _MAX_QUEUED:
             raise _TooManyQueuedError
@@ -140,6 +179,8 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Tell the request that its body has ended."""
+        if self.parser.should_upgrade():
+            return
         self._in_body = False
         if not self.cycle.response_complete:
             self.cycle.more_body = False
@@ -313,10 +354,6 @@ class PatientProtocol(HttpToolsProtocol):
         return int.from_bytes(held, sys.byteorder)
 
     # --- bytes that are no request -----------------------------------------------------------
-
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words
-        """Answer with a problem, as for every other refusal."""
-        self._refuse(URI_TOO_LONG if len(self.url) > _MAX_PARSED else MALFORMED_REQUEST)
 
     def _refuse(self, kind: Kind) -> None:
         """Close the connection, behind the answers to the whole requests that came before."""
