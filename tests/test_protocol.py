@@ -442,6 +442,29 @@ async def test_a_tunnel_is_refused() -> None:
     connection.lose()
 
 
+@pytest.mark.parametrize("end", [b"0\r\nx-trailer: ", b"1;"])
+async def test_a_trailer_without_end_is_cut_off(end: bytes) -> None:
+    connection = Connection(OURS, APPS["usual"])
+    connection.protocol.data_received(CHUNKS + b"3\r\nabc\r\n" + end)
+    for _ in range(4):
+        assert not connection.wire.closed
+        connection.protocol.data_received(b"a" * 16_384)
+    assert connection.wire.closed
+    await connection.settle()
+    [answer] = connection.wire.writes
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    connection.lose()
+
+
+async def test_a_body_does_not_count_as_the_next_head() -> None:
+    connection = Connection(OURS, APPS["usual"])
+    body = POST + b"Content-Length: 100000\r\n\r\n" + b"x" * 100_000
+    await connection.ask(body + GET[:20], GET[20:])
+    assert b"".join(connection.wire.writes).count(b"HTTP/1.1 200 ") == 2
+    assert not connection.wire.closed
+    connection.lose()
+
+
 WRONG: Final = {
     "line end in a header": Messages(200, (LENGTH, (b"link", b"<a>\r\nx-b: c")), (b"hello",)),
     "NUL in a header": Messages(200, (LENGTH, (b"link", b"a\0b")), (b"hello",)),

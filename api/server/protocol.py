@@ -27,7 +27,7 @@ from api.server.edge import MAX_HEADER_BYTES, MAX_URL_BYTES, bare_problem
 from api.settings import Settings
 
 _MAX_HEAD_BYTES: Final = 2 * (MAX_HEADER_BYTES + MAX_URL_BYTES)
-"""How many bytes of an unfinished head are read; the edge limits the heads that are complete."""
+"""How many bytes of an unfinished head or trailer are read; the edge limits whole heads."""
 _MAX_PARSED: Final = 0xFFFF
 """httptools parses no URL of more bytes, and calls it malformed."""
 _LEAST_READ: Final = 16_384
@@ -75,7 +75,9 @@ class PatientProtocol(HttpToolsProtocol):
         self._running: RequestResponseCycle | None = None  # the request that is being answered
         self._in_head = False
         self._in_body = False
-        self._head_bytes = 0
+        self._head_begins = False
+        self._head_bytes = 0  # also those of chunk sizes and trailers
+        self._moved = False  # whether the read had more than a part of a head or trailer
         self._stopping = False
         self._opened_at = 0.0  # on the loop's clock
 
@@ -103,16 +105,21 @@ class PatientProtocol(HttpToolsProtocol):
         """Read on; the head of a request must be complete in time, however slowly it arrives."""
         if self.flow.ended:
             return
+        self._moved = False
         try:
             self._parse(data)
         except httptools.HttpParserError:
             # The parser calls a URL malformed that is too long for it.
             self._refuse(URI_TOO_LONG if len(self.url) > _MAX_PARSED else MALFORMED_REQUEST)
             return
-        if not self._in_head or self.transport.is_closing():
+        if not (self._in_head or self._in_body) or self.transport.is_closing():
             return
-        if self._head_bytes == 0:
+        if self._in_head and self._head_begins:
+            self._head_begins = False
             self._allow(self.head_seconds)
+        if self._moved:
+            self._head_bytes = 0
+            return
         self._head_bytes += len(data)
         if self._head_bytes > _MAX_HEAD_BYTES:
             # What is too long may be the URL alone, and then shorter headers are no way out.
@@ -147,7 +154,7 @@ class PatientProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Note that a head has begun."""
         self.url, self.headers, self.expect_100_continue = b"", [], False
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._head_begins, self._head_bytes = True, True, 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header; ignore trailers, which nobody uses and nothing limits."""
@@ -167,7 +174,7 @@ class PatientProtocol(HttpToolsProtocol):
         has_to_wait = self._answering
         if has_to_wait and len(self.pipeline) == _MAX_QUEUED:
             raise _TooManyQueuedError
-        self._in_head, self._in_body = False, True
+        self._in_head, self._in_body, self._moved = False, True, True
         self._due = math.inf
         self.cycle = cycle = self._make_cycle()
         if has_to_wait:  # the client sends requests before it has the answers to the former ones
@@ -177,11 +184,16 @@ class PatientProtocol(HttpToolsProtocol):
             self._running = cycle
             self._start_asgi_task(cycle, self.app)
 
+    def on_body(self, body: bytes) -> None:
+        """Give a part of the body to the request."""
+        self._moved = True
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         """Tell the request that its body has ended."""
         if self.parser.should_upgrade():
             return
-        self._in_body = False
+        self._in_body, self._moved = False, True
         if not self.cycle.response_complete:
             self.cycle.more_body = False
             self.cycle.message_event.set()
