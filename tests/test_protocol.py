@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -481,6 +482,24 @@ async def test_an_answer_that_is_wrong_cuts_the_connection(name: str) -> None:
     assert connection.wire.closed
     assert b"".join(connection.wire.writes).count(b"HTTP/1.1") <= 1
     assert b"x-b" not in b"".join(connection.wire.writes)
+    connection.lose()
+
+
+@pytest.mark.parametrize("name", ["line end in a header", "NUL in a header", "too long"])
+async def test_an_answer_of_which_nothing_is_written_becomes_a_500(name: str) -> None:
+    connection = Connection(OURS, WRONG[name])
+    await connection.ask(GET)
+    assert b"".join(connection.wire.writes).startswith(b"HTTP/1.1 500 ")
+    assert connection.wire.closed
+    connection.lose()
+
+
+async def test_a_closed_socket_has_no_bytes_in_the_kernel() -> None:
+    connection = Connection(OURS, APPS["usual"])
+    with socket.socket() as closed:
+        closed.close()
+        connection.wire._extra["socket"] = closed  # type: ignore[attr-defined]  # noqa: SLF001
+        assert connection.protocol._unread() == 0  # type: ignore[attr-defined]  # noqa: SLF001
     connection.lose()
 
 

@@ -360,7 +360,7 @@ class PatientProtocol(HttpToolsProtocol):
     def _kernel_bytes(self, queue: int) -> int:
         """Ask the kernel how many bytes it holds in one of the connection's queues."""
         held = bytes(4)
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # a closed socket has the number -1
             number = self.transport.get_extra_info("socket").fileno()
             held = fcntl.ioctl(number, queue, held)
         return int.from_bytes(held, sys.byteorder)
