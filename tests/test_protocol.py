@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -165,7 +166,7 @@ async def _outcome(kind: type[HttpToolsProtocol], app: App, sent: bytes) -> tupl
     connection = Connection(kind, app)
     await connection.ask(sent)
     wire = connection.wire
-    written, closed, reads = b"".join(wire.writes), wire.closed, wire.reads
+    written, closed, reads = b"".join(wire.writes), wire.closed, wire.reads or wire.closed
     connection.lose()
     return written, closed, reads, connection.state.total_requests
 
@@ -197,6 +198,7 @@ async def test_an_application_is_told_the_same_as_by_uvicorn(name: str) -> None:
     for scope, _ in theirs.heard:  # what is done on purpose in another way
         headers = dict(scope["headers"])
         headers.pop(b"x-trailer", None)
+        headers.pop(b"upgrade", None)
         if name == "whole url":
             headers[b"host"] = b"other.example"
         scope["headers"][:] = headers.items()
@@ -279,6 +281,191 @@ async def test_a_request_hears_that_its_client_has_left() -> None:
     assert connection.wire.writes == []
 
 
+class Gated:
+    """An application that reads a message, and answers when it may go on."""
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Semaphore(0)
+        self.heard: list[Any] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.heard.append(await receive())
+        await self.go_on.acquire()
+        await APPS["unread"](scope, receive, send)
+
+
+async def test_nothing_is_read_while_requests_wait_for_their_turn() -> None:
+    """Else each answer would let in as many requests as fit into a read."""
+    app = Gated()
+    connection = Connection(OURS, app)
+    connection.protocol.data_received(GET * 3)
+    await _turns()
+    for reads in (False, False, True, True):
+        assert connection.wire.reads is reads
+        app.go_on.release()
+        await _turns()
+    assert b"".join(connection.wire.writes).count(b"hello") == 3
+    connection.lose()
+
+
+@pytest.mark.parametrize("surplus", [0, 1, 10_000])
+async def test_requests_beyond_the_limit_are_not_kept(surplus: int) -> None:
+    """Those before are answered, and the last answer tells that the connection ends."""
+    app = Gated()
+    connection = Connection(OURS, app)
+    connection.protocol.data_received(GET * (1 + 32 + surplus))
+    assert len(connection.protocol.pipeline) == 32
+    connection.protocol.data_received(GET * surplus)
+    assert len(connection.protocol.pipeline) == 32
+    for _ in range(33):
+        app.go_on.release()
+    await connection.settle()
+    answers = b"".join(connection.wire.writes).split(b"HTTP/1.1 ")[1:]
+    assert [answer[:3] for answer in answers] == [b"200"] * 33
+    closing = [b"connection: close" in answer for answer in answers]
+    assert closing == [False] * 32 + [surplus > 0]
+    assert connection.wire.closed is (surplus > 0)
+    connection.lose()
+
+
+CHUNKS: Final = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("garbage", [b"\0\r\n\r\n", CHUNKS + b"no size\r\n"])
+@pytest.mark.parametrize("whole", [1, 3])
+async def test_garbage_is_not_answered_before_the_requests_that_came_first(
+    garbage: bytes, whole: int
+) -> None:
+    app = Gated()
+    connection = Connection(OURS, app)
+    connection.protocol.data_received(GET * whole + garbage)
+    connection.protocol.data_received(GET)
+    await _turns()
+    assert connection.wire.writes == []
+    for _ in range(whole + 2):
+        app.go_on.release()
+    await connection.settle()
+    answers = b"".join(connection.wire.writes).split(b"HTTP/1.1 ")[1:]
+    assert [answer[:3] for answer in answers] == [b"200"] * whole
+    assert b"connection: close" in answers[-1]
+    assert connection.wire.closed
+    assert not connection.wire.reads
+    connection.lose()
+
+
+async def test_a_request_whose_body_is_garbage_ends() -> None:
+    app = Gated()
+    connection = Connection(OURS, app)
+    connection.protocol.data_received(CHUNKS)
+    await _turns()
+    connection.protocol.data_received(b"no size\r\n")
+    app.go_on.release()
+    await connection.settle()
+    assert [message["type"] for message in app.heard] == ["http.disconnect"]
+    [answer] = connection.wire.writes
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert connection.wire.closed
+    connection.lose()
+
+
+async def test_the_rest_of_a_request_that_is_answered_gets_no_second_answer() -> None:
+    connection = Connection(OURS, APPS["unread"])
+    await connection.ask(CHUNKS, b"no size\r\n")
+    [answer] = connection.wire.writes
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert connection.wire.closed
+    connection.lose()
+
+
+async def test_the_request_under_way_hears_that_its_client_has_left_though_others_wait() -> None:
+    heard: list[Any] = []
+
+    async def listen(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001 - ASGI
+        heard.extend([await receive(), await receive()])
+
+    connection = Connection(OURS, listen)
+    connection.protocol.data_received(GET * 3)
+    await _turns()
+    connection.lose()
+    await connection.settle()
+    assert [message["type"] for message in heard] == ["http.request", "http.disconnect"]
+
+
+UPGRADE: Final = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n"
+BODY_WITH_UPGRADE: Final = {
+    "a length": POST + UPGRADE + b"Content-Length: 40\r\n\r\n" + GET,
+    "chunks": CHUNKS.replace(HOST, HOST + UPGRADE) + b"28\r\n" + GET + b"\r\n0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", BODY_WITH_UPGRADE)
+@pytest.mark.parametrize("size", [1, 7, 1_000])
+async def test_a_body_behind_an_upgrade_is_the_body(name: str, size: int) -> None:
+    """It was taken for the next request; `curl --http2` sends such an upgrade with each `POST`."""
+    assert len(GET) == 40
+    bodies: list[bytes] = []
+
+    async def keep(scope: Any, receive: Any, send: Any) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message["body"]
+            more = message["more_body"]
+        bodies.append(body)
+        await APPS["unread"](scope, receive, send)
+
+    connection = Connection(OURS, keep)
+    sent = BODY_WITH_UPGRADE[name] * 2 + GET
+    for place in range(0, len(sent), size):
+        connection.protocol.data_received(sent[place : place + size])
+    await connection.settle()
+    assert bodies == [GET, GET, b""]
+    assert b"".join(connection.wire.writes).count(b"HTTP/1.1 200 ") == 3
+    connection.lose()
+
+
+async def test_requests_that_want_an_upgrade_wait_as_others_do() -> None:
+    app = Gated()
+    connection = Connection(OURS, app)
+    connection.protocol.data_received(GET.replace(HOST, HOST + UPGRADE) * 1_000)
+    assert len(connection.protocol.pipeline) == 32
+    connection.lose()
+    app.go_on.release()
+    await connection.settle()
+
+
+async def test_a_tunnel_is_refused() -> None:
+    connection = Connection(OURS, APPS["usual"])
+    await connection.ask(b"CONNECT a.example:80 HTTP/1.1\r\n" + HOST + b"\r\n" + GET)
+    [answer] = connection.wire.writes
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert connection.wire.closed
+    connection.lose()
+
+
+@pytest.mark.parametrize("end", [b"0\r\nx-trailer: ", b"1;"])
+async def test_a_trailer_without_end_is_cut_off(end: bytes) -> None:
+    connection = Connection(OURS, APPS["usual"])
+    connection.protocol.data_received(CHUNKS + b"3\r\nabc\r\n" + end)
+    for _ in range(4):
+        assert not connection.wire.closed
+        connection.protocol.data_received(b"a" * 16_384)
+    assert connection.wire.closed
+    await connection.settle()
+    [answer] = connection.wire.writes
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    connection.lose()
+
+
+async def test_a_body_does_not_count_as_the_next_head() -> None:
+    connection = Connection(OURS, APPS["usual"])
+    body = POST + b"Content-Length: 100000\r\n\r\n" + b"x" * 100_000
+    await connection.ask(body + GET[:20], GET[20:])
+    assert b"".join(connection.wire.writes).count(b"HTTP/1.1 200 ") == 2
+    assert not connection.wire.closed
+    connection.lose()
+
+
 WRONG: Final = {
     "line end in a header": Messages(200, (LENGTH, (b"link", b"<a>\r\nx-b: c")), (b"hello",)),
     "NUL in a header": Messages(200, (LENGTH, (b"link", b"a\0b")), (b"hello",)),
@@ -295,6 +482,24 @@ async def test_an_answer_that_is_wrong_cuts_the_connection(name: str) -> None:
     assert connection.wire.closed
     assert b"".join(connection.wire.writes).count(b"HTTP/1.1") <= 1
     assert b"x-b" not in b"".join(connection.wire.writes)
+    connection.lose()
+
+
+@pytest.mark.parametrize("name", ["line end in a header", "NUL in a header", "too long"])
+async def test_an_answer_of_which_nothing_is_written_becomes_a_500(name: str) -> None:
+    connection = Connection(OURS, WRONG[name])
+    await connection.ask(GET)
+    assert b"".join(connection.wire.writes).startswith(b"HTTP/1.1 500 ")
+    assert connection.wire.closed
+    connection.lose()
+
+
+async def test_a_closed_socket_has_no_bytes_in_the_kernel() -> None:
+    connection = Connection(OURS, APPS["usual"])
+    with socket.socket() as closed:
+        closed.close()
+        connection.wire._extra["socket"] = closed  # type: ignore[attr-defined]  # noqa: SLF001
+        assert connection.protocol._unread() == 0  # type: ignore[attr-defined]  # noqa: SLF001
     connection.lose()
 
 

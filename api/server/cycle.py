@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 _STATUS: Final = {status: line.removesuffix(b"\r\n") for status, line in STATUS_LINE.items()}
@@ -22,6 +23,33 @@ _COPIED_BYTES: Final = 16_384
 """A body of this size is copied behind its head; of a larger one, the kernel takes two pieces."""
 
 
+class Flow(FlowControl):
+    """Decides when the connection reads; a request that wants to read on can't overrule it."""
+
+    ended = False
+    _held = False
+
+    def hold_reading(self) -> None:
+        """Read nothing until `release_reading`."""
+        self._held = True
+        self.pause_reading()
+
+    def release_reading(self) -> None:
+        """Read on."""
+        self._held = False
+        self.resume_reading()
+
+    def end_reading(self) -> None:
+        """Read nothing any more."""
+        self.ended = True
+        self.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on, unless the connection has requests enough."""
+        if self.read_paused and not self._held and not self.ended:
+            super().resume_reading()
+
+
 class Cycle(RequestResponseCycle):
     """A request and its answer, of which the head waits for the body if that is to follow at once.
 
@@ -31,6 +59,7 @@ class Cycle(RequestResponseCycle):
 
     _head = b""  # until it is written
     _bodiless = False
+    _begun = False
 
     async def send(self, message: Any) -> None:  # noqa: ANN401 - ASGI
         """Take a message of the application, when the client has read enough of the former ones."""
@@ -41,16 +70,21 @@ class Cycle(RequestResponseCycle):
         kind = message["type"]
         if self.response_complete:
             raise RuntimeError(f"The answer is complete; it takes no `{kind}`.")
-        if kind != ("http.response.body" if self.response_started else "http.response.start"):
+        if kind != ("http.response.body" if self._begun else "http.response.start"):
             raise RuntimeError(f"The answer takes no `{kind}` at this point.")
-        if self.response_started:
+        if self._begun:
             self._go_on(message.get("body", b""), more=message.get("more_body", False))
         else:
             self._begin(message["status"], message.get("headers", ()))
 
+    async def send_500_response(self) -> None:
+        """Answer that the application failed, instead of a head that was not written yet."""
+        self._head, self._begun, self._bodiless = b"", False, False
+        self.chunked_encoding, self.expected_content_length = None, 0
+        await super().send_500_response()
+
     def _begin(self, status: int, given: Iterable[tuple[bytes, bytes]]) -> None:
         """Make the head, and find out how the end of the body is told."""
-        self.response_started = True
         self.waiting_for_100_continue = False
         headers = [*self.default_headers, *given]
         named = dict(headers)
@@ -66,7 +100,9 @@ class Cycle(RequestResponseCycle):
         elif length is not None and not self._bodiless:
             self.expected_content_length = int(length)
         head = _written(_STATUS[status], headers)
+        self._begun = True
         if length is None:
+            self.response_started = True
             self.transport.write(head)
         else:
             self._head = head
@@ -99,6 +135,7 @@ class Cycle(RequestResponseCycle):
                 self.transport.write(body)
             return
         head, self._head = self._head, b""
+        self.response_started = True
         if len(body) <= _COPIED_BYTES:
             self.transport.write(head + body)
         else:
