@@ -599,8 +599,10 @@ async def test_a_batch_is_read_while_the_one_before_is_written(
     read, write = batches.gather_batches, applying._write  # noqa: SLF001
     reads, writes = threading.Event(), threading.Event()
 
-    def reading(run: ImportRun, lines: Iterable[NumberedLine]) -> Iterator[list[Entry] | None]:
-        for number, batch in enumerate(read(run, lines)):
+    def reading(
+        run: ImportRun, lines: Iterable[NumberedLine], *more: Any
+    ) -> Iterator[list[Entry] | None]:
+        for number, batch in enumerate(read(run, lines, *more)):
             if number == 1:
                 reads.set()
                 assert writes.wait(PATIENCE)
@@ -651,8 +653,10 @@ async def test_an_import_holds_no_connection_while_its_lines_wait_to_be_read(
     events: list[str] = []
     written = threading.Event()
 
-    def gathered(run: ImportRun, lines: Iterable[NumberedLine]) -> Iterator[list[Entry] | None]:
-        for number, batch in enumerate(gather(run, lines)):
+    def gathered(
+        run: ImportRun, lines: Iterable[NumberedLine], *more: Any
+    ) -> Iterator[list[Entry] | None]:
+        for number, batch in enumerate(gather(run, lines, *more)):
             if number == 1:
                 assert written.wait(PATIENCE)
             events.append("read" if run._connection is None else "read, connected")  # noqa: SLF001

@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from api.server.protocol import protocol
-from tests.conftest import PATIENCE, counted_calls, patient
+from tests.conftest import PATIENCE, patient
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -525,23 +525,3 @@ async def test_only_the_first_request_of_a_connection_sets_a_timer() -> None:
     assert len(connection.wire.writes) == 4
     assert loop.timers == 0
     connection.lose()
-
-
-async def _fewest_calls(kind: type[HttpToolsProtocol]) -> int:
-    """Count the functions of Python that an answer takes, what else goes on here left out."""
-    connection = Connection(kind, APPS["unread"])
-    counts = []
-    for _ in range(5):
-        with counted_calls() as calls:
-            connection.protocol.data_received(GET)
-            for _ in range(3):
-                await asyncio.sleep(0)
-        counts.append(calls[0])
-    assert b"".join(connection.wire.writes).count(b"hello") == 5
-    connection.lose()
-    return min(counts)
-
-
-async def test_an_answer_takes_fewer_calls_than_by_uvicorn() -> None:
-    """The deadlines of the connection are among them, which uvicorn's protocol does not have."""
-    assert await _fewest_calls(OURS) < await _fewest_calls(HttpToolsProtocol)
