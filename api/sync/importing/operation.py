@@ -117,12 +117,13 @@ Its `data` replaces the whole record, as `PUT` does. The answer has a line for e
 the same order, and a last line with the totals: an answer without it was cut off. A line that is \
 refused has a problem. The other lines are written all the same, unless the import is `atomic`.
 
-If each line names its record by `id` or `external_id`, you can send the same lines again, and \
-nothing changes. With an `Idempotency-Key` this also holds for lines that name no record: your API \
-key, the `Idempotency-Key` and the line's number then decide the record's id, and a line whose \
-record exists already leaves it as it is. So use an `Idempotency-Key` for one file only, and send \
-that file again unchanged: the lines of another file under the same key would be taken for the \
-lines of the first one.
+If each line names its record by `id` or `external_id`, you can send the same lines again: no \
+record is created twice. A line then replaces what others have changed meanwhile, unless its \
+`if_match` names the version that it is for. With an `Idempotency-Key`, lines that name no record \
+create none twice either: your API key, the `Idempotency-Key` and the line's number then decide \
+the record's id, and a line whose record exists already leaves it as it is. So use an \
+`Idempotency-Key` for one file only, and send that file again unchanged: the lines of another \
+file under the same key would be taken for the lines of the first one.
 
 You can import the lines of an export as they are; its first and its last line get no result.
 
