@@ -240,6 +240,8 @@ def test_nothing_moves_for_a_reader_who_wants_less_motion(
     motion("no-preference")
     assert browser.evaluate(MOVING) == ["main"]
     motion("reduce")
+    browser.command("refresh")  # what has begun to move still moves
+    browser.wait(READY)
     assert browser.evaluate(MOVING) == []
     assert browser.evaluate("document.getAnimations().length") == 0
 
