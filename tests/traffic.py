@@ -50,8 +50,9 @@ SETTINGS: Final = {
     "CLAIM_RECORDS_LOG_LEVEL": "warning",
 }
 """What the service has to be started with: bounds that are soon reached."""
-DIRECT: Final = frozenset({408, 421})
-"""What no proxy can pass on: a body that stops, and a `Host` that is not the proxy's own."""
+DIRECT: Final = frozenset({303, 308, 408, 421})
+"""What the proxy can't pass on: redirects, which it follows itself, a body that stops, and a `Host`
+that is not the proxy's own."""
 BUSY: Final = frozenset({408, 503})
 """What a request may get by accident, where the machine is slow."""
 TOGETHER: Final = 6
@@ -562,7 +563,8 @@ async def _succeed(traffic: Traffic, operation: Operation, status: int) -> None:
     formats = list(answer.get("content", ()))
     for form in formats[1:]:
         sent = (await traffic.valid(operation)).but(accept=form)
-        await traffic.send(operation, status, sent)
+        # The proxy holds the schema of JSON against what comes in other formats.
+        await traffic.send(operation, status, sent, direct=True)
     if "Content-Encoding" in told:
         sent = (await traffic.valid(operation)).but(accept=formats[-1], accept_encoding="gzip")
         await traffic.send(operation, status, sent, direct=True)
@@ -652,13 +654,13 @@ async def _moved(traffic: Traffic, operation: Operation, status: int) -> None:
     """Ask for a merged source."""
     sent = await traffic.valid(operation)
     await _merge(traffic, sent.path.split("/")[3], await _source(traffic))
-    await traffic.send(operation, status, sent)
+    await traffic.send(operation, status, sent, direct=True)
 
 
 async def _to_page(traffic: Traffic, operation: Operation, status: int) -> None:
     """Ask as a browser does."""
     sent = await traffic.valid(operation)
-    await traffic.send(operation, status, sent.but(accept="text/html"))
+    await traffic.send(operation, status, sent.but(accept="text/html"), direct=True)
 
 
 async def _other_format(traffic: Traffic, operation: Operation, status: int) -> None:
