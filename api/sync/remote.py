@@ -9,7 +9,9 @@ import httpx
 import msgspec
 from msgspec import Struct
 
-RETRIED: Final = frozenset({408, 425, 429, *range(500, 600)})
+from api.sync.retry_after import retry_after_seconds
+
+_RETRIED: Final = frozenset({408, 425, 429, *range(500, 600)})
 """The statuses of answers after which the same request may succeed later."""
 
 
@@ -46,7 +48,22 @@ class _Problem(Struct):
     detail: str = ""
 
 
-def detail_of(body: bytes) -> str:
+def explain_refusal(answer: httpx.Response, body: bytes, key_variable: str) -> str:
+    """Say what an answer that is no success means, and where a key belongs that is missing.
+
+    Raises a transient failure if the same request may succeed later.
+    """
+    detail = _detail_of(body)
+    message = f"{answer.url.path} answered {answer.status_code}"
+    message += f": {detail}" if detail else "."
+    if answer.status_code in _RETRIED:
+        raise TransientFailure(message, retry_after_seconds(answer.headers.get("retry-after")))
+    if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+        message += f" Put the key into the environment variable {key_variable}."
+    return message
+
+
+def _detail_of(body: bytes) -> str:
     """Read the detail of a problem; "" if the body is something else, such as a proxy's page."""
     with suppress(msgspec.MsgspecError, UnicodeDecodeError):
         return msgspec.json.decode(body, type=_Problem).detail

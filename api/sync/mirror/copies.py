@@ -21,7 +21,8 @@ import asyncpg
 
 from api.core.hosts import connect
 from api.core.sql import render, rendered
-from api.sync.mirror.errors import NO_DATABASE, USAGE, MirrorError
+from api.sync.errors import USAGE
+from api.sync.mirror.errors import NO_DATABASE, MirrorError
 
 PATIENCE: Final = 2.0
 """How many seconds a mirror that was killed may take to release the copy."""

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-FAILED: Final = 1
-USAGE: Final = 2
+from api.sync.errors import SyncError
+
 NO_DATABASE: Final = 3
 
 
-class MirrorError(Exception):
-    """The mirror cannot go on; says why in a sentence, and with which exit code it ends."""
-
-    def __init__(self, message: str, code: int = FAILED) -> None:
-        """Say why."""
-        super().__init__(message)
-        self.code = code
+class MirrorError(SyncError):
+    """The mirror cannot go on."""
 
 
 class ResyncRequired(Exception):  # noqa: N818 - the mirror goes on

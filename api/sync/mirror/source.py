@@ -10,10 +10,10 @@ import httpx
 import msgspec
 from msgspec import Struct
 
+from api.sync.errors import USAGE
 from api.sync.mirror.copies import Row
-from api.sync.mirror.errors import USAGE, MirrorError, ResyncRequired
-from api.sync.remote import RETRIED, TransientFailure, detail_of, key_headers, read_address
-from api.sync.retry_after import retry_after_seconds
+from api.sync.mirror.errors import MirrorError, ResyncRequired
+from api.sync.remote import TransientFailure, explain_refusal, key_headers, read_address
 
 BATCH_RECORDS: Final = 500
 BATCH_BYTES: Final = 4_194_304
@@ -122,16 +122,9 @@ async def _check(answer: httpx.Response) -> None:
     """Raise the error that an answer means for the mirror, unless it is a success."""
     if answer.status_code == httpx.codes.OK:
         return
-    detail = detail_of(await answer.aread())
-    message = f"{answer.url.path} answered {answer.status_code}" + (
-        f": {detail}" if detail else "."
-    )
+    message = explain_refusal(answer, await answer.aread(), "MIRROR_KEY")
     if answer.status_code == httpx.codes.GONE:
         raise ResyncRequired(message)
-    if answer.status_code in RETRIED:
-        raise TransientFailure(message, retry_after_seconds(answer.headers.get("retry-after")))
-    if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
-        message += " Put the key into the environment variable MIRROR_KEY."
     raise MirrorError(f"The source refuses: {message}")
 
 

@@ -1,20 +1,12 @@
-"""The error with which an export or an import over HTTP ends."""
+"""The errors with which an export or an import over HTTP ends."""
 
 from __future__ import annotations
 
-from typing import Final
-
-FAILED: Final = 1
-USAGE: Final = 2
+from api.sync.errors import SyncError
 
 
-class TransferError(Exception):
-    """The transfer can't go on; says why in a sentence, and with which exit code it ends."""
-
-    def __init__(self, message: str, code: int = FAILED) -> None:
-        """Say why."""
-        super().__init__(message)
-        self.code = code
+class TransferError(SyncError):
+    """The transfer can't go on."""
 
 
 class RefusedError(TransferError):

@@ -10,9 +10,9 @@ from typing import Final, NamedTuple, NoReturn, TypeVar
 
 import httpx
 
-from api.sync.remote import RETRIED, TransientFailure, detail_of, key_headers, read_address
-from api.sync.retry_after import retry_after_seconds
-from api.sync.transfer.errors import USAGE, RefusedError, TransferError
+from api.sync.errors import USAGE
+from api.sync.remote import TransientFailure, explain_refusal, key_headers, read_address
+from api.sync.transfer.errors import RefusedError, TransferError
 from api.sync.transfer.progress import Progress
 
 MAX_TRIES: Final = 8
@@ -92,13 +92,7 @@ class Instance(NamedTuple):
 
     def _refuse(self, answer: httpx.Response) -> NoReturn:
         """Raise the error that a refusal means."""
-        detail = detail_of(_beginning_of(answer))
-        message = f"{answer.url.path} answered {answer.status_code}"
-        message += f": {detail}" if detail else "."
-        if answer.status_code in RETRIED:
-            raise TransientFailure(message, retry_after_seconds(answer.headers.get("retry-after")))
-        if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
-            message += f" Put the key into the environment variable {self.key_variable}."
+        message = explain_refusal(answer, _beginning_of(answer), self.key_variable)
         raise RefusedError(f"The service refuses: {message}")
 
 
