@@ -8,10 +8,8 @@ number of lines.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import aclosing, closing, suppress
+from contextlib import aclosing, closing
 from typing import Final
-
-import asyncpg
 
 from api.core.db import Database
 from api.core.errors import Problem
@@ -92,23 +90,14 @@ async def _run_by_type(run: ImportRun, lines: Iterable[NumberedLine]) -> bool:
 
 async def _run_in_one_transaction(run: ImportRun, parts: Iterable[Iterable[NumberedLine]]) -> bool:
     """Apply one part of the lines after another, and commit them all or none; tell which."""
-    async with run.connected():
-        transaction = run.connection.transaction()
-        await transaction.start()
-        committed = False
-        try:
-            await run.prepare()
-            for lines in parts:
-                await apply_lines(run, lines)
-            if run.atomic:
-                run.refused = await check_put_off(run)
-                await run.find_revocation()
-                committed = not run.refused and not run.dry_run
-            if committed:
-                run.committing = True
-                await transaction.commit()
-        finally:
-            if not committed:
-                with suppress(asyncpg.InterfaceError):  # the commit itself failed
-                    await transaction.rollback()
-        return committed
+
+    async def apply() -> bool:
+        for lines in parts:
+            await apply_lines(run, lines)
+        if not run.atomic:
+            return False
+        run.refused = await check_put_off(run)
+        await run.find_revocation()
+        return not run.refused and not run.dry_run
+
+    return await run.hold_together(apply)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
+
+import asyncpg
 
 from api.core.db import Connection, Database
 from api.core.errors import Problem
@@ -108,6 +110,23 @@ class ImportRun:
         await self.connection.execute(
             f"SET LOCAL statement_timeout = {milliseconds}; SET CONSTRAINTS ALL DEFERRED"
         )
+
+    async def hold_together(self, work: Callable[[], Awaitable[bool]]) -> bool:
+        """Do a whole run in one transaction, and keep it if `work` says so; tell whether it did."""
+        async with self.connected():
+            transaction = self.connection.transaction()
+            await transaction.start()
+            keeps = False
+            try:
+                await self.prepare()
+                if keeps := await work():
+                    self.committing = True
+                    await transaction.commit()
+            finally:
+                if not keeps:
+                    with suppress(asyncpg.InterfaceError):  # the connection is lost
+                        await transaction.rollback()
+            return keeps
 
     @asynccontextmanager
     async def batch_transaction(self, last: int, *, deletes: bool) -> AsyncIterator[None]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, closing, nullcontext, suppress
+from collections.abc import Sequence
+from contextlib import closing, nullcontext
 from typing import Final
-
-import asyncpg
 
 from api.core.db import Database
 from api.core.errors import NOT_APPLIED, STORAGE_FULL, UNAVAILABLE, Problem, invalid_record
@@ -48,42 +46,33 @@ async def import_reviews(
 async def _write(run: ImportRun, document: Document) -> list[Done]:
     """Write one review after another, each in its own transaction, or all in one."""
     done: list[Done] = []
+
+    async def write_all() -> bool:
+        await _write_each(run, document, done)
+        await run.find_revocation()
+        return not run.dry_run and all(each.counted_as != "refused" for each in done)
+
     try:
-        async with _one_transaction(run, done) if run.in_one_transaction else nullcontext():
-            for number, found in enumerate(document.reviews, 1):
-                # One at a time is in memory: many may name the same large objects by their ids.
-                review = await in_thread(map_review, found, document.named, document.texts)
-                if not isinstance(review, Review):
-                    problem = invalid_record(review)
-                    done.append(numbered_refusal(number, RecordType.CLAIM, None, problem))
-                    continue
-                async with nullcontext() if run.in_one_transaction else run.connected():
-                    done.append(await write_review(run, number, review))
-                run.applied = number
+        if run.in_one_transaction:
+            await run.hold_together(write_all)
+        else:
+            await _write_each(run, document, done)
     except Problem as problem:
         raise _stopped(run, problem) from problem.__cause__
     return done
 
 
-@asynccontextmanager
-async def _one_transaction(run: ImportRun, done: Sequence[Done]) -> AsyncIterator[None]:
-    """Hold the reviews together: keep all of them if none is refused, and it is no trial."""
-    async with run.connected():
-        transaction = run.connection.transaction()
-        await transaction.start()
-        kept = False
-        try:
-            await run.prepare()
-            yield
-            await run.find_revocation()
-            refused = any(each.counted_as == "refused" for each in done)
-            if not run.dry_run and not refused:
-                kept = True
-                await transaction.commit()
-        finally:
-            if not kept:
-                with suppress(asyncpg.InterfaceError):  # the connection is lost
-                    await transaction.rollback()
+async def _write_each(run: ImportRun, document: Document, done: list[Done]) -> None:
+    for number, found in enumerate(document.reviews, 1):
+        # One at a time is in memory: many may name the same large objects by their ids.
+        review = await in_thread(map_review, found, document.named, document.texts)
+        if not isinstance(review, Review):
+            problem = invalid_record(review)
+            done.append(numbered_refusal(number, RecordType.CLAIM, None, problem))
+            continue
+        async with nullcontext() if run.in_one_transaction else run.connected():
+            done.append(await write_review(run, number, review))
+        run.applied = number
 
 
 def _stopped(run: ImportRun, problem: Problem) -> Problem:
