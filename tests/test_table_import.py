@@ -16,8 +16,10 @@ from api.access import keyring
 from api.exchange import table_text
 from api.exchange.cells import escaped, unescaped
 from api.records.nouns import RESOURCES
-from api.sync.importing import batches, tables
+from api.sync.importing import batches
 from api.sync.importing.spool import Spool
+from api.sync.importing.tables import comparing, merging
+from api.sync.importing.tables.rows import numbered_rows, read_table
 from schemas.vocabularies import RecordType, Scope
 from tests.conftest import allow, bearer, serving
 from tests.factories import EVERY, create, prerequisites
@@ -283,7 +285,7 @@ async def test_a_record_that_changes_between_the_look_and_the_write_is_compared_
 ) -> None:
     record = await claim(client, note="a note")
     (row,) = await export(client, "claims", columns="id,version,text,note", id__in=record["id"])
-    merge, calls = tables._merge, []  # noqa: SLF001
+    merge, calls = merging._merge, []  # noqa: SLF001
 
     def changed_meanwhile(*arguments: Any) -> Any:
         entry = merge(*arguments)
@@ -292,7 +294,7 @@ async def test_a_record_that_changes_between_the_look_and_the_write_is_compared_
             return entry._replace(row=entry.row._replace(version=2))
         return entry
 
-    monkeypatch.setattr(tables, "_merge", changed_meanwhile)
+    monkeypatch.setattr(merging, "_merge", changed_meanwhile)
     (result,), _ = await send(client, "claim", [row | {"note": "mine"}])
     assert (result["status"], len(calls)) == (200, 2)
 
@@ -523,10 +525,10 @@ def test_rows_that_say_nothing_are_read_in_pieces(row: bytes) -> None:
     """The thread is free for other work between two pieces."""
     with closing(Spool()) as body:
         body.write(b"text\n" + row * 1_000)
-        *pauses, heading = tables.read_table(body, RESOURCES[RecordType.CLAIM], 10_000)
+        *pauses, heading = read_table(body, RESOURCES[RecordType.CLAIM], 10_000)
         assert len(pauses) >= 3
         assert heading is not None
-        lines = list(tables.numbered_rows(body, heading, 10_000))
+        lines = list(numbered_rows(body, heading, 10_000))
     assert sum(len(raw or b"") for _, raw in lines) >= 1_000 * len(row)
 
 
@@ -772,7 +774,7 @@ async def test_rows_are_written_in_batches_as_lines_are(
 ) -> None:
     """And in parts, where the records with which they are compared are large together."""
     monkeypatch.setattr(batches, "MAX_LINES", 4)
-    monkeypatch.setattr(tables, "MAX_COMPARED_BYTES", 2_500)
+    monkeypatch.setattr(comparing, "MAX_COMPARED_BYTES", 2_500)
     for number in range(10):
         await claim(empty, text=f"Claim {number}")
     rows = await export(empty, "claims", columns="id,version,text,note")
@@ -797,14 +799,14 @@ async def test_the_former_versions_of_records_count_for_the_size_of_a_part(
             headers={"content-type": "application/merge-patch+json", "if-match": "*"},
         )
         assert answer.status_code == 200
-    read_before, parts = tables._read_before, []  # noqa: SLF001
+    read_before, parts = comparing._read_before, []  # noqa: SLF001
 
     async def noted(run: Any, compared: Any) -> Any:
         parts.append(len(compared))
         return await read_before(run, compared)
 
-    monkeypatch.setattr(tables, "MAX_COMPARED_BYTES", 25_000)
-    monkeypatch.setattr(tables, "_read_before", noted)
+    monkeypatch.setattr(comparing, "MAX_COMPARED_BYTES", 25_000)
+    monkeypatch.setattr(comparing, "_read_before", noted)
     _, totals = await send(empty, "article", [{**row, "section": "World"} for row in rows])
     assert (totals["updated"], parts) == (4, [2, 2])
 

@@ -38,7 +38,9 @@ from api.sync.importing.settling import (
 )
 from api.sync.importing.spool import Spool
 from api.sync.importing.state import ImportRun
-from api.sync.importing.tables import has_moved, parts_of, read_row, with_rows_merged
+from api.sync.importing.tables.comparing import has_moved, parts_of
+from api.sync.importing.tables.merging import with_rows_merged
+from api.sync.importing.tables.rows import read_row
 from schemas.vocabularies import ImportOp, RecordType
 
 _TRIES: Final = 5

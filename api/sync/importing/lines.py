@@ -10,6 +10,7 @@ from api.core.errors import BODY_TOO_LARGE, FORBIDDEN, Problem, invalid_record
 from api.core.large_input import without_frames
 from api.core.resource import Resource
 from api.core.validation import check, read_object
+from api.core.writing.look_up import Found
 from api.core.writing.settle import Draft, InvalidRecord, draft, from_elsewhere, with_external_id
 from api.exchange.rows import RowState
 from api.records.nouns import RESOURCES
@@ -85,6 +86,13 @@ def read_line(run: ImportRun, number: int, raw: bytes | None) -> Entry | None:
     except Problem as problem:
         return Entry(number, size, line, None, without_frames(problem))
     return Entry(number, size, line, wanted, None, id_is_ours, named=named)
+
+
+def identity_of(line: ImportLine, found: Found) -> str:
+    """Give the id of the record that a line names; "" if it names none, or none that is known."""
+    if line.id is not None or line.external_id is None:
+        return line.id or ""
+    return found.ids.get((line.external_id.namespace, line.external_id.value), "")
 
 
 def record_names(line: ImportLine | None) -> list[tuple[str, ...]]:

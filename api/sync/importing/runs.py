@@ -23,7 +23,7 @@ from api.sync.importing.results import Answer
 from api.sync.importing.spool import Spool, numbered_lines
 from api.sync.importing.state import ImportRun, Sender, TableOf
 from api.sync.importing.stopping import stopped
-from api.sync.importing.tables import numbered_rows, read_table
+from api.sync.importing.tables.rows import numbered_rows, read_table
 from schemas.imports import ImportTotals
 
 _NOBODY: Final = Sender()

@@ -18,7 +18,7 @@ from api.core.writing.look_up import Current, Found, appearances_of, look_up
 from api.core.writing.settle import Draft, InvalidRecord, name_taken, read_stored, settle
 from api.core.writing.store import has_consequence
 from api.records.nouns import RESOURCES
-from api.sync.importing.lines import Entry
+from api.sync.importing.lines import Entry, identity_of
 from api.sync.importing.named import (
     ExternalName,
     find_ids,
@@ -230,10 +230,7 @@ def _refuse_ill_formed(
 
 def find_current(line: ImportLine, found: Found) -> Current | None:
     """Find the record that a line names, and check the line's `if_match` against it."""
-    identity = line.id or ""
-    if line.id is None and line.external_id is not None:
-        name = line.external_id
-        identity = found.ids.get((name.namespace, name.value), "")
+    identity = identity_of(line, found)
     current = found.current.get(identity)
     if line.op is ImportOp.DELETE and current is not None:
         refuse_merged(RESOURCES[line.type], current.doc)

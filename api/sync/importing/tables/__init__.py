@@ -1,0 +1,1 @@
+"""Tables: records of one type, from CSV that was exported and edited, or is new."""
