@@ -827,9 +827,15 @@ async def _other_version(traffic: Traffic, operation: Operation, status: int) ->
 
 
 async def _long_body(traffic: Traffic, operation: Operation, status: int) -> None:
-    sent = await traffic.valid(operation)
+    sent = _as_a_whole(operation, await traffic.valid(operation))
     body = json.dumps({"colour": "r" * 40_000}).encode()
     await traffic.send(operation, status, sent._replace(body=body))
+
+
+def _as_a_whole(operation: Operation, sent: Sent) -> Sent:
+    """Send as a document what lines would be refused in, each for itself."""
+    is_import = operation.name == "importRecords"
+    return sent.but(content_type="application/ld+json") if is_import else sent
 
 
 async def _long_url(traffic: Traffic, operation: Operation, status: int) -> None:
@@ -851,6 +857,7 @@ async def _wrong_content(traffic: Traffic, operation: Operation, status: int) ->
     """Send a body that means nothing; where there is none, a key that was used for another path."""
     sent = await traffic.valid(operation)
     if sent.body is not None:
+        sent = _as_a_whole(operation, sent)
         await traffic.send(operation, status, sent._replace(body=b'{"colour": "red"}'))
         return
     sent = sent.but(idempotency_key=unique())
