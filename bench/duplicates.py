@@ -10,23 +10,23 @@ Run it in a clone of the repository; with `--steps`, it compares a part of the s
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import random
-import shutil
 import sys
 import time
 import uuid
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import asyncpg
+import by_size
+from machine import processor_seconds
 
 from api.core.db import Database
-from api.embedded import EmbeddedPostgres
 from api.matching import pairing
 from api.matching.vocabulary import Vocabulary
 from api.server import schema
@@ -130,12 +130,6 @@ async def fill(url: str, names: Names, first: int, last: int) -> None:
     await connection.close()
 
 
-def cpu_of(pid: int) -> float:
-    """Give the processor time of a process in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
-
-
 async def measure(url: str, sources: int, most: int) -> str:
     """Compare all sources, or as many as `most` steps do; write a row of the table."""
     database = Database(url, Settings(statement_seconds=60, pool_size=1))
@@ -146,14 +140,14 @@ async def measure(url: str, sources: int, most: int) -> str:
         await connection.execute(f"VACUUM (ANALYZE) {table}")
     async with database.connection() as using:
         backend = await using.fetchval("SELECT pg_backend_pid()")
-    own, theirs, longest, steps = time.process_time(), cpu_of(backend), 0.0, -1
+    own, theirs, longest, steps = time.process_time(), processor_seconds([backend]), 0.0, -1
     while steps < most:
         began = time.process_time()
         if not await pairing.step(database):
             break
         longest = max(longest, time.process_time() - began)
         steps += 1
-    own, theirs = time.process_time() - own, cpu_of(backend) - theirs
+    own, theirs = time.process_time() - own, processor_seconds([backend]) - theirs
     pairs = await connection.fetchval("SELECT count(*) FROM duplicate_pairs")
     await connection.close()
     await database.close()
@@ -172,28 +166,16 @@ async def run(url: str, sizes: list[int], most: int) -> None:
         "| sources | compared | service CPU s | Postgres CPU s | ms each | longest step | pairs |"
     )
     print("|--:|--:|--:|--:|--:|--:|--:|")
-    there = 0
-    for size in sizes:
-        await fill(url, names, there, size)
-        there = size
-        print(await measure(url, size, most), flush=True)
+    await by_size.grow(sizes, partial(fill, url, names), lambda size: measure(url, size, most))
 
 
 def main() -> None:
     """Measure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sources", default="10000,100000")
+    parser = by_size.parser("duplicates", __doc__, "sources", "10000,100000")
     parser.add_argument("--steps", type=int, default=1_000_000, help="end after so many steps")
-    parser.add_argument("--data", type=Path, default=Path(__file__).parent / "data" / "duplicates")
     arguments = parser.parse_args()
-    shutil.rmtree(arguments.data, ignore_errors=True)
-    arguments.data.parent.mkdir(parents=True, exist_ok=True)
-    sizes = sorted(int(each) for each in arguments.sources.split(","))
-    try:
-        with EmbeddedPostgres(arguments.data, fsync=False, settings=_SETTINGS) as server:
-            asyncio.run(run(server.url(), sizes, arguments.steps))
-    finally:
-        shutil.rmtree(arguments.data, ignore_errors=True)
+    with by_size.empty_postgres(arguments.data, _SETTINGS) as url:
+        asyncio.run(run(url, arguments.sizes, arguments.steps))
 
 
 if __name__ == "__main__":

@@ -10,26 +10,26 @@ one connection. Run it in a clone of the repository; it needs 3 GB of disk (`--d
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import random
-import shutil
 import statistics
 import sys
 import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import asyncpg
+import by_size
+from machine import processor_seconds
 
 from api.core.caller import READER
 from api.core.db import Database
-from api.embedded import EmbeddedPostgres
 from api.matching.claims import Search, find_claims
 from api.matching.scoring import WordScorer
 from api.matching.terms import Asked
@@ -136,12 +136,6 @@ async def fill(url: str, language: Language, first: int, last: int) -> None:
     await connection.close()
 
 
-def cpu_of(pid: int) -> float:
-    """Give the processor time of a process in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
-
-
 async def measure(url: str, language: Language, claims: int) -> str:
     """Match the texts, and write a row of the table."""
     connection = await asyncpg.connect(url)
@@ -163,7 +157,7 @@ async def measure(url: str, language: Language, claims: int) -> str:
         numbers = [chance.randrange(claims) for _ in range(_TEXTS + 20)]
         for place, number in enumerate(numbers):
             if place == 20:
-                own, theirs = time.process_time(), cpu_of(backend)
+                own, theirs = time.process_time(), processor_seconds([backend])
             text = Asked(language.post(number), "en")
             began = time.perf_counter()
             (matches,) = await find_claims(search, [text])
@@ -171,7 +165,7 @@ async def measure(url: str, language: Language, claims: int) -> str:
                 times.append(1_000 * (time.perf_counter() - began))
                 identity = f'"id":"{uuid.UUID(int=number)}"'.encode()
                 found += bool(matches.claims) and identity in matches.claims[0].doc
-        own, theirs = time.process_time() - own, cpu_of(backend) - theirs
+        own, theirs = time.process_time() - own, processor_seconds([backend]) - theirs
     await database.close()
     p50, p99 = statistics.median(times), statistics.quantiles(times, n=100)[98]
     return (
@@ -186,27 +180,17 @@ async def run(url: str, sizes: list[int]) -> None:
     await prepare(url)
     print("| claims | p50 ms | p99 ms | service CPU ms | Postgres CPU ms | first | counted in s |")
     print("|--:|--:|--:|--:|--:|--:|--:|")
-    there = 0
-    for size in sizes:
-        await fill(url, language, there, size)
-        there = size
-        print(await measure(url, language, size), flush=True)
+    await by_size.grow(
+        sizes, partial(fill, url, language), lambda size: measure(url, language, size)
+    )
 
 
 def main() -> None:
     """Measure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--claims", default="10000,100000,1000000")
-    parser.add_argument("--data", type=Path, default=Path(__file__).parent / "data" / "matching")
+    parser = by_size.parser("matching", __doc__, "claims", "10000,100000,1000000")
     arguments = parser.parse_args()
-    shutil.rmtree(arguments.data, ignore_errors=True)
-    arguments.data.parent.mkdir(parents=True, exist_ok=True)
-    sizes = sorted(int(each) for each in arguments.claims.split(","))
-    try:
-        with EmbeddedPostgres(arguments.data, fsync=False, settings=_SETTINGS) as server:
-            asyncio.run(run(server.url(), sizes))
-    finally:
-        shutil.rmtree(arguments.data, ignore_errors=True)
+    with by_size.empty_postgres(arguments.data, _SETTINGS) as url:
+        asyncio.run(run(url, arguments.sizes))
 
 
 if __name__ == "__main__":

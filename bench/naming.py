@@ -12,26 +12,26 @@ repository:
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
-import shutil
 import statistics
 import sys
 import time
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import asyncpg
-from duplicates import Names, cpu_of, fill
+import by_size
+from duplicates import Names, fill
+from machine import processor_seconds
 
 from api import demo
 from api.core.caller import READER
 from api.core.db import Connection, Database
-from api.embedded import EmbeddedPostgres
 from api.matching.sources import Deadline, Search, find_sources
 from api.matching.vocabulary import Vocabulary
 from api.server import schema
@@ -100,13 +100,13 @@ async def measure(url: str, known: dict[uuid.UUID, str], sources: int) -> str:
                 right += first is not None and known.get(first) == meant
                 read.append(await using.fetchval(_ROWS))
         times, batches = [], []
-        own, theirs = time.process_time(), cpu_of(backend)
+        own, theirs = time.process_time(), processor_seconds([backend])
         for _ in range(_ROUNDS):
             for name in asked:
                 began = time.perf_counter()
                 await ask(using, [name])
                 times.append(1_000 * (time.perf_counter() - began))
-        own, theirs = time.process_time() - own, cpu_of(backend) - theirs
+        own, theirs = time.process_time() - own, processor_seconds([backend]) - theirs
         for start in range(0, len(asked), _BATCH):
             began = time.perf_counter()
             await ask(using, asked[start : start + _BATCH])
@@ -131,27 +131,15 @@ async def run(url: str, sizes: list[int]) -> None:
         " rows, median | rows, most | slowest batch of ten, ms |"
     )
     print("|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
-    there = 0
-    for size in sizes:
-        await fill(url, names, there, size)
-        there = size
-        print(await measure(url, known, size), flush=True)
+    await by_size.grow(sizes, partial(fill, url, names), lambda size: measure(url, known, size))
 
 
 def main() -> None:
     """Measure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sources", default="10000,100000")
-    parser.add_argument("--data", type=Path, default=Path(__file__).parent / "data" / "naming")
+    parser = by_size.parser("naming", __doc__, "sources", "10000,100000")
     arguments = parser.parse_args()
-    shutil.rmtree(arguments.data, ignore_errors=True)
-    arguments.data.parent.mkdir(parents=True, exist_ok=True)
-    sizes = sorted(int(each) for each in arguments.sources.split(","))
-    try:
-        with EmbeddedPostgres(arguments.data, fsync=False, settings=_SETTINGS) as server:
-            asyncio.run(run(server.url(), sizes))
-    finally:
-        shutil.rmtree(arguments.data, ignore_errors=True)
+    with by_size.empty_postgres(arguments.data, _SETTINGS) as url:
+        asyncio.run(run(url, arguments.sizes))
 
 
 if __name__ == "__main__":
