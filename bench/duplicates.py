@@ -68,10 +68,11 @@ class Names:
         chance = random.Random(seed)  # noqa: S311 - nothing here is secret
 
         def invented(number: int) -> list[str]:
-            words = {
+            # In the order in which they were drawn: that of a set differs from run to run.
+            words = dict.fromkeys(
                 "".join(chance.choices(_SYLLABLES, k=chance.randint(2, 4)))
                 for _ in range(2 * number)
-            }
+            )
             return sorted(words, key=lambda _: chance.random())[:number]
 
         self._first, self._last, self._places = invented(3_000), invented(40_000), invented(2_000)
