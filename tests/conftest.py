@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import json
 import os
 import shutil
 import sys
@@ -22,6 +23,7 @@ import asyncpg
 import httpx
 import pytest
 
+from api import demo
 from api.access import keyring
 from api.app import Application, create_app
 from api.core.db import Database
@@ -389,6 +391,20 @@ async def empty(empty_url: str) -> AsyncIterator[httpx.AsyncClient]:
     """Serve a database for one test, and give a client."""
     async with serving(empty_url) as found:
         yield found
+
+
+@pytest.fixture
+async def with_samples(template: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Run a service as `serve --demo` does."""
+    async with cloned(template) as samples, serving(samples) as client:
+        answer = await client.post(
+            "/v1/import",
+            content=b"\n".join(demo.records()),
+            headers={"content-type": "application/x-ndjson"},
+            params={"atomic": "true"},
+        )
+        assert json.loads(answer.text.splitlines()[-1])["committed"], answer.text
+        yield client
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from importlib import resources
 from typing import Any
 
@@ -21,7 +20,7 @@ from api.document.examples import story
 from api.records.nouns import RESOURCES
 from schemas.examples import EXAMPLES, OTHERS
 from schemas.vocabularies import RecordType
-from tests.conftest import KEY, PATIENCE, bearer, cloned, serving
+from tests.conftest import KEY, PATIENCE, bearer
 from tests.test_cli import address, url  # noqa: F401 - fixtures
 from tests.test_openapi import (
     OPERATIONS,
@@ -179,20 +178,6 @@ def test_every_body_that_can_be_sent_is_tried() -> None:
 
 
 # --- with the sample records -----------------------------------------------------------------
-
-
-@pytest.fixture
-async def with_samples(template: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Run a service as `serve --demo` does."""
-    async with cloned(template) as samples, serving(samples) as client:
-        answer = await client.post(
-            "/v1/import",
-            content=b"\n".join(demo.records()),
-            headers={"content-type": LINES},
-            params={"atomic": "true"},
-        )
-        assert json.loads(answer.text.splitlines()[-1])["committed"], answer.text
-        yield client
 
 
 async def test_what_is_shown_is_there_in_the_sample_records(

@@ -843,14 +843,10 @@ async def test_two_imports_of_the_same_new_records_at_once(client: httpx.AsyncCl
 
 
 _MEMORY = """
-import asyncio, json, sys
+import json
 from uuid import UUID
-from api.core.db import Database
-from api.settings import Settings
-from api.access import authentication, keyring
 from api.sync.importing import runs
-from tests.conftest import PATIENCE, allow, bearer, patient, serving
-from tests.test_concurrency import blocked
+from tests.peaks import write_peaks
 
 def lines(count):
     for n in range(count):
@@ -858,23 +854,11 @@ def lines(count):
         data = {"kind": "person", "name": f"P{n}"}
         yield json.dumps({"type": "source", "id": identity, "data": data}).encode()
 
-def most():
-    # what this process had at its peak, in KiB, by proc(5)
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+async def load(database, count):
+    totals = await runs.load(database, lines(count))
+    assert totals.totals.created == count, totals
 
-async def main(url, *counts):
-    database = Database(url, Settings())
-    await database.open()
-    peaks = []
-    for count in counts:
-        totals = await runs.load(database, lines(int(count)))
-        assert totals.totals.created == int(count), totals
-        peaks.append(most())
-    await database.close()
-    print(json.dumps(peaks))
-
-asyncio.run(main(*sys.argv[1:]))
+write_peaks(load)
 """
 
 

@@ -9,34 +9,18 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 import pytest
 
-from api import demo
-from tests.conftest import KEY, cloned, serving
+from tests.conftest import KEY
 from tests.recipe import REPOSITORY
 from tests.test_cli import address, url  # noqa: F401 - fixtures
 
 PAGE: Final = (REPOSITORY / "docs/spreadsheet.md").read_text()
 CSV: Final = {"content-type": "text/csv"}
-
-
-@pytest.fixture
-async def with_samples(template: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Run a service as `serve --demo` does."""
-    async with cloned(template) as samples, serving(samples) as client:
-        answer = await client.post(
-            "/v1/import",
-            content=b"\n".join(demo.records()),
-            headers={"content-type": "application/x-ndjson"},
-            params={"atomic": "true"},
-        )
-        assert json.loads(answer.text.splitlines()[-1])["committed"], answer.text
-        yield client
 
 
 def edited(table: bytes, edits: dict[tuple[int, str], str]) -> bytes:
@@ -155,16 +139,15 @@ def _plain(lines: str) -> list[Any]:
 
 # --- many rows -------------------------------------------------------------------------------
 
-_MEMORY: Final = """
-import asyncio, json, sys
+_MEMORY: Final = r"""
+import json
 from contextlib import closing
 from uuid import UUID
-from api.core.db import Database
 from api.core.request import SERVICE
 from api.records.claims import CLAIMS
-from api.settings import Settings
 from api.sync.importing import runs
 from api.sync.importing.spool import Spool
+from tests.peaks import write_peaks
 
 def identities(count):
     return (str(UUID(int=(4 << 76) | (2 << 62) | (count << 80) | n)) for n in range(count))
@@ -174,33 +157,21 @@ def lines(count):
         data = {"text": "Something is so", "note": "a note", "tags": ["a", "b"]}
         yield json.dumps({"type": "claim", "id": identity, "data": data}).encode()
 
-def most():
-    # what this process had at its peak, in KiB, by proc(5)
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+async def load_and_edit(database, count):
+    await runs.load(database, lines(count))
+    with closing(Spool()) as body:
+        body.write(b"id,version,text,note,tags,claimant\r\n")
+        for n, identity in enumerate(identities(count)):
+            note = "changed" if n % 2_000 == 0 else "a note"
+            row = f'{identity},1,Something is so,{note},"[""a"",""b""]",\r\n'
+            body.write(row.encode())
+        answer = await runs.run_import(database, SERVICE, body, table_of=CLAIMS)
+        with closing(answer):
+            totals = answer.totals().totals
+    changed = -(-count // 2_000)
+    assert (totals.updated, totals.unchanged) == (changed, count - changed), totals
 
-async def main(url, *counts):
-    database = Database(url, Settings())
-    await database.open()
-    peaks = []
-    for count in map(int, counts):
-        await runs.load(database, lines(count))
-        with closing(Spool()) as body:
-            body.write(b"id,version,text,note,tags,claimant\\r\\n")
-            for n, identity in enumerate(identities(count)):
-                note = "changed" if n % 2_000 == 0 else "a note"
-                row = f'{identity},1,Something is so,{note},"[""a"",""b""]",\\r\\n'
-                body.write(row.encode())
-            answer = await runs.run_import(database, SERVICE, body, table_of=CLAIMS)
-            with closing(answer):
-                totals = answer.totals().totals
-        changed = -(-count // 2_000)
-        assert (totals.updated, totals.unchanged) == (changed, count - changed), totals
-        peaks.append(most())
-    await database.close()
-    print(json.dumps(peaks))
-
-asyncio.run(main(*sys.argv[1:]))
+write_peaks(load_and_edit)
 """
 
 
