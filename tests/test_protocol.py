@@ -73,11 +73,13 @@ class Wire(asyncio.Transport):
 class Connection:
     """A connection with an application at its end."""
 
-    def __init__(self, kind: type[HttpToolsProtocol], app: App) -> None:
+    def __init__(
+        self, kind: type[HttpToolsProtocol], app: App, wire: Wire | None = None
+    ) -> None:
         config = uvicorn.Config(app, ws="none", access_log=False, log_config=None, lifespan="off")
         self.state = ServerState()
         self.state.default_headers = [(b"date", b"Sat, 28 Nov 2026 12:00:00 GMT")]
-        self.wire = Wire()
+        self.wire = wire or Wire()
         self.protocol = kind(config, self.state, {})
         self.protocol.connection_made(self.wire)
 
@@ -491,6 +493,37 @@ async def test_an_answer_of_which_nothing_is_written_becomes_a_500(name: str) ->
     await connection.ask(GET)
     assert b"".join(connection.wire.writes).startswith(b"HTTP/1.1 500 ")
     assert connection.wire.closed
+    connection.lose()
+
+
+class Unread(Wire):
+    """A connection whose client reads nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aborted = asyncio.Event()
+
+    def get_write_buffer_size(self) -> int:
+        return 1
+
+    def abort(self) -> None:
+        self.aborted.set()
+
+
+async def test_a_client_that_does_not_read_an_answer_that_broke_off_is_cut_off() -> None:
+    """uvicorn closes such a connection, which then waits until the client has read all."""
+
+    async def break_off(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001 - ASGI
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"hello", "more_body": True})
+        raise ValueError("a bug")
+
+    hasty = protocol(patient(silent_seconds=0.01, stall_seconds=0.01))
+    connection = Connection(hasty, break_off, wire := Unread())
+    await connection.ask(GET)
+    assert wire.closed
+    async with asyncio.timeout(PATIENCE):
+        await wire.aborted.wait()
     connection.lose()
 
 

@@ -280,6 +280,7 @@ class PatientProtocol(HttpToolsProtocol):
         self._watch = None
         now = self.loop.time()
         if self.transport.is_closing():
+            self._watch_reading()  # nobody else does after an answer that broke off
             return
         if self._due > now:
             self._look_at(min(self._due, now + self.silent_seconds))
