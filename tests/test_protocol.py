@@ -73,9 +73,7 @@ class Wire(asyncio.Transport):
 class Connection:
     """A connection with an application at its end."""
 
-    def __init__(
-        self, kind: type[HttpToolsProtocol], app: App, wire: Wire | None = None
-    ) -> None:
+    def __init__(self, kind: type[HttpToolsProtocol], app: App, wire: Wire | None = None) -> None:
         config = uvicorn.Config(app, ws="none", access_log=False, log_config=None, lifespan="off")
         self.state = ServerState()
         self.state.default_headers = [(b"date", b"Sat, 28 Nov 2026 12:00:00 GMT")]
@@ -511,7 +509,7 @@ class Unread(Wire):
 
 
 async def test_a_client_that_does_not_read_an_answer_that_broke_off_is_cut_off() -> None:
-    """uvicorn closes such a connection, which then waits until the client has read all."""
+    """By uvicorn, such a connection is closed only when the client has read all."""
 
     async def break_off(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001 - ASGI
         await send({"type": "http.response.start", "status": 200, "headers": []})

@@ -34,7 +34,7 @@ from api.sync.feed.following import Feed
 from api.sync.feed.numbering import Head
 from api.sync.webhooks.addresses import Reach, TargetRefused, parse_url, permitted, reach
 from api.sync.webhooks.delivery import DELAYS, Deliverer
-from api.sync.webhooks.leases import MAX_KEPT, Leases
+from api.sync.webhooks.leases import MAX_KEPT, Endpoint, Leases
 from api.sync.webhooks.targets import Targets
 from schemas.examples import MESSAGE_ID
 from schemas.vocabularies import Scope
@@ -1642,6 +1642,27 @@ async def test_the_reference_library_for_node_verifies_a_message(
 
 
 CERTIFICATE = "certificate.pem"
+
+
+async def test_a_service_that_stops_while_it_takes_a_webhook_keeps_no_lease(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next one delivers nothing until the lease has run out."""
+    take, taken = Leases.take, asyncio.Event()
+
+    async def take_and_wait(self: Leases, head: Head, limit: int) -> list[Endpoint]:
+        if await take(self, head, limit):
+            taken.set()
+            await asyncio.Event().wait()
+        return []
+
+    monkeypatch.setattr(Leases, "take", take_and_wait)
+    async with receiving() as receiver, delivering(empty_url) as client:
+        await made(client, receiver.url)
+        await claimed(client)
+        async with asyncio.timeout(PATIENCE):
+            await taken.wait()
+    assert await execute(empty_url, "SELECT count(lease) FROM webhooks") == 0
 
 
 async def certified(directory: Path) -> ssl.SSLContext:

@@ -105,6 +105,8 @@ class Deliverer:
                 yield
         finally:
             await _cancel(self._tasks)
+            with suppress(Problem, asyncpg.PostgresError):  # the leases run out instead
+                await self._leases.give_all_back()
             await self._targets.close()
 
     # --- which webhooks ----------------------------------------------------------------------
@@ -146,12 +148,6 @@ class Deliverer:
             pass
         except (Problem, asyncpg.PostgresError) as error:
             log.warning("a webhook waits to be delivered to", exc_info=error)
-        except asyncio.CancelledError:
-            await self._give_back(endpoint)
-            raise
-        await self._give_back(endpoint)
-
-    async def _give_back(self, endpoint: Endpoint) -> None:
         with suppress(Problem, asyncpg.PostgresError):  # the lease runs out instead
             await self._leases.give_back(endpoint)
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+from secrets import randbits
 from typing import Any, Final, NamedTuple
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import asyncpg
 
@@ -28,6 +29,8 @@ MAX_KEPT: Final = 1_000
 """How many deliveries of a webhook are kept, for 30 days at most."""
 MAX_PRUNED: Final = 5_000
 _AGAIN_SECONDS: Final = 0.5
+_LEASE_BITS: Final = 64
+"""How much of a lease says which process took it, and how much tells its leases apart."""
 
 log = logging.getLogger("claim_records")
 
@@ -152,6 +155,10 @@ _GIVE_BACK: Final = """
     UPDATE webhooks SET lease = NULL, lease_until = clock_timestamp()
     WHERE id = :id AND lease = :lease
     RETURNING true"""
+_GIVE_ALL_BACK: Final = """
+    UPDATE webhooks SET lease = NULL, lease_until = clock_timestamp()
+    WHERE lease BETWEEN :first AND :last
+    RETURNING true"""
 _SKIP: Final = _statement("""
     UPDATE webhooks AS w SET {renewed}, seq = :to_seq, tag = :to_tag
     FROM keys AS k
@@ -228,6 +235,7 @@ class Leases:
         self._database = database
         self._seconds = seconds
         self._reserve = reserve
+        self._first = randbits(_LEASE_BITS) << _LEASE_BITS  # all leases of a process begin alike
 
     async def pause_unfit(self) -> None:
         """Pause the webhooks whose key has ended, and those whose place is in another feed."""
@@ -236,7 +244,7 @@ class Leases:
 
     async def take(self, head: Head, limit: int) -> list[Endpoint]:
         """Take leases of webhooks that have something to be sent and that no process holds."""
-        until, lease = self._until(), uuid4()
+        until, lease = self._until(), UUID(int=self._first | randbits(_LEASE_BITS))
         query = render(
             _TAKE,
             epoch=head.epoch,
@@ -251,6 +259,12 @@ class Leases:
         """End a lease, so that another process can take the webhook."""
         query = render(_GIVE_BACK, id=endpoint.id, lease=endpoint.lease)
         await self._database.fetchrow(*query)
+
+    async def give_all_back(self) -> None:
+        """End all leases, also those whose taking was cancelled before it was answered."""
+        last = self._first | (1 << _LEASE_BITS) - 1
+        query = render(_GIVE_ALL_BACK, first=UUID(int=self._first), last=UUID(int=last))
+        await self._database.fetch(*query)
 
     async def skip(self, endpoint: Endpoint, to: Position) -> Endpoint:
         """Move behind changes that the receiver does not get."""
