@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 import httpx
@@ -11,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.core.places import find_places
+from api.records import reanchoring
 from api.records.relocation import relocate
 from schemas.parts import Appearance, Span
 from schemas.vocabularies import Anchor
+from tests.conftest import patient, serving
 
 OLD = "🌊 Lee said one hundred died. Kim said one hundred left."
 ARTICLE = "00000000-0000-4000-8000-000000000001"
@@ -258,3 +261,55 @@ async def test_five_thousand_spans_in_four_megabytes_follow(client: httpx.AsyncC
     for path in paths:
         (printed,) = (await client.get(path)).json()["appearances"]
         assert printed["anchor"] == "relocated"
+
+
+async def _printing(client: httpx.AsyncClient, claims: int, spans: int) -> tuple[str, str]:
+    """Make an article, and claims that are printed in it with so many spans each."""
+    words = [f"w{number:05}" for number in range(spans)]
+    text = " ".join(words)
+    created = await client.post("/v1/articles", json={"headline": "H", "text": text})
+    article = created.json()["id"]
+    places = [{"start": n * 7, "end": n * 7 + 6, "exact": word} for n, word in enumerate(words)]
+    printed = [
+        {"article_id": article, "spans": places[at : at + 100]} for at in range(0, spans, 100)
+    ]
+    for _ in range(claims):
+        made = await client.post("/v1/claims", json={"text": "It", "appearances": printed})
+        assert made.status_code == 201, made.text
+    return article, text
+
+
+async def _anchors(client: httpx.AsyncClient, article: str) -> list[str]:
+    listed = await client.get("/v1/claims", params={"article_id": article})
+    return [each["anchor"] for claim in listed.json()["items"] for each in claim["appearances"]]
+
+
+@pytest.mark.parametrize("most", ["MAX_RECORDS", "MAX_BYTES"])
+async def test_records_follow_in_batches_outside_the_event_loop(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, most: str
+) -> None:
+    threads = []
+    decode = reanchoring._decode  # noqa: SLF001
+
+    def watched(rows: Any) -> Any:
+        threads.append(threading.current_thread())
+        return decode(rows)
+
+    article, text = await _printing(client, claims=3, spans=200)
+    monkeypatch.setattr(reanchoring, "_decode", watched)
+    monkeypatch.setattr(reanchoring, most, 1)
+    changed = await _patch(client, f"/v1/articles/{article}", {"text": f"UPDATE {text}"})
+    assert changed.status_code == 200, changed.text
+    assert await _anchors(client, article) == ["relocated"] * 6
+    assert len(threads) == 3
+    assert threading.main_thread() not in threads
+
+
+@pytest.mark.sweep
+async def test_many_claims_with_all_the_spans_that_they_may_have_follow(empty_url: str) -> None:
+    """18 MB are too much for one statement, and for the event loop."""
+    async with serving(empty_url, patient(statement_seconds=10)) as client:
+        article, text = await _printing(client, claims=30, spans=4_000)
+        changed = await _patch(client, f"/v1/articles/{article}", {"text": f"UPDATE {text}"})
+        assert changed.status_code == 200, changed.text
+        assert set(await _anchors(client, article)) == {"relocated"}

@@ -7,40 +7,49 @@ found any more, or at several places, the anchor of the appearance says so.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple, TypeVar
+from uuid import UUID
 
 import msgspec
 
 from api.core.caller import PRINTED
-from api.core.db import Connection
+from api.core.db import Connection, Row
+from api.core.large_input import in_thread, work_on
 from api.core.request import Author
 from api.core.resource import Consequence
 from api.core.sql import ACTOR, ACTOR_COLUMNS, compose, plural, render
-from api.records.relocation import relocate
+from api.records.relocation import Texts, relocate
 from schemas.base import Create
 from schemas.parts import Appearance
-from schemas.vocabularies import Anchor
+from schemas.vocabularies import Anchor, RecordType
+
+Identity = TypeVar("Identity", bound=Hashable)
 
 MAX_EARLIER_TEXTS: Final = 8
 """How many earlier versions of a text are read for the words around spans that were lost since."""
-LONG_TEXT: Final = 100_000
-"""Characters of a text that take longer to search than Postgres should have to expect."""
 # Postgres would end a transaction that does nothing for 10 s, which a busy machine may need.
 WAIT_FOR_US: Final = "SET LOCAL idle_in_transaction_session_timeout = '60s'"
+MAX_RECORDS: Final = 500
+MAX_BYTES: Final = 2_097_152
+"""One statement moves at most this many records, and about this many bytes of them."""
 _BEFORE_ALL: Final = "00000000-0000-0000-0000-000000000000"
 
-# Rows are locked, so that nobody changes an appearance between reading and replacing it.
-_APPEARANCES: Final = """
-    SELECT t.id, t.version, t.appearances::text AS appearances
+_PRINTED_THERE: Final = """
+    SELECT t.id, octet_length(t.doc) AS size
     FROM {table} AS t
     WHERE t.id > :after_id AND t.deleted_at IS NULL AND t.id IN (
         SELECT l.owner_id FROM links AS l
         WHERE l.article_id = :article_id AND l.owner_type = '{type}' AND l.link = 'appearance'
     )
     ORDER BY t.id
-    LIMIT 500
+    LIMIT :limit"""
+# Rows are locked, so that nobody changes an appearance between reading and replacing it.
+_APPEARANCES: Final = """
+    SELECT t.id, t.appearances::text AS appearances
+    FROM {table} AS t
+    WHERE t.id = ANY(:ids::uuid[]) AND t.deleted_at IS NULL
+    ORDER BY t.id
     FOR NO KEY UPDATE OF t"""
 _EARLIER_TEXTS: Final = """
     SELECT r.version, convert_from(r.doc, 'UTF8')::json ->> 'text' AS text
@@ -56,6 +65,18 @@ _MOVE: Final = """
 class _Text(msgspec.Struct):
     version: int
     text: str | None
+
+
+class _Change(NamedTuple):
+    """The text of an article, before and after it is replaced."""
+
+    article_id: str
+    before: _Text
+    after: _Text
+
+
+_Printed = dict[str, list[Appearance]]
+"""The appearances of records, by the ids of these."""
 
 
 def _text(doc: bytes) -> str | None:
@@ -82,62 +103,103 @@ async def _reanchor(
 
     That includes records which the caller does not see: the answer says nothing about them.
     """
-    before = msgspec.json.decode(doc, type=_Text)
-    text = getattr(article, "text", None)
+    change = _Change(
+        article_id,
+        msgspec.json.decode(doc, type=_Text),
+        _Text(version, getattr(article, "text", None)),
+    )
+    await connection.execute(WAIT_FOR_US)
     for record_type in PRINTED:
-        pieces = {
-            "table": plural(record_type),
-            "type": record_type,
-            "actor_columns": ACTOR_COLUMNS,
-            "actor": ACTOR,
-        }
-        read, write = (compose(statement, **pieces) for statement in (_APPEARANCES, _MOVE))
+        there = compose(_PRINTED_THERE, table=plural(record_type), type=record_type)
         after: Any = _BEFORE_ALL
-        while rows := await connection.fetch(*render(read, article_id=article_id, after_id=after)):
-            after = rows[-1]["id"]
-            printed = {
-                str(row["id"]): msgspec.json.decode(row["appearances"], type=list[Appearance])
-                for row in rows
-            }
-            here = [each for some in printed.values() for each in some if _is_in(each, article_id)]
-            texts: dict[int, str | None] = {}
-            if text is not None:
-                texts = await _texts_of(connection, article_id, before, here)
-                if len(text) > LONG_TEXT:
-                    await connection.execute(WAIT_FOR_US)
-            # A long text takes seconds, during which the event loop must go on.
-            moved = await asyncio.to_thread(relocate, here, texts, text, version)
-            following = iter(moved)
-            changed = []
-            for identity, some in printed.items():
-                new = [next(following) if _is_in(each, article_id) else each for each in some]
-                if new != some:
-                    changed.append({"id": identity, "appearances": new})
-            if changed:
-                moved_rows = msgspec.json.encode(changed).decode()
-                await connection.execute(*render(write, rows=moved_rows, actor=author.actor))
+        more = True
+        while more:
+            query = render(there, article_id=article_id, after_id=after, limit=MAX_RECORDS)
+            sizes = {row["id"]: row["size"] for row in await connection.fetch(*query)}
+            for ids in batches(sizes, MAX_RECORDS, MAX_BYTES):
+                await _reanchor_some(connection, author, change, record_type, ids)
+                after = ids[-1]
+            more = len(sizes) == MAX_RECORDS
 
 
-def _is_in(appearance: Appearance, article_id: str) -> bool:
-    same: bool = appearance.article_id == article_id
-    return same
+async def _reanchor_some(
+    connection: Connection,
+    author: Author,
+    change: _Change,
+    record_type: RecordType,
+    ids: list[UUID],
+) -> None:
+    """Move what is printed in the article by some records of one type."""
+    pieces = {"table": plural(record_type), "actor_columns": ACTOR_COLUMNS, "actor": ACTOR}
+    read, write = (compose(statement, **pieces) for statement in (_APPEARANCES, _MOVE))
+    rows = await connection.fetch(*render(read, ids=ids))
+    size = sum(len(row["appearances"]) for row in rows)
+    printed = await work_on(size, _decode, rows)
+    texts: dict[int, str | None] = {}
+    if change.after.text is not None:
+        texts = await _texts_of(connection, change, printed)
+    # Also a short text may take a second to search, during which the event loop must go on.
+    moved = await in_thread(_moved, change, printed, texts)
+    if moved is not None:
+        await connection.execute(*render(write, rows=moved, actor=author.actor))
+
+
+def _decode(rows: Iterable[Row]) -> _Printed:
+    """Give the appearances of each record, by its id."""
+    return {
+        str(row["id"]): msgspec.json.decode(row["appearances"], type=list[Appearance])
+        for row in rows
+    }
+
+
+def _moved(change: _Change, printed: _Printed, texts: Texts) -> str | None:
+    """Give the rows of the records whose appearances change, as JSON; null if there are none."""
+    here = _in_article(change.article_id, printed)
+    following = iter(relocate(here, texts, change.after.text, change.after.version))
+    changed = []
+    for identity, some in printed.items():
+        new = [next(following) if each.article_id == change.article_id else each for each in some]
+        if new != some:
+            changed.append({"id": identity, "appearances": new})
+    return msgspec.json.encode(changed).decode() if changed else None
+
+
+def _in_article(article_id: str, printed: _Printed) -> list[Appearance]:
+    return [each for some in printed.values() for each in some if each.article_id == article_id]
+
+
+def batches(
+    sizes: Mapping[Identity, int], max_records: int, max_bytes: int
+) -> Iterator[list[Identity]]:
+    """Divide records into batches, by their number and their sizes in bytes."""
+    ids: list[Identity] = []
+    size = 0
+    for identity, own_size in sizes.items():
+        if ids and (len(ids) >= max_records or size + own_size > max_bytes):
+            yield ids
+            ids, size = [], 0
+        ids.append(identity)
+        size += own_size
+    if ids:
+        yield ids
 
 
 async def _texts_of(
-    connection: Connection, article_id: str, before: _Text, appearances: Iterable[Appearance]
+    connection: Connection, change: _Change, printed: _Printed
 ) -> dict[int, str | None]:
     """Give the text that each appearance was last anchored in, by its version.
 
     Everything that is anchored now stands in the text before this change. For what was lost, the
     earlier texts are read: those of the newest :data:`MAX_EARLIER_TEXTS` versions at most.
     """
-    versions = {each.article_version or 0: before.text for each in appearances}
-    lost = {each.article_version or 0 for each in appearances if each.anchor not in _ANCHORED} - {
-        before.version
+    here = _in_article(change.article_id, printed)
+    versions = {each.article_version or 0: change.before.text for each in here}
+    lost = {each.article_version or 0 for each in here if each.anchor not in _ANCHORED} - {
+        change.before.version
     }
     if lost:
         wanted = sorted(lost, reverse=True)[:MAX_EARLIER_TEXTS]
-        query = render(_EARLIER_TEXTS, article_id=article_id, versions=wanted)
+        query = render(_EARLIER_TEXTS, article_id=change.article_id, versions=wanted)
         versions |= {row["version"]: row["text"] for row in await connection.fetch(*query)}
     return versions
 

@@ -25,7 +25,7 @@ from api.core.writing.settle import Draft, Settled, settle, stored
 from api.core.writing.store import UPDATE, rows_of
 from api.records.claims import CLAIMS
 from api.records.denials import DENIALS
-from api.records.reanchoring import LONG_TEXT, WAIT_FOR_US
+from api.records.reanchoring import WAIT_FOR_US, batches
 from schemas.anchors import Reattachment
 from schemas.base import Create, Fault
 from schemas.parts import Appearance
@@ -130,7 +130,7 @@ async def attach(
         sizes = await _lock(connection, author, resource, list(asked))
         for identity in asked.keys() - sizes.keys():
             outcome.faults |= {each.number: [_unknown(each)] for each in asked[identity]}
-        for ids in _divided(sizes):
+        for ids in batches(sizes, MAX_RECORDS, MAX_BYTES):
             found = await look_up(connection, author, resource, [], ids=ids)
             batch = _Batch(resource, article, found, max_bytes, searches)
             size = found.size + len(article.text or "")
@@ -143,12 +143,11 @@ async def attach(
 
 
 async def _lock_article(connection: Connection, author: Author, identity: str) -> _Article:
-    """Lock the article, whose text may take a while to be searched."""
+    """Lock the article, in whose text the searches may take a while."""
     row = await connection.fetchrow(*render(_ARTICLE, author.caller, id=identity))
     if row is None:
         raise Problem(NOT_FOUND, "No record has this id.")
-    if len(row["text"] or "") > LONG_TEXT:
-        await connection.execute(WAIT_FOR_US)
+    await connection.execute(WAIT_FOR_US)
     return _Article(identity, row["version"], row["text"])
 
 
@@ -166,20 +165,6 @@ def _unknown(asked: Asked) -> Fault:
     record = asked.item.record
     detail = f"There is no {record.type} {record.id}."
     return asked.fault(("record", "id"), "unknown-reference", detail)
-
-
-def _divided(sizes: Mapping[str, int]) -> Iterator[list[str]]:
-    """Divide records into batches, by their number and their sizes."""
-    ids: list[str] = []
-    size = 0
-    for identity, own_size in sizes.items():
-        if ids and (len(ids) >= MAX_RECORDS or size + own_size > MAX_BYTES):
-            yield ids
-            ids, size = [], 0
-        ids.append(identity)
-        size += own_size
-    if ids:
-        yield ids
 
 
 async def _write(
