@@ -12,6 +12,7 @@ import pytest
 from api.core.caller import EVERYTHING, READER, Caller
 from api.core.db import DATABASE_ERRORS, Database
 from api.sync.feed.following import Feed
+from api.sync.feed.kept import KeptBlocks
 from api.sync.feed.numbering import Numberer, read_head
 from api.sync.feed.stretches import Position, Stretch, Wanted, read_position, read_stretch
 from schemas.vocabularies import RecordType
@@ -42,7 +43,9 @@ async def seal(url: str) -> int:
     return count
 
 
-async def stretches(url: str, wanted: Wanted, sealed_to: int) -> list[Stretch]:
+async def stretches(
+    url: str, wanted: Wanted, sealed_to: int, kept: KeptBlocks | None = None
+) -> list[Stretch]:
     """Walk through the feed."""
     database = Database(url, patient())
     await database.open()
@@ -51,7 +54,7 @@ async def stretches(url: str, wanted: Wanted, sealed_to: int) -> list[Stretch]:
         head = await read_head(database)
         position = await read_position(database, head, 0)
         while not found or not found[-1].up_to_date:
-            found.append(await read_stretch(database, head, position, wanted, sealed_to))
+            found.append(await read_stretch(database, head, position, wanted, sealed_to, kept))
             position = found[-1].to
             assert position == await read_position(database, head, position.seq)
     finally:
@@ -59,8 +62,10 @@ async def stretches(url: str, wanted: Wanted, sealed_to: int) -> list[Stretch]:
     return found
 
 
-async def texts(url: str, wanted: Wanted, sealed_to: int = ALL) -> bytes:
-    found = await stretches(url, wanted, sealed_to)
+async def texts(
+    url: str, wanted: Wanted, sealed_to: int = ALL, kept: KeptBlocks | None = None
+) -> bytes:
+    found = await stretches(url, wanted, sealed_to, kept)
     return b",".join(text for stretch in found for text in stretch.texts)
 
 

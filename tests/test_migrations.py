@@ -841,3 +841,26 @@ async def test_changes_that_have_their_number_get_their_text(bare: str) -> None:
         assert await connection.fetchval("SELECT count(head) FROM feed") == 4
     finally:
         await connection.close()
+
+
+async def test_the_newest_blocks_of_the_feed_get_ids(bare: str) -> None:
+    await schema.migrate(bare, "0027")
+    connection = await asyncpg.connect(bare)
+    try:
+        await connection.execute("INSERT INTO feed_blocks (block) SELECT generate_series(0, 4999)")
+        for _ in range(2):
+            await schema.migrate(bare, "0028")
+            named = (
+                "SELECT count(id), count(DISTINCT id), min(block) FILTER (WHERE id IS NOT NULL)"
+                " FROM feed_blocks WHERE block < 5000"
+            )
+            counts = await connection.fetchrow(named)
+            assert counts is not None
+            assert tuple(counts) == (4096, 4096, 904)
+            made = "INSERT INTO feed_blocks (block) VALUES (5000) RETURNING id"
+            assert await connection.fetchval(made) is not None
+            await connection.execute("DELETE FROM feed_blocks WHERE block = 5000")
+            await schema.migrate(bare, "0027")
+            assert await connection.fetchval("SELECT count(*) FROM feed_blocks") == 5000
+    finally:
+        await connection.close()

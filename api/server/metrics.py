@@ -86,6 +86,7 @@ class Metrics:
         self._size = self._gauge("pool_size", "Connections that may be open at most.")
         self._waiting = self._gauge("pool_waiting", "Requests that wait for a connection.")
         self._streams = self._gauge("feed_streams", "Open streams of changes.")
+        self._kept = self._gauge("feed_kept_bytes", "Bytes of the feed's newest blocks in memory.")
         self._counts: dict[tuple[str, str, int], tuple[Any, Any]] = {}
 
     def _gauge(self, name: str, about: str, *labels: str) -> Gauge:
@@ -131,6 +132,7 @@ class Metrics:
         self._size.set(use.size)
         self._waiting.set(use.waiting)
         self._streams.set(self._feed.streams)
+        self._kept.set(self._feed.kept.size)
 
     @asynccontextmanager
     async def sampling(self) -> AsyncIterator[None]:

@@ -9,14 +9,16 @@ and which of them quote an article that is hidden today. All other texts are han
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Final, NamedTuple
+from uuid import UUID
 
 from api.core.db import Row
 from api.core.sql import compose, plural
+from api.sync.feed.kept import Kind
 from schemas.vocabularies import ChangeOp, RecordType
 
 CHANGES: Final = 64
@@ -47,11 +49,17 @@ def head_of(text: bytes) -> bytes:
 
 
 def sealed(
-    rows: list[Row], first: int, limit: int, most_bytes: int, *, single: bool
+    rows: list[Row],
+    kept: Mapping[UUID, Kind],
+    first: int,
+    limit: int,
+    most_bytes: int,
+    *,
+    single: bool,
 ) -> Sealed | None:
     """Read the rows of :func:`blocks_statement`; null if the next change is in no block with texts.
 
-    With `single`, each text is of one change.
+    `kept` has the kinds that came without texts. With `single`, each text is of one change.
     """
     if not rows or rows[0]["until"] is None:
         return None
@@ -61,11 +69,13 @@ def sealed(
     for block, group in groupby(rows, itemgetter("block")):
         if block is None:  # there is nothing to be told
             break
-        kinds = list(group)
-        if single or len(kinds) > 1 or not _is_plain(kinds[0]):
+        kinds = [
+            _Told(kept.get(row["id"]) or kind_of(row), row["told"], row["nulls"]) for row in group
+        ]
+        if single or len(kinds) > 1 or not kinds[0].is_plain:
             taken = _taken_singly(kinds, first, limit - count, most_bytes - size)
         else:
-            taken = _taken_together(kinds[0], first, limit - count)
+            taken = _taken_together(kinds[0].kind, first, limit - count)
         if taken is None:
             continue
         texts += taken.texts
@@ -77,6 +87,24 @@ def sealed(
     )
 
 
+def kind_of(row: Row) -> Kind:
+    """Give the kind of a row that came with its texts."""
+    return Kind(row["block"], row["op"], row["places"], row["ends"], row["texts"])
+
+
+class _Told(NamedTuple):
+    """A kind of changes, and what the reader may know of it."""
+
+    kind: Kind
+    told: str  # the word for its changes
+    nulls: Collection[int] | None  # the places of those that lose their record
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the reader gets the texts as they are."""
+        return self.told == self.kind.op and not self.nulls
+
+
 class _Taken(NamedTuple):
     """Changes of one block."""
 
@@ -86,19 +114,13 @@ class _Taken(NamedTuple):
     end: int  # its number
 
 
-def _is_plain(row: Row) -> bool:
-    """Tell whether the reader gets the texts of a row as they are."""
-    return row["told"] == row["op"] and not row["nulls"]
-
-
-def _taken_together(row: Row, first: int, limit: int) -> _Taken | None:
-    """Take the changes of the only row of a block, without looking at each."""
-    before, places, ends = row["block"] * CHANGES, row["places"], row["ends"]
+def _taken_together(kind: Kind, first: int, limit: int) -> _Taken | None:
+    """Take the changes of the only kind of a block, without looking at each."""
+    before, places, ends, texts = kind.block * CHANGES, kind.places, kind.ends, kind.texts
     begin = bisect_right(places, first - before)
     end = min(begin + limit, len(places))
     if begin == end:
         return None
-    texts = row["texts"]
     last = texts[_start(ends, end - 1) : ends[end - 1]]
     text = texts[_start(ends, begin) : ends[end - 1]]
     return _Taken([text], end - begin, head_of(last), before + places[end - 1])
@@ -109,9 +131,9 @@ def _start(ends: Sequence[int], number: int) -> int:
     return ends[number - 1] + 1 if number else 0
 
 
-def _taken_singly(kinds: list[Row], first: int, limit: int, most_bytes: int) -> _Taken | None:
+def _taken_singly(kinds: list[_Told], first: int, limit: int, most_bytes: int) -> _Taken | None:
     """Take the changes of a block one by one, at least one, until they have so many bytes."""
-    pairs = sorted(pair for row in kinds for pair in _told(row) if pair[0] > first)
+    pairs = sorted(pair for kind in kinds for pair in _singly(kind) if pair[0] > first)
     texts: list[bytes] = []
     size = 0
     for _, text in pairs[:limit]:
@@ -123,14 +145,15 @@ def _taken_singly(kinds: list[Row], first: int, limit: int, most_bytes: int) -> 
     return _Taken(texts, count, head_of(texts[-1]), pairs[count - 1][0]) if texts else None
 
 
-def _told(row: Row) -> Iterator[tuple[int, bytes]]:
-    """Give the number of each change of a row, and its text for the reader."""
-    before, texts, op, told = row["block"] * CHANGES, row["texts"], row["op"], row["told"]
+def _singly(of_reader: _Told) -> Iterator[tuple[int, bytes]]:
+    """Give the number of each change of a kind, and its text for the reader."""
+    kind, told, nulls = of_reader
+    before, op = kind.block * CHANGES, kind.op
     said, says = f'"op":"{op}"'.encode(), f'"op":"{told}"'.encode()
-    nulls = row["places"] if told == ChangeOp.REMOVED else row["nulls"] or ()
+    nulls = kind.places if told == ChangeOp.REMOVED else nulls or ()
     start = 0
-    for place, end in zip(row["places"], row["ends"], strict=True):
-        text = texts[start:end]
+    for place, end in zip(kind.places, kind.ends, strict=True):
+        text = kind.texts[start:end]
         start = end + 1
         if place in nulls:
             text = head_of(text) + b"null}"
@@ -145,7 +168,8 @@ def blocks_statement() -> str:
     block that is missing, incomplete or without texts, and when it has `limit` changes. From the
     second block on it also stops before one with which it would have more than so many `bytes`, so
     that the next reading begins with that block and none is read twice. If there is nothing to be
-    told it gives one row, which says how far it has looked.
+    told it gives one row, which says how far it has looked. Kinds whose id is one of `kept` come
+    without their texts.
     """
     return compose(
         _BLOCKS,
@@ -243,8 +267,10 @@ _BLOCKS: Final = """
                    SELECT f.head FROM feed AS f
                    WHERE f.seq = (SELECT (e.last_block + 1) * 64 FROM reach AS e)
                ) AS last_head,
-               p.block, p.op, p.told, p.places, p.ends, n.places AS nulls, p.texts
+               p.block, p.id, p.told, n.places AS nulls, sent.*
         FROM reach AS r
         LEFT JOIN picked AS p ON true
+        LEFT JOIN LATERAL (SELECT p.op, p.places, p.ends, p.texts) AS sent
+            ON (p.id = ANY(:kept::uuid[])) IS NOT TRUE
         LEFT JOIN nulls AS n ON n.line = p.line
         ORDER BY p.block"""

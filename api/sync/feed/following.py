@@ -24,6 +24,7 @@ from api.core.sql import render
 from api.core.streaming import Stopping
 from api.core.turns import Account, charged, charging
 from api.sync.feed.blocks import CHANGES
+from api.sync.feed.kept import KeptBlocks
 from api.sync.feed.numbering import Head, Numberer, read_head
 from api.sync.feed.stretches import (
     Position,
@@ -77,6 +78,7 @@ class Feed:
         self.head: Head | None = None
         self.sealed_to = 0
         """The last change that is known to be in a block."""
+        self.kept = KeptBlocks()
         self._seals_at = 0.0  # on the loop's clock
         self._unsealed = FailureLog("changes are not put into blocks")
         self.stopping = Stopping()
@@ -166,7 +168,9 @@ class Feed:
         now = asyncio.get_running_loop().time()
         reading = self._readings.pop(key, None)
         if reading is None or not reading.may_be_shared(now):
-            reading_changes = read_stretch(self._database, head, position, wanted, self.sealed_to)
+            reading_changes = read_stretch(
+                self._database, head, position, wanted, self.sealed_to, self.kept
+            )
             with charging(_account()):
                 task = asyncio.create_task(reading_changes)
             task.add_done_callback(lambda done: self._note_done(key, done))
@@ -193,6 +197,7 @@ class Feed:
             return
         if task.result().misses_block:  # blocks were deleted; :meth:`_seal` finds out how many
             self.sealed_to = 0
+            self.kept.clear()
         if task.result().texts:
             asyncio.get_running_loop().call_later(SHARED_SECONDS, self._forget, key, task)
 
@@ -266,6 +271,8 @@ class Feed:
         """Remember the end of the feed, and wake everybody who waits for it to move."""
         if head == self.head:
             return
+        if self.head is not None and (head.epoch != self.head.epoch or head.seq < self.head.seq):
+            self.kept.clear()  # its blocks are those of another feed
         self.head = head
         self._readings.clear()  # they were made with the old head, which nobody asks for any more
         self._last_move = asyncio.get_running_loop().time()

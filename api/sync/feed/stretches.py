@@ -19,7 +19,16 @@ from api.core.caller import EVERYTHING, Sight, quotes_hidden
 from api.core.db import Database, Row
 from api.core.errors import RESYNC_REQUIRED, Problem, unavailable
 from api.core.sql import Query, compose, plural, render
-from api.sync.feed.blocks import CHANGES, Sealed, blocks_statement, head_of, is_missing, sealed
+from api.sync.feed.blocks import (
+    CHANGES,
+    Sealed,
+    blocks_statement,
+    head_of,
+    is_missing,
+    kind_of,
+    sealed,
+)
+from api.sync.feed.kept import KeptBlocks
 from api.sync.feed.numbering import Head
 from schemas.vocabularies import ChangeOp, RecordType
 
@@ -91,26 +100,31 @@ class Stretch:
 
 
 async def read_stretch(
-    database: Database, head: Head, position: Position, wanted: Wanted, sealed_to: int = 0
+    database: Database,
+    head: Head,
+    position: Position,
+    wanted: Wanted,
+    sealed_to: int = 0,
+    kept: KeptBlocks | None = None,
 ) -> Stretch:
     """Read the changes behind a position, at most as many as the limit, with those passed over.
 
-    Those up to number `sealed_to` are known to be in blocks. Raises `resync-required` if the change
-    at the position is not the one that its tag belongs to.
+    Those up to number `sealed_to` are known to be in blocks. What is in `kept` is not sent again,
+    and the rest is put there. Raises `resync-required` if the change at the position is not the one
+    that its tag belongs to.
     """
     end = min(head.seq, position.seq + MAX_SCANNED)
     is_large = wanted.documents and wanted.limit >= CHANGES  # for less, a block is too much
     if not is_large or min(end, sealed_to) < position.seq + CHANGES:
         return await _read_single(database, head, position, wanted)
-    query = _query(blocks_statement(), position.seq, end, wanted, wanted.limit)
+    kept = kept if kept is not None else KeptBlocks(0)
+    known = kept.within(position.seq // CHANGES, end // CHANGES)
+    query = _query(blocks_statement(), position.seq, end, wanted, wanted.limit, kept=list(known))
     rows = await database.fetch(*query)
-    found = sealed(
-        rows,
-        position.seq,
-        wanted.limit,
-        wanted.most_bytes,
-        single=wanted.places,
-    )
+    found = sealed(rows, known, position.seq, wanted.limit, wanted.most_bytes, single=wanted.places)
+    for row in rows:
+        if row["texts"] is not None and row["id"] is not None:
+            kept.add(row["id"], kind_of(row))
     if found is None:
         stretch = await _read_single(database, head, position, wanted)
         return replace(stretch, misses_block=is_missing(rows))
