@@ -38,7 +38,7 @@ from schemas.examples import KEY_ID
 from schemas.vocabularies import Scope
 from tests.factories import EVERY, Ids, Noun, prerequisites
 
-pytest_plugins = ["tests.browser"]
+pytest_plugins = ["tests.browser", "tests.collecting"]
 
 PATIENCE: Final = 120
 """Seconds after which a test gives up. No test waits for all of them unless it fails."""
@@ -55,9 +55,6 @@ _ROOM: Final = 2 * 1024**3
 
 _PREFIX: Final = "claim-records-tests-"
 _LOCK: Final = "lock"
-SAMPLE: Final = 2
-"""How many of a test's cases the plain run tries, so that everybody can afford it."""
-_WHOLE = "whole_suite"
 _TEMPLATE = pytest.StashKey[str]()
 _CLEANUP = pytest.StashKey[list[Callable[[], None]]]()
 
@@ -125,35 +122,9 @@ def _keep_bytecode(directory: Path) -> None:
 
 
 def pytest_configure_node(node: object) -> None:
-    """Give a worker the URL of the template, and say whether the run names tests of its own."""
+    """Give a worker the URL of the template."""
     config: pytest.Config = node.config  # type: ignore[attr-defined]
     node.workerinput["template"] = config.stash[_TEMPLATE]  # type: ignore[attr-defined]
-    node.workerinput[_WHOLE] = _is_whole(config)  # type: ignore[attr-defined]
-
-
-def _is_whole(config: pytest.Config) -> bool:
-    """Say whether a run takes the whole suite: it names no file and no test."""
-    return config.args_source is not config.ArgsSource.ARGS and not config.option.keyword
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark most cases of the tests with many as a sweep, in a run of the whole suite.
-
-    The cases that stay are spread evenly over the list. Whoever names a file runs all its cases.
-    """
-    workerinput = getattr(config, "workerinput", None)
-    if not (_is_whole(config) if workerinput is None else workerinput[_WHOLE]):
-        return
-    cases: dict[str, list[pytest.Item]] = {}
-    for item in items:
-        if not any(item.iter_markers("sweep")):
-            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    for of_one_test in cases.values():
-        tried = {len(of_one_test) * place // SAMPLE for place in range(SAMPLE)}
-        for place, item in enumerate(of_one_test):
-            if place not in tried and len(of_one_test) > SAMPLE:
-                item.add_marker(pytest.mark.sweep)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

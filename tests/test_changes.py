@@ -222,6 +222,7 @@ async def test_an_answer_holds_what_was_written_before_whoever_numbers_it(
     assert [item["seq"] for item in items] == list(range(1, 201))
 
 
+@pytest.mark.long
 async def test_many_writers_and_readers_lose_double_and_invert_nothing(
     empty: httpx.AsyncClient, empty_url: str
 ) -> None:
@@ -344,6 +345,7 @@ async def test_a_cursor_goes_on_with_fewer_types_but_not_with_more(
     assert await refused(empty, since=both) == (400, "cursor-mismatch")
 
 
+@pytest.mark.long
 async def test_one_among_very_many_of_other_types_is_found(
     empty: httpx.AsyncClient, empty_url: str
 ) -> None:
@@ -393,6 +395,7 @@ async def test_a_reader_of_little_among_very_much_is_not_kept_until_the_end(
 # --- sizes -----------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 async def test_a_page_of_large_records_is_cut_and_nothing_is_missed(
     empty: httpx.AsyncClient,
 ) -> None:

@@ -347,6 +347,7 @@ def unfinished_request(service: Service) -> Iterator[socket.socket]:
         yield client
 
 
+@pytest.mark.process
 def test_a_stop_lets_requests_finish(tmp_path: Path, url: str) -> None:
     with serving(tmp_path, DATABASE_URL=url) as service, unfinished_request(service) as client:
         service.process.send_signal(signal.SIGTERM)
@@ -619,6 +620,7 @@ def test_a_failure_under_json_is_json(run: Run, unmigrated: str) -> None:
     assert json.loads(found.err)["level"] == "error"
 
 
+@pytest.mark.long
 def test_openapi_prints_what_is_published(run: Run) -> None:
     found = run("openapi")
     assert found.code == 0

@@ -214,6 +214,7 @@ async def test_a_record_that_comes_back_finds_its_targets_or_does_not(
     assert await dangling(world.client, other, world) == []
 
 
+@pytest.mark.long
 async def test_links_and_deletions_that_race_leave_nothing_dangling(
     world: World, other: Connection
 ) -> None:
@@ -238,6 +239,7 @@ async def test_links_and_deletions_that_race_leave_nothing_dangling(
     assert await dangling(client, other, world) == []
 
 
+@pytest.mark.long
 async def test_records_that_are_deleted_while_they_link_to_each_other(
     world: World, other: Connection
 ) -> None:

@@ -67,6 +67,7 @@ def told(failures: list[str]) -> str:
     return f"{len(failures)} of them\n" + "\n".join(failures[:100])
 
 
+@pytest.mark.long
 def test_the_corpus_is_large_and_always_the_same() -> None:
     world = World({"claims": "x" * 40}, "y" * 40)
     cases = [case for make in CLASSES.values() for case in make(world)]

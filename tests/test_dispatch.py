@@ -119,6 +119,7 @@ async def _answer(client: httpx.AsyncClient, asked: Asked) -> tuple[int, list[An
 
 
 @pytest.mark.long
+@pytest.mark.newest
 async def test_both_ways_give_the_same_bytes_and_log_lines(
     empty_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

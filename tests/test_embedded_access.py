@@ -211,6 +211,7 @@ def test_a_first_start_that_is_killed_begins_anew(open_place: Path) -> None:
     assert [path.name for path in data_dir.iterdir()] == ["postgres"]
 
 
+@pytest.mark.process
 def test_open_data_of_an_ordinary_user_is_refused_with_what_to_do(open_place: Path) -> None:
     data_dir = open_place / "data"
     opened(data_dir)
@@ -223,6 +224,7 @@ def test_open_data_of_an_ordinary_user_is_refused_with_what_to_do(open_place: Pa
         assert kept(server) == "kept"
 
 
+@pytest.mark.process
 def test_data_that_cannot_be_moved_is_refused_with_what_to_do(
     open_place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,6 +240,7 @@ def test_data_that_cannot_be_moved_is_refused_with_what_to_do(
     assert {path.name for path in open_place.iterdir()} == {"data", ".data.lock"}
 
 
+@pytest.mark.process
 def test_a_log_that_is_a_link_is_not_followed(open_place: Path) -> None:
     data_dir, victim = open_place / "data", open_place / "victim"
     opened(data_dir)

@@ -248,6 +248,7 @@ async def test_a_table_names_the_records_that_a_claim_names(empty: Client) -> No
 _WIDE = "attribution.source,attribution.source_id,quantity.metric,quantity.lower,quantity.upper"
 
 
+@pytest.mark.long
 async def test_a_cell_names_so_many_records_and_no_more(empty: Client) -> None:
     """Else a page of a table could take gigabytes: 200 claims with 500 sources each."""
     world = World(empty)

@@ -69,6 +69,7 @@ async def texts(
     return b",".join(text for stretch in found for text in stretch.texts)
 
 
+@pytest.mark.long
 async def test_each_reader_gets_the_bytes_that_the_log_means(
     empty: httpx.AsyncClient, empty_url: str
 ) -> None:
@@ -128,6 +129,7 @@ NEEDED: Final = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("limit", "most_bytes", "most"), NEEDED)
 async def test_no_more_blocks_are_read_than_are_needed(
     empty_url: str, monkeypatch: pytest.MonkeyPatch, limit: int, most_bytes: int, most: int
@@ -296,6 +298,7 @@ async def test_blocks_that_are_gone_are_made_again_when_they_are_missed(
         await database.close()
 
 
+@pytest.mark.long
 async def test_blocks_that_take_too_long_are_made_fewer_at_a_time(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,6 +139,7 @@ async def bytes_of(client: httpx.AsyncClient, **asked: Any) -> bytes:
             return b",".join(filter(None, parts))
 
 
+@pytest.mark.long
 async def test_each_reader_gets_the_bytes_that_the_log_means(
     empty: httpx.AsyncClient, empty_url: str
 ) -> None:
@@ -161,6 +162,7 @@ ADD: Final = (
 )
 
 
+@pytest.mark.long
 async def test_a_page_of_many_changes_takes_as_many_calls_as_one_of_few(
     empty: httpx.AsyncClient, empty_url: str
 ) -> None:

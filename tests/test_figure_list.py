@@ -348,6 +348,7 @@ def has_twenty(of: Any) -> bool:
     return bool(above and (upper > 20 or (upper == 20 and not upper_open)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reader", ["everything", "the public"])
 @pytest.mark.parametrize("query", ASKED)
 async def test_figures_are_what_the_records_say(
@@ -371,6 +372,7 @@ async def test_figures_are_what_the_records_say(
         assert reader == "the public" or types == {"claim", "denial"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reader", ["everything", "the public"])
 @pytest.mark.parametrize("metric", ["", "&metric=killed"])
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from schemas.base import is_vocabulary, shape
 from tests.conftest import KEY, bearer
 from tests.test_plans import Watched, nodes, rows_in, watching
 
+pytestmark = pytest.mark.long  # to fill its database takes seconds
+
 MANY: Final = 2_000
 FEW: Final = 400
 """More rows than one of these lists has to read, and far fewer than there are."""

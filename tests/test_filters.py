@@ -234,6 +234,7 @@ async def headers(request: pytest.FixtureRequest, database_url: str) -> dict[str
     return bearer(await allow(database_url, key=READER, scopes=(Scope.READ,)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("plural", ["claims", "denials"])
 async def test_filters_find_what_the_records_say(
     world: World, plural: str, headers: dict[str, str]

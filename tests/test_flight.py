@@ -21,7 +21,17 @@ from api.core.turns import KEYLESS
 from api.sync.feed import stream
 from api.sync.feed.stream import EventStream
 from schemas.vocabularies import Scope
-from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, patient, running
+from tests.conftest import (
+    KEY,
+    PATIENCE,
+    allow,
+    as_service,
+    bearer,
+    cloned,
+    patient,
+    running,
+    serving,
+)
 
 MEBIBYTE = 1024**2
 
@@ -165,27 +175,37 @@ class Reader:
         await asyncio.wait([self.task])
 
 
+@pytest.fixture(scope="module")
+async def filled(template: str) -> AsyncIterator[str]:
+    """Make a database with four articles of 2 MiB, which each test clones."""
+    async with cloned(template) as url:
+        async with serving(url) as client:
+            for number in range(4):
+                article = {"headline": f"{number}", "text": "x" * 2 * MEBIBYTE}
+                assert (await client.post("/v1/articles", json=article)).status_code == 201
+        yield url
+
+
 @pytest.fixture
-async def app(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Application]:
+async def url(filled: str) -> AsyncIterator[str]:
+    """Make a database with these articles for one test."""
+    async with cloned(filled) as found:
+        yield found
+
+
+@pytest.fixture
+async def app(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Application]:
     """Serve four articles of 2 MiB, with room for two pages in flight.
 
     Who finds no room is refused after a second; a connection may be waited for for longer.
     """
     monkeypatch.setattr(flight.InFlight.__init__, "__defaults__", (17 * MEBIBYTE,))
     settings = patient(pool_size=5, open_reads=True)
-    found = create_app(settings, Database(as_service(empty_url), settings))
+    found = create_app(settings, Database(as_service(url), settings))
     context = found.services.get(Context)
     hasty = patient(pool_size=5, open_reads=True, acquire_seconds=1)
     found.services.put(Context, context._replace(settings=hasty))
-    await allow(empty_url)
     async with running(found):
-        transport = httpx.ASGITransport(found)  # type: ignore[arg-type]
-        async with httpx.AsyncClient(
-            transport=transport, base_url="http://127.0.0.1", headers=bearer(KEY)
-        ) as client:
-            for number in range(4):
-                article = {"headline": f"{number}", "text": "x" * 2 * MEBIBYTE}
-                assert (await client.post("/v1/articles", json=article)).status_code == 201
         yield found
 
 
@@ -204,10 +224,9 @@ async def test_an_answer_is_handed_on_in_pieces(app: Application, path: str) -> 
 
 
 @pytest.mark.long
-async def test_what_nobody_reads_is_bounded_for_each_caller(
-    app: Application, empty_url: str
-) -> None:
-    key = bearer(await allow(empty_url, keyring.new_key(), [Scope.READ]))
+@pytest.mark.newest
+async def test_what_nobody_reads_is_bounded_for_each_caller(app: Application, url: str) -> None:
+    key = bearer(await allow(url, keyring.new_key(), [Scope.READ]))
     stalled = [Reader(app, "/v1/articles", {}) for _ in range(2)]
     for reader in stalled:
         await reader.has_begun()
@@ -230,6 +249,7 @@ async def test_what_nobody_reads_is_bounded_for_each_caller(
 
 
 @pytest.mark.long
+@pytest.mark.newest
 async def test_exports_that_nobody_reads_wait_for_each_other(app: Application) -> None:
     """Each has read an article of 2 MiB and holds it; one needs room for the largest page."""
     stalled = [Reader(app, "/v1/export?types=article", {}) for _ in range(20)]

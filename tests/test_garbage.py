@@ -81,7 +81,6 @@ def test_python_itself_looks_at_no_old_object() -> None:
         assert gc.get_threshold()[2] == 2**31 - 1
     finally:
         gc.set_threshold(*before)
-        gc.unfreeze()
         sys.setswitchinterval(interval)
 
 

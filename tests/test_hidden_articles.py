@@ -187,6 +187,7 @@ async def test_an_article_that_comes_after_what_appears_in_it_hides_it(
 # --- many records ----------------------------------------------------------------------------
 
 
+@pytest.mark.long
 async def test_what_appears_in_an_article_follows_it_in_the_order_of_the_feed(
     pair: tuple[Connection, Connection],
 ) -> None:
@@ -259,6 +260,7 @@ async def _rows_passed(connection: Connection, statement: str) -> float:
     return sum(rows(json.loads(text[text.index("{") :])["Plan"]) for text in plans)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "change",
     [

@@ -273,6 +273,7 @@ async def test_a_crash_between_the_work_and_the_commit_leaves_neither(
 # --- at once ---------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 async def test_of_many_at_once_one_is_done_and_all_hear_of_it_or_wait(empty_url: str) -> None:
     """Two processes' worth of pools on one database, twenty requests at once, many times."""
     async with serving(empty_url) as one, serving(empty_url) as two:
@@ -300,6 +301,7 @@ async def test_of_many_at_once_one_is_done_and_all_hear_of_it_or_wait(empty_url:
             assert told(later) == told(done[0])
 
 
+@pytest.mark.long
 async def test_who_comes_back_as_told_gets_the_first_answer(empty_url: str) -> None:
     async with serving(empty_url) as one, serving(empty_url) as two:
         headers, body = keyed(), CLAIMS.minimal()
@@ -669,6 +671,7 @@ async def test_a_record_that_the_caller_does_not_see_is_left_alone(
     assert (again["status"], again["id"], again["version"]) == (200, first["id"], None)
 
 
+@pytest.mark.long
 async def test_one_file_sent_many_times_at_once_is_imported_once(empty_url: str) -> None:
     async with serving(empty_url) as one, serving(empty_url) as two:
         headers = keyed()
@@ -685,6 +688,7 @@ async def test_one_file_sent_many_times_at_once_is_imported_once(empty_url: str)
 # --- import by external id, at once ----------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("atomic", ["false", "true"])
 async def test_first_upserts_of_imports_at_once_make_one_record(
     empty_url: str, atomic: str
@@ -707,6 +711,7 @@ async def test_first_upserts_of_imports_at_once_make_one_record(
                 assert len({r["id"] for r in results}) == 1
 
 
+@pytest.mark.long
 async def test_an_import_and_an_upsert_at_once_make_one_record(empty_url: str) -> None:
     async with serving(empty_url) as one, serving(empty_url) as two:
         for turn in range(15):
@@ -722,6 +727,7 @@ async def test_an_import_and_an_upsert_at_once_make_one_record(empty_url: str) -
             assert sorted([results[0]["version"], put.json()["version"]]) == [1, 2]
 
 
+@pytest.mark.long
 async def test_imports_of_the_same_names_in_another_order_refuse_nothing(empty_url: str) -> None:
     """Each holds what the other waits for: Postgres ends one of them, which starts over."""
     async with serving(empty_url) as one, serving(empty_url) as two:

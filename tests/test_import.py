@@ -515,6 +515,7 @@ async def test_an_import_whose_key_ends_while_it_is_sent_writes_nothing(
         assert await status(empty, f"/v1/sources/{identity}") == 404
 
 
+@pytest.mark.long
 async def test_a_batch_is_written_by_multi_row_statements(
     empty: httpx.AsyncClient, empty_url: str
 ) -> None:
@@ -724,6 +725,7 @@ async def test_work_that_holds_a_connection_does_not_wait_for_work_that_does_not
         await database.close()
 
 
+@pytest.mark.long
 def test_no_line_is_sorted_by_decoding_more_values_than_a_line_may_have(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -833,6 +835,7 @@ async def test_an_empty_file_is_no_error(client: httpx.AsyncClient) -> None:
     assert totals["totals"]["lines"] == 0
 
 
+@pytest.mark.long
 async def test_two_imports_of_the_same_new_records_at_once(client: httpx.AsyncClient) -> None:
     ids = [new() for _ in range(300)]
     lines = [source(each) for each in ids]
@@ -862,6 +865,7 @@ write_peaks(load)
 """
 
 
+@pytest.mark.long
 def test_the_results_are_counted_without_keeping_them() -> None:
     database = Database("postgresql://nowhere.invalid", Settings())
     run = ImportRun(database, SERVICE, atomic=False, dry_run=False, sender=Sender())

@@ -42,6 +42,7 @@ async def test_the_page_names_every_index(connection: asyncpg.Connection[Any]) -
     assert sorted(_listed()) == sorted(row["indexname"] for row in rows)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "path"),
     [(name, match[1]) for name, use in _listed().items() if (match := REQUEST.match(use))],

@@ -355,6 +355,7 @@ def everywhere(kind: Type, value: Any, text: str) -> Any:
     return text if free else value
 
 
+@pytest.mark.long
 async def test_naughty_strings_come_back_as_they_were_sent(
     client: Client, noun: Noun, ids: Ids
 ) -> None:

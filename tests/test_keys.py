@@ -241,6 +241,7 @@ async def test_a_refusal_names_every_scope_that_is_missing(
     assert all(f"`{each}`" in without.json()["detail"] for each in WRITE.values())
 
 
+@pytest.mark.long
 async def test_every_key_reads_what_is_public_and_refers_to_it(
     client: httpx.AsyncClient, database_url: str
 ) -> None:

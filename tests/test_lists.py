@@ -181,6 +181,7 @@ async def test_a_count_is_given_when_asked_for(client: Client, noun: Noun) -> No
         await refused(client, noun, "count", "invalid-parameter", count=count)
 
 
+@pytest.mark.long
 async def test_a_count_ends_at_its_cap(empty: Client, empty_url: str) -> None:
     connection = await asyncpg.connect(empty_url)
     try:
@@ -625,6 +626,7 @@ async def paging(template: str) -> AsyncIterator[tuple[Client, Connection]]:
             await connection.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("key", swept(KEYS, tried=KEYS[::8]), ids=repr)
 @settings(
     max_examples=8,

@@ -37,6 +37,7 @@ def rows(name: str) -> list[list[str]]:
 
 
 @pytest.mark.long
+@pytest.mark.newest
 @pytest.mark.skipif(WHERE is None, reason="TEST_MATCHING names no directory")
 async def test_the_claim_that_a_post_repeats_comes_early(template: str) -> None:
     """Mean average precision of the first five, and how often it is among the first ten."""

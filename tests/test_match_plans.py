@@ -15,7 +15,8 @@ from api.matching.vocabulary import Vocabulary
 from tests.conftest import PATIENCE, as_service, patient
 from tests.test_plans import FEW, MANY, Watched, watching
 
-pytestmark = pytest.mark.usefixtures("unhurried_matching")
+# To fill its database takes seconds.
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unhurried_matching")]
 _SOURCES = f"""
     INSERT INTO sources (id, kind, identification, name)
     SELECT gen_random_uuid(), 'government_body', 'named', 'Ministry of Quay ' || (20000 + n)

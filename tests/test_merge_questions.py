@@ -128,6 +128,7 @@ async def _answers(world: World) -> dict[str, Any]:
     return answers
 
 
+@pytest.mark.long
 async def test_every_question_means_the_survivor_at_once(still: World, empty_url: str) -> None:
     world = still
     await _chain_of_merges(world)

@@ -445,6 +445,7 @@ def worlds(draw: st.DrawFn) -> Record:
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "steps",
     [
@@ -591,6 +592,7 @@ async def test_an_unmerge_from_a_deleted_survivor_keeps_it_deleted(
     assert ops[-1] == "deleted"
 
 
+@pytest.mark.long
 async def test_no_downgrade_loses_what_an_unmerge_still_has_to_do(
     still: World, empty_url: str
 ) -> None:

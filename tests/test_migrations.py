@@ -138,6 +138,7 @@ async def test_every_migration_goes_back_without_a_trace(bare: str, revision: st
     assert await described(bare) == there
 
 
+@pytest.mark.long
 async def test_a_migration_to_where_one_is_changes_nothing(bare: str) -> None:
     await schema.migrate(bare)
     there = await described(bare)
@@ -146,6 +147,7 @@ async def test_a_migration_to_where_one_is_changes_nothing(bare: str) -> None:
     assert await described(bare) == there
 
 
+@pytest.mark.long
 async def test_the_listings_see_a_difference(bare: str) -> None:
     await schema.migrate(bare)
     there = await described(bare)
@@ -170,6 +172,7 @@ _ACTORS = [
 _ADDED = ("actor_scope", "actor_request_id", "actor_route")
 
 
+@pytest.mark.long
 async def test_what_is_kept_of_writers_becomes_columns_and_one_text_again(bare: str) -> None:
     await schema.migrate(bare, "0005")
     connection = await asyncpg.connect(bare)
@@ -238,6 +241,7 @@ async def _rows(connection: asyncpg.Connection[asyncpg.Record]) -> dict[str, lis
     }
 
 
+@pytest.mark.long
 async def test_records_are_hidden_with_their_articles_and_shown_again(bare: str) -> None:
     await schema.migrate(bare, "0008")
     connection = await asyncpg.connect(bare)
@@ -295,6 +299,7 @@ _PLACES = [
 _NO_COORDINATES = dict.fromkeys(("latitude", "longitude", "precision", "uncertainty_m"))
 
 
+@pytest.mark.long
 async def test_documents_get_the_properties_of_the_model_and_lose_them_again(bare: str) -> None:
     await schema.migrate(bare, "0014")
     connection = await asyncpg.connect(bare)
@@ -355,6 +360,7 @@ _NEEDS_THE_MODEL = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("insert", _NEEDS_THE_MODEL)
 async def test_the_model_does_not_go_back_while_a_record_needs_it(bare: str, insert: str) -> None:
     await schema.migrate(bare, "0015")
@@ -376,6 +382,7 @@ _KEPT_FIGURES = """
     FROM figures AS f ORDER BY f.owner_type, f.owner_id, f.index"""
 
 
+@pytest.mark.long
 async def test_the_figures_of_records_that_are_there_are_kept_as_those_of_new_ones(
     bare: str,
 ) -> None:
@@ -482,6 +489,7 @@ async def test_processes_that_migrate_at_once_all_succeed(bare: str, template: s
     assert await described(bare) == await described(template)
 
 
+@pytest.mark.long
 async def test_a_migration_waits_for_another_one(bare: str) -> None:
     other = await asyncpg.connect(bare)
     try:
@@ -550,6 +558,7 @@ def linted(statements: list[str], *, alone: bool = False) -> list[dict[str, Any]
     return found
 
 
+@pytest.mark.long
 async def test_squawk_finds_no_fault_with_the_migrations(bare: str) -> None:
     statements = await emitted(bare, "head")
     assert len(statements) > 50
@@ -570,6 +579,7 @@ _ADD_PRINTED = """
         '[{"assessor": "Süd", "scheme": "s", "label": "True"}]')"""
 
 
+@pytest.mark.long
 async def test_filters_know_the_parts_of_records_that_there_were_before(bare: str) -> None:
     await schema.migrate(bare, "0017")
     connection = await asyncpg.connect(bare)
@@ -632,6 +642,7 @@ async def _parts(
     return {name: await connection.fetch(query, claim) for name, query in queries.items()}
 
 
+@pytest.mark.long
 async def test_rows_name_the_sources_of_chains_that_there_were_before(bare: str) -> None:
     await schema.migrate(bare, "0018")
     connection = await asyncpg.connect(bare)
@@ -693,6 +704,7 @@ async def before_statement(url: str, target: str, begin: str, query: str) -> lis
     return found
 
 
+@pytest.mark.long
 async def test_chains_go_on_where_they_were_cut_off(bare: str) -> None:
     """An import that is open is waited for; who ends the migration meanwhile can begin it again."""
     await schema.migrate(bare, "0018")
@@ -714,6 +726,7 @@ async def test_chains_go_on_where_they_were_cut_off(bare: str) -> None:
         await connection.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("version", "table"), [("0024", "sources"), ("0025", "sources")])
 async def test_what_is_cut_off_at_an_index_can_begin_again(
     bare: str, version: str, table: str
@@ -760,6 +773,7 @@ _STATES = """
     WHERE l.link = 'relation' ORDER BY c.text"""
 
 
+@pytest.mark.long
 async def test_links_know_the_states_of_relations_that_there_were_before(bare: str) -> None:
     await schema.migrate(bare, "0019")
     connection = await asyncpg.connect(bare)
@@ -787,6 +801,7 @@ async def test_links_know_the_states_of_relations_that_there_were_before(bare: s
         await connection.close()
 
 
+@pytest.mark.long
 async def test_links_are_read_and_written_while_their_states_are_derived(bare: str) -> None:
     await schema.migrate(bare, "0019")
     held = (
@@ -810,6 +825,7 @@ async def test_links_are_read_and_written_while_their_states_are_derived(bare: s
 _ADD_PLAIN = "INSERT INTO claims (id, text) VALUES (gen_random_uuid(), $1)"
 
 
+@pytest.mark.long
 async def test_changes_that_have_their_number_get_their_text(bare: str) -> None:
     """Also those that a migration which was cut off has left without one."""
     await schema.migrate(bare, "0020")

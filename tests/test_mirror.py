@@ -347,6 +347,7 @@ def some_records(source: Source) -> dict[str, Record]:
     return found
 
 
+@pytest.mark.process
 def test_a_copy_is_made_and_follows_every_sort_of_change(source: Source, target: Target) -> None:
     records = some_records(source)
     with mirroring(source.address, target) as mirror:
@@ -457,6 +458,7 @@ def test_only_the_types_that_are_wanted_are_copied(source: Source, file: Target)
     assert file.state()[1] == 3
 
 
+@pytest.mark.process
 def test_a_copy_of_all_records_names_no_types(source: Source, file: Target) -> None:
     """So it goes on when the source gets another type; as do copies that still name all four."""
     some_records(source)

@@ -191,6 +191,7 @@ async def test_the_document_comes_as_json_and_as_yaml_compressed_if_asked(
         assert (sent < len(answer.content) / 5) == (coding != "identity")
 
 
+@pytest.mark.long
 def test_the_same_code_gives_the_same_bytes() -> None:
     assert build(create_router()) == BUILT
 
@@ -630,6 +631,7 @@ def shown() -> Iterator[tuple[str, dict[str, Any], Any]]:
                 yield name, media["schema"], value
 
 
+@pytest.mark.long
 def test_every_example_is_valid() -> None:
     assert [(name, found) for name, s, value in shown() if (found := faults(s, value))] == []
 
@@ -753,6 +755,7 @@ async def create_all(client: httpx.AsyncClient) -> None:
         assert timeless(check(answer, f"replace{name}")) == timeless(example(name))
 
 
+@pytest.mark.long
 async def test_the_examples_are_what_the_service_answers(empty: httpx.AsyncClient) -> None:
     await create_all(empty)
     for of in map(RESOURCES.__getitem__, EXAMPLES):
@@ -787,6 +790,7 @@ async def test_the_examples_are_what_the_service_answers(empty: httpx.AsyncClien
         assert timeless(check(patch, f"update{name}")) == timeless(example(f"{name}Updated"))
 
 
+@pytest.mark.long
 async def test_the_examples_can_be_deleted_and_restored(empty: httpx.AsyncClient) -> None:
     await create_all(empty)
     tombstones = {}
@@ -855,6 +859,7 @@ async def test_refusals_are_as_told(empty: httpx.AsyncClient) -> None:
         assert check(answer, operation)["code"] == code
 
 
+@pytest.mark.long
 async def test_what_the_service_says_of_itself_is_as_told(client: httpx.AsyncClient) -> None:
     for operation, path in (
         ("getLiveness", "/health/live"),

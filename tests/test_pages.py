@@ -154,6 +154,7 @@ def _asked(noun: Noun, about: str) -> Iterator[dict[str, str]]:
     yield {"limit": "1"}
 
 
+@pytest.mark.long
 async def test_a_page_of_usual_size_has_the_same_bytes_as_if_it_were_large(
     client: Client, noun: Noun, ids: Ids, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +188,7 @@ async def _walked(client: Client, path: httpx.URL) -> list[bytes]:
 # --- a relation with many records -------------------------------------------------------------
 
 
+@pytest.mark.long
 async def test_a_page_ends_where_a_relation_would_pass_its_bound(
     world: World, connection: Connection
 ) -> None:
@@ -201,6 +203,7 @@ async def test_a_page_ends_where_a_relation_would_pass_its_bound(
     assert [page["truncated"] for page in pages] == [[], []]
 
 
+@pytest.mark.long
 async def test_a_record_that_alone_passes_a_bound_is_named(
     world: World, connection: Connection
 ) -> None:
@@ -220,6 +223,7 @@ async def test_a_record_that_alone_passes_a_bound_is_named(
 # --- bytes ------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 async def test_a_page_ends_where_its_bytes_pass_their_bound(world: World) -> None:
     for number in range(5):
         await world.add("articles", f"{number}", text=LARGE)
@@ -233,6 +237,7 @@ async def test_a_page_ends_where_its_bytes_pass_their_bound(world: World) -> Non
     assert not any(page["truncated"] for page in pages)
 
 
+@pytest.mark.long
 async def test_what_comes_along_counts_as_bytes_of_the_page(world: World) -> None:
     for number in range(3):
         await world.add("articles", f"a{number}", text=LARGE)
@@ -248,6 +253,7 @@ async def test_what_comes_along_counts_as_bytes_of_the_page(world: World) -> Non
     assert not any(page["truncated"] for page in pages)
 
 
+@pytest.mark.long
 async def test_a_record_that_alone_brings_too_many_bytes_is_named(world: World) -> None:
     await world.add("sources", "paper")
     for number in range(3):
@@ -260,6 +266,7 @@ async def test_a_record_that_alone_brings_too_many_bytes_is_named(world: World) 
     assert page["truncated"] == [{"id": world.id("claim"), "relation": "articles"}]
 
 
+@pytest.mark.long
 async def test_a_history_ends_a_page_where_its_bytes_pass_their_bound(world: World) -> None:
     await world.add("articles", "article", text=LARGE)
     for number in range(3):

@@ -21,6 +21,8 @@ from api.questions import groups
 from schemas.vocabularies import Scope
 from tests.conftest import PATIENCE, allow, bearer, client_of, cloned, patient, running
 
+pytestmark = pytest.mark.long  # to fill its database takes seconds
+
 MANY: Final = 3_000
 READER: Final = keyring.written("plansreaders", "0" * 30)
 FEW: Final = 600

@@ -107,6 +107,7 @@ def test_merge_patch_does_what_the_rfc_shows(target: Json, patch: Json, result: 
     assert by_the_rfc(copied(target), patch) == result
 
 
+@pytest.mark.long
 @bounded(200)
 @given(VALUES, VALUES)
 def test_merge_patch_does_what_the_rfc_says(target: Json, patch: Json) -> None:
@@ -115,6 +116,7 @@ def test_merge_patch_does_what_the_rfc_says(target: Json, patch: Json) -> None:
     assert copied((target, patch)) == before
 
 
+@pytest.mark.long
 @bounded(100)
 @given(VALUES, VALUES)
 def test_merge_patch_twice_is_merge_patch_once(target: Json, patch: Json) -> None:
@@ -474,6 +476,7 @@ def kinds() -> Iterator[tuple[Noun, type[Part]]]:
         yield noun, noun.resource.update
 
 
+@pytest.mark.long
 @bounded(200)
 @given(
     st.binary(max_size=200)
@@ -527,6 +530,7 @@ POSITIONS = st.lists(SCALARS, max_size=3)
 LISTS = st.lists(SCALARS, min_size=1, max_size=3).map(lambda parts: cursor.fingerprint(*parts))
 
 
+@pytest.mark.long
 @bounded(200)
 @given(LISTS, POSITIONS)
 def test_a_cursor_is_read_as_it_was_written(of_list: bytes, position: list[Json]) -> None:
@@ -535,6 +539,7 @@ def test_a_cursor_is_read_as_it_was_written(of_list: bytes, position: list[Json]
     assert cursor.read(written, of_list) == position
 
 
+@pytest.mark.long
 @bounded(300)
 @given(LISTS, POSITIONS, st.data())
 def test_a_cursor_that_was_changed_is_refused(
@@ -550,6 +555,7 @@ def test_a_cursor_that_was_changed_is_refused(
         assert refused.value.kind is INVALID_CURSOR
 
 
+@pytest.mark.long
 @bounded(100)
 @given(st.text(max_size=60), LISTS)
 def test_any_text_is_no_cursor(text: str, of_list: bytes) -> None:
@@ -558,6 +564,7 @@ def test_any_text_is_no_cursor(text: str, of_list: bytes) -> None:
     assert refused.value.kind is INVALID_CURSOR
 
 
+@pytest.mark.long
 @bounded(100)
 @given(LISTS, LISTS, POSITIONS)
 def test_a_cursor_belongs_to_its_list(one: bytes, other: bytes, position: list[Json]) -> None:

@@ -33,6 +33,7 @@ async def refused(client: Client, noun: Noun, status: int, body: Any) -> list[tu
     return [(error.get("pointer", error.get("parameter")), error["code"]) for error in errors]
 
 
+@pytest.mark.long
 async def test_a_query_takes_two_hundred_ids(client: Client, noun: Noun) -> None:
     ids = [(await create(client, noun)).id for _ in range(200)]
     page = await query(client, noun, id__in=ids, limit=200)

@@ -198,6 +198,7 @@ async def test_text_that_is_stored_later_makes_words_at_their_offsets_exact(
     assert (printed["anchor"], printed["article_version"]) == ("exact", 2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -223,6 +224,7 @@ def test_a_search_that_was_given_up_moves_nothing(monkeypatch: pytest.MonkeyPatc
     assert after.spans == before.spans
 
 
+@pytest.mark.long
 @given(st.data())
 def test_phrases_are_found_where_they_stand(data: st.DataObject) -> None:
     letters = data.draw(st.sampled_from(["ab", "abc", "aé中🌊"]))

@@ -145,6 +145,7 @@ async def test_a_review_becomes_a_claim_with_its_rating_source_and_article(empty
         assert [each["namespace"] for each in record["external_ids"]] == ["schema.org"]
 
 
+@pytest.mark.long
 async def test_the_same_document_again_changes_nothing(empty: Client, empty_url: str) -> None:
     document = [REVIEW, review(itemReviewed={"@type": "CreativeWork", "author": {"name": "Lee"}})]
     *first, _ = await send(empty, document)
@@ -158,6 +159,7 @@ async def test_the_same_document_again_changes_nothing(empty: Client, empty_url:
     assert before == {"claim": 2, "source": 2, "article": 1}
 
 
+@pytest.mark.long
 async def test_a_rating_that_has_changed_takes_the_place_of_the_former_one(empty: Client) -> None:
     """What editors have changed meanwhile stays, also in the source and in the article."""
     [first, _] = await send(empty, REVIEW)
@@ -180,6 +182,7 @@ async def test_a_rating_that_has_changed_takes_the_place_of_the_former_one(empty
     assert (await empty.get(source)).json()["name"] == "Lee Seong"
 
 
+@pytest.mark.long
 async def test_a_feed_that_has_not_changed_changes_nothing_that_editors_have(
     empty: Client, empty_url: str
 ) -> None:
@@ -214,6 +217,7 @@ async def test_several_claims_on_one_page_are_several(empty: Client) -> None:
     assert {each["changed"] for each in again} == {False}
 
 
+@pytest.mark.long
 async def test_a_dry_run_tells_what_would_happen_and_keeps_nothing(
     empty: Client, empty_url: str
 ) -> None:
@@ -226,6 +230,7 @@ async def test_a_dry_run_tells_what_would_happen_and_keeps_nothing(
     assert [each["status"] for each in real] == [201, 200, 422]
 
 
+@pytest.mark.long
 async def test_an_atomic_document_is_taken_or_refused_as_a_whole(
     empty: Client, empty_url: str
 ) -> None:
@@ -241,6 +246,7 @@ async def test_an_atomic_document_is_taken_or_refused_as_a_whole(
     assert totals["committed"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "document",
     [

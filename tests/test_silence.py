@@ -41,6 +41,7 @@ async def network(empty_url: str) -> AsyncIterator[Network]:
 
 
 @pytest.mark.long
+@pytest.mark.newest
 @pytest.mark.parametrize("forget", [False, True], ids=["for a while", "for good"])
 async def test_writes_lists_and_the_feed_end_in_503_and_succeed_after_healing(
     empty_url: str, network: Network, *, forget: bool
@@ -87,6 +88,7 @@ async def changes(client: httpx.AsyncClient, since: str) -> list[dict[str, objec
 
 
 @pytest.mark.long
+@pytest.mark.newest
 async def test_a_statement_that_is_late_ends_its_connection_without_asking_the_server(
     empty_url: str, network: Network
 ) -> None:
@@ -148,6 +150,7 @@ IMPORTS = [
 
 
 @pytest.mark.long
+@pytest.mark.newest
 @pytest.mark.parametrize(("query", "word", "applied", "told"), IMPORTS, ids=range(len(IMPORTS)))
 async def test_an_import_ends_soon_after_the_network_fell_silent(
     empty_url: str,

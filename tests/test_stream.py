@@ -353,6 +353,7 @@ async def sent_and_answered(client: httpx.AsyncClient, since: str, sent: asyncio
 
 
 @pytest.mark.long
+@pytest.mark.newest
 async def test_who_does_not_read_is_cut_off_and_holds_up_nobody(
     empty_url: str, tmp_path: Path
 ) -> None:
@@ -411,6 +412,7 @@ def everything_of(client: socket.socket) -> bytes:
 
 
 @pytest.mark.long
+@pytest.mark.newest
 async def test_two_hundred_streams_see_every_change_in_order(running_alone: Running) -> None:
     client = running_alone.client
     async with asyncio.timeout(PATIENCE):

@@ -433,6 +433,7 @@ async def answer_of(client: httpx.AsyncClient, path: str, query: Record) -> http
     return httpx.Response(sent[0]["status"], headers=sent[0]["headers"], content=body)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", swept(CALLERS, tried=["claims"]))
 async def test_no_route_gives_away_what_is_hidden_and_together_they_show_the_rest(
     data: Data, name: str
