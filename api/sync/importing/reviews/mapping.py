@@ -13,10 +13,14 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
+import msgspec
+
+from api.core.validation import check
 from api.sync.importing.reviews.documents import FoundReview
-from api.sync.importing.reviews.nodes import Node, Reader, Value
+from api.sync.importing.reviews.nodes import Node, Reader, Shared, Value
 from api.sync.importing.reviews.values import MAX_EXPRESSION, as_bound, as_number, as_time
 from schemas.base import Fault, Path
+from schemas.claims import Assessment
 from schemas.vocabularies import ArticleKind, AttributionRole, ExtractionMethod, SourceKind
 
 Json = dict[str, Any]
@@ -65,6 +69,12 @@ class Article(NamedTuple):
     publisher: Source | None
     path: Path
 
+    @property
+    def url(self) -> str | None:
+        """Its address."""
+        url: str | None = self.record.get("url")
+        return url
+
 
 class Review(NamedTuple):
     """What is written of a review."""
@@ -73,23 +83,29 @@ class Review(NamedTuple):
     external_id: str  # of the claim
     own_id: str | None  # of the claim, if the review names it as this service does
     claim: Json
-    assessment: Json
+    assessment: Json  # as a claim has it
     claimants: list[Source]
     articles: list[Article]
 
+    @property
+    def sources(self) -> list[Source]:
+        """The claimants, and the publishers of the articles."""
+        publishers = [each.publisher for each in self.articles if each.publisher is not None]
+        return [*self.claimants, *publishers]
 
-def map_review(
-    found: FoundReview, named: Mapping[str, Node], texts: dict[str, str]
-) -> Review | list[Fault]:
-    """Give what is written of a review, or what is wrong with it.
 
-    Its texts are kept as they are after their cleaning, for the other reviews of the document.
-    """
+def map_review(found: FoundReview, shared: Shared) -> Review | list[Fault]:
+    """Give what is written of a review, or what is wrong with it."""
     if found.node is None:
         return [Fault(found.path, "wrong-type", "A review must be an object.")]
-    reader = Reader(named, texts)
+    reader = Reader(shared)
     review = _Mapping(reader, found.node, found.claim).review()
-    return reader.faults or review
+    if reader.faults:
+        return reader.faults
+    rating, faults = check(review.assessment, Assessment)
+    if rating is None or faults:
+        return [fault.under(*review.path) for fault in faults]
+    return review._replace(assessment=msgspec.to_builtins(rating))
 
 
 class _Mapping:
