@@ -48,6 +48,8 @@ _KINDS: Final[Mapping[str, SourceKind]] = {
     "Periodical": SourceKind.PUBLICATION,
     "Newspaper": SourceKind.PUBLICATION,
 }
+_DIGITS: Final = re.compile(r"[+-]?[0-9.,]*[0-9]\Z")
+"""A number, in whatever form."""
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,8}){0,3}\Z")
 _OWN_ID: Final = re.compile(r"urn:uuid:([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\Z")
 """The id of a claim as the linked data of this service writes it."""
@@ -264,7 +266,10 @@ class _Mapping:
         return None
 
     def _number(self, rating: Node, name: str, label: str) -> int | float | None:
-        """Read a number of a scale; the words of the label are no number, and are no fault."""
+        """Read a number of a scale; the words of the label are no number, and are no fault.
+
+        Digits with a comma are no words: which number they are could only be guessed.
+        """
         values = self._reader.values(rating, name)
         if len(values) > 1:
             self._reader.refuse(rating.place(name), "invalid-value", "It must be one number.")
@@ -278,7 +283,9 @@ class _Mapping:
 
     @staticmethod
     def _is_label(value: object, label: str) -> bool:
-        return isinstance(value, str) and " ".join(value.split()).casefold() == label.casefold()
+        if not isinstance(value, str) or _DIGITS.match(value.strip()):
+            return False
+        return " ".join(value.split()).casefold() == label.casefold()
 
     def _published(self) -> str | None:
         text = self._reader.line(self._node, "datePublished", MAX_EXPRESSION)
