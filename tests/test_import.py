@@ -597,7 +597,7 @@ async def test_a_batch_is_read_while_the_one_before_is_written(
 ) -> None:
     """Each waits for the other to have begun."""
     monkeypatch.setattr(batches, "FIRST_LINES", 1)
-    read, write = batches.gather_batches, applying._write  # noqa: SLF001
+    read, write = batches.gather_batches, applying.write_batch
     reads, writes = threading.Event(), threading.Event()
 
     def reading(
@@ -615,7 +615,7 @@ async def test_a_batch_is_read_while_the_one_before_is_written(
         return await write(run, batch)
 
     monkeypatch.setattr(applying, "gather_batches", reading)
-    monkeypatch.setattr(applying, "_write", writing)
+    monkeypatch.setattr(applying, "write_batch", writing)
     for atomic in ("false", "true"):
         reads.clear()
         writes.clear()
@@ -639,7 +639,7 @@ async def test_an_import_that_fails_reads_no_further(
         raise unavailable("It is away.")
 
     monkeypatch.setattr(batches, "read_line", noted)
-    monkeypatch.setattr(applying, "_write", writing)
+    monkeypatch.setattr(applying, "write_batch", writing)
     body = b"\n".join(json.dumps(source()).encode() for _ in range(20))
     response = await client.post("/v1/import", content=body, headers=NDJSON)
     assert response.status_code == 503

@@ -299,6 +299,14 @@ async def test_objects_in_another_place_of_the_document_are_found(empty: Client)
     assert claim["attributions"][0]["printed"] == "Lee"
 
 
+async def test_a_plain_review_has_no_line(empty: Client) -> None:
+    """Pages of all kinds have reviews of products and places beside those of claims."""
+    plain = {**review(), "@type": "Review"}
+    *results, totals = await send(empty, [plain, REVIEW, plain])
+    assert [(each["line"], each["status"]) for each in results] == [(1, 201)]
+    assert totals["totals"]["lines"] == 1
+
+
 async def test_the_review_of_a_claim_of_ours_comes_back_to_it(empty: Client) -> None:
     world = World(empty)
     await world.add("sources", "lee", name="Lee")
@@ -700,6 +708,14 @@ DEFECTS: Mapping[str, Defect] = {
         "reviewRating",
         put("reviewRating", {"alternateName": "Half", "ratingValue": "3,5"}),
         ("/reviewRating/ratingValue",),
+    ),
+    "a value with a comma and no words": Defect(
+        "reviewRating",
+        put("reviewRating", {"ratingValue": "1,5", "bestRating": 5}),
+        ("/reviewRating/ratingValue",),
+    ),
+    "a text that is no number for the value": Defect(
+        "reviewRating", put("reviewRating", {"ratingValue": "3/5", "bestRating": 5})
     ),
     "no item": Defect("itemReviewed", drop("itemReviewed")),
     "null for the item": Defect("itemReviewed", put("itemReviewed", None)),

@@ -207,6 +207,25 @@ def test_what_was_printed_is_not_printed_again(run: Run, source: Source, line: L
     assert len(set(ended.out.splitlines())) == len(ended.out.splitlines()) > 1
 
 
+def test_an_export_to_a_stdout_that_is_full_is_an_error(source: Source) -> None:
+    source.add_many()
+    with Path("/dev/full").open("wb") as full:
+        for name in ("claim", "source"):  # few bytes, and more than are kept back
+            ended = subprocess.run(
+                [*COMMAND, "export", "--from", source.address, "-", "--type", name],
+                check=False,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=REPOSITORY,
+                env=environment(EXPORT_KEY=KEY),
+                timeout=PATIENCE,
+            )
+            assert ended.returncode == 1, ended.stderr
+            assert ended.stderr.count("\n") == 1
+            assert "Error: stdout cannot be written: No space left on device." in ended.stderr
+
+
 @pytest.mark.sweep
 def test_a_file_that_is_replaced_keeps_who_may_read_it(
     run: Run, source: Source, file: Path
@@ -385,6 +404,16 @@ def test_a_corrected_file_writes_what_was_refused(
     assert (ended.code, ended.err) == (0, "")
     assert "1 created, 6 unchanged" in ended.out
     assert count(source, lines) == 7
+
+
+def test_a_message_names_the_option_and_not_the_parameter(
+    run: Run, source: Source, file: Path
+) -> None:
+    missing = {"namespace": "desk", "value": f"{uuid4()}"}
+    write_lines(file, [{"type": "source", "data": {**MINIMAL["sources"], "parent_id": missing}}])
+    ended = import_(run, source.address, file)
+    assert ended.code == 4
+    assert "put that line first, or send `--atomic`." in ended.out
 
 
 @pytest.mark.parametrize(
@@ -703,7 +732,7 @@ def test_progress_is_one_line_of_a_terminal_and_else_lines_of_the_log(
             "--for",
         ),
         (("export", "--from", "http://x", "-", "--key-file", "none"), "none"),
-        (("import", "--to", "http://x", "none.ndjson"), "none.ndjson"),
+        (("import", "--to", "http://x", "none.ndjson"), "No such file or directory. See `"),
         (("import", "--to", "http://x", __file__, "--format", "csv"), "Add `--type`"),
         (
             ("import", "--to", "http://x", __file__, "--format", "jsonld", "--type", "claim"),

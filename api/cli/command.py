@@ -36,7 +36,9 @@ def main() -> NoReturn:
         commands(prog_name="claim-records", standalone_mode=False)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "claim-records"
-        _fail(f"{error.format_message()} See `{path} --help`.", error.exit_code)
+        message = error.format_message()
+        end = "" if message.endswith((".", "?", "!")) else "."  # reasons of the system have none
+        _fail(f"{message}{end} See `{path} --help`.", error.exit_code)
     except SettingsError as error:
         _fail(str(error), USAGE)
     except CommandError as error:

@@ -50,7 +50,7 @@ class _Moved(Exception):  # noqa: N818 - it is no error
     """A record changed between the look-up and the write."""
 
 
-_RETRIED: Final = (
+RETRIED: Final = (
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.DeadlockDetectedError,
     _Moved,
@@ -90,9 +90,9 @@ async def _apply(run: ImportRun, batch: Sequence[Entry]) -> None:
         try:
             # The results are kept before the commit: what they tell must not get lost.
             async with run.batch_transaction(batch[-1].number, deletes=_deletes(batch)):
-                keep(run, await _write(run, batch))
+                keep(run, await write_batch(run, batch))
             return  # noqa: TRY300 - only errors of the block are handled
-        except _RETRIED as error:
+        except RETRIED as error:
             forget(run, before)
             if len(batch) > 1:
                 for entry in batch:
@@ -100,7 +100,7 @@ async def _apply(run: ImportRun, batch: Sequence[Entry]) -> None:
                 return
             if _record_was_created(error, batch[0]):
                 continue
-            problem = _conflict(error)
+            problem = find_conflict(error)
             if isinstance(error, asyncpg.ForeignKeyViolationError) and _deletes(batch):
                 problem = await _find_referrers(run, batch[0])
             if problem is not None:
@@ -109,7 +109,7 @@ async def _apply(run: ImportRun, batch: Sequence[Entry]) -> None:
     keep(run, [refusal(batch[0], contended())])
 
 
-def _conflict(error: Exception) -> Problem | None:
+def find_conflict(error: Exception) -> Problem | None:
     """Give the problem of a line that the other records forbid, whenever it is tried again."""
     if isinstance(error, asyncpg.UniqueViolationError):
         return from_database(error) or unavailable("")
@@ -137,7 +137,7 @@ def _deletes(batch: Sequence[Entry]) -> bool:
     return any(e.line is not None and e.line.op is ImportOp.DELETE for e in batch)
 
 
-async def _write(run: ImportRun, batch: Sequence[Entry]) -> list[Done]:
+async def write_batch(run: ImportRun, batch: Sequence[Entry]) -> list[Done]:
     """Look up, settle and store a batch; give the results in the order of the lines."""
     batch = await with_rows_merged(run, batch)
     ids = await find_named(run, batch)

@@ -68,7 +68,7 @@ def read_line(run: ImportRun, number: int, raw: bytes | None) -> Entry | None:
         if line is None or faults:
             raise invalid_record(faults)
         resource = RESOURCES[line.type]
-        _require_scope(run, line.type)
+        require_scope(run, line.type)
         if size > settings.body_bytes and not resource.large:
             raise _too_long(settings.body_bytes)
         wanted = None
@@ -110,7 +110,8 @@ def _is_frame(document: dict[str, Any]) -> bool:
     return ("cursor" in document and "type" not in document) or document.keys() == {"count"}
 
 
-def _require_scope(run: ImportRun, record_type: RecordType) -> None:
+def require_scope(run: ImportRun, record_type: RecordType) -> None:
+    """Refuse to write a record whose type the key may not write."""
     if not run.author.caller.may(scope := WRITE[record_type]):
         raise Problem(FORBIDDEN, f"This line needs a key with the scope `{scope}`.")
 

@@ -17,7 +17,6 @@ from api.core.large_input import each_in_thread
 from api.core.operation import Operation, OtherBody
 from api.core.request import (
     NDJSON,
-    NO_STORE,
     Answer,
     Request,
     Stream,
@@ -218,8 +217,7 @@ async def import_records(request: Request) -> Answer:
     database = context(request).database
     if media_type == AS_LINKED_DATA.media_type:
         document = await read_body(request, context(request).settings.article_body_bytes)
-        lines = await import_reviews(database, writer, document, sender=sender, **given)
-        return Answer(lines, headers=NO_STORE, media_type=NDJSON)
+        return ResultLines(await import_reviews(database, writer, document, sender=sender, **given))
     body = Spool()
     try:
         async for chunk in body_chunks(request):

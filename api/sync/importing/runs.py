@@ -12,7 +12,6 @@ from contextlib import aclosing, closing
 from typing import Final
 
 from api.core.db import Database
-from api.core.errors import Problem
 from api.core.large_input import each_in_thread, read_ahead
 from api.core.request import SERVICE, Author
 from api.core.resource import Resource
@@ -22,7 +21,7 @@ from api.sync.importing.late_checks import check_put_off
 from api.sync.importing.results import Answer
 from api.sync.importing.spool import Spool, numbered_lines
 from api.sync.importing.state import ImportRun, Sender, TableOf
-from api.sync.importing.stopping import stopped
+from api.sync.importing.stopping import ending_early, stopped
 from api.sync.importing.tables.rows import numbered_rows, read_table
 from schemas.imports import ImportTotals
 
@@ -50,7 +49,7 @@ async def run_import(
 ) -> Answer:
     """Apply a file of lines, or a table of records of one type, and give the answer."""
     run = ImportRun(database, author, atomic, dry_run, sender)
-    try:
+    with ending_early(run, stopped):
         lines = await _lines(run, body, table_of)
         if atomic and run.table is None:
             committed = await _run_by_type(run, lines)
@@ -59,12 +58,6 @@ async def run_import(
         else:
             await apply_lines(run, lines)
             committed = True
-    except Problem as problem:
-        run.close()
-        raise stopped(run, problem) from problem.__cause__
-    except BaseException:
-        run.close()
-        raise
     return Answer(run, committed=committed)
 
 

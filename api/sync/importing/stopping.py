@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import asyncpg
@@ -18,6 +20,21 @@ _UNANSWERED: Final = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
 )
+
+
+@contextmanager
+def ending_early(
+    run: ImportRun, explain: Callable[[ImportRun, Problem], Problem]
+) -> Iterator[None]:
+    """If a run ends without an answer, remove its files, and explain its problem."""
+    try:
+        yield
+    except Problem as problem:
+        run.close()
+        raise explain(run, problem) from problem.__cause__
+    except BaseException:
+        run.close()
+        raise
 
 
 def stopped(run: ImportRun, problem: Problem) -> Problem:

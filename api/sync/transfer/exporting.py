@@ -7,7 +7,8 @@ What was printed on stdout can't be taken back, so the command fails then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
@@ -93,7 +94,8 @@ def export_to_stream(instance: Instance, wanted: Wanted, out: BinaryIO) -> Expor
     def write(piece: bytes) -> int:
         nonlocal size
         size += len(piece)
-        return out.write(piece)
+        with _on_stdout():
+            return out.write(piece)
 
     def write_once() -> Exported:
         try:
@@ -105,8 +107,20 @@ def export_to_stream(instance: Instance, wanted: Wanted, out: BinaryIO) -> Expor
             raise TransferError(message) from failure
 
     exported = instance.persist(write_once)
-    out.flush()
+    with _on_stdout():
+        out.flush()
     return exported
+
+
+@contextmanager
+def _on_stdout() -> Iterator[None]:
+    """Say that stdout can't be written, unless its reader has gone."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise TransferError(f"stdout cannot be written: {error.strerror}.") from error
 
 
 def _write(instance: Instance, wanted: Wanted, write: Callable[[bytes], int]) -> Exported:

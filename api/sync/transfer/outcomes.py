@@ -16,6 +16,12 @@ _MAX_ERRORS: Final = 10
 """How many faults of one line are printed."""
 _NOT_APPLIED: Final = "not-applied"
 """The code of a line that is valid, while another line of its atomic import was refused."""
+_OPTIONS: Final = {
+    "`atomic=true`": "`--atomic`",
+    "`dry_run=true`": "`--dry-run`",
+    "`dry_run`": "`--dry-run`",
+}
+"""What the command calls the parameters that the service names in its messages."""
 
 Counts = dict[str, int]
 """How many lines had each result, by the names in the totals of an import."""
@@ -69,6 +75,13 @@ def read_outcomes(parts: Iterator[bytes], unit: str, before: int, report: TextIO
     return totals
 
 
+def with_options(message: str) -> str:
+    """Name the options of the command in a message of the service about its parameters."""
+    for parameter, option in _OPTIONS.items():
+        message = message.replace(parameter, option)
+    return message
+
+
 def _shown(cell: str | None) -> str:
     """Write what a cell has, in one line."""
     return "nothing" if cell is None else msgspec.json.encode(cell).decode()
@@ -94,9 +107,8 @@ def _faults_of(problem: _Problem) -> str:
     faults = [f"{each.pointer or '/'}: {each.detail}" for each in problem.errors[:_MAX_ERRORS]]
     if len(problem.errors) > _MAX_ERRORS:
         faults.append(f"and {len(problem.errors) - _MAX_ERRORS} more.")
-    return (
-        f"{problem.status} {problem.code}: {' '.join(' '.join(faults or [problem.detail]).split())}"
-    )
+    told = " ".join(" ".join(faults or [problem.detail]).split())
+    return f"{problem.status} {problem.code}: {with_options(told)}"
 
 
 def _decoded(parts: Iterator[bytes]) -> Iterator[_Line]:

@@ -10,12 +10,10 @@ from typing import Any, Final, NamedTuple
 
 from api.core.errors import invalid_record
 from api.core.json_text import read_json
-from api.sync.importing.reviews.nodes import Node
+from api.sync.importing.reviews.nodes import INSIDE, Node, Shared
 from schemas.base import Fault, Path
 
 MAX_REVIEWS: Final = 1_000
-_INSIDE: Final = ("@graph", "dataFeedElement", "item", "review")
-"""The properties in which there are further nodes to look at."""
 _NONE: Final = (
     "There is no review: a review is an object whose `@type` is `ClaimReview`, alone, in an array, "
     "in `@graph`, or in `dataFeedElement` of a `DataFeed`."
@@ -34,16 +32,15 @@ class FoundReview(NamedTuple):
 
 
 class Document(NamedTuple):
-    """The reviews of a document, its nodes that have an id, and its texts that were cleaned."""
+    """The reviews of a document, and what they have in common."""
 
     reviews: list[FoundReview]
-    named: dict[str, Node]
-    texts: dict[str, str]
+    shared: Shared
 
 
 def read_document(body: bytes) -> Document:
     """Read what was sent; raise a problem if it is no JSON, or has no review or too many."""
-    document = Document([], {}, {})
+    document = Document([], Shared({}, {}, {}))
     _look_into(read_json(body), (), None, document)
     if not any(each.node for each in document.reviews):
         raise invalid_record([Fault((), "required", _NONE)])
@@ -69,11 +66,11 @@ def _look_into(value: Any, path: Path, claim: Node | None, document: Document) -
     node = Node(value, path)
     _, identity = node.properties.get("@id", ("", None))
     if isinstance(identity, str) and len(node.properties) > 1:
-        document.named.setdefault(identity, node)
+        document.shared.named.setdefault(identity, node)
     if "ClaimReview" in node.types:
         document.reviews.append(FoundReview(path, node, claim))
         return
     inside = node if "Claim" in node.types else None
-    for name in _INSIDE:
+    for name in INSIDE:
         if name in node.properties and (inner := node.properties[name][1]) is not None:
             _look_into(inner, node.place(name), inside, document)

@@ -13,10 +13,14 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
+import msgspec
+
+from api.core.validation import check
 from api.sync.importing.reviews.documents import FoundReview
-from api.sync.importing.reviews.nodes import Node, Reader, Value
+from api.sync.importing.reviews.nodes import Node, Reader, Shared, Value
 from api.sync.importing.reviews.values import MAX_EXPRESSION, as_bound, as_number, as_time
 from schemas.base import Fault, Path
+from schemas.claims import Assessment
 from schemas.vocabularies import ArticleKind, AttributionRole, ExtractionMethod, SourceKind
 
 Json = dict[str, Any]
@@ -44,6 +48,8 @@ _KINDS: Final[Mapping[str, SourceKind]] = {
     "Periodical": SourceKind.PUBLICATION,
     "Newspaper": SourceKind.PUBLICATION,
 }
+_DIGITS: Final = re.compile(r"[+-]?[0-9.,]*[0-9]\Z")
+"""A number, in whatever form."""
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,8}){0,3}\Z")
 _OWN_ID: Final = re.compile(r"urn:uuid:([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\Z")
 """The id of a claim as the linked data of this service writes it."""
@@ -65,6 +71,12 @@ class Article(NamedTuple):
     publisher: Source | None
     path: Path
 
+    @property
+    def url(self) -> str | None:
+        """Its address."""
+        url: str | None = self.record.get("url")
+        return url
+
 
 class Review(NamedTuple):
     """What is written of a review."""
@@ -73,23 +85,29 @@ class Review(NamedTuple):
     external_id: str  # of the claim
     own_id: str | None  # of the claim, if the review names it as this service does
     claim: Json
-    assessment: Json
+    assessment: Json  # as a claim has it
     claimants: list[Source]
     articles: list[Article]
 
+    @property
+    def sources(self) -> list[Source]:
+        """The claimants, and the publishers of the articles."""
+        publishers = [each.publisher for each in self.articles if each.publisher is not None]
+        return [*self.claimants, *publishers]
 
-def map_review(
-    found: FoundReview, named: Mapping[str, Node], texts: dict[str, str]
-) -> Review | list[Fault]:
-    """Give what is written of a review, or what is wrong with it.
 
-    Its texts are kept as they are after their cleaning, for the other reviews of the document.
-    """
+def map_review(found: FoundReview, shared: Shared) -> Review | list[Fault]:
+    """Give what is written of a review, or what is wrong with it."""
     if found.node is None:
         return [Fault(found.path, "wrong-type", "A review must be an object.")]
-    reader = Reader(named, texts)
+    reader = Reader(shared)
     review = _Mapping(reader, found.node, found.claim).review()
-    return reader.faults or review
+    if reader.faults:
+        return reader.faults
+    rating, faults = check(review.assessment, Assessment)
+    if rating is None or faults:
+        return [fault.under(*review.path) for fault in faults]
+    return review._replace(assessment=msgspec.to_builtins(rating))
 
 
 class _Mapping:
@@ -248,7 +266,10 @@ class _Mapping:
         return None
 
     def _number(self, rating: Node, name: str, label: str) -> int | float | None:
-        """Read a number of a scale; the words of the label are no number, and are no fault."""
+        """Read a number of a scale; the words of the label are no number, and are no fault.
+
+        Digits with a comma are no words: which number they are could only be guessed.
+        """
         values = self._reader.values(rating, name)
         if len(values) > 1:
             self._reader.refuse(rating.place(name), "invalid-value", "It must be one number.")
@@ -262,7 +283,9 @@ class _Mapping:
 
     @staticmethod
     def _is_label(value: object, label: str) -> bool:
-        return isinstance(value, str) and " ".join(value.split()).casefold() == label.casefold()
+        if not isinstance(value, str) or _DIGITS.match(value.strip()):
+            return False
+        return " ".join(value.split()).casefold() == label.casefold()
 
     def _published(self) -> str | None:
         text = self._reader.line(self._node, "datePublished", MAX_EXPRESSION)

@@ -19,13 +19,27 @@ Json = Any
 MAX_FAULTS: Final = 20
 """A review lists no more faults than this."""
 MAX_URL: Final = 2_000
-MAX_VALUES: Final = 1_000
+MAX_VALUES: Final = 100
 """Of a property no more values are looked at, with the lists and the empty ones among them."""
 _MAX_ESCAPED: Final = 8
 """A text is no longer than so many times its limit before its entities are replaced."""
 _SCHEMA: Final = re.compile(r"\A(?:https?://schema\.org/|schema:)")
 _SAME: Final = {"type": "@type", "id": "@id"}
 """What the context of schema.org calls two keywords."""
+INSIDE: Final = ("@graph", "dataFeedElement", "item", "review")
+"""The properties in which there are further reviews to look for."""
+_READ: Final = frozenset(
+    (
+        *INSIDE,
+        *("@id", "@type", "alternateName", "appearance", "author", "bestRating", "claimReviewed"),
+        *("dateCreated", "datePublished", "firstAppearance", "headline", "inLanguage"),
+        *("itemReviewed", "jobTitle", "name", "publisher", "ratingExplanation", "ratingValue"),
+        *("reviewBody", "reviewRating", "text", "url", "worstRating"),
+    )
+)
+"""The properties that are read."""
+MAX_INNER: Final = 2_000
+"""So many nodes inside of others are kept for the next review, which is more than one can have."""
 _ENTITY: Final = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 """An entity with its semicolon. HTML knows some without, but `&copy=1` is no copyright sign."""
 _MAX_UNESCAPED: Final = 2
@@ -33,23 +47,23 @@ _MAX_UNESCAPED: Final = 2
 
 
 class Node:
-    """An object of a document: its place, and its properties by their names in schema.org."""
+    """An object of a document: its place, its types, and those of its properties that are read.
 
-    __slots__ = ("path", "properties")
+    Types and properties have their names in schema.org.
+    """
+
+    __slots__ = ("path", "properties", "types")
 
     def __init__(self, value: Mapping[str, Json], path: Path) -> None:
         """Give each property its own name; of the same under two names, the first counts."""
         self.path = path
         self.properties: dict[str, tuple[str, Json]] = {}
         for key, each in value.items():
-            self.properties.setdefault(local_name(key), (key, each))
-
-    @property
-    def types(self) -> set[str]:
-        """The types of the object, by their names in schema.org."""
+            if (name := local_name(key)) in _READ:
+                self.properties.setdefault(name, (key, each))
         _, given = self.properties.get("@type", ("", ()))
-        listed = given if isinstance(given, list) else [given]
-        return {local_name(each) for each in listed if isinstance(each, str)}
+        listed = given[:MAX_VALUES] if isinstance(given, list) else [given]
+        self.types = frozenset(local_name(each) for each in listed if isinstance(each, str))
 
     @property
     def iri(self) -> str | None:
@@ -81,16 +95,20 @@ class Value(NamedTuple):
     value: Json
 
 
+class Shared(NamedTuple):
+    """What the reviews of a document have in common, since many may name the same nodes."""
+
+    named: dict[str, Node]  # those that have an id
+    inner: dict[Path, Node]  # those inside of others that were read, each made once
+    texts: dict[str, str]  # each cleaned once
+
+
 class Reader:
     """Reads the properties of nodes, and notes what is wrong with them."""
 
-    def __init__(self, named: Mapping[str, Node], texts: dict[str, str]) -> None:
-        """Know the nodes of the document that have an id, by their ids, and texts that are clean.
-
-        Many reviews may name the same node, and each of its texts is cleaned once.
-        """
-        self._named = named
-        self._texts = texts
+    def __init__(self, shared: Shared) -> None:
+        """Know what other reviews of the document have in common with this one."""
+        self._shared = shared
         self.faults: list[Fault] = []
 
     def refuse(self, path: Path, code: str, detail: str) -> None:
@@ -127,8 +145,8 @@ class Reader:
 
     def url(self, node: Node, name: str) -> str | None:
         """Read a property that has one address, or none."""
-        found = [url for each in self.values(node, name) if (url := self.as_url(each))]
-        return self._only(node, name, found)
+        addresses = map(self._address, self.values(node, name))
+        return self._only(node, name, [url for each in addresses if (url := self.as_url(each))])
 
     def nodes(self, node: Node, name: str, most: int) -> list[Node | Value]:
         """List the objects of a property, and the texts that stand in the place of one."""
@@ -139,7 +157,7 @@ class Reader:
             self.refuse(node.place(name), "invalid-value", detail)
         for each in values[:most]:
             if isinstance(each.value, dict):
-                found.append(self._meant(Node(each.value, each.path)))
+                found.append(self._meant(self._inner(each)))
             elif isinstance(each.value, str):
                 found.append(each)
             else:
@@ -149,10 +167,6 @@ class Reader:
     def as_url(self, given: Value) -> str | None:
         """Read an absolute address; what is not ASCII is written as RFC 3987 says."""
         path, value = given
-        if isinstance(value, dict):
-            inner = Node(value, path)
-            key, value = inner.properties.get("@id") or inner.properties.get("url") or ("", value)
-            path = (*path, key) if key else path
         if not isinstance(value, str):
             self.refuse(path, "wrong-type", "It must be an address, as a text.")
             return None
@@ -189,9 +203,9 @@ class Reader:
     def _cleaned(self, text: str) -> str:
         if "&" not in text:
             return text.strip()
-        if text not in self._texts:
-            self._texts[text] = cleaned(text)
-        return self._texts[text]
+        if text not in self._shared.texts:
+            self._shared.texts[text] = cleaned(text)
+        return self._shared.texts[text]
 
     def _only(self, node: Node, name: str, found: list[str]) -> str | None:
         """Give the only one of some values; the same twice is one."""
@@ -204,8 +218,25 @@ class Reader:
         """Give the node of the document that one means which has nothing but an id."""
         _, identity = node.properties.get("@id", ("", None))
         if node.properties.keys() == {"@id"} and isinstance(identity, str):
-            return self._named.get(identity, node)
+            return self._shared.named.get(identity, node)
         return node
+
+    def _inner(self, given: Value) -> Node:
+        """Give an object as a node, which is made once."""
+        inner = self._shared.inner
+        if given.path not in inner:
+            if len(inner) >= MAX_INNER:
+                inner.clear()
+            inner[given.path] = Node(given.value, given.path)
+        return inner[given.path]
+
+    def _address(self, given: Value) -> Value:
+        """Give the address that stands in an object, where an address was meant."""
+        if not isinstance(given.value, dict):
+            return given
+        properties = self._inner(given).properties
+        key, value = properties.get("@id") or properties.get("url") or ("", given.value)
+        return Value((*given.path, key), value) if key else given
 
 
 def _flat(given: Json, path: Path) -> tuple[list[Value], bool]:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Iterator
+from contextlib import aclosing, nullcontext
 from typing import Final
 
 from api.core.db import Database
-from api.core.errors import NOT_APPLIED, STORAGE_FULL, UNAVAILABLE, Problem, invalid_record
-from api.core.large_input import in_thread, work_on
+from api.core.errors import STORAGE_FULL, UNAVAILABLE, Problem, invalid_record
+from api.core.large_input import read_ahead, work_on
 from api.core.request import Author, encoded
-from api.sync.importing.results import Done, numbered_refusal
+from api.sync.importing.results import Answer
 from api.sync.importing.reviews.documents import Document, read_document
 from api.sync.importing.reviews.mapping import Review, map_review
-from api.sync.importing.reviews.writing import write_review
+from api.sync.importing.reviews.planning import NumberedReview
+from api.sync.importing.reviews.writing import write_reviews
+from api.sync.importing.spool import Spool
 from api.sync.importing.state import ImportRun, Sender
-from schemas.imports import ImportCounts, ImportTotals
-from schemas.vocabularies import RecordType
+from api.sync.importing.stopping import ending_early
 
+MAX_TOGETHER: Final = 64
+"""How many reviews are written together."""
+MAX_TOGETHER_BYTES: Final = 1_048_576
+"""How large they are together, unless one is larger; the next ones are read beside them."""
+_READ_AT_ONCE: Final = 8
 _AGAIN: Final = (
     "You can send the document again: what was written of it is found again, and stays as it is."
 )
@@ -31,48 +37,59 @@ async def import_reviews(
     atomic: bool = False,
     dry_run: bool = False,
     sender: Sender,
-) -> bytes:
-    """Write the reviews of a document, and give a line for each, then the totals."""
+) -> Answer:
+    """Write the reviews of a document, and give the answer."""
     document = await work_on(len(body), read_document, body)
-    with closing(ImportRun(database, author, atomic, dry_run, sender)) as run:
-        done = await _write(run, document)
-    refused = atomic and any(each.counted_as == "refused" for each in done)
-    if refused:
-        done = [_not_applied(number, each) for number, each in enumerate(done, 1)]
-    committed = not dry_run and not refused
-    return await in_thread(_answer, run, done, committed=committed)
+    run = ImportRun(database, author, atomic, dry_run, sender)
+    with ending_early(run, _stopped):
+        run.results.append(Spool())
+        return Answer(run, committed=await _write(run, document))
 
 
-async def _write(run: ImportRun, document: Document) -> list[Done]:
-    """Write one review after another, each in its own transaction, or all in one."""
-    done: list[Done] = []
+async def _write(run: ImportRun, document: Document) -> bool:
+    """Write reviews, some in each transaction, or all in one; tell whether they were kept."""
+    if not run.in_one_transaction:
+        await _write_each(run, document)
+        return True
 
     async def write_all() -> bool:
-        await _write_each(run, document, done)
+        await _write_each(run, document)
         await run.find_revocation()
-        return not run.dry_run and all(each.counted_as != "refused" for each in done)
+        run.refused = run.atomic and run.refusals > 0
+        return not run.refused and not run.dry_run
 
-    try:
-        if run.in_one_transaction:
-            await run.hold_together(write_all)
-        else:
-            await _write_each(run, document, done)
-    except Problem as problem:
-        raise _stopped(run, problem) from problem.__cause__
-    return done
+    return await run.hold_together(write_all)
 
 
-async def _write_each(run: ImportRun, document: Document, done: list[Done]) -> None:
+async def _write_each(run: ImportRun, document: Document) -> None:
+    """Write some reviews after the others. While some are written, the next ones are read."""
+    async with aclosing(read_ahead(_gather(document))) as gathered:
+        async for reviews in gathered:
+            async with nullcontext() if run.in_one_transaction else run.connected():
+                await write_reviews(run, reviews)
+            run.applied = reviews[-1].number
+
+
+def _gather(document: Document) -> Iterator[list[NumberedReview] | None]:
+    """Gather reviews that are written together.
+
+    A null comes now and then, so that the thread is free for other work before it reads on.
+    """
+    reviews: list[NumberedReview] = []
+    size = 0
     for number, found in enumerate(document.reviews, 1):
-        # One at a time is in memory: many may name the same large objects by their ids.
-        review = await in_thread(map_review, found, document.named, document.texts)
-        if not isinstance(review, Review):
-            problem = invalid_record(review)
-            done.append(numbered_refusal(number, RecordType.CLAIM, None, problem))
-            continue
-        async with nullcontext() if run.in_one_transaction else run.connected():
-            done.append(await write_review(run, number, review))
-        run.applied = number
+        review = map_review(found, document.shared)
+        if isinstance(review, Review):
+            reviews.append(NumberedReview(number, review))
+            size += len(encoded(review))
+        else:
+            reviews.append(NumberedReview(number, invalid_record(review)))
+        full = len(reviews) >= MAX_TOGETHER or size >= MAX_TOGETHER_BYTES
+        if full or number == len(document.reviews):
+            yield reviews
+            reviews, size = [], 0
+        elif number % _READ_AT_ONCE == 0:
+            yield None
 
 
 def _stopped(run: ImportRun, problem: Problem) -> Problem:
@@ -83,26 +100,3 @@ def _stopped(run: ImportRun, problem: Problem) -> Problem:
     far = f"The reviews up to number {run.applied} were written." if written else ""
     detail = " ".join(filter(None, (problem.detail, far, _AGAIN)))
     return Problem(problem.kind, detail, headers=problem.headers)
-
-
-def _not_applied(number: int, done: Done) -> Done:
-    """Give the result of a review that was undone because another one was refused."""
-    if done.counted_as == "refused":
-        return done
-    refusal = numbered_refusal(number, done.result.type, None, Problem(NOT_APPLIED))
-    return refusal._replace(counted_as="not_applied")
-
-
-def _answer(run: ImportRun, done: Sequence[Done], *, committed: bool) -> bytes:
-    """Write the results as lines, and the totals."""
-    counts = ImportCounts(lines=len(done))
-    lines = []
-    for each in done:
-        if each.result.problem is not None:
-            each.result.problem["request_id"] = run.sender.request_id
-        setattr(counts, each.counted_as, getattr(counts, each.counted_as) + 1)
-        lines.append(encoded(each.result))
-    totals = ImportTotals(
-        totals=counts, atomic=run.atomic, dry_run=run.dry_run, committed=committed
-    )
-    return b"\n".join([*lines, encoded(totals), b""])

@@ -13,19 +13,27 @@ from api.sync.importing.state import ImportRun
 from api.sync.importing.tables.comparing import Compared
 from schemas.base import Fault
 
+# The versions of a source are read once, however many names are asked for.
 _FORMER: Final = """
-    SELECT DISTINCT w.id::text, w.name
-    FROM unnest(:ids::text[]::uuid[], :names::text[]) AS w(id, name)
+    SELECT w.id::text, f.name
+    FROM (
+        SELECT n.id, array_agg(n.name) AS names
+        FROM unnest(:ids::text[]::uuid[], :names::text[]) AS n(id, name)
+        GROUP BY n.id
+    ) AS w
     JOIN sources AS t ON t.id = w.id
     CROSS JOIN LATERAL (
-        SELECT convert_from(r.doc, 'UTF8')::json AS doc FROM revisions AS r
-        WHERE r.record_type = 'source' AND r.record_id = w.id AND r.doc IS NOT NULL
-            AND :saw(source, r)
-        ORDER BY r.version DESC
-        LIMIT {most_versions}
-    ) AS d
-    WHERE left(coalesce(d.doc ->> 'name', d.doc ->> 'description'), :most::integer) = w.name
-        AND :sees(source, t)"""
+        SELECT DISTINCT left(coalesce(d.doc ->> 'name', d.doc ->> 'description'), :most::integer)
+            AS name
+        FROM (
+            SELECT convert_from(r.doc, 'UTF8')::json AS doc FROM revisions AS r
+            WHERE r.record_type = 'source' AND r.record_id = w.id AND r.doc IS NOT NULL
+                AND :saw(source, r)
+            ORDER BY r.version DESC
+            LIMIT {most_versions}
+        ) AS d
+    ) AS f
+    WHERE f.name = ANY(w.names) AND :sees(source, t)"""
 MAX_VERSIONS: Final = 100
 """In so many versions of a source, the newest ones, a former name is looked for."""
 _MAX_NAME: Final = 200
