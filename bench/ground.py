@@ -31,6 +31,7 @@ from servers import Server  # likewise
 from api.access import keyring
 from api.core.db import Database
 from api.embedded import EmbeddedPostgres
+from api.matching import pairing
 from api.matching.vocabulary import Vocabulary
 from api.server import schema
 from api.settings import Settings
@@ -161,6 +162,9 @@ async def _settle_down(url: str) -> None:
     await database.open()
     try:
         await Vocabulary(database).count(at_once=True)
+        for _ in range(pairing.MAX_STEPS):
+            if not await pairing.step(database):
+                break
     finally:
         await database.close()
     connection = await asyncpg.connect(url, command_timeout=_SECONDS)
@@ -170,7 +174,10 @@ async def _settle_down(url: str) -> None:
     finally:
         await connection.close()
     seconds = time.monotonic() - started
-    print(f"Words counted, the feed put into blocks in {seconds:.1f} s.", flush=True)
+    print(
+        f"Words counted, pairs of sources found, the feed put into blocks in {seconds:.1f} s.",
+        flush=True,
+    )
 
 
 async def _seal(connection: asyncpg.Connection) -> None:

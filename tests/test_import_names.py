@@ -10,8 +10,10 @@ import pytest
 
 from api.access import keyring
 from api.sync.importing import batches
-from schemas.vocabularies import Scope
+from schemas.base import has_object_for_id, slots_in
+from schemas.vocabularies import RecordType, Scope
 from tests.conftest import allow, bearer, serving
+from tests.factories import EVERY, Noun
 from tests.test_import import claim, line, new, send, source, status
 
 BATCHED = pytest.mark.parametrize("together", [True, False], ids=["one-batch", "many"])
@@ -32,6 +34,18 @@ def split(monkeypatch: pytest.MonkeyPatch, *, together: bool) -> None:
 
 def pointers(result: dict[str, Any]) -> list[tuple[str, str]]:
     return [(error["pointer"], error["code"]) for error in result["problem"]["errors"]]
+
+
+@pytest.mark.parametrize("noun", EVERY.values(), ids=EVERY)
+def test_an_external_id_is_seen_wherever_an_id_may_stand(noun: Noun) -> None:
+    document, kind = noun.full({of: new() for of in RecordType}), noun.resource.create
+    slots = list(slots_in(document, kind))
+    assert slots
+    assert not has_object_for_id(document, kind)
+    for holder, key, *_ in slots:
+        identity, holder[key] = holder[key], {}
+        assert has_object_for_id(document, kind)
+        holder[key] = identity
 
 
 @BATCHED

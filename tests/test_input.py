@@ -550,6 +550,63 @@ def test_pieces_are_read_as_the_whole(data: st.DataObject) -> None:
                 assert json_pieces.decode(each, mask) == whole
 
 
+@given(data=st.data())
+def test_a_small_body_is_read_alike_however_it_is_written(data: st.DataObject) -> None:
+    """What msgspec would write just so is read by msgspec, and the rest with the same outcome."""
+    value, indent = data.draw(JSON_VALUES), data.draw(st.sampled_from([None, 1]))
+    compact = (",", ":") if data.draw(st.booleans()) else None
+    text = json.dumps(
+        value, ensure_ascii=data.draw(st.booleans()), indent=indent, separators=compact
+    )
+    place = data.draw(st.integers(0, len(text)))
+    changed = text[:place] + data.draw(st.text('[]{},:" \\1u', max_size=1)) + text[place + 1 :]
+    for each in (text, changed):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(json_text, "_read_plain", lambda _: None)
+            closely = read_or_refuse(each.encode())
+        assert read_or_refuse(each.encode()) == closely
+
+
+def read_or_refuse(body: bytes) -> Any:
+    """Give the document as Python shows it, which tells 1 from 1.0, or the problem."""
+    try:
+        return repr(read_json(body))
+    except Problem as problem:
+        return problem.kind, problem.detail, problem.errors
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":1,"b":2,"a":1}',
+        '[{"a":{"":1,"":2}}]',
+        "[1.0000000000000001]",
+        "[1e999]",
+        "[-1E-999]",
+        "[NaN]",
+        r'["\u0000"]',
+        r'{"\u0000":1}',
+        r'["\ud800"]',
+        "[" * 33 + "]" * 33,
+        "1" * 5_000,
+    ],
+)
+def test_what_a_decoder_lets_pass_is_refused_in_a_small_body(text: str) -> None:
+    for body in (text, f" {text}"):
+        with pytest.raises(Problem):
+            read_json(body.encode())
+
+
+def test_a_body_as_programs_write_it_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The decoder of the standard library calls Python for each object."""
+    monkeypatch.setattr(json_text, "_DECODER", None)
+    document = {"a": [{"b": 'é\\\n"', "c": [True, None, 0.25, -7]}], "d": {}}
+    assert (
+        read_json(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
+        == document
+    )
+
+
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=16) | st.integers(-9, 9)))
 def test_a_large_body_keeps_each_number(numbers: list[float]) -> None:
     blanks = " " * json_text.WINDOW_BYTES

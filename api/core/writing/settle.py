@@ -127,6 +127,8 @@ def stored(resource: Resource, doc: bytes) -> tuple[dict[str, Any], dict[str, An
 def split(resource: Resource, document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split a document into the properties that the server sets, and those of the client."""
     names = read_only(resource)
+    if names.isdisjoint(document):
+        return {}, document
     claimed = {key: value for key, value in document.items() if key in names}
     content = {key: value for key, value in document.items() if key not in names}
     return claimed, content

@@ -37,6 +37,7 @@ from schemas.base import (
     Path,
     Reference,
     faults,
+    has_object_for_id,
     references,
     slots_in,
     with_references,
@@ -101,6 +102,8 @@ class Named(NamedTuple):
 def put_stand_ins(stand_ins: StandIns, document: dict[str, Any], kind: type[Part]) -> Named:
     """Put a stand-in into each place for an id in which a record has an external id."""
     named = Named([], [], set())
+    if not has_object_for_id(document, kind):
+        return named
     for slot in slots_in(document, kind):
         if not isinstance(slot.value, dict):
             continue
