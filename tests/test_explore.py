@@ -418,6 +418,43 @@ def test_of_several_problems_the_first_in_order_is_shown(browser: Browser, site:
     assert imported(browser, "api.js", asked) == "the record"
 
 
+ANSWERING = """(window.asked = window.fetch, window.fetch = async () => ({{
+    ok: {ok}, status: {status}, json: async () => {answer},
+}}))"""
+BUSY = {"status": 503, "title": "Too busy.", "detail": "Wait for `Retry-After`.", "code": "busy"}
+CUT_SHORT = "{ throw new TypeError('network error'); }"
+
+
+@pytest.mark.outside
+@pytest.mark.parametrize("said", ["Too busy.", "The service does not answer."])
+def test_what_failed_for_now_can_be_tried_again(browser: Browser, site: str, said: str) -> None:
+    open_page(browser, site, "/explore")
+    answers = {"Too busy.": ("false", 503, f"({json.dumps(BUSY)})")}
+    ok, status, answer = answers.get(said, ("true", 200, CUT_SHORT))
+    browser.evaluate(ANSWERING.format(ok=ok, status=status, answer=answer))
+    browser.click("#places a[href='/explore/claims']")
+    browser.wait(f"{READY} && document.querySelector('h1').innerText === '{said}'")
+    assert "`" not in browser.text("main")
+    browser.evaluate("window.fetch = window.asked")
+    browser.click("main .buttons button")
+    browser.wait(f"{READY} && document.querySelector('h1').innerText === 'Claims'")
+    assert_quiet_local_and_fitting(browser, site, SCREENS[0][1])
+
+
+@pytest.mark.outside
+def test_who_entered_a_wrong_key_can_go_on_without(browser: Browser, site: str) -> None:
+    open_page(browser, site, "/explore/claims")
+    browser.click("#open-key")
+    browser.write("#key input", "clk_wrong")
+    browser.press("Enter")
+    browser.wait(f"{READY} && document.querySelectorAll('main .buttons button').length === 2")
+    browser.errors()  # the browser itself logs a refused request
+    browser.click("main .buttons button:last-child")
+    browser.wait(f"{READY} && document.querySelector('h1').innerText === 'Claims'")
+    assert browser.text("#open-key") == "Use a key"
+    assert_quiet_local_and_fitting(browser, site, SCREENS[0][1])
+
+
 HANGING = """(window.asked = window.fetch, window.fetch = async (path, { signal }) => ({
     ok: true,
     json: () => new Promise((_, fail) => signal.addEventListener('abort', () => {
@@ -432,9 +469,11 @@ def test_a_page_that_was_left_logs_nothing(browser: Browser, site: str) -> None:
     browser.evaluate(HANGING)
     browser.click("#places a[href='/explore/claims']")
     browser.wait("document.querySelector('#asked li')")  # it has asked, and waits
+    browser.wait("document.getElementById('waiting').innerText === 'Reading the records …'")
     browser.evaluate("window.fetch = window.asked")
     browser.click("#places a[href='/explore/articles']")
     browser.wait(f"{READY} && document.title.startsWith('Articles')")
+    assert browser.text("#waiting") == ""
     assert_quiet_local_and_fitting(browser, site, SCREENS[0][1])
 
 

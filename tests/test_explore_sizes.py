@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -169,6 +170,7 @@ def test_marks_deep_in_each_other_stay_legible_and_all_can_be_reached(
 
 # --- long and hostile texts ----------------------------------------------------------------------
 
+NEEDLE = "These words stand at the end alone."
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(1)</script> \u202e\u2066 &amp; \"'` مرحبا 🌊 "
 MARKS_A_CLAIM = 100
 
@@ -176,7 +178,7 @@ MARKS_A_CLAIM = 100
 @pytest.fixture(scope="session")
 def hostile(site: str) -> dict[str, str]:
     """Make an article of 4 MiB of markup and bidi controls, with 10,000 marks; give the ids."""
-    text = HOSTILE * (4 * 1024**2 // len(HOSTILE.encode()))
+    text = HOSTILE * ((4 * 1024**2 - len(NEEDLE)) // len(HOSTILE.encode())) + NEEDLE
     length = len(HOSTILE)
     source = made(site, "sources", kind="person", name=HOSTILE)
     url = "http://x/#javascript:alert(1)"
@@ -233,7 +235,8 @@ TURNED = """[...document.querySelectorAll('main .kicker, main h2, main .aside, m
     .map(each => each.outerHTML.slice(0, 200))"""
 
 
-# Counts how much of the text is written in one turn of the browser, from the first to the last.
+# Counts how many passages are marked in one turn of the browser, from the first to the last, and
+# looks in the first for words that stand at the end.
 TURNS = """(() => {
     const seen = new Set();
     const marks = node => node.matches?.('.text mark') ? [node]
@@ -244,17 +247,21 @@ TURNS = """(() => {
         for (const { addedNodes } of records)
             for (const node of addedNodes) marks(node).forEach(mark => seen.add(mark));
         if (seen.size > before) turns.push(seen.size - before);
+        if (turns.length === 1 && seen.size > before)
+            window.first = [document.querySelector('.text').textContent.length, find('%s')];
     }).observe(document.getElementById('content'), { childList: true, subtree: true });
 })()"""
+SELECTED = """(range => [range.toString(), range.getBoundingClientRect().top / innerHeight])(
+    getSelection().getRangeAt(0))"""
 
 
 @pytest.mark.outside
-def test_a_long_text_is_written_in_pieces_the_first_screen_first(
+def test_a_long_text_can_be_searched_at_once_and_is_marked_in_pieces(
     browser: Browser, site: str, hostile: dict[str, str]
 ) -> None:
     open_page(browser, site, "/explore/match")
     use_key(browser)
-    browser.evaluate(TURNS)
+    browser.evaluate(TURNS % NEEDLE)
     browser.evaluate(f"history.pushState(null, '', '/explore/articles/{hostile['articles']}')")
     browser.evaluate("dispatchEvent(new PopStateEvent('popstate'))")
     browser.wait(f"{READY} && document.querySelector('.text')")
@@ -262,9 +269,13 @@ def test_a_long_text_is_written_in_pieces_the_first_screen_first(
     turns = browser.evaluate("turns")
     assert len(turns) > 10
     assert max(turns) <= 500
-    # What stands far below can be found by the browser's own search and by its anchor.
-    found = "document.querySelector('.text').textContent.length"
-    assert browser.evaluate(found) > 3_000_000
+    # What stands far below is found, also before it has been on the screen.
+    length, is_found = browser.evaluate("first")
+    assert is_found
+    assert length == browser.evaluate("document.querySelector('.text').textContent.length")
+    words, at = browser.evaluate(SELECTED)
+    assert words == NEEDLE
+    assert 0 < at < 1
     assert browser.evaluate("window.find('no such words')") is False
     assert_quiet_local_and_fitting(browser, site, SCREENS[0][1])
 
@@ -301,6 +312,84 @@ def test_a_text_of_many_lines_is_shown(browser: Browser, site: str) -> None:
     assert browser.evaluate("document.querySelector('.text').textContent.length") == len(LINES)
     assert browser.evaluate("document.querySelectorAll('.text p').length") < 200
     assert_quiet_local_and_fitting(browser, site, SCREENS[0][1])
+
+
+# --- many groups ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def member(site: str) -> str:
+    """Make a source that belongs to 60 groups, of which no statement brings any; give its id."""
+    identity = made(site, "sources", kind="person", name="A member of many groups")
+    members = [{"source_id": identity}]
+    groups = [{"kind": "group", "name": f"Group {number}", "members": members} for number in SIXTY]
+    imported_records(site, [{"type": "source", "data": group} for group in groups])
+    return identity
+
+
+SIXTY = range(1, 61)
+BELONGS = """[...document.querySelectorAll('.facts dt')]
+    .find(each => each.innerText === 'Belongs to').nextElementSibling"""
+
+
+@pytest.mark.outside
+@pytest.mark.parametrize("screen", [SCREENS[0], SCREENS[-1]], ids=str)
+def test_a_source_is_shown_with_all_its_groups(
+    browser: Browser, site: str, axe: str, member: str, screen: tuple[int, str]
+) -> None:
+    open_page(browser, site, f"/explore/sources/{member}", screen)
+    assert len(browser.evaluate(REQUESTS)) <= MAX_REQUESTS
+    names = browser.evaluate(f"[...{BELONGS}.querySelectorAll('a')].map(each => each.textContent)")
+    assert names == [f"Group {number}" for number in SIXTY]
+    assert browser.evaluate(f"{BELONGS}.querySelector('summary').innerText") == "10 more"
+    browser.evaluate(f"{BELONGS}.querySelector('details').open = true")
+    assert browser.evaluate(f"{BELONGS}.innerText.includes('Group 60')")
+    assert_usable(browser, axe)
+    assert_quiet_local_and_fitting(browser, site, screen[1])
+
+
+# --- long words ----------------------------------------------------------------------------------
+
+LONG = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft" * 3
+
+
+@pytest.fixture
+def long_words(site: str) -> Iterator[dict[str, str]]:
+    """Make an article, a claim and a source that are called by one long word, for a while."""
+    source = made(site, "sources", kind="organisation", name=LONG)
+    article = made(site, "articles", headline=LONG, text=LONG, publisher_id=source)
+    said = {"attributions": [{"source_id": source, "printed": LONG}], "review_status": "published"}
+    printed = {"appearances": [{"article_id": article, "spans": [span(LONG, 0, len(LONG))]}]}
+    figure = {
+        "metric": "losses",
+        "unit": "ship",
+        "qualifier": "vague",
+        "term": LONG,
+        "printed": LONG,
+    }
+    claim = made(site, "claims", text=LONG, quantities=[figure], **said, **printed)
+    yield {"article": article, "claim": claim, "source": source}
+    for path in (f"claims/{claim}", f"articles/{article}", f"sources/{source}"):
+        headers = {**bearer(KEY), "if-match": "*"}
+        assert httpx.delete(f"{site}/v1/{path}", headers=headers, timeout=PATIENCE).is_success
+
+
+# A page that is 640 or 320 pixels wide is what a reader has who enlarges a wide or a narrow screen.
+@pytest.mark.outside
+@pytest.mark.parametrize("width", [640, 320])
+def test_long_words_fit_on_enlarged_pages(
+    browser: Browser, site: str, long_words: dict[str, str], width: int
+) -> None:
+    places = ["articles/{article}", "claims/{claim}", "sources/{source}", "groups", "figures"]
+    pages = ["/", "/explore", *(f"/explore/{place.format(**long_words)}" for place in places)]
+    pages += [f"/explore/{plural}" for plural in ("articles", "claims", "sources")]
+    for page in pages:
+        browser.command("url", url="about:blank")
+        browser.show(f"{site}{page}", width, "light")
+        browser.wait(
+            f"document.readyState === 'complete' && (location.pathname === '/' || {READY})"
+        )
+        assert_quiet_local_and_fitting(browser, site, "light")
 
 
 # --- two hundred figures -------------------------------------------------------------------------

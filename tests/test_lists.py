@@ -442,6 +442,29 @@ async def test_claims_that_relate_to_a_claim_come_along(client: Client) -> None:
     assert found["included"] == {"relating_claims": {part.id: part.record}}
 
 
+async def test_groups_of_the_sources_of_a_page_come_along_but_not_those_of_others(
+    client: Client,
+) -> None:
+    async def group(*members: str) -> Stored:
+        its = [{"source_id": each} for each in members]
+        return await create(client, SOURCE, SOURCE.minimal(members=its))
+
+    about, colleague = [await create(client, SOURCE) for _ in range(2)]
+    both = await group(about.id, colleague.id)
+    around = await group(both.id)
+    await group(colleague.id)
+    for names in ("sources,groups", "groups,sources"):
+        found = await page(client, SOURCE, id__in=about.id, expand=names)
+        assert found["included"] == {"sources": {}, "groups": {both.id: both.record}}
+        found = await page(client, SOURCE, id__in=both.id, expand=names)
+        members = {each.id: each.record for each in (about, colleague)}
+        assert found["included"] == {"sources": members, "groups": {around.id: around.record}}
+    for gone in (around, both):
+        await delete(client, gone)
+    found = await page(client, SOURCE, id__in=about.id, expand="groups")
+    assert found["included"] == {"groups": {}}
+
+
 async def test_nothing_comes_along_with_nothing(client: Client, noun: Noun) -> None:
     found = await page(client, noun, tag=unique(), expand="sources")
     assert found["included"] == {"sources": {}}

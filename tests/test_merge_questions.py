@@ -148,3 +148,11 @@ async def test_a_page_brings_the_survivor_of_a_merged_source_too(still: World) -
         brought = answer.json()["included"]["sources"]
         assert {"a", "c"} <= {world.named(each) for each in brought}
         assert brought[world.id("a")]["merged_into_id"] == world.id("b")
+
+
+async def test_a_page_brings_the_groups_of_what_was_merged_into_its_source(still: World) -> None:
+    world = still
+    await _chain_of_merges(world)
+    answer = await world.client.get(f"/v1/sources?id__in={world.id('c')}&expand=groups")
+    brought = answer.json()["included"]["groups"]
+    assert {world.named(each) for each in brought} == {"group of a", "group of b"}

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from api.core.caller import Caller
 from api.core.db import Connection
-from api.core.resource import FOLLOWED, MAX_PAGE_BYTES, Expansion
+from api.core.resource import MAX_PAGE_BYTES, Expansion
 from api.core.sql import compose, plural, render
 from schemas.vocabularies import RecordType
 
@@ -133,7 +133,7 @@ async def bring(
             relations.append(Relation(expansion))
             continue
         room = MAX_PAGE_BYTES - _size(items[:kept], relations)
-        owners = _owners(record_type, items[:kept], relations, expansion.target)
+        owners = _owners(record_type, items[:kept], relations if expansion.follows else ())
         relation = await _read_brought(connection, asker, expansion, owners, room)
         relations.append(relation)
         kept = fitting(items[:kept], relations)
@@ -153,8 +153,8 @@ async def bring(
 
 
 def in_order_of_reading(expansions: Iterable[Expansion]) -> list[Expansion]:
-    """Sort expansions so that those which are followed come behind those which they follow."""
-    return sorted(expansions, key=lambda each: FOLLOWED.get(each.target, 0))
+    """Sort expansions so that each comes behind those which it follows."""
+    return sorted(expansions, key=lambda each: each.turn)
 
 
 def fitting(items: Sequence[Item], relations: Iterable[Relation]) -> int:
@@ -193,21 +193,19 @@ class _Owners(NamedTuple):
 def _owners(
     record_type: RecordType,
     items: Sequence[Item],
-    relations: Iterable[Relation],
-    target: RecordType,
+    followed: Iterable[Relation],
 ) -> _Owners:
-    """List the items and, for a relation that is followed further, the included records."""
+    """List the items, and the included records of the relations that are followed further."""
     owners = [
         (owner_type.value, identity, place)
         for place, item in enumerate(items)
         for owner_type, identity in item.owners or [(record_type, item.id)]
     ]
-    if target in FOLLOWED:
-        owners += [
-            (relation.expansion.target.value, identity, place)
-            for relation in relations
-            for identity, place in zip(relation.ids, relation.places, strict=True)
-        ]
+    owners += [
+        (relation.expansion.target.value, identity, place)
+        for relation in followed
+        for identity, place in zip(relation.ids, relation.places, strict=True)
+    ]
     return _Owners(*(f"{{{','.join(map(str, column))}}}" for column in zip(*owners, strict=True)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from api.core.filters import Filter, condition, times
-from api.core.resource import Expansion, Grouping, grouped_by_items
+from api.core.resource import FOLLOWED, Expansion, Grouping, grouped_by_items
 from api.core.sql import compose, plural
 from schemas.base import SourceId
 from schemas.vocabularies import RecordType
@@ -209,12 +209,20 @@ def forward(name: str, target: RecordType, description: str) -> Expansion:
 def backward(
     name: str, owner: RecordType, link: str, target: RecordType, description: str
 ) -> Expansion:
-    """Declare the expansion to the records of type `owner` that refer to the records of a page."""
-    return Expansion(
-        name,
-        owner,
-        f"SELECT l.owner_id AS id, o.place FROM owners AS o"
-        f" JOIN links AS l ON l.{target}_id = o.id"
-        f" WHERE l.owner_type = '{owner}' AND l.link = '{link}'",
-        description,
+    """Declare the expansion to the records of type `owner` that refer to the records of a page.
+
+    Those that refer to a source which is being merged into one of the page are among them. What
+    refers to other included records is not.
+    """
+    named = f"l.owner_type = '{owner}' AND l.link = '{link}'"
+    pairs = (
+        "SELECT l.owner_id AS id, o.place FROM owners AS o"
+        f" JOIN links AS l ON l.{target}_id = o.id WHERE {named}"
     )
+    if target is RecordType.SOURCE:
+        pairs += (
+            " UNION ALL SELECT l.owner_id, o.place FROM owners AS o"
+            f" JOIN ({_SURVIVORS}) AS v ON v.survivor_id = o.id"
+            f" JOIN links AS l ON l.source_id = v.id WHERE {IS_ANY_NAMED} AND {named}"
+        )
+    return Expansion(name, owner, pairs, description, is_direct=owner in FOLLOWED)

@@ -24,7 +24,10 @@ MAX_COUNTED: Final = 10_000
 MAX_RANKED: Final = 2_000
 """Ranking reads every record that matches, so no more than this are ranked."""
 FOLLOWED: Final = {RecordType.ARTICLE: 1, RecordType.SOURCE: 2}
-"""Expansions to these types also bring what other included records refer to, read in this order."""
+"""Most expansions to these types also bring what other included records refer to.
+
+They are read in this order, behind all others.
+"""
 MAX_PAGE_BYTES: Final = 8 * 1024**2 - 64 * 1024
 """A page ends where its records pass this: with the rest of its body that makes 8 MiB at most."""
 
@@ -61,6 +64,17 @@ class Expansion(Struct, frozen=True):
     target: RecordType
     pairs: str
     description: str
+    is_direct: bool = False  # whether only the page's own records bring it, whatever its target is
+
+    @property
+    def follows(self) -> bool:
+        """Tell whether it also brings what other included records refer to."""
+        return self.target in FOLLOWED and not self.is_direct
+
+    @property
+    def turn(self) -> int:
+        """Say when it is read: behind what it follows, and behind those that would follow it."""
+        return len(FOLLOWED) + 1 if self.is_direct else FOLLOWED.get(self.target, 0)
 
 
 class Grouping(Struct, frozen=True):
@@ -190,7 +204,7 @@ class Resource:
 
 def _also_of_included(expansions: tuple[Expansion, ...]) -> str:
     """Say which relations also bring what other included records refer to."""
-    names = [f"`{e.name}`" for e in expansions if e.target in FOLLOWED]
+    names = [f"`{e.name}`" for e in expansions if e.follows]
     if len(expansions) < 2 or not names:  # noqa: PLR2004
         return ""
     return f" {' and '.join(names)} also bring those of the other included records."

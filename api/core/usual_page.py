@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from api.core.db import Connection, Row
 from api.core.expanding import MAX_INCLUDED, MEMBER_BYTES, in_order_of_reading
-from api.core.resource import FOLLOWED, INSTANT_KEY, MAX_PAGE_BYTES, Expansion, Sort
+from api.core.resource import INSTANT_KEY, MAX_PAGE_BYTES, Expansion, Sort
 from api.core.sql import Query, compose, plural
 from schemas.vocabularies import RecordType
 
@@ -141,7 +141,7 @@ def _relations(record_type: RecordType, names: Mapping[Expansion, str]) -> str:
     read: list[Expansion] = []
     for expansion in in_order_of_reading(names):
         owners = [compose(_OWNERS, type=record_type, name="items")]
-        if expansion.target in FOLLOWED:
+        if expansion.follows:
             owners += [compose(_OWNERS, type=each.target, name=names[each]) for each in read]
         text += compose(
             _RELATION,

@@ -6,7 +6,7 @@ from litestar import Controller, delete, get, patch, post, put
 
 from api.core import history, querying, reading
 from api.core.filters import Filter, Parameter, Words, condition, term
-from api.core.relations import forward, linked, related
+from api.core.relations import backward, forward, linked, related
 from api.core.request import Answer, NoContent, Request
 from api.core.resource import Resource, Sort
 from api.core.writing import operations
@@ -91,7 +91,10 @@ SOURCES = Resource(
         ),
     ),
     sorts=(Sort("name", "t.name", nullable=True, key=str),),
-    expansions=(forward("sources", _SOURCE, "its parent, members and organisations"),),
+    expansions=(
+        forward("sources", _SOURCE, "its parent, members and organisations"),
+        backward("groups", _SOURCE, "member", _SOURCE, "the groups of which it is a direct member"),
+    ),
     searched="`name`, `names` and `description`",
     derive=lambda _: {"merged_into_id": None},
     circular=True,

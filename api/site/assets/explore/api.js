@@ -2,6 +2,8 @@
 
 /** A page makes no more requests than this. */
 const MAX_REQUESTS = 3;
+/** And waits for an answer no longer than this, in milliseconds. */
+const MAX_WAIT = 120_000;
 
 // The key is kept in this variable and nowhere else: it ends with the tab, and never stands in a URL, in the
 // storage of the browser or in a command that is copied.
@@ -53,7 +55,7 @@ export class Api {
   async one(type, id, expand) {
     const page = await this.get(`/v1/${type}?id__in=${encodeURIComponent(id)}&expand=${expand}`);
     const [record] = page.items;
-    if (!record) throw new Problem({ title: "No record has this id.", detail: "It may have been deleted, or only a key may see it." });
+    if (!record) throw new Problem({ status: 404, title: "No record has this id.", detail: "It may have been deleted, or only a key may see it." });
     return { record, included: page.included, truncated: page.truncated.length > 0 };
   }
 
@@ -69,15 +71,16 @@ export class Api {
     if (key !== null) headers.Authorization = `Bearer ${key}`;
     if (request.body !== undefined) headers["Content-Type"] = "application/json";
     const { method, path, body } = request;
-    let answer;
-    try {
-      answer = await fetch(path, { method, body, headers, signal: this.stopping.signal });
-    } catch {
-      throw new Problem({ title: "The service does not answer.", detail: "Check the connection, and load the page again." });
-    }
-    if (answer.ok) return answer.json();
+    const signal = AbortSignal.any([this.stopping.signal, AbortSignal.timeout(MAX_WAIT)]);
+    const answer = await fetch(path, { method, body, headers, signal }).catch(unanswered);
+    if (answer.ok) return answer.json().catch(unanswered); // it may also end in the middle
     throw new Problem(await answer.json().catch(() => ({ title: `The service answered ${answer.status}.` })));
   }
+}
+
+/** Say that no answer came, or not all of it. */
+export function unanswered() {
+  throw new Problem({ title: "The service does not answer.", detail: "Check the connection, and try again." });
 }
 
 /** Write a request as a command; `$key` stands in the place of the key. */

@@ -34,7 +34,7 @@ export default async function show({ api, id }) {
       (claims.next_cursor || claims.truncated.length > 0) && make("p.aside", {}, "Responses are missing here: the claims have more of them than one page can show. The page of a claim has all of its responses."),
       make("div.reading", {}, make("div", {}, text, after(article, lost, unplaced, included)), reader.column()),
     ],
-    ready: (top) => reader.begin(top, location.hash.slice(1)),
+    ready: () => reader.begin(location.hash.slice(1)),
   };
 }
 
@@ -73,7 +73,7 @@ function after(article, lost, unplaced, included) {
     section("Printed here, without a place in the text", unplacedItems.length ? make("ol.records", {}, unplacedItems) : null),
     section("Corrections", corrections.length ? make("ul", {}, corrections) : null),
     section("Credits and related articles", credits.length + relations.length ? make("ul", {}, credits, relations) : null),
-    make("p.aside", {}, `Version ${article.version}, last changed on ${moment(article.updated_at)}. `,
+    make("p.aside.colophon", {}, `Version ${article.version}, last changed on ${moment(article.updated_at)}. `,
       article.version > 1 ? make("a", { href: `${address("article", article.id)}/history` }, "What was changed") : null),
   ];
 }

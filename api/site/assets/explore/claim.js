@@ -4,7 +4,7 @@ import { answersOf } from "./api.js";
 import { originGraph } from "./origins.js";
 import { joined, make, section, words } from "./page.js";
 import { chain, figures, printedIn } from "./statement.js";
-import { address, answered, byline, capital, moment, sourceLink, statementLink, status, term, time } from "./words.js";
+import { address, answered, byline, capital, moment, NOBODY, sourceLink, statementLink, status, term, time } from "./words.js";
 
 export default async function show({ api, type, id }) {
   const isClaim = type === "claims";
@@ -31,7 +31,7 @@ export default async function show({ api, type, id }) {
         make("div", {},
           origins && section("Independent origins", originGraph(origins, record, { sources, claims: { ...included.relating_claims, ...claims } })),
           section("About it", facts(record, sources)))),
-      make("p.aside", {}, `Version ${record.version}, last changed on ${moment(record.updated_at)}. `,
+      make("p.aside.colophon", {}, `Version ${record.version}, last changed on ${moment(record.updated_at)}. `,
         make("a", { href: `/explore/${type}/${encodeURIComponent(record.id)}/history` }, "History")),
     ],
   };
@@ -68,7 +68,7 @@ export function belowEachOther(thread, root) {
 }
 
 function response({ denial, depth, others, isLatest, before }, { sources, denials }, root) {
-  const said = [byline(denial, sources), time(denial.stated)].filter(Boolean);
+  const said = [byline(denial, sources) ?? NOBODY, time(denial.stated)].filter(Boolean);
   return make(`li.${denial.family}.depth-${Math.min(depth, 6)}${denial.validity === "standing" ? "" : ".left"}`, {},
     make("p.kicker", {}, answered(denial), ` · ${capital(term(denial.kind))} `, status(denial), isLatest ? make("span.status", {}, "latest word") : null),
     make("p", {}, make("a", { href: address("denial", denial.id) }, words(denial.text, denial.language))),

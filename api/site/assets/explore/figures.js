@@ -15,7 +15,7 @@ const FIELDS = new Set([...OWN, "metric", "sort", "cursor", "limit"]);
 
 const GROUPS = { claimant: "by claimant", origin: "by origin", day: "by the day they were said" };
 const SORTS = { lower: "the lowest first", "-upper": "the highest first", stated: "the earliest said first", "-stated": "the latest said first", "-created_at": "the latest recorded first" };
-const SCALES = { "": "chosen by the numbers", even: "even", log: "in steps of ten" };
+const SCALES = { "": "automatic", even: "even", log: "in steps of ten" };
 
 export default async function show({ api, query }) {
   const asked = new URLSearchParams([...query].filter(([name]) => !OWN.has(name)));
@@ -88,7 +88,7 @@ function rowsOf({ items, included: { sources, claims, denials } }, group) {
     const names = ids.slice(0, 2).map((id) => nameOf(id, sources));
     return names.length ? names.join(" and ") + (ids.length > 2 ? ` and ${ids.length - 2} more` : "") : null;
   };
-  const isSame = new Set(items.map((item) => `${item.metric} ${item.unit} ${item.population}`)).size === new Set(items.map((item) => `${item.metric} ${item.unit}`)).size;
+  const panels = grouped(items, panelOf);
   return items.map((figure) => {
     const { record, index, stated, as_of: about, validity, reading } = figure;
     const claimants = named(figure.claimants) ?? "Nobody who is credited";
@@ -98,7 +98,7 @@ function rowsOf({ items, included: { sources, claims, denials } }, group) {
     const notes = [
       group !== "claimant" && groups[group] !== claimants ? claimants : null,
       group !== "day" ? day : null,
-      isSame ? null : figure.population,
+      populationsOf(panels.get(panelOf(figure))).size > 1 ? figure.population : null,
       ...states((record.type === "claim" ? claims : denials)[record.id] ?? { validity }),
     ];
     return {
@@ -117,12 +117,15 @@ const plain = (content) => (content ? [content].flat(9).join("") : null);
 
 const bounds = ({ lower, upper }) => [lower, upper].filter((number) => number !== null).map((number) => number.toLocaleString("en")).join(" to ");
 
+const panelOf = ({ metric, unit }) => `${metric} ${unit}`;
+const populationsOf = (figures) => new Set(figures.map(({ population }) => population));
+
 /** Put the rows of a group together, the groups and the panels in the order in which they first appear. */
 function panelsOf(rows) {
-  return [...grouped(rows, (row) => `${row.figure.metric} ${row.figure.unit}`).values()].map((panel) => {
+  return [...grouped(rows, (row) => panelOf(row.figure)).values()].map((panel) => {
     const { metric, unit } = panel[0].figure;
-    const populations = new Set(panel.map((row) => row.figure.population).filter(Boolean));
-    const counted = populations.size === 1 ? [...populations][0] : unit === "person" ? "people" : unit;
+    const [population, ...others] = populationsOf(panel.map((row) => row.figure));
+    const counted = population && !others.length ? population : unit === "person" ? "people" : term(unit);
     return { name: capital(term(metric)), note: counted === metric ? null : capital(counted), unit, rows: [...grouped(panel, (row) => row.group).values()].flat() };
   });
 }
@@ -155,7 +158,7 @@ function table(rows, included) {
     return make("tr", { id: row.key },
       make("th", { scope: "row" }, words(capital(row.size)), row.reading ? make("span.note", {}, capital(row.reading)) : null),
       make("td", {}, capital(term(figure.metric)), figure.population ? make("span.note", {}, words(figure.population)) : null),
-      make("td", {}, figure.claimants.length ? people(figure.claimants) : "nobody who is credited",
+      make("td", {}, figure.claimants.length ? people(figure.claimants) : "Nobody is credited",
         figure.origins.some((id) => !figure.claimants.includes(id)) ? make("span.note", {}, "from ", people(figure.origins)) : null),
       make("td", {}, time(figure.stated) ?? "not known", row.about ? make("span.note", {}, "as of ", moment(row.about)) : null),
       make("td.statement", {}, statement(figure.record, row.record), make("q.note", {}, words(figure.printed))),

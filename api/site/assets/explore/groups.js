@@ -2,11 +2,11 @@
 
 import { answersOf, hasKey } from "./api.js";
 import { counted, draw, joined, make, words } from "./page.js";
-import { capital, moment, term } from "./words.js";
+import { answered, capital, moment, term } from "./words.js";
 
 // What is counted if the address does not say: three requests, which are all that a page may make.
 const GLANCE = [
-  ["claims", ["kind", "claimant_id", "response_family", "metric", "stated:month"]],
+  ["claims", ["kind", "stated:month", "claimant_id", "response_family", "metric"]],
   ["denials", ["family", "responder_id", "kind"]],
   ["articles", ["publisher_id", "published:month"]],
 ];
@@ -61,7 +61,7 @@ function group(type, name, { groups, others, none, exact, total }, filters) {
   const isTime = part !== undefined;
   const rows = isTime ? groups[name].toSorted((a, b) => a.value.localeCompare(b.value)) : groups[name];
   const rest = [
-    [others[name], `with ${rows.length ? "other values" : "a value"}`],
+    [others[name], rows.length ? "all others" : "with a value"],
     [none[name], NONE[name] ?? (isTime ? "time not known" : "not known")],
   ].filter(([count]) => count > 0);
   const most = Math.max(...rows.map((row) => row.count), 1);
@@ -71,7 +71,7 @@ function group(type, name, { groups, others, none, exact, total }, filters) {
     rows.length + rest.length === 0 ? make("p.aside", {}, total ? "Nothing to count." : "None that you may see.") : make("ol.bars", {},
       rows.map((row) => bar(make("a", { href: listOf(type, narrowed(filters, property, part, row.value)) }, row.name === null ? wordsFor(property, part, row.value) : words(row.name)), row.count, most)),
       rest.map(([count, text]) => make("li.rest", {}, make("span.label", {}, text), make("span.count", {}, count.toLocaleString("en"))))),
-    isTime && rows.length > 0 ? make("p.aside", {}, "These lists also have records whose time only reaches into them.") : null,
+    isTime && rows.length > 0 ? make("p.aside", {}, "A list also has the records whose time only partly falls into it.") : null,
     exact[name] ? null : make("p.aside", {}, "There are too many records to count them all; there are more than this."));
 }
 
@@ -79,7 +79,7 @@ function group(type, name, { groups, others, none, exact, total }, filters) {
 function bar(label, count, most) {
   return make("li", {},
     make("span.label", {}, label),
-    draw("svg", { "aria-hidden": "true", width: "100%", height: "10" }, draw("rect", { width: `${(count / most) * 100}%`, height: "10" })),
+    draw("svg", { "aria-hidden": "true", width: "100%", height: "6" }, draw("rect", { width: `${(count / most) * 100}%`, height: "6" })),
     make("span.count", {}, count.toLocaleString("en")));
 }
 
@@ -104,6 +104,7 @@ const MONTH = new Intl.DateTimeFormat("en-GB", { month: "long", year: "numeric",
 function wordsFor(property, part, value) {
   if (part === "month") return MONTH.format(new Date(`${value}-01`));
   if (part) return part === "day" ? moment(value) : value;
+  if (property === "family" || property === "response_family") return answered({ family: value });
   if (property === "language") return value === "und" ? "Not determined" : named("language", value);
   if (property === "place_country_code" || property === "country_code") return named("region", value);
   return property === "tag" ? words(value) : capital(term(value));

@@ -1,10 +1,9 @@
 // Start here: find the view for an address, show what it returns, and follow the links between views.
 //
 // A view is a module whose default function takes { api, type, id, query }, asks the API, and returns
-// { title, content, ready? }: the page's title, its elements, and what to do once they stand on the page. `ready` gets
-// the place at which a reader who comes back left the page, in pixels from its top; it is 0 for all others.
+// { title, content, ready? }: the page's title, its elements, and what to do once they stand on the page.
 
-import { Api, Problem, curl, hasKey, useKey } from "./api.js";
+import { Api, Problem, curl, hasKey, unanswered, useKey } from "./api.js";
 import { make, problem } from "./page.js";
 
 // The views by the first part of the address: of the whole list, of one record (`one`), and of its history (`history`).
@@ -20,11 +19,15 @@ const VIEWS = {
 };
 
 const content = document.getElementById("content");
+const waiting = document.getElementById("waiting");
 const dialog = document.getElementById("key");
 let api = new Api();
 let shownAddress = null;
 
 // --- showing a page -----------------------------------------------------------------------------
+
+/** If a page takes longer than this, in milliseconds, the reader is told. */
+const SLOW = 500;
 
 /** Show the page of the address bar; `top` and `link` say where the reader was on it, if they come back. */
 async function open({ top = 0, link = null } = {}) {
@@ -35,8 +38,11 @@ async function open({ top = 0, link = null } = {}) {
   const isFirst = shownAddress === null;
   shownAddress = location.pathname + location.search;
   content.setAttribute("aria-busy", "true");
+  const slow = setTimeout(() => here === api && (waiting.textContent = "Reading the records …"), SLOW);
   const page = await view(here);
+  clearTimeout(slow);
   if (here !== api) return; // the reader has gone on meanwhile
+  waiting.textContent = "";
   document.title = `${page.title} · claim-records`;
   content.replaceChildren(...page.content.flat(9).filter(Boolean));
   content.setAttribute("aria-busy", "false");
@@ -48,15 +54,15 @@ async function open({ top = 0, link = null } = {}) {
   const followed = link && [...content.querySelectorAll("a")].find((each) => each.getAttribute("href") === link);
   if (!isFirst) (followed || content).focus({ preventScroll: true });
   scrollTo({ top, behavior: "instant" });
-  page.ready?.(top);
+  page.ready?.();
 }
 
 async function view(api) {
   const [, , type = "", id, part] = location.pathname.split("/");
   const address = VIEWS[type]?.[part ?? (id ? "one" : "all")];
   try {
-    if (!address) throw new Problem({ title: "There is no such page.", detail: "The links above lead to all pages." });
-    const { default: show } = await import(address);
+    if (!address) throw new Problem({ status: 404, title: "There is no such page.", detail: "The links above lead to all pages." });
+    const { default: show } = await import(address).catch(unanswered);
     return await show({ api, type, id, query: new URLSearchParams(location.search) });
   } catch (error) {
     return failure(error);
@@ -65,33 +71,39 @@ async function view(api) {
 
 /** Show what went wrong in the words of the problem. */
 function failure(error) {
-  // An answer that is no longer waited for fails with an AbortError: the reader has left that page.
-  if (!(error instanceof Problem) && error?.name !== "AbortError") console.error(error);
+  if (!(error instanceof Problem)) console.error(error);
   const document = error instanceof Problem ? error.document : { title: "This page has failed.", detail: String(error) };
-  const enter = make("button.plain", { type: "button", click: () => dialog.showModal() }, "Enter a key");
+  const choice = (text, click) => make("button.plain", { type: "button", click }, text);
+  const isRefused = document.code === "unauthorized";
   return {
     title: document.title,
-    content: [make("h1", {}, document.title), problem(document), document.code === "unauthorized" && make("p", {}, enter)],
+    content: [
+      make("h1", {}, document.title), problem(document),
+      make("p.buttons", {},
+        isRefused && choice("Enter a key", () => dialog.showModal()),
+        isRefused && hasKey() && choice("Go on without a key", () => keyChanged(null)),
+        (!document.status || document.status === 429 || document.status >= 500) && choice("Try again", () => open())),
+    ],
   };
 }
 
 /** Say what the page asked the API, and offer the same request as a command. */
 function requestLine(request) {
-  const command = curl(request);
-  const text = make("code", { tabindex: "0" }, command);
-  const copy = make("button.plain", { type: "button", click: () => copied(copy, text) }, "Copy as curl");
-  return make("li", {},
-    make("code.request", {}, `${request.method} `, ...request.path.split(/(?=[?&])/).flatMap((piece) => [make("wbr"), piece])),
-    request.method === "GET" && make("a", { href: request.path, target: "_blank", rel: "noreferrer" }, "JSON"), copy,
-    make("details", {}, make("summary", {}, "The command"), make("pre", {}, text)));
+  const command = make("code", { tabindex: "0" }, curl(request));
+  const details = make("details", {},
+    make("summary", {}, make("code", {}, `${request.method} `, ...request.path.split(/(?=[?&])/).flatMap((piece) => [make("wbr"), piece]))),
+    make("pre", {}, command));
+  const copy = make("button.plain", { type: "button", click: () => copied(copy, command, details) }, "Copy as curl");
+  return make("li", {}, details,
+    request.method === "GET" && make("a", { href: request.path, target: "_blank", rel: "noreferrer" }, "JSON"), copy);
 }
 
-async function copied(button, text) {
+async function copied(button, text, details) {
   try {
     await navigator.clipboard.writeText(text.textContent);
     button.textContent = "Copied";
   } catch { // not over plain HTTP, and not where the reader forbids it
-    button.nextElementSibling.open = true;
+    details.open = true;
     getSelection().selectAllChildren(text);
     button.textContent = "Selected: copy it with your keyboard";
   }

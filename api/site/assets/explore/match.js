@@ -1,7 +1,7 @@
 // "Have we recorded this?": compare a pasted text with the claims, one statement a line.
 
 import { Problem } from "./api.js";
-import { counted, joined, make, problemSection, section, words } from "./page.js";
+import { counted, joined, make, problemSection, words } from "./page.js";
 import { statementItem } from "./words.js";
 
 const MAX_LINES = 100;
@@ -22,7 +22,7 @@ export default async function show({ api }) {
     title: "Have we recorded this?",
     content: [
       make("h1", {}, "Have we recorded this?"),
-      make("p.standfirst", {}, "Paste what somebody said, one statement a line. Below it stand the claims that may already say so."),
+      make("p.standfirst", {}, "Paste what somebody said, one statement a line. The claims that may already say so are listed below it."),
       make("form", { action: "/explore/match", submit: () => { isSent = true; } },
         make("label", { for: "pasted" }, "The text"),
         make("textarea", { id: "pasted", rows: "6", maxlength: "100000", input: (event) => { pasted = event.target.value; } }, pasted),
@@ -49,8 +49,8 @@ async function lookUp(api, lines) {
   const query = ids.map((id) => `id__in=${id}`).join("&");
   const { included } = ids.length ? await api.get(`/v1/claims?${query}&limit=${MAX_SHOWN}&expand=sources,denials`) : { included: { sources: {}, denials: {} } };
   return [
-    matches.map((match, index) => section(counted(match.items.length, "claim"),
-      make("blockquote", { dir: "auto" }, texts[index].text),
+    matches.map((match, index) => make("section.match", {}, make("h2", {}, "“", words(texts[index].text), "”"),
+      match.items.length > 0 && make("p.aside", {}, `${counted(match.items.length, "claim")} may say this, the most alike first.`),
       match.complete ? null : make("p.aside", {}, "There was no time left to look this one up: send it again, with fewer others."),
       match.items.length ? make("ol.records", {}, match.items.map((item) => found(item, included))) : make("p.aside", {}, "No claim says this. It is not recorded, or only in other words."))),
     lines.some((line) => [...line].length > MAX_LINE) && make("p.aside", {}, "Of a longer line, the first 10,000 characters were looked up."),

@@ -17,7 +17,7 @@ export function originGraph(counts, claim, { sources, claims }) {
   const names = counts.claims.slice(0, MAX_DRAWN);
   const textOf = (id) => (id === claim.id ? "this claim" : claims[id] ? [...states(claims[id]), claims[id].text].join(": ") : "another claim");
   return [
-    make("p", {}, make("b.large", {}, counted(count, "independent origin")), least < count ? ` (at least ${least}, since some may be one)` : null,
+    make("p", {}, make("b.large", {}, count ? counted(count, "independent origin") : "No independent origin"), least < count ? ` (at least ${least}, since some may be one)` : null,
       counts.claims.length > 1 ? `, in ${counts.claims.length} claims that say the same` : null, "."),
     drawn.length > 0 && graph(drawn, names, uncertain, sources, textOf),
     make("ul.plain", {}, origins.slice(0, MAX_DRAWN).map((origin) => make("li", {}, sourceLink(origin.source_id, sources),
@@ -28,7 +28,7 @@ export function originGraph(counts, claim, { sources, claims }) {
     origins.length > MAX_DRAWN && make("p.aside", {}, `And ${counted(origins.length - MAX_DRAWN, "more origin")}.`),
     uncertain.map((each) => make("p.aside", {}, "Perhaps not independent: ",
       each.source_ids.slice(0, 4).flatMap((id, index) => [index ? " and " : "", words(nameOf(id, sources))]), ` (${term(each.why)}).`)),
-    unresolved.length > 0 && make("p.aside", {}, `The origin of ${counted(unresolved.length, "claim")} is not known.`),
+    unresolved.length > 0 && make("p.aside", {}, counts.claims.length > 1 ? `The origin of ${counted(unresolved.length, "claim")} is not known.` : "Its origin is not known."),
     voiced.length > 0 && make("p.aside", {}, `${counted(voiced.length, "claim")} the article makes itself.`),
     truncated && make("p.aside", {}, "There are more than are counted here."),
   ];

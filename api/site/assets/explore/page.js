@@ -73,11 +73,14 @@ export function section(heading, ...children) {
 /** Show what the API says about a request that it refused: the details, the faults, and how to find it in the log. */
 export function problem({ detail, errors = [], request_id: request }) {
   return [
-    detail && make("p.standfirst", {}, detail),
-    errors.length > 0 && make("ul", {}, errors.map((each) => make("li", {}, each.parameter ?? each.pointer ?? "", ": ", each.detail ?? ""))),
+    detail && make("p.standfirst", {}, coded(detail)),
+    errors.length > 0 && make("ul", {}, errors.map((each) => make("li", {}, make("code", {}, each.parameter ?? each.pointer ?? ""), ": ", coded(each.detail ?? "")))),
     request && make("p.aside", {}, "The service has logged this as ", make("code", {}, request), "."),
   ];
 }
+
+/** Show what stands between backticks as code, as the API means it. */
+const coded = (text) => text.split("`").map((part, index) => (index % 2 ? make("code", {}, part) : part));
 
 /** Show a problem as a part of a page whose form can be filled in differently. */
 export function problemSection(document) {

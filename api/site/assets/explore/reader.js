@@ -1,15 +1,15 @@
 // The text of an article with its marked passages, and beside it what is known about the one that the reader looks at.
 //
-// A long text is written in pieces: the screen that the reader sees first, and the rest behind it a little at a time,
-// so that the page answers meanwhile.
+// The whole text stands there at once, so that the browser's own search finds all of it. The passages of a long one are
+// marked a little at a time, from the top, so that the page answers meanwhile.
 
 import { blocksOf } from "./blocks.js";
 import { cut } from "./marks.js";
 import { counted, make, words } from "./page.js";
 import { statementCard } from "./statement.js";
-import { answered, byline, status } from "./words.js";
+import { answered, byline, credited, NOBODY, status } from "./words.js";
 
-/** The browser may show the page and take a key or a click after so many blocks and marks. */
+/** The browser may show the page and take a key or a click after so many marks. */
 const MAX_STEPS = 500;
 /** A line of the text has about so many letters. */
 const LINE = 60;
@@ -19,10 +19,10 @@ const MAX_LISTED = 500;
 export class Reader {
   #included;
   #card = make("div.card", { id: "card", tabindex: "-1", "aria-live": "polite" });
-  #writing; // what is left to write of the text
+  #marking; // what is left to mark of the text
   #marks = new Map(); // the marked elements of each record
   #first = new Map(); // the first passage of each record, in reading order
-  #written = []; // the marked elements in reading order
+  #marked = []; // the marked elements in reading order
   #shown = [];
   #from = null; // the element that the reader looks at
   #statement = null; // and what the card says first about it
@@ -34,7 +34,7 @@ export class Reader {
       if (!this.#first.has(id)) this.#first.set(id, mark);
     }
     this.text = make("div.text", { lang: article.language === "und" ? null : article.language, "aria-busy": "true" });
-    this.#writing = this.#write(article, marks);
+    this.#marking = this.#markAll(article.text ?? "", this.#write(article), cut(marks));
     this.#clear();
     this.#follow();
     this.#advance();
@@ -42,34 +42,43 @@ export class Reader {
 
   // --- writing the text ---
 
-  /** Write the text block by block with its marks, one step at a time. */
-  *#write({ text, zones }, marks) {
-    const pieces = cut(marks);
-    let piece = 0;
-    for (const { start, end, zone } of blocksOf(text ?? "", zones)) {
-      const block = make("p", { dir: "auto", class: zone && `zone-${zone}` });
+  /** Write the text block by block; give the blocks with their places. */
+  #write({ text, zones }) {
+    const blocks = blocksOf(text ?? "", zones).map(({ start, end, zone }) => {
+      const its = text.slice(start, end);
+      // A blank that ends a line has no line below it, but a row of blanks has a meaning, as in a table.
+      const isSpaced = /[^\S\n]{2}|\t/.test(its);
+      const block = make("p", { dir: "auto", class: [zone && `zone-${zone}`, isSpaced && "spaced"].filter(Boolean).join(" ") || null }, its);
       // The browser lays out what is on the screen, and takes so much room for each other block.
       block.style.containIntrinsicHeight = `auto ${Math.ceil((end - start) / LINE) * 1.85}em`;
-      if (text.slice(start, end).trim()) this.text.append(block);
-      let at = start;
-      for (; piece < pieces.length && pieces[piece].start < end; piece += 1) {
+      return { block, start, end };
+    });
+    for (const { block } of blocks) if (block.textContent.trim()) this.text.append(block);
+    return blocks;
+  }
+
+  /** Mark the pieces of the text, one step at a time. */
+  *#markAll(text, blocks, pieces) {
+    let piece = 0;
+    for (const { block, start, end } of blocks) {
+      const rest = block.firstChild; // the part of the block behind the last mark
+      for (let at = start; piece < pieces.length && pieces[piece].start < end; piece += 1) {
         const place = pieces[piece];
         const from = Math.max(place.start, at);
         const to = Math.min(place.end, end);
-        block.append(text.slice(at, from), this.#mark(text.slice(from, to), place, from === place.start));
+        rest.before(text.slice(at, from), this.#mark(text.slice(from, to), place, from === place.start));
+        rest.deleteData(0, to - at);
         at = to;
         yield;
         if (place.end > end) break; // it goes on in the next block
       }
-      block.append(text.slice(at, end));
-      yield;
     }
   }
 
   /** Take the next steps; say whether some are left. */
   #advance() {
     for (let step = 0; step < MAX_STEPS; step += 1) {
-      if (this.#writing.next().done) {
+      if (this.#marking.next().done) {
         this.text.setAttribute("aria-busy", "false");
         return false;
       }
@@ -77,20 +86,11 @@ export class Reader {
     return true;
   }
 
-  /** Write the text as far as the reader wants to see it at once. */
-  #writeUntil(isEnough) {
-    while (!isEnough() && this.#advance());
-  }
-
   /**
-   * Write the rest of the text once the page stands, with pauses in which the browser works. `top` is where the reader
-   * was on the page if they come back, and `id` the record to whose passage the address leads.
+   * Mark the rest of the text once the page stands, with pauses in which the browser works. `id` is the record to whose
+   * passage the address leads.
    */
-  begin(top, id) {
-    if (top > 0) {
-      this.#writeUntil(() => document.documentElement.scrollHeight >= top + innerHeight);
-      scrollTo({ top, behavior: "instant" });
-    }
+  begin(id) {
     this.goTo(id);
     const next = () => this.text.isConnected && this.#advance() && setTimeout(next);
     setTimeout(next);
@@ -111,7 +111,7 @@ export class Reader {
       if (this.#marks.has(record.id)) this.#marks.get(record.id).push(element);
       else this.#marks.set(record.id, [element]);
     }
-    this.#written.push(element);
+    this.#marked.push(element);
     return element;
   }
 
@@ -150,9 +150,9 @@ export class Reader {
   goTo(id) {
     if (!this.#first.has(id)) return;
     const { start, statement } = this.#first.get(id);
-    this.#writeUntil(() => this.#written.at(-1)?.start > start);
+    while (!(this.#marked.at(-1)?.start > start) && this.#advance());
     // Words that many passages have are marked for some of them alone.
-    const element = this.#marks.get(id)?.[0] ?? this.#written.findLast((each) => each.start <= start);
+    const element = this.#marks.get(id)?.[0] ?? this.#marked.findLast((each) => each.start <= start);
     element.scrollIntoView({ block: "center" });
     element.focus({ preventScroll: true });
     this.#show([statement], element);
@@ -177,7 +177,7 @@ export class Reader {
   #clear() {
     this.#unmark();
     this.#card.classList.remove("open");
-    this.#card.replaceChildren(make("p.aside", {}, "Point at an underlined passage, or go from one to the next with the Tab key: it stands here who said it, from whom, and how it was answered."));
+    this.#card.replaceChildren(make("p.aside", {}, "Point at an underlined passage, or go from one to the next with the Tab key. This place then shows who said it, from whom, and how it was answered."));
   }
 
   // --- the column beside the text ---
@@ -200,12 +200,13 @@ export class Reader {
 
   #entry(statement) {
     const { type, record } = statement;
+    const { sources } = this.#included;
     const link = make("a", { href: `#${record.id}`, click: (event) => {
       event.preventDefault();
       this.#name(statement);
       this.goTo(record.id);
     } }, words(record.text, record.language));
     return make(`li.${type}`, {}, link, " ", status(record),
-      make("p.aside", {}, type === "denial" ? `${answered(record)} by ` : null, byline(record, this.#included.sources)));
+      make("p.aside", {}, type === "denial" ? credited(answered(record), record, sources) : byline(record, sources) ?? NOBODY));
   }
 }

@@ -2,44 +2,44 @@
 
 import { answersOf } from "./api.js";
 import { counted, joined, make, section, words } from "./page.js";
-import { address, answered, answerLine, byline, capital, hops, moment, nameOf, sourceLink, statementLink, status, term, time } from "./words.js";
+import { address, answered, answerLine, capital, credited, hops, moment, nameOf, sourceLink, statementLink, status, term, time } from "./words.js";
 
 const MOST = 50;
 
 export default async function show({ api, id }) {
   const of = `source_id=${encodeURIComponent(id)}&sort=-stated&limit=${MOST}`;
-  const [{ record: source, included }, claims, denials] = await answersOf([
-    api.one("sources", id, "sources"),
+  const [{ record: source, included, truncated }, claims, denials] = await answersOf([
+    api.one("sources", id, "sources,groups"),
     api.get(`/v1/claims?${of}&expand=sources,denials`),
     api.get(`/v1/denials?${of}&expand=sources,claims`),
   ]);
   const name = source.name ?? source.description ?? "A source without a name";
-  const sources = { ...claims.included.sources, ...denials.included.sources, ...included.sources, [source.id]: source };
-  // A list of its statements also has those of its groups, and brings these groups along.
-  const groups = new Set(Object.values(sources).filter((each) => each.members.some((member) => member.source_id === source.id)).map((each) => each.id));
-  const told = { id: source.id, sources, groups, claims: denials.included.claims, answers: answersTo(claims), isPart: Boolean(claims.next_cursor) || claims.truncated.length > 0 };
+  const country = source.country_code && countryOf(source.country_code);
+  const sources = { ...claims.included.sources, ...denials.included.sources, ...included.sources, ...included.groups, [source.id]: source };
+  const told = { id: source.id, sources, groups: included.groups, isCut: truncated, claims: denials.included.claims, answers: answersTo(claims), isPart: Boolean(claims.next_cursor) || claims.truncated.length > 0 };
   return {
     title: name,
     content: [
-      make("p.kicker", {}, capital(term(source.kind)), source.country_code ? `, ${countryOf(source.country_code)}` : null),
+      make("p.kicker", {}, [capital(term(source.kind)), country !== name && country].filter(Boolean).join(", ")),
       make("h1", {}, words(name), " ", status(source)),
       source.name && source.description ? make("p.standfirst", {}, words(source.description)) : null,
+      source.url && make("p.aside", {}, make("a", { href: source.url, rel: "noreferrer" }, "Its own page")),
       source.merged_into_id && make("p", {}, "It was merged into ", sourceLink(source.merged_into_id, sources), "."),
       make("div.columns.source", {},
         make("div.beside", {}, names(source), offices(source, sources), groupsOf(source, told), whoAnswers(told)),
         make("div", {}, timeLine(claims, denials, told))),
+      make("p.aside.colophon", {}, `Version ${source.version}, last changed on ${moment(source.updated_at)}. `,
+        make("a", { href: `${address("source", source.id)}/history` }, "History")),
     ],
   };
 }
 
 // --- who it is ----------------------------------------------------------------------------------
 
-function names({ names: others, url, id }) {
-  const history = make("a", { href: `${address("source", id)}/history` }, "Versions of this record");
+function names({ names: others }) {
   return section("Names",
     others.length > 0 && make("ul.plain", {}, others.map(({ name, kind, language }) =>
-      make("li", {}, words(name, language), make("span.role", {}, capital(joined([term(kind), language === "und" ? null : languageOf(language)].filter(Boolean), ", ").join("")))))),
-    make("p.aside", {}, url ? [make("a", { href: url, rel: "noreferrer" }, "Its own page"), " · "] : null, history));
+      make("li", {}, words(name, language), make("span.role", {}, capital(joined([term(kind), language === "und" ? null : languageOf(language)].filter(Boolean), ", ").join("")))))));
 }
 
 function offices({ roles }, sources) {
@@ -70,21 +70,27 @@ function nameByCode(type, code) {
   }
 }
 
-function groupsOf(source, { sources, groups }) {
+function groupsOf(source, { sources, groups, isCut }) {
   const line = (label, content) => (content.length ? [make("dt", {}, label), make("dd", {}, content)] : null);
-  const links = (ids) => joined(ids.slice(0, MOST).map((each) => sourceLink(each, sources)), ", ");
+  const listed = (ids) => linked(ids, sources);
   const size = source.group_size;
   const sizes = size ? [...new Set([size.lower, size.upper].filter((number) => number !== null))].map((number) => number.toLocaleString("en")) : [];
   const lines = [
     line("Part of", source.parent_id ? [sourceLink(source.parent_id, sources)] : []),
-    line("Belongs to", [...joined([...groups].map((each) => sourceLink(each, sources)), ", "), groups.size ? ". " : "",
-      make("a", { href: `/explore/sources?member_id=${source.id}` }, "All its groups")]),
-    line("Members", [...links(source.members.map((member) => member.source_id)), source.members.length > MOST ? ` and ${source.members.length - MOST} more` : ""].filter(Boolean)),
+    line("Belongs to", [...listed(Object.keys(groups)), isCut && make("div", {}, make("a", { href: `/explore/sources?member_id=${source.id}` }, "All its groups, page by page"))].filter(Boolean)),
+    line("Members", listed([...new Set(source.members.map((member) => member.source_id))])),
     line("How many", sizes.length ? [sizes.join(" to ")] : []),
     source.relations.filter((relation) => relation.state !== "rejected").slice(0, MOST).map((relation) =>
       line(capital(term(relation.kind)), [sourceLink(relation.source_id, sources), relation.state === "suggested" ? " (suggested)" : ""])),
   ].flat(9).filter(Boolean);
   return section("Groups and relations", lines.length > 0 && make("dl.facts", {}, lines));
+}
+
+/** Link to sources in the order of their names; of many, the last when the reader asks for them. */
+function linked(ids, sources) {
+  const links = ids.toSorted((one, two) => nameOf(one, sources).localeCompare(nameOf(two, sources), "en", { numeric: true })).map((id) => sourceLink(id, sources));
+  const rest = links.slice(MOST);
+  return [...joined(links.slice(0, MOST), ", "), ...(rest.length ? [make("details", {}, make("summary", {}, `${rest.length.toLocaleString("en")} more`), joined(rest, ", "))] : [])];
 }
 
 // --- who answers it -----------------------------------------------------------------------------
@@ -130,7 +136,7 @@ function timeLine(claims, denials, told) {
   const more = (type, page) => page.next_cursor && make("p", {}, make("a.more", { href: `/explore/${type}?source_id=${told.id}&sort=-stated` }, `All its ${type}`));
   const shown = `${counted(claims.items.length, "claim")} and ${counted(denials.items.length, "response")}`;
   return section("What it claimed and answered",
-    make("p.aside", {}, entries.length ? `${claims.next_cursor || denials.next_cursor ? "The latest " : ""}${shown}, the latest first; also those in which others cite it, or in which it is one of a group.` : "Nothing that you may see."),
+    make("p.aside", {}, entries.length ? `${claims.next_cursor || denials.next_cursor ? "The latest " : ""}${shown}, the latest first; also those in which others cite it, or in which it is one of a group.` : "Nothing is recorded that you may see."),
     [...years].map(([month, list]) => part(date(month), list, told)),
     unknown.length > 0 && part("Time not known", unknown, told),
     more("claims", claims), more("denials", denials));
@@ -144,11 +150,12 @@ function part(heading, entries, told) {
 
 function entryOf({ type, record }, told) {
   const when = time(record.stated);
+  const asked = (record.targets ?? []).map(({ claim_id: claim }) => claim).filter((claim) => told.claims[claim]).slice(0, 3);
   return make(`li.${type}`, {},
     make("p.role", {}, when ? [when, ". "] : null, partIn(type, record, told)),
     make("h4", {}, make("a", { href: address(type, record.id) }, words(record.text, record.language)), " ", status(record)),
     type === "denial"
-      ? record.targets.slice(0, 3).map(({ claim_id: claim }) => told.claims[claim] && make("p.aside", {}, "In answer to: ", statementLink("claim", claim, told.claims[claim])))
+      ? asked.length > 0 && make("p.aside", {}, "In answer to: ", joined(asked.map((claim) => statementLink("claim", claim, told.claims[claim])), "; "))
       : (told.answers.get(record.id) ?? []).slice(0, 3).map((denial) => answerLine(denial, told.sources)));
 }
 
@@ -160,8 +167,8 @@ function partIn(type, record, { id, sources, groups }) {
     const cited = hops(record, sources).slice(1);
     return cited.length ? [verb, ", citing ", joined(cited, ", citing ")] : verb;
   }
-  if (own.length) return [verb, " by ", byline(record, sources)];
-  if (record.attributions.some((each) => each.via_id === id)) return [verb, " here, by ", byline(record, sources)];
-  const group = record.attributions.find((each) => groups.has(each.source_id));
-  return group ? [verb, " as one of ", sourceLink(group.source_id, sources)] : [verb, " by ", byline(record, sources)];
+  if (own.length) return credited(verb, record, sources);
+  if (record.attributions.some((each) => each.via_id === id)) return credited(`${verb} here,`, record, sources);
+  const group = record.attributions.find((each) => groups[each.source_id]);
+  return group ? [verb, " as one of ", sourceLink(group.source_id, sources)] : credited(verb, record, sources);
 }

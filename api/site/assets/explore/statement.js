@@ -2,22 +2,27 @@
 
 import { shown } from "./marks.js";
 import { make, words } from "./page.js";
-import { address, answered, answerLine, figure, hops, noted, sourceLink, status, time } from "./words.js";
+import { address, answered, answerLine, hops, NOBODY, noted, size, sourceLink, status, time, whatCounts } from "./words.js";
 
 /** Show the chain of a statement, from the reader to the origin. */
 export function chain(record, sources, verb = "Claimed by") {
   const all = hops(record, sources);
   const when = time(record.stated);
-  if (all.length === 0) return make("ol.chain", {}, make("li", {}, make("span.role", {}, verb), "nobody who is credited"));
+  if (all.length === 0) return make("ol.chain", {}, make("li", {}, NOBODY, when ? [", ", make("span.when", {}, when)] : null));
   return make("ol.chain", {}, all.map((hop, index) =>
     make("li", {}, make("span.role", {}, index ? "Citing" : verb), hop, index === 0 && when ? [", ", make("span.when", {}, when)] : null)));
 }
 
-/** List the figures of a statement with the words that were printed for them. */
+/** List the figures of a statement with what they count, and with the words that were printed if these say it differently. */
 export function figures(record) {
   if (record.quantities.length === 0) return null;
-  return make("ul.figures", {}, record.quantities.map((quantity) =>
-    make("li", {}, figure(quantity), quantity.printed ? [" ", make("q", {}, words(quantity.printed, record.language))] : null)));
+  return make("ul.figures", {}, record.quantities.map((quantity) => {
+    const { printed } = quantity;
+    const large = size(quantity);
+    const isSame = !printed || large.replace(/[“”]/g, "").toLowerCase() === printed.toLowerCase();
+    return make("li", {}, make("span.role", {}, words(whatCounts(quantity))), make("b", {}, words(large)),
+      isSame ? null : [" ", make("q", {}, words(printed, record.language))]);
+  }));
 }
 
 const STANCES = { distancing: "the article keeps its distance", endorsing: "the article takes it as established" };

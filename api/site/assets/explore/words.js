@@ -44,11 +44,19 @@ export function hops(record, sources) {
   return [...byPosition.values()].map((credits) => joined(credits, " and "));
 }
 
-/** Write the chain of a record in a sentence: "Lee, citing the Intelligence Service, via a briefing". */
+/** Write the chain of a record: "Lee, citing the Intelligence Service, via a briefing"; null if nobody is credited. */
 export function byline(record, sources) {
   const chain = hops(record, sources);
-  return chain.length ? joined(chain, ", citing ") : ["nobody who is credited"];
+  return chain.length ? joined(chain, ", citing ") : null;
 }
+
+/** Say who is credited: "Denied by the ministry", or that nobody is. */
+export function credited(verb, record, sources) {
+  const by = byline(record, sources);
+  return by ? [verb, " by ", by] : verb === "Claimed" ? NOBODY : `${verb}, with nobody credited`;
+}
+
+export const NOBODY = "Nobody is credited";
 
 // --- figures ------------------------------------------------------------------------------------
 
@@ -69,11 +77,10 @@ export function size({ qualifier, value, lower, upper, term: vague, printed }) {
   return (HEDGES[qualifier] ?? `${term(qualifier)} `) + (only === null || only === undefined ? printed : number(only));
 }
 
-/** Write a figure with what it counts. */
-export function figure(quantity) {
-  const { metric, unit, population } = quantity;
-  const what = [population ?? (unit && unit !== "person" ? unit : null), metric && metric !== unit ? term(metric) : null].filter(Boolean);
-  return [make("b", {}, words(size(quantity))), what.length ? [" ", words(what.join(", "))] : null];
+/** Say what a figure counts: "Killed, North Korean soldiers". */
+export function whatCounts({ metric, unit, population }) {
+  const counted = population ?? (unit && !["person", metric].includes(unit) ? term(unit) : null);
+  return capital([metric && term(metric), counted].filter(Boolean).join(", "));
 }
 
 // --- times --------------------------------------------------------------------------------------
@@ -156,14 +163,14 @@ export function articleItem(article, sources, heading = "h3") {
 export function statementItem(record, type, sources, denials = [], heading = "h3") {
   return make("li", {},
     make(heading, {}, make("a", { href: address(type, record.id) }, words(record.text, record.language)), " ", status(record)),
-    make("p.aside", {}, type === "denial" ? `${answered(record)}: ` : "Claimed by ", byline(record, sources)),
+    make("p.aside", {}, credited(type === "denial" ? answered(record) : "Claimed", record, sources)),
     denials.map((denial) => answerLine(denial, sources)));
 }
 
 /** Show a response in one line: "Denied by the ministry: “…”". */
 export function answerLine(denial, sources) {
-  const by = denial.attributions.length ? [" by ", byline(denial, sources)] : null;
-  return make(`p.answer.${denial.family}`, {}, make("b", {}, answered(denial)), by, ": ",
+  const by = byline(denial, sources);
+  return make(`p.answer.${denial.family}`, {}, make("b", {}, answered(denial)), by && [" by ", by], ": ",
     make("a", { href: address("denial", denial.id) }, words(denial.text, denial.language)), " ", status(denial));
 }
 
