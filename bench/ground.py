@@ -32,7 +32,7 @@ from api.access import keyring
 from api.core.db import Database
 from api.embedded import EmbeddedPostgres
 from api.matching import pairing
-from api.matching.vocabulary import Vocabulary
+from api.matching.vocabulary import LOCK, Vocabulary
 from api.server import schema
 from api.settings import Settings
 from schemas.articles import ArticleCreate
@@ -211,7 +211,44 @@ async def _open(url: str) -> str:
     return key
 
 
+async def read_indexes(url: str) -> None:
+    """Read all indexes into memory, where they are after some time of service."""
+    connection = await asyncpg.connect(url, command_timeout=_SECONDS)
+    try:
+        await connection.execute("CREATE EXTENSION IF NOT EXISTS pg_prewarm")
+        await connection.execute(
+            """
+            SELECT pg_prewarm(oid) FROM pg_class
+            WHERE relkind = 'i' AND relnamespace = 'public'::regnamespace"""
+        )
+    finally:
+        await connection.close()
+
+
+async def let_counting_rest(url: str, *, rests: bool) -> None:
+    """Keep all processes from counting words, once the count that is under way has ended; or not.
+
+    None is taken for some time after the last one: that was tomorrow, then, or yesterday.
+    """
+    connection = await asyncpg.connect(url, command_timeout=_SECONDS)
+    try:
+        await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+        await connection.execute(
+            "UPDATE word_counts SET counted_at = clock_timestamp() + make_interval(days => $1)",
+            1 if rests else -1,
+        )
+    finally:
+        await connection.close()
+
+
 # --- what is drawn for requests --------------------------------------------------------------
+
+
+_ABOUT: Final = "SELECT reltuples::bigint FROM pg_class WHERE oid = 'claims'::regclass"
+# Of some pages: to read all would push from memory what the requests are about to need.
+_DRAWN: Final = """
+    SELECT id, version FROM claims TABLESAMPLE SYSTEM ($3::float8)
+    WHERE id < $1::uuid ORDER BY random() LIMIT $2"""
 
 
 async def draw_claims(url: str) -> list[Draw]:
@@ -219,10 +256,12 @@ async def draw_claims(url: str) -> list[Draw]:
     connection = await asyncpg.connect(url, command_timeout=_SECONDS)
     try:
         await _settle(connection)
+        count = await connection.fetchval(_ABOUT)
         rows = await connection.fetch(
-            "SELECT id, version FROM claims WHERE id < $1::uuid ORDER BY random() LIMIT $2",
+            _DRAWN,
             records.record_id(4, 0),  # those that requests created come behind it
             MAX_IDS,
+            min(100.0, 400.0 * MAX_IDS / max(count, 1)),
         )
         kinto = await _in_kinto(connection, [row["id"] for row in rows])
     finally:

@@ -48,6 +48,13 @@ class Size(NamedTuple):
     service: int  # bytes of memory, after all rounds
 
 
+class Spread(NamedTuple):
+    """What a number of processes take and answer."""
+
+    processes: int
+    memory: int  # bytes of all of them together, after all rounds
+
+
 def main() -> None:
     """Measure, and write the tables and the pictures."""
     options = _options()
@@ -55,8 +62,8 @@ def main() -> None:
     with ground.side_by_side(options.data, options.sizes) as grounds:
         sizes, grown = _measure_sizes(options, grounds)
     with ground.prepared(options.data, options.sizes[0]) as ours:
-        spread = _measure_processes(options, ours)
-    _write(options, sizes, grown, spread)
+        processes, spread = _measure_processes(options, ours)
+    _write(options, [*_sized(sizes), *_held(processes)], grown, spread)
 
 
 def _options() -> argparse.Namespace:
@@ -81,6 +88,9 @@ def _measure_sizes(
     with ExitStack() as stack:
         running = {}
         for claims, each in zip(options.sizes, grounds, strict=True):
+            # At a million one count takes much longer than a round, and rests for much longer.
+            asyncio.run(ground.let_counting_rest(each.url, rests=True))
+            asyncio.run(ground.read_indexes(each.url))
             server = stack.enter_context(servers.running(*servers.ours(each.url)))
             _write_requests(each, claims, server)
             running[f"{claims:,} claims"] = each, server
@@ -89,8 +99,11 @@ def _measure_sizes(
     return [*map(Size, options.sizes, databases, memory)], grown
 
 
-def _measure_processes(options: argparse.Namespace, ours: Ground) -> list[list[Result]]:
+def _measure_processes(
+    options: argparse.Namespace, ours: Ground
+) -> tuple[list[Spread], list[list[Result]]]:
     """Measure services with different numbers of processes side by side."""
+    asyncio.run(ground.let_counting_rest(ours.url, rests=True))
     with ExitStack() as stack:
         running = {
             f"{count} process{'es' if count > 1 else ''}": (
@@ -100,7 +113,9 @@ def _measure_processes(options: argparse.Namespace, ours: Ground) -> list[list[R
             for count in options.processes
         }
         _write_requests(ours, options.sizes[0], next(iter(running.values()))[1])
-        return [_alternate(options, case, running) for case in SPREAD]
+        spread = [_alternate(options, case, running) for case in SPREAD]
+        memory = [machine.memory(machine.family(server.pid)) for _, server in running.values()]
+    return [*map(Spread, options.processes, memory)], spread
 
 
 def _alternate(
@@ -146,24 +161,40 @@ async def _database_size(url: str) -> int:
     return size
 
 
+def _sized(sizes: Sequence[Size]) -> list[str]:
+    return [
+        "| claims | database, MiB | bytes a claim, all told | memory of one process, MiB |",
+        "|--:|--:|--:|--:|",
+        *(
+            f"| {size.claims:,} | {size.database / 2**20:,.0f} |"
+            f" {size.database / size.claims:,.0f} | {size.service / 2**20:,.0f} |"
+            for size in sizes
+        ),
+        "",
+    ]
+
+
+def _held(processes: Sequence[Spread]) -> list[str]:
+    return [
+        "| processes | memory of all of them, MiB |",
+        "|--:|--:|",
+        *(f"| {each.processes} | {each.memory / 2**20:,.0f} |" for each in processes),
+        "",
+    ]
+
+
 def _write(
     options: argparse.Namespace,
-    sizes: Sequence[Size],
+    weights: Sequence[str],
     grown: Sequence[list[Result]],
     spread: Sequence[list[Result]],
 ) -> None:
-    """Write one table for all, and a picture."""
+    """Write all tables into one file, and the pictures."""
     about = (
         f"{HTTP_CONNECTIONS} connections (S: 4), {machine.description()}, medians of"
         f" {options.rounds} rounds of {options.seconds} s, {time.strftime('%Y-%m-%d')}"
     )
-    weights = "\n".join(
-        f"| {size.claims:,} | {size.database / 2**20:,.0f} | {size.database / size.claims:,.0f} |"
-        f" {size.service / 2**20:,.0f} |"
-        for size in sizes
-    )
-    weighed = "| claims | database, MiB | bytes a claim, all told | memory of one process, MiB |"
-    parts = [f"{weighed}\n|--:|--:|--:|--:|\n{weights}\n"]
+    parts = [*weights]
     options.out.mkdir(parents=True, exist_ok=True)
     for name, title, first, those in (
         ("growth", "claim-records as its records grow", "smallest", grown),

@@ -45,6 +45,7 @@ PATIENCE: Final = 120
 
 THROWAWAY: Final = {
     "max_connections": "300",
+    "shared_buffers": "128MB",
     "max_wal_size": "1GB",
     "checkpoint_timeout": "1h",
     "autovacuum_naptime": "1h",

@@ -60,3 +60,33 @@ async def test_what_was_committed_meanwhile_has_its_number(empty_url: str) -> No
         assert (await numberer.number(waits=True)).seq == first + 2
     finally:
         numberer.disconnect()
+
+
+_BULK: Final = """
+    INSERT INTO outbox (record_type, record_id, version, op, at, visibility_after)
+    SELECT 'claim', gen_random_uuid(), 1, 'created', now(), 0 FROM generate_series(1, 20000)"""
+_READ: Final = """
+    SELECT coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)
+    FROM pg_stat_xact_user_tables WHERE relname = 'outbox'"""
+
+
+@pytest.mark.parametrize("analyzed", [True, False])
+async def test_numbering_reads_new_changes_alone(empty_url: str, analyzed: bool) -> None:
+    """Also where one transaction has written nearly all that there are, as an import does."""
+    async with owner(empty_url) as connection, owner(empty_url) as other:
+        await connection.execute(_BULK)
+        await connection.execute("SELECT sequence_feed(true)")
+        if analyzed:
+            await connection.execute("ANALYZE outbox")
+        transaction = other.transaction()
+        await transaction.start()
+        await other.execute(ADD)  # runs while the next changes are numbered
+        for commits in (False, True):
+            if commits:
+                await transaction.commit()
+            await connection.execute(ADD)
+            async with connection.transaction():
+                before = await connection.fetchval("SELECT max(seq) FROM feed")
+                after = await connection.fetchval("SELECT seq FROM sequence_feed(true)")
+                assert after == before + 1 + commits
+                assert await connection.fetchval(_READ) < 100

@@ -13,13 +13,24 @@ import asyncpg
 import httpx
 import pytest
 
-from api.access import keyring
+from api.access import embargoes, keyring
 from api.app import create_app
 from api.core.db import Connection, Database
 from api.core.turns import charged
 from api.questions import groups
+from api.records.nouns import RESOURCES
 from schemas.vocabularies import Scope
-from tests.conftest import PATIENCE, allow, bearer, client_of, cloned, patient, running
+from tests.conftest import (
+    PATIENCE,
+    allow,
+    as_service,
+    bearer,
+    client_of,
+    cloned,
+    patient,
+    running,
+)
+from tests.test_changes import owner
 
 pytestmark = pytest.mark.long  # to fill its database takes seconds
 
@@ -318,3 +329,29 @@ async def test_origins_read_the_members_of_no_other_group(template: str, rollup:
 
     async with watching(template, fill) as held:
         assert await held.rows_read(f"/v1/claims/{UUID(int=1)}/origins{rollup}") < FEW
+
+
+_READ_IN_ORDER: Final = "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'claims'"
+_LOOKED_UP: Final = "SELECT idx_scan FROM pg_stat_user_tables WHERE relname = 'claims'"
+
+
+async def test_embargoes_that_are_over_are_found_without_reading_the_records(
+    empty_url: str,
+) -> None:
+    """Also where there are none, and Postgres thinks of a third of the records that they are."""
+    async with owner(empty_url) as connection:
+        source = await connection.fetchval(_SOURCE)
+        await connection.execute(_CLAIMS, source)
+        await connection.execute("UPDATE embargo_clock SET at = now() - interval '10 s'")
+        await connection.execute("ANALYZE claims")
+    async with owner(empty_url) as connection:
+        before = await connection.fetchval(_READ_IN_ORDER)
+        looked_up = await connection.fetchval(_LOOKED_UP)
+        database = Database(as_service(empty_url), patient(pool_size=1))
+        await database.open()
+        assert await embargoes.lift(database, RESOURCES.values()) == 0
+        await database.close()
+        async with asyncio.timeout(PATIENCE):  # the session tells what it has read when it ends
+            while await connection.fetchval(_LOOKED_UP) == looked_up:
+                pass
+        assert await connection.fetchval(_READ_IN_ORDER) - before < 10  # of thousands

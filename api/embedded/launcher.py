@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import IO, Self
 
-from api.embedded import access, cluster, postmaster
+from api.embedded import access, cluster, memory, postmaster
 from api.embedded.binaries import find_binaries, major_version
 from api.embedded.errors import EmbeddedPostgresError
 from api.embedded.lock import DirectoryLock, Holder, in_use
@@ -22,7 +22,6 @@ from api.embedded.process import Owner, last_lines, spawn
 
 DEFAULTS = {
     "max_connections": "100",
-    "shared_buffers": "128MB",
     "jit": "off",  # it costs more than it saves on queries of a few milliseconds
     "timezone": "UTC",
     "log_timezone": "UTC",
@@ -60,7 +59,8 @@ class EmbeddedPostgres:
         self.data_dir = data_dir.resolve()
         self._binaries = binaries
         self._fsync = fsync
-        self._settings = DEFAULTS | ({} if fsync else NOT_DURABLE) | dict(settings)
+        machine = {"shared_buffers": memory.shared_buffers()}
+        self._settings = DEFAULTS | machine | ({} if fsync else NOT_DURABLE) | dict(settings)
         self._progress = progress or (lambda _: None)
         self._cluster = self.data_dir  # under root perhaps a directory inside it
         self._lock = DirectoryLock(self.data_dir)

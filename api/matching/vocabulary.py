@@ -24,9 +24,9 @@ from schemas.vocabularies import RecordType
 EVERY_SECONDS: Final = 1.0
 FAILED_SECONDS: Final = 60.0
 """After a count that failed, a process takes no other for so long."""
-_LOCK: Final = 0x776F726473
+LOCK: Final = 0x776F726473
 """The number of the advisory lock (“words” in ASCII): one process counts at a time."""
-_TAKE_LOCK: Final = compose(counting.LOCK, number=f"{_LOCK}")
+_TAKE_LOCK: Final = compose(counting.LOCK, number=f"{LOCK}")
 _STEP: Final = 5_000
 _COUNTED: Final = (RecordType.CLAIM, RecordType.SOURCE)
 

@@ -11,6 +11,8 @@ written in steps of 10,000, while the service goes on.
 
 from alembic import op
 
+from migrations import feed
+
 revision = "0021"
 down_revision = "0020"
 branch_labels = None
@@ -43,63 +45,6 @@ _CHANGE_HEAD = """
         )
     $$
     """
-# As in migration 0003; what has changed is how the rows of `feed` are written.
-_SEQUENCE_FEED = """
-    CREATE OR REPLACE FUNCTION sequence_feed(waits boolean) RETURNS TABLE (
-        epoch text, seq bigint, secret bytea
-    ) LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp
-    SET plan_cache_mode = force_custom_plan SET enable_seqscan = off AS $$
-    #variable_conflict use_column
-    DECLARE
-        state feed_states;
-        here text;
-        last bigint;
-    BEGIN
-        IF pg_is_in_recovery() THEN
-            NULL; -- a standby reads what the primary has numbered
-        ELSIF waits THEN
-            PERFORM pg_advisory_xact_lock(7378697629483820646);
-            here := feed_place();
-        ELSIF pg_try_advisory_xact_lock(7378697629483820646) THEN
-            here := feed_place();
-        END IF;
-        SELECT * INTO state FROM feed_states AS s ORDER BY s.id DESC LIMIT 1;
-        IF state.id IS NOT NULL AND pg_current_xact_id_if_assigned() IS NOT NULL THEN
-            RAISE EXCEPTION 'changes are numbered in a transaction that has written nothing'
-                USING ERRCODE = 'active_sql_transaction';
-        END IF;
-        IF here = state.place THEN
-            WITH numbered AS (
-@fresh@                RETURNING seq
-            )
-            INSERT INTO feed_states (id, epoch, secret, place, seq, snapshot)
-            SELECT state.id + 1, state.epoch, state.secret, state.place, max(n.seq),
-                   pg_current_snapshot()
-            FROM numbered AS n
-            HAVING count(*) > 0;
-            IF FOUND THEN
-                DELETE FROM feed_states WHERE id = state.id - 100;
-            END IF;
-        ELSIF here IS NOT NULL THEN
-            -- Another place: transactions have other ids here, so those of the rows that are there
-            -- mean nothing any more. All that has no number gets one, under a new epoch.
-            last := coalesce(greatest(state.seq, (SELECT max(f.seq) FROM feed AS f)), 0);
-            WITH numbered AS (
-@unnumbered@                RETURNING seq
-            ), settled AS (
-                UPDATE outbox AS o SET xid = '3'
-                WHERE o.xid >= pg_snapshot_xmin(pg_current_snapshot())
-            )
-            INSERT INTO feed_states (id, epoch, secret, place, seq, snapshot)
-            SELECT coalesce(state.id, 0) + 1, left(replace(gen_random_uuid()::text, '-', ''), 12),
-                   uuid_send(gen_random_uuid()), here, coalesce(max(n.seq), last), pg_current_snapshot()
-            FROM numbered AS n;
-        END IF;
-        RETURN QUERY SELECT s.epoch, s.seq, s.secret FROM feed_states AS s
-            ORDER BY s.id DESC LIMIT 1;
-    END
-    $$
-    """
 _FORMER = (
     """
                 INSERT INTO feed (seq, outbox_id)
@@ -118,34 +63,6 @@ _FORMER = (
                 WHERE NOT EXISTS (SELECT FROM feed AS f WHERE f.outbox_id = o.id)
 """,
 )
-_INSERT = """
-                INSERT INTO feed (seq, outbox_id, record_type, record_id, version, op,
-                                  visibility_before, visibility_after, head)
-                SELECT n.seq, n.id, n.record_type, n.record_id, n.version, n.op,
-                       n.visibility_before, n.visibility_after,
-                       change_head(n.seq, n.op, n.record_type, n.record_id, n.version, n.at)
-                FROM ({rows}
-                ) AS n
-"""
-_PRESENT = (
-    _INSERT.format(
-        rows="""
-                    SELECT state.seq + row_number() OVER (ORDER BY fresh.id) AS seq, fresh.*
-                    FROM (
-                        SELECT o.* FROM outbox AS o WHERE o.xid >= pg_snapshot_xmax(state.snapshot)
-                        UNION ALL
-                        SELECT o.* FROM pg_snapshot_xip(state.snapshot) AS running
-                        JOIN outbox AS o ON o.xid = running
-                    ) AS fresh"""
-    ),
-    _INSERT.format(
-        rows="""
-                    SELECT last + row_number() OVER (ORDER BY o.id) AS seq, o.*
-                    FROM outbox AS o
-                    WHERE NOT EXISTS (SELECT FROM feed AS f WHERE f.outbox_id = o.id)"""
-    ),
-)
-
 # A numbering that began before, with the former function, fails and is made again.
 _REQUIRE = """
     DO $$
@@ -183,11 +100,6 @@ _FILL = f"""
     """
 
 
-def _sequence_feed(inserts: tuple[str, str]) -> str:
-    fresh, unnumbered = (text.removeprefix("\n") for text in inserts)
-    return _SEQUENCE_FEED.replace("@fresh@", fresh).replace("@unnumbered@", unnumbered)
-
-
 def upgrade() -> None:
     """Add the columns, let numbering fill them, and fill those that are there."""
     op.execute("SET LOCAL lock_timeout = '5s'")
@@ -196,7 +108,7 @@ def upgrade() -> None:
         f"ALTER TABLE feed {columns}",
         _REQUIRE,
         _CHANGE_HEAD,
-        _sequence_feed(_PRESENT),
+        feed.sequence_feed(feed.WITH_TEXTS),
     ):
         op.get_bind().exec_driver_sql(statement)
     with op.get_context().autocommit_block():
@@ -210,7 +122,7 @@ def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     names = (definition.partition(" ")[0] for definition in _COLUMNS)
     for statement in (
-        _sequence_feed(_FORMER),
+        feed.sequence_feed(_FORMER),
         "DROP FUNCTION change_head",
         "ALTER TABLE feed DROP CONSTRAINT feed_head_check",
         "ALTER TABLE feed " + ", ".join(f"DROP COLUMN {name}" for name in names),

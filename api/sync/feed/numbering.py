@@ -1,9 +1,10 @@
 """Numbering: committed changes get their numbers in the feed, and the feed's end is known.
 
-A write leaves a row in the outbox (migration 0001). The SQL function `sequence_feed` (migrations
-0003 and 0021) gives each row a number once its transaction is visible, and writes what all readers
-get of it. Any process may call it, and the first one that does numbers the changes of all. Then
-`seal_feed` (migration 0024) puts changes that have numbers into blocks, from which most are read.
+A write leaves a row in the outbox (migration 0001). The SQL function `sequence_feed`
+(`migrations/feed.py`) gives each row a number once its transaction is visible, and writes what
+all readers get of it. Any process may call it, and the first one that does numbers the changes of
+all. Then `seal_feed` (migration 0024) puts changes that have numbers into blocks, from which most
+are read.
 """
 
 from __future__ import annotations

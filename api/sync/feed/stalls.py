@@ -23,7 +23,7 @@ _LOOKS: Final = 12
 """How many times to look within `feed_stall_seconds`."""
 
 # These are the changes that the next numbering would take: the condition is the one that
-# `sequence_feed` has (migrations 0003 and 0021).
+# `sequence_feed` has (`migrations/feed.py`).
 _UNNUMBERED: Final = compose(
     """
     WITH state AS (
