@@ -114,11 +114,18 @@ class ImportCell(Struct, kw_only=True):
     problem: Annotated[
         dict[str, Any] | None,
         Meta(
-            description="Why the row is refused, or why this cell is ignored, which shows other "
-            "records (RFC 9457); null if nothing is wrong with the cell.",
+            description="Why the row is refused, or why this cell is ignored (RFC 9457); null if "
+            "nothing is wrong with the cell.",
             extra_json_schema={"x-component": "ImportProblem"},
         ),
     ] = None
+    ignored: Annotated[
+        bool,
+        Meta(
+            description="Whether this cell changes nothing, and the row is written without it: it "
+            "is in a column that only shows other records, and differs from what it would show."
+        ),
+    ] = False
 
 
 class ImportCounts(Struct, kw_only=True):

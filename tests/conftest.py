@@ -140,7 +140,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         *terminalreporter.getreports("passed"),
         *terminalreporter.getreports("failed"),
     ]
-    for name in ("corpus", "corpus over HTTP", "contract", "soak"):
+    for name in ("corpus", "corpus over HTTP", "contract", "tables over HTTP", "soak"):
         told = [
             value
             for report in passed_and_failed

@@ -12,9 +12,9 @@ from api.core.db import Database
 from api.settings import Settings
 
 
-def peak() -> int:
-    """Give what this process had at its peak, in KiB: proc(5)."""
-    with Path("/proc/self/status").open(encoding="ascii") as file:
+def peak(pid: int | str = "self") -> int:
+    """Give what a process had at its peak, in KiB: proc(5)."""
+    with Path(f"/proc/{pid}/status").open(encoding="ascii") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
 
 

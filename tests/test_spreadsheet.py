@@ -6,18 +6,25 @@ import asyncio
 import csv
 import io
 import json
+import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 import pytest
 
-from tests.conftest import KEY
+from api.core.db import Database
+from api.settings import Settings
+from api.sync.importing import runs
+from tests.conftest import KEY, PATIENCE, allow, bearer
+from tests.peaks import peak
 from tests.recipe import REPOSITORY
-from tests.test_cli import address, url  # noqa: F401 - fixtures
+from tests.test_cli import address, serving, url  # noqa: F401 - fixtures
 
 PAGE: Final = (REPOSITORY / "docs/spreadsheet.md").read_text()
 CSV: Final = {"content-type": "text/csv"}
@@ -186,3 +193,84 @@ async def test_memory_does_not_grow_with_the_number_of_rows(empty_url: str) -> N
     assert found.returncode == 0, found.stderr
     few, many = json.loads(found.stdout)
     assert many - few < 4 * 1_024
+
+
+def used(pid: int) -> tuple[int, float]:
+    """Give the peak of the memory of a process, in KiB, and its CPU time, in seconds: proc(5)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return peak(pid), sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.process
+@pytest.mark.newest
+def test_ten_thousand_claims_go_out_and_come_back_over_http(
+    url: str,  # noqa: F811
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """Five changed cells are five changes; five times the rows take less than 8 MiB more."""
+    asyncio.run(allow(url))
+    asyncio.run(_load(url, {"few": 2_000, "many": 10_000}))
+    peaks = []
+    with (
+        serving(tmp_path, "--workers", "1", DATABASE_URL=url) as service,
+        httpx.Client(base_url=service.address, headers=bearer(KEY), timeout=PATIENCE) as client,
+    ):
+        for tag, count in (("few", 2_000), ("many", 10_000)):
+            told = [f"{count:,} claims"]
+            steps = iter(_steps(client, tag, count))
+            while True:
+                began, (_, cpu) = time.perf_counter(), used(service.process.pid)
+                if (step := next(steps, None)) is None:
+                    break
+                _, spent = used(service.process.pid)
+                told.append(f"{step} {time.perf_counter() - began:.2f} s (CPU {spent - cpu:.2f} s)")
+            peaks.append(used(service.process.pid)[0])
+            told.append(f"peak {peaks[-1] / 1_024:.1f} MiB")
+            record_property("tables over HTTP", ", ".join(told))
+    assert peaks[1] - peaks[0] < 8 * 1_024
+
+
+def _steps(client: httpx.Client, tag: str, count: int) -> Iterator[str]:
+    """Take a table out, change five cells, try it, and send it."""
+    asked = {"format": "csv", "wide": "1", "tag": tag, "sort": "created_at"}
+    table = client.get("/v1/claims", params=asked).content
+    yield "export"
+    edits = {(count * part // 5 + 2, "note"): f"Changed {part}" for part in range(5)}
+    body = edited(table, edits)
+    for dry_run in ("true", "false"):
+        params = {"type": "claim", "dry_run": dry_run}
+        answer = client.post("/v1/import", params=params, content=body, headers=CSV)
+        *results, last = [json.loads(line) for line in answer.text.splitlines()]
+        assert (last["totals"]["updated"], last["totals"]["unchanged"]) == (5, count - 5)
+        if dry_run == "true":
+            told = {(each["row"], each["column"]): each["becomes"] for each in results}
+            assert told == edits
+        yield "dry run" if dry_run == "true" else "import"
+
+
+async def _load(database_url: str, counts: dict[str, int]) -> None:
+    """Create so many claims under each tag, all by one source."""
+    source = "01938f7a-4c00-7000-8000-000000000001"
+    hop = {"position": 0, "source_id": source, "cue": "said", "printed": "the ministry"}
+    figure = {"metric": "killed", "unit": "person", "qualifier": "exact"}
+    lines: list[dict[str, Any]] = [
+        {"type": "source", "id": source, "data": {"kind": "organisation", "name": "The Ministry"}}
+    ]
+    for tag, count in counts.items():
+        for number in range(count):
+            data = {
+                "text": f"At least {number} soldiers were killed near the border, it was said.",
+                "note": "To be checked.",
+                "tags": [tag, "casualties"],
+                "attributions": [hop],
+                "quantities": [{**figure, "value": number, "printed": f"{number} soldiers"}],
+            }
+            lines.append({"type": "claim", "data": data})
+    database = Database(database_url, Settings())
+    await database.open()
+    try:
+        answer = await runs.load(database, (json.dumps(line).encode() for line in lines))
+        assert answer.totals.created == len(lines)
+    finally:
+        await database.close()

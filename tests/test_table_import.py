@@ -130,7 +130,14 @@ async def test_only_the_edited_cells_change_in_a_dry_run_and_for_real(client: Cl
     rows[0] |= {"text": "Something is not so", "note": "", "tags": '["a","b"]'}
     cells, totals = await send(client, "claim", rows, dry_run="true")
     assert cells == [
-        {"row": 2, "column": name, "was": was, "becomes": becomes, "problem": None}
+        {
+            "row": 2,
+            "column": name,
+            "was": was,
+            "becomes": becomes,
+            "problem": None,
+            "ignored": False,
+        }
         for name, was, becomes in (
             ("text", "Something is so", "Something is not so"),
             ("note", "a note", None),
@@ -384,6 +391,45 @@ async def test_all_cells_may_stand_in_quotation_marks(client: Client, separator:
         ("- " + "x" * 40_000, "'- " + "x" * 32_764),
         ("one\r\ntwo" + "x" * 40_000, "one\ntwo" + "x" * 32_759),
         ("one\ntwo" + "x" * 40_000, "one\r\ntwo" + "x" * 32_759),
+        ("1,000", "1000"),
+        ("1,000", "1"),
+        ("1.234", "1234"),
+        ("1.234,5", "1234.5"),
+        ("1 000", "1000"),
+        ("1.50", "1.5"),
+        ("1.5", "1,5"),
+        ("1e5", "100000"),
+        ("1e-7", "0,0000001"),
+        (".5", "0.5"),
+        ("5.", "5"),
+        (" 5 ", "5"),
+        ("(5)", "-5"),
+        ("50%", "50,00\u00a0%"),
+        ("$5", "$5.00"),
+        ("\u20ac 5", "5"),
+        ("0.30000000000000004", "0.3"),
+        ("1234567890123456", "1234567890123460"),
+        ("12/19/2024", "12/19/24"),
+        ("1/2", "01/02/26"),
+        ("1/2", "2026-02-01"),
+        ("1/2", "2-Jan"),
+        ("3-4", "04. Mar"),
+        ("1.5.", "01.05.26"),
+        ("May 2024", "05/01/24"),
+        ("MARCH1", "1-Mar"),
+        ("10:30", "10:30:00 AM"),
+        ("14:30", "02:30:00 PM"),
+        ("0:05", "12:05:00 AM"),
+        ("2024-12-19 10:30", "12/19/24 10:30"),
+        ("true", "TRUE"),
+        ("wahr", "WAHR"),
+        ("a\tb\nc", "ab\nc"),
+        ("\ttab", "'tab"),
+        ("x", "#NAME?"),
+        ("x", "#WERT!"),
+        ("x", "#DIV/0!"),
+        (None, "#N/A"),
+        (None, "Err:509"),
     ],
 )
 async def test_a_cell_that_a_spreadsheet_has_damaged_is_refused_by_name(
@@ -400,6 +446,63 @@ async def test_a_cell_that_a_spreadsheet_has_damaged_is_refused_by_name(
     assert errors(result) == [("invalid-value", "C2")]
     assert "spreadsheet" in result["problem"]["detail"]
     assert await now(client, record, plural) == record
+
+
+@pytest.mark.parametrize(
+    ("before", "cell"),
+    [
+        ("5", "5.0"),
+        ("5", "-5"),
+        ("5", "$5"),
+        ("1000", "1,000"),
+        ("1,000", "10,000"),
+        ("1,000", "1,001"),
+        ("2", "2 soldiers"),
+        ("3 May", "3 May 2024"),
+        ("19 December 2024", "2024-12-19"),
+        ("12/19/2024", "12/20/2024"),
+        ("10:30", "10:45:00"),
+        ("at 10:30", "10:30:00"),
+        ("a b", "ab"),
+        ("yes", "TRUE"),
+        ("x", "#1"),
+        ("x", "# A!"),
+    ],
+)
+async def test_a_cell_that_only_a_person_writes_so_is_an_edit(
+    client: Client, before: str, cell: str
+) -> None:
+    record = await claim(client, note=before)
+    (row,) = await export(client, "claims", columns="id,version,note", id__in=record["id"])
+    (result,), _ = await send(client, "claim", [row | {"note": cell}])
+    assert result["status"] == 200, result
+    assert (await now(client, record))["note"] == cell
+
+
+@pytest.mark.parametrize(
+    ("before", "cell", "is_refused"),
+    [
+        (1000.5, "1000.50", False),
+        (1000, "1000.0", False),
+        (1e14, "1E+014", False),
+        (1.234, "1234", True),
+        (1.5, "1,5", True),
+    ],
+)
+async def test_a_number_that_is_written_in_another_way_is_no_edit(
+    client: Client, before: float, cell: str, is_refused: bool
+) -> None:
+    """Unless the spreadsheet has read another number, as one in another country does."""
+    figure = {"metric": "killed", "unit": "person", "qualifier": "exact", "printed": "some"}
+    record = await claim(client, quantities=[{**figure, "value": before}])
+    asked = {"columns": "id,version,quantity.value,note", "id__in": record["id"]}
+    (row,) = await export(client, "claims", **asked)
+    edited = [row | {"quantity.value": cell, "note": "mine"}]
+    cells, _ = await send(client, "claim", edited, dry_run="true")
+    assert [each["column"] for each in cells] == ["quantity.value" if is_refused else "note"]
+    (result,), _ = await send(client, "claim", edited)
+    assert result["status"] == (422 if is_refused else 200)
+    assert (await now(client, record))["quantities"] == record["quantities"]
 
 
 @pytest.mark.parametrize(
@@ -454,6 +557,15 @@ async def test_a_cell_that_is_no_value_is_refused_by_name_and_nothing_is_guessed
     assert line["column"] == columns["ABCDE".index(place[0])]
 
 
+async def test_curved_quotation_marks_are_refused_with_the_straight_ones_to_write(
+    empty: Client,
+) -> None:
+    """LibreOffice puts them there while somebody types."""
+    (result,), _ = await send(empty, "claim", [{"text": "x", "tags": "[\u201ca\u201d]"}])
+    assert errors(result) == [("invalid-value", "B2")]
+    assert "have to be straight" in result["problem"]["detail"]
+
+
 @pytest.mark.parametrize(
     ("cells", "place"),
     [
@@ -490,13 +602,17 @@ async def test_a_cell_that_makes_no_record_refuses_its_row_alone(
         (b"\n1\n", "The first row"),
         (b"text,nonsense\nx,y\n", "`nonsense`"),
         (b"text,text\nx,y\n", "Two columns"),
-        (b'"text"x,"y"\nx,y\n', "Row 1 can't be read"),
-        (b'text\n"x\n', "Row 2 can't be read"),
-        (b'text\n"x"y\n', "Row 2 can't be read"),
+        (b'"text"x,"y"\nx,y\n', "Row 1 has a quotation mark inside of a cell"),
+        (b'text\n"x\n', "Row 2 has a cell that begins with a quotation mark, and no other"),
+        (b'text\n"x"y\n', "Row 2 has a quotation mark inside of a cell"),
         (b"text\nx\ny,z\n", "Row 3 has more cells"),
         ("text\nä\n".encode("latin-1"), "Row 2 is not in UTF-8"),
         ("text\nx\n".encode("utf-16"), "UTF-16"),
-        (b"text\rx\ry", "can't be read"),
+        ("text\r\nx\r\n".encode("utf-16-be"), "UTF-16"),
+        ("text\r\nx\r\n".encode("utf-16-le"), "UTF-16"),
+        ('"text"\nx\n'.encode("utf-32-be"), "UTF-16"),
+        (b"text\rx\ry", "Row 1 has a carriage return without a line feed"),
+        (b"text\r\nx\ry\r\n", "Row 2 has a carriage return without a line feed"),
         (b'text\nx\n"' + b"y\n" * 600_000, "Row 3 has more than"),
         (b"text\nx\n" + b"y" * 1_100_000, "Row 3 has more than"),
     ],
@@ -506,6 +622,15 @@ async def test_what_is_no_table_is_refused_as_a_whole(
 ) -> None:
     assert told in await refused(empty, "claim", body)
     assert await export(empty, "claims") == []
+
+
+async def test_a_cell_has_so_many_characters_and_no_more(empty: Client) -> None:
+    limit = csv.field_size_limit(10)
+    try:
+        detail = await refused(empty, "claim", b"text\n" + b"x" * 11 + b"\n")
+    finally:
+        csv.field_size_limit(limit)
+    assert detail.startswith("Row 2 has a cell of more than 10 characters.")
 
 
 async def test_a_row_has_so_many_separators_and_no_more(
@@ -704,7 +829,8 @@ async def test_a_cell_that_shows_other_records_is_ignored_and_a_dry_run_says_so(
     assert set(told) == {"claimant", "origin", "responses"}
     for problem in told.values():
         assert [error["code"] for error in problem["errors"]] == ["read-only"]
-        assert "It is ignored" in problem["detail"]
+        assert "is ignored" in problem["detail"]
+    assert {cell["column"] for cell in cells if cell["ignored"]} == set(told)
     (result,), _ = await send(empty, "claim", edited)
     assert (result["status"], result["changed"]) == (200, True)
     (result,), totals = await send(empty, "claim", rows)
@@ -769,6 +895,55 @@ async def test_a_table_needs_a_type_and_lines_take_none(client: Client) -> None:
         assert answer.json()["errors"][0]["parameter"] == "type"
 
 
+async def test_the_title_of_a_problem_fits_a_table(empty: Client) -> None:
+    (result,), _ = await send(empty, "claim", b"text,kind\nx,bad\n")
+    assert result["problem"]["title"] == "What you sent is not a valid record."
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "text/csv; charset=utf-8; header=present",
+        "text/csv;header=present",
+        'Text/CSV; header="present" ; Charset="UTF-8"',
+        "text/csv;charset=UTF-8;",
+    ],
+)
+async def test_a_table_may_say_its_character_set_and_that_it_has_a_heading(
+    empty: Client, content_type: str
+) -> None:
+    """RFC 7111, section 5.1, registers these two parameters."""
+    answer = await empty.post(
+        "/v1/import?type=claim", content=b"text\nx\n", headers={"content-type": content_type}
+    )
+    assert answer.status_code == 200, answer.text
+    assert json.loads(answer.text.splitlines()[-1])["totals"]["created"] == 1
+
+
+@pytest.mark.parametrize(
+    ("content_type", "told"),
+    [
+        ("text/csv; charset=windows-1252", "UTF-8, not in `windows-1252`"),
+        ("text/csv; header=present; charset=utf-16", "UTF-8, not in `utf-16`"),
+        ("text/csv; header=absent", "`header=present`"),
+        ("text/csv; charset=utf-8; charset=latin1", "Content-Type"),
+        ("text/csv; x=y", "Content-Type"),
+        ("text/csv; charset", "Content-Type"),
+        ("text/csv; charset=utf-8, text/csv", "Content-Type"),
+        ("application/x-ndjson; header=present", "Content-Type"),
+    ],
+)
+async def test_a_table_in_another_character_set_is_refused_with_the_way_out(
+    empty: Client, content_type: str, told: str
+) -> None:
+    answer = await empty.post(
+        "/v1/import?type=claim", content=b"text\nx\n", headers={"content-type": content_type}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported-media-type")
+    assert told in answer.json()["detail"]
+    assert await export(empty, "claims") == []
+
+
 async def test_rows_are_written_in_batches_as_lines_are(
     empty: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -820,3 +995,22 @@ async def test_two_rows_of_one_record_are_compared_one_after_the_other(client: C
     assert [result["status"] for result in results] == [200, 200, 412]
     changed = await now(client, record)
     assert (changed["note"], changed["text"], changed["version"]) == ("mine", "Mine", 3)
+
+
+async def test_two_rows_of_one_record_at_an_old_version_are_both_compared_with_it(
+    empty: Client,
+) -> None:
+    """One names it by its id and one by its external id, so they are looked up together."""
+    record = await claim(empty, note="a note", external_ids=[{"namespace": "x", "value": "1"}])
+    (row,) = await export(empty, "claims", columns="id,external_id.x,version,text,note,kind")
+    answer = await empty.patch(
+        f"/v1/claims/{record['id']}",
+        content=b'{"kind": "event"}',
+        headers={"content-type": "application/merge-patch+json", "if-match": "*"},
+    )
+    assert answer.status_code == 200
+    rows = [row | {"note": "mine"}, row | {"id": "", "text": "Mine"}]
+    results, _ = await send(empty, "claim", rows)
+    assert [result["status"] for result in results] == [200, 200], results
+    changed = await now(empty, record)
+    assert (changed["note"], changed["text"], changed["kind"]) == ("mine", "Mine", "event")

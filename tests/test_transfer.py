@@ -468,13 +468,22 @@ def test_a_table_comes_back_with_what_was_edited(
     for note in ("left", "edited", "wrong"):
         source.add("claims", note=note, tags=[tag])
     table = file.with_suffix(".csv")
-    asked = ("--type", "claim", "--query", f"tag={tag}", "--query", "columns=id,version,note,kind")
+    asked = (
+        "--type",
+        "claim",
+        "--query",
+        f"tag={tag}",
+        "--query",
+        "columns=claimant,id,version,note,kind",
+    )
     assert export(run, source.address, table, *asked).code == 0
     text = table.read_bytes()
     assert text.count(b"\r\n") == 4
     rows = text.decode().replace("edited", "new").split("\r\n")
     wrong = next(number for number, row in enumerate(rows, 1) if "wrong" in row)
     edited = next(number for number, row in enumerate(rows, 1) if "new" in row)
+    left = next(number for number, row in enumerate(rows, 1) if "left" in row)
+    rows[left - 1] = f"somebody{rows[left - 1]}"
     rows[wrong - 1] = rows[wrong - 1].rpartition(",")[0] + ",dog"
     table.write_bytes("\r\n".join(rows).encode())
     before = source.rows()
@@ -482,8 +491,10 @@ def test_a_table_comes_back_with_what_was_edited(
     assert (ended.code, source.rows()) == (4, before)
     told = sorted(ended.out.splitlines()[:-1])
     assert f'row {edited}, column note: "edited" becomes "new"' in told
-    assert len(told) == 2
+    assert len(told) == 3
     assert any(each.startswith(f"row {wrong}, column kind: 422 ") for each in told)
+    ignored = f"row {left}, column claimant: A{left}: This cell is ignored, and "
+    assert any(each.startswith(ignored) for each in told)
     line.cut, line.first = True, [20]  # it was written when its answer is cut off
     ended = import_(run, line.address, table, "--type", "claim")
     assert (ended.code, len(pauses)) == (4, 1)

@@ -241,7 +241,7 @@ UNSUPPORTED_MEDIA_TYPE = Kind(
 INVALID_RECORD = Kind(
     "invalid-record",
     HTTPStatus.UNPROCESSABLE_ENTITY,
-    "The body is JSON, but not a valid record.",
+    "What you sent is not a valid record.",
     "Correct the `errors`. They list everything that is wrong, with its place.",
 )
 UNKNOWN_REFERENCE = Kind(

@@ -159,11 +159,13 @@ def require_media_type(request: Request, expected: Collection[str]) -> str:
     # Two of a header mean both: readers differ in which one they believe.
     sent = ", ".join(header_values(request, b"content-type"))
     media_type, _, parameters = sent.partition(";")
-    charset = parameters.strip().lower()
-    if media_type.strip().lower() not in expected or charset not in _CHARSETS:
+    media_type = media_type.strip().lower()
+    fault = _fault_of_parameters(media_type, parameters) if media_type in expected else ""
+    if fault is not None:
         raise Problem(
             UNSUPPORTED_MEDIA_TYPE,
-            f"Send `Content-Type: {'` or `'.join(expected)}`"
+            fault
+            or f"Send `Content-Type: {'` or `'.join(expected)}`"
             + (f", not `{sent[:100]}`." if sent else "."),
             headers={"Accept-Patch" if MERGE_PATCH in expected else "Accept": ", ".join(expected)},
         )
@@ -174,10 +176,34 @@ def require_media_type(request: Request, expected: Collection[str]) -> str:
             "A body with `Content-Encoding` is not accepted; send it uncompressed.",
             headers={"Accept-Encoding": "identity"},
         )
-    return media_type.strip().lower()
+    return media_type
 
 
-_CHARSETS = {"", "charset=utf-8", 'charset="utf-8"'}
+_HEADED: Final = frozenset({"text/csv"})
+"""The media types with a parameter that says whether there is a heading (RFC 7111, section 5.1)."""
+_QUOTED: Final = re.compile(r'"([^"]*)"\Z')
+
+
+def _fault_of_parameters(media_type: str, parameters: str) -> str | None:
+    """Say what is wrong with the parameters of a media type; "" if they are not known at all."""
+    given: dict[str, str] = {}
+    for parameter in filter(None, (each.strip() for each in parameters.lower().split(";"))):
+        name, _, value = parameter.partition("=")
+        if name in given:
+            return ""
+        given[name] = _QUOTED.sub(r"\1", value)
+    charset = given.pop("charset", "utf-8")
+    heading = given.pop("header", "present") if media_type in _HEADED else "present"
+    if given or not charset or not heading:
+        return ""
+    if charset != "utf-8":
+        return (
+            f"The body has to be in UTF-8, not in `{charset[:100]}`. Save it in UTF-8, and send "
+            f"`Content-Type: {media_type}; charset=utf-8`."
+        )
+    if heading != "present":
+        return "The first row has to name the columns. Add it, and send `header=present`."
+    return None
 
 
 class ClientLeftError(Exception):

@@ -13,8 +13,9 @@ from typing import Any, Final, NamedTuple
 
 from msgspec import UNSET
 
-from api.exchange.cells import UnreadableCell, damage, is_same, read_value, text_of
+from api.exchange.cells import UnreadableCell, is_same, read_value, text_of
 from api.exchange.columns import Column, Edit, TableRow
+from api.exchange.damage import damage
 from api.exchange.names import hops_at_end
 from schemas.base import Fault, Path, shape
 
@@ -125,7 +126,7 @@ def find_edits(row: Row, before: TableRow | None) -> Edits:
         elif "\0" in text:
             detail = "The text contains U+0000, which can't be stored; remove it."
             found.faults.append(Fault((column.name,), "invalid-text", detail))
-        elif damaged := damage(text, was):
+        elif damaged := damage(text, was, column.edit.expected):
             found.faults.append(Fault((column.name,), "invalid-value", damaged))
         else:
             found.edits.append(CellEdit(index, column, text_of(was), text))
@@ -140,7 +141,10 @@ def _read_only(column: Column, was: Any, *, is_new: bool) -> Fault:  # noqa: ANN
     elif text_of(was):
         detail += f" The cell would have `{text_of(was)[:100]}`."
     if column.names_others and not is_new:
-        detail += " It is ignored: if you did not edit it, a record that it shows was changed."
+        detail = (
+            "This cell is ignored, and the row is written without it. If you did not edit it, a "
+            f"record that it shows was changed. {detail}"
+        )
     return Fault((column.name,), "read-only", detail)
 
 

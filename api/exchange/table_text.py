@@ -25,6 +25,8 @@ TRAILER: Final = "#count"
 """How the line begins that counts the rows, at the end of a table."""
 _SEPARATORS: Final = (",", ";", "\t")
 _WIDE_BOMS: Final = (b"\xff\xfe", b"\xfe\xff")
+_WIDEST: Final = 4
+"""In so many bytes, the first letter of a heading has a zero if it is in UTF-16 or UTF-32."""
 _BOM: Final = b"\xef\xbb\xbf"
 _HOW: Final = (
     "Save the table as CSV in UTF-8: in Excel as “CSV UTF-8”, in LibreOffice with the character "
@@ -134,13 +136,30 @@ def _rows(file: BinaryIO, separator: str, row_bytes: int) -> Iterator[TableCells
         except StopIteration:
             return
         except csv.Error as error:
-            raise malformed(
-                f"Row {lines.row} can't be read: {error}. A cell that has a quotation mark, a "
-                "separator or a line break has to stand in quotation marks, and a quotation mark "
-                "inside of it is written twice."
-            ) from None
+            raise malformed(f"Row {lines.row} {_why_unreadable(error)}") from None
         yield TableCells(lines.row, cells, lines.size)
         lines.begin_row()
+
+
+def _why_unreadable(error: csv.Error) -> str:
+    """Say in our words what the module `csv` says about a row."""
+    told = str(error)
+    if "new-line character" in told:
+        return (
+            "has a carriage return without a line feed behind it, outside of quotation marks. Old "
+            f"programs for the Mac end lines so. {_HOW}"
+        )
+    if "field limit" in told:
+        return f"has a cell of more than {csv.field_size_limit():,} characters. Make it shorter."
+    if "end of data" in told:
+        return (
+            "has a cell that begins with a quotation mark, and no other at its end. Add it, and "
+            "write each quotation mark inside of the cell twice."
+        )
+    return (
+        "has a quotation mark inside of a cell. A cell that has one, a separator or a line break "
+        "has to stand in quotation marks, and a quotation mark inside of it is written twice."
+    )
 
 
 class _Lines:
@@ -179,7 +198,7 @@ class _Lines:
             )
         if self._is_first:
             self._is_first = False
-            if raw.startswith(_WIDE_BOMS):
+            if raw.startswith(_WIDE_BOMS) or b"\0" in raw[:_WIDEST]:
                 raise malformed(f"The table is in UTF-16, not in UTF-8. {_HOW}")
             raw = raw.removeprefix(_BOM)
         try:

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from api.core.errors import NOT_APPLIED, Problem, invalid_record, summary
 from api.core.request import encoded
 from api.exchange.rows import RowState
@@ -87,7 +89,8 @@ def _ignored_cells(entry: Entry) -> Sequence[ImportCell]:
     if entry.row is None or not entry.row.ignored:
         return ()
     problem = invalid_record(entry.row.ignored).under("/data")
-    return _refused_cells(entry.row, *_with_addresses(entry.row, problem))
+    cells = _refused_cells(entry.row, *_with_addresses(entry.row, problem))
+    return [msgspec.structs.replace(each, ignored=True) for each in cells]
 
 
 def _with_addresses(state: RowState, problem: Problem) -> tuple[Problem, list[int | None]]:

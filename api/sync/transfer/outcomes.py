@@ -48,6 +48,7 @@ class _Line(Struct):
     was: str | None = None
     becomes: str | None = None
     problem: _Problem | None = None
+    ignored: bool = False
     totals: Counts | None = None
 
 
@@ -65,7 +66,9 @@ def read_outcomes(parts: Iterator[bytes], unit: str, before: int, report: TextIO
         place = f"{unit} {before + (line.line or line.row)}"
         if line.column is not None:
             place += f", column {line.column}"
-        if line.problem is not None:
+        if line.problem is not None and line.ignored:
+            report.write(f"{place}: {line.problem.detail}\n")
+        elif line.problem is not None:
             if line.problem.code != _NOT_APPLIED:
                 report.write(f"{place}: {_faults_of(line.problem)}\n")
         elif line.row:

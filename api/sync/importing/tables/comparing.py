@@ -130,11 +130,12 @@ def _current(entry: Entry, row: Row, found: Found) -> Current | None:
 async def _read_before(run: ImportRun, compared: Sequence[Compared]) -> dict[int, bytes]:
     """Read the records as they were at the versions of the rows, by the numbers of the rows.
 
-    A row without a version is compared with the record as it is.
+    A row without a version is compared with the record as it is. Two rows may name one record, by
+    its id and by its external id.
     """
     assert run.table is not None  # noqa: S101 - for the type checker
     documents: dict[int, bytes] = {}
-    wanted: dict[tuple[str, int], int] = {}
+    wanted: dict[tuple[str, int], list[int]] = {}
     for each in compared:
         if each.current is None:
             continue
@@ -142,13 +143,13 @@ async def _read_before(run: ImportRun, compared: Sequence[Compared]) -> dict[int
         if version == each.current.version:
             documents[each.entry.number] = each.current.doc
         else:
-            wanted[each.current.id, version] = each.entry.number
+            wanted.setdefault((each.current.id, version), []).append(each.entry.number)
     if wanted:
         ids, versions = map(list, zip(*wanted, strict=True))
         statement = run.table.resource.table.compose(_BEFORE)
         query = render(statement, run.author.caller, ids=ids, versions=versions)
         for identity, version, doc in await run.connection.fetch(*query):
-            documents[wanted[identity, version]] = doc
+            documents |= dict.fromkeys(wanted[identity, version], doc)
     return documents
 
 
