@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from schemas.base import fields
+from schemas.shapes import fields
 
 PREFIX = "CLAIM_RECORDS_"
 _UNPREFIXED = {"database_url"}

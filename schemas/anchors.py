@@ -6,10 +6,11 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
-from schemas.base import Count, Offset, Part, Version
+from schemas.base import Part
 from schemas.pages import Page
 from schemas.parts import Span
 from schemas.references import RecordReference
+from schemas.scalars import Count, Offset, Version
 from schemas.vocabularies import Anchor, SpanRole, SuggestionReason
 
 MAX_SUGGESTIONS: Final = 20

@@ -7,29 +7,23 @@ from typing import Annotated, Any, ClassVar, Self
 
 from msgspec import Meta
 
-from schemas.base import (
-    FILLED,
+from schemas.base import FILLED, Create, Fault, Part, impossible, repeated
+from schemas.forms import record, update
+from schemas.parts import Time
+from schemas.scalars import (
     ArticleId,
     Bound,
     ClaimId,
     Count,
-    Create,
-    Fault,
     Instant,
     Language,
     Line,
     Offset,
-    Part,
     SourceId,
     Text,
     Url,
-    impossible,
     in_utc,
-    record,
-    repeated,
-    update,
 )
-from schemas.parts import Time
 from schemas.vocabularies import (
     ArticleKind,
     ArticleRelationKind,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from schemas.base import Id, Instant, Version
+from schemas.scalars import Id, Instant, Version
 from schemas.vocabularies import ChangeOp, RecordType
 
 Cursor = Annotated[str, Meta(min_length=1, max_length=500)]

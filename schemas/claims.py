@@ -7,30 +7,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from schemas.base import (
-    Bound,
-    ClaimId,
-    Confidence,
-    Country,
-    Create,
-    Fault,
-    Instant,
-    Language,
-    Latitude,
-    Line,
-    Longitude,
-    Metres,
-    Number,
-    Part,
-    SourceId,
-    Text,
-    Url,
-    impossible,
-    in_utc,
-    record,
-    repeated,
-    update,
-)
+from schemas.base import Create, Fault, Part, impossible, repeated
+from schemas.forms import record, update
 from schemas.parts import (
     PRINTED,
     Appearance,
@@ -41,6 +19,23 @@ from schemas.parts import (
     significant,
     too_many_spans,
     whole,
+)
+from schemas.scalars import (
+    Bound,
+    ClaimId,
+    Confidence,
+    Country,
+    Instant,
+    Language,
+    Latitude,
+    Line,
+    Longitude,
+    Metres,
+    Number,
+    SourceId,
+    Text,
+    Url,
+    in_utc,
 )
 from schemas.vocabularies import (
     Certainty,

@@ -7,25 +7,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from schemas.base import (
-    FILLED,
-    ArticleId,
-    ClaimId,
-    Create,
-    DenialId,
-    Fault,
-    Instant,
-    Language,
-    Line,
-    Part,
-    SourceId,
-    Text,
-    impossible,
-    in_utc,
-    record,
-    repeated,
-    update,
-)
+from schemas.base import FILLED, Create, Fault, Part, impossible, repeated
+from schemas.forms import record, update
 from schemas.parts import (
     PRINTED,
     Appearance,
@@ -34,6 +17,17 @@ from schemas.parts import (
     Quantity,
     Time,
     too_many_spans,
+)
+from schemas.scalars import (
+    ArticleId,
+    ClaimId,
+    DenialId,
+    Instant,
+    Language,
+    Line,
+    SourceId,
+    Text,
+    in_utc,
 )
 from schemas.vocabularies import (
     FAMILY_OF,

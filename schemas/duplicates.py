@@ -6,8 +6,8 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from schemas.base import Id, Line
 from schemas.pages import Cursor, Included, Truncated
+from schemas.scalars import Id, Line
 
 MIN_SCORE: Final = 0.8
 """Pairs of sources with a lower score are not kept."""

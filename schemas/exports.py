@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from schemas.base import Count, Id, Instant, Version
 from schemas.changes import Cursor
+from schemas.scalars import Count, Id, Instant, Version
 from schemas.vocabularies import RecordType
 
 

@@ -6,10 +6,10 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from schemas.base import Id, Number
 from schemas.pages import Cursor, Included, Truncated
 from schemas.parts import Quantity, Time
 from schemas.references import RecordReference
+from schemas.scalars import Id, Number
 from schemas.vocabularies import ConflictBasis
 
 MAX_CONFLICTS: Final = 20

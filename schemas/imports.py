@@ -7,7 +7,8 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
-from schemas.base import Count, ExternalId, Fault, Id, Part, Version
+from schemas.base import ExternalId, Fault, Part
+from schemas.scalars import Count, Id, Version
 from schemas.vocabularies import ImportOp, RecordType
 
 MAX_CELL: Final = 8_388_608

@@ -7,8 +7,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from schemas.base import Fault, Id, Instant, Line, Part, SourceId, Text, impossible, repeated
+from schemas.base import Fault, Part, impossible, repeated
 from schemas.pages import Page
+from schemas.scalars import Id, Instant, Line, SourceId, Text
 from schemas.vocabularies import Audited, AuditOp, Scope
 
 _Short = Annotated[str, Meta(max_length=500)]

@@ -6,8 +6,9 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from schemas.base import Language, Line, Part, Text
+from schemas.base import Part
 from schemas.claims import Claim
+from schemas.scalars import Language, Line, Text
 from schemas.sources import Source
 
 MAX_TEXTS: Final = 100

@@ -6,8 +6,9 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from schemas.base import MAX_EXTERNAL_IDS, ExternalId, Id, Instant, Part, SourceId, Version
+from schemas.base import MAX_EXTERNAL_IDS, ExternalId, Part
 from schemas.pages import Page
+from schemas.scalars import Id, Instant, SourceId, Version
 from schemas.sources import MAX_NAMES, Name
 from schemas.vocabularies import MergeState, RecordType
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from msgspec import Meta, Struct
 
-from schemas.base import Id
+from schemas.scalars import Id
 
 Listed = TypeVar("Listed")
 Cursor = Annotated[str, Meta(min_length=1, max_length=5_000)]

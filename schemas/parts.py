@@ -7,25 +7,21 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from schemas.base import (
-    FILLED,
+from schemas.base import FILLED, Fault, Part, impossible, out_of_order
+from schemas.scalars import (
     MAX_DIGITS,
     ArticleId,
     Bound,
     Confidence,
     Count,
-    Fault,
     Language,
     Line,
     Number,
     Offset,
-    Part,
     SourceId,
     Text,
     Version,
-    impossible,
     moment,
-    out_of_order,
     significant_digits,
 )
 from schemas.vocabularies import (

@@ -6,8 +6,8 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from schemas.base import Count, Id, Text
 from schemas.pages import Included, Truncated
+from schemas.scalars import Count, Id, Text
 from schemas.vocabularies import Doubt
 
 MAX_CLAIMS: Final = 1_000

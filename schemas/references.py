@@ -7,7 +7,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from schemas.base import Fault, Id, Part
+from schemas.base import Fault, Part
+from schemas.scalars import Id
 from schemas.vocabularies import RecordType
 
 

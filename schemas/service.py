@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from schemas.base import Line
+from schemas.scalars import Line
 from schemas.vocabularies import DenialFamily
 
 

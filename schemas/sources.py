@@ -7,23 +7,10 @@ from typing import Annotated, ClassVar, Final
 
 from msgspec import Meta, field
 
-from schemas.base import (
-    FILLED,
-    Country,
-    Create,
-    Fault,
-    Language,
-    Line,
-    Part,
-    SourceId,
-    Text,
-    Url,
-    impossible,
-    record,
-    repeated,
-    update,
-)
+from schemas.base import FILLED, Create, Fault, Part, impossible, repeated
+from schemas.forms import record, update
 from schemas.parts import GroupSize
+from schemas.scalars import Country, Language, Line, SourceId, Text, Url
 from schemas.vocabularies import (
     Confidentiality,
     Identification,

@@ -7,10 +7,11 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from schemas.base import Count, Fault, Id, Instant, Line, Part, Text, Url, Version, repeated
+from schemas.base import Fault, Part, repeated
 from schemas.changes import Cursor
 from schemas.keys import MAX_OVERLAP_SECONDS, OVERLAP_SECONDS, KeyId
 from schemas.pages import Page
+from schemas.scalars import Count, Id, Instant, Line, Text, Url, Version
 from schemas.vocabularies import ChangeOp, PausedReason, RecordType, WebhookStatus
 
 MAX_WEBHOOKS = 50

@@ -18,8 +18,10 @@ import msgspec
 
 from api.core.resource import Resource
 from api.records.nouns import CONTROLLERS
-from schemas.base import Part, fields, references, shape
+from schemas.base import Part
+from schemas.shapes import fields, shape
 from schemas.vocabularies import RecordType
+from schemas.walking import references
 
 Body = dict[str, Any]
 Ids = Mapping[RecordType, str]

@@ -20,7 +20,7 @@ from api.records.articles import ARTICLES
 from api.records.claims import CLAIMS
 from api.records.denials import DENIALS
 from api.records.sources import SOURCES
-from schemas.base import references
+from schemas.walking import references
 from tests.conftest import PATIENCE, serving
 from tests.world import MERGE_PATCH, World, faults
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from api.core.errors import KINDS
-from schemas.base import fields, shape
+from schemas.shapes import fields, shape
 from schemas.vocabularies import RecordType
 from tests.factories import (
     EVERY,

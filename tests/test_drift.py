@@ -14,7 +14,8 @@ import pytest
 
 from api.core.resource import Resource
 from migrations import derive
-from schemas.base import Part, Shape, fields, is_vocabulary, shape
+from schemas.base import Part
+from schemas.shapes import Shape, fields, is_vocabulary, shape
 from schemas.vocabularies import (
     FAMILY_OF,
     SYMMETRIC_RELATIONS,

@@ -16,7 +16,7 @@ from api.access.embargoes import lift
 from api.core import clocks
 from api.core.db import Database
 from api.records.nouns import RESOURCES
-from schemas.base import fields, shape
+from schemas.shapes import fields, shape
 from schemas.vocabularies import RecordType
 from tests.conftest import as_service, patient, serving
 from tests.factories import EVERY, MERGE_PATCH, Body, Noun, create

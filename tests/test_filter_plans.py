@@ -11,7 +11,7 @@ from api.core.db import Connection
 from api.core.filters import Filter, Parameter
 from api.core.resource import Resource
 from api.records.nouns import RESOURCES
-from schemas.base import is_vocabulary, shape
+from schemas.shapes import is_vocabulary, shape
 from tests.conftest import KEY, bearer
 from tests.test_plans import Watched, nodes, rows_in, watching
 

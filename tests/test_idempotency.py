@@ -19,8 +19,8 @@ from api.access import keyring
 from api.core import clocks, idempotency
 from api.core.db import Database
 from api.core.idempotency import derived_id
-from schemas.base import UUID_PATTERN
 from schemas.examples import KEY_ID
+from schemas.scalars import UUID_PATTERN
 from schemas.vocabularies import RecordType, Scope
 from tests.conftest import KEY, PATIENCE, allow, as_service, bearer, cloned, patient, serving
 from tests.factories import (

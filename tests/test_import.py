@@ -35,7 +35,7 @@ from api.sync.importing.batches import LinesByType, NumberedLine
 from api.sync.importing.lines import Entry
 from api.sync.importing.spool import Spool
 from api.sync.importing.state import ImportRun, Sender
-from schemas import base
+from schemas import walking
 from tests.conftest import PATIENCE, allow, as_service, bearer, patient, serving
 from tests.corpus import large
 from tests.test_concurrency import blocked
@@ -694,7 +694,7 @@ async def test_the_references_of_a_line_are_listed_once(
         claim(new(), attributions=[{"source_id": shared}]) for _ in range(count)
     ]
     listings = 0
-    listed = base.references
+    listed = walking.references
 
     def noted(*args: Any) -> Any:
         nonlocal listings

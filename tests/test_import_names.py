@@ -10,8 +10,8 @@ import pytest
 
 from api.access import keyring
 from api.sync.importing import batches
-from schemas.base import has_object_for_id, slots_in
 from schemas.vocabularies import RecordType, Scope
+from schemas.walking import has_object_for_id, slots_in
 from tests.conftest import allow, bearer, serving
 from tests.factories import EVERY, Noun
 from tests.test_import import claim, line, new, send, source, status

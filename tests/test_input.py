@@ -37,8 +37,8 @@ from api.core.json_text import read_json
 from api.core.resource import Resource
 from api.core.validation import check, read_object
 from api.records.nouns import RESOURCES
-from schemas.base import fields, shape
 from schemas.parts import MAX_SPANS, Appearance, Span
+from schemas.shapes import fields, shape
 from schemas.vocabularies import RecordType
 from tests.factories import (
     EVERY,

@@ -27,8 +27,8 @@ from api.document.examples import story
 from api.document.templates import read
 from api.exchange import lists
 from api.records.nouns import RESOURCES
-from schemas.base import fields, shape
 from schemas.examples import EXAMPLES, OTHERS
+from schemas.shapes import fields, shape
 from schemas.vocabularies import VOCABULARIES, Metric, RecordType, Scope
 
 ROUTER = shared_router()

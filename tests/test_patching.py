@@ -16,7 +16,7 @@ from api.core.writing.look_up import Current, Found
 from api.core.writing.patching import patched, read_patch
 from api.core.writing.settle import InvalidRecord, draft, settle
 from api.records.claims import CLAIMS
-from schemas.base import fields
+from schemas.shapes import fields
 from schemas.vocabularies import RecordType
 from tests.conftest import counted_calls
 from tests.factories import EVERY, Body, Noun, complete

@@ -21,9 +21,12 @@ from api.core import cursor
 from api.core.errors import CURSOR_MISMATCH, INVALID_CURSOR, Problem, invalid_record
 from api.core.validation import check, merge_patch, read_object
 from schemas.articles import Zone
-from schemas.base import LARGEST, Part, faults, fields, is_vocabulary, shape
+from schemas.base import Part
 from schemas.parts import Appearance, Quantity, Span, Time
+from schemas.scalars import LARGEST
+from schemas.shapes import fields, is_vocabulary, shape
 from schemas.vocabularies import RecordType, SpanRole, ZoneKind
+from schemas.walking import faults
 from tests.conftest import swept
 from tests.factories import EVERY, MERGE_PATCH, Noun
 from tests.world import NEEDED_BY

@@ -4,7 +4,7 @@ import pytest
 
 from api import settings
 from api.settings import Settings, SettingsError, masked
-from schemas.base import fields
+from schemas.shapes import fields
 
 
 def test_defaults_need_no_environment() -> None:

@@ -23,10 +23,10 @@ from api.core.operation import Operation
 from api.core.request import Answer, Request
 from api.core.resource import CURSOR, LIMIT
 from api.core.sql import Query, render
-from schemas.base import Instant
 from schemas.examples import CLAIM_ID, HEADERS, KEY_ID
 from schemas.keys import AuditEvent, AuditPage, KeyId
 from schemas.pages import only_page
+from schemas.scalars import Instant
 from schemas.vocabularies import Audited, AuditOp, Scope
 
 PAUSE_SECONDS: Final = 1.0

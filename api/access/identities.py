@@ -37,10 +37,11 @@ from api.core.request import (
 )
 from api.core.resource import CURSOR, LIMIT
 from api.core.sql import ACTOR, compose, render
-from schemas.base import UUID_PATTERN, Fault, Id, Instant
+from schemas.base import Fault
 from schemas.examples import KEY_ID, OFFICIAL_ID, PENTAGON_ID
 from schemas.keys import SourceIdentity, SourceIdentityCreate, SourceIdentityPage
 from schemas.pages import only_page
+from schemas.scalars import UUID_PATTERN, Id, Instant
 from schemas.vocabularies import Scope
 
 _READ: Final = (Scope.CONFIDENTIAL_READ,)

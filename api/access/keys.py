@@ -31,10 +31,10 @@ from api.core.request import (
 from api.core.resource import CURSOR, LIMIT
 from api.core.services import service
 from api.core.sql import compose
-from schemas.base import Instant
 from schemas.examples import KEY_ID
 from schemas.keys import IssuedKey, Key, KeyCreate, KeyId, KeyPage, KeyRotate, Me
 from schemas.pages import only_page
+from schemas.scalars import Instant
 from schemas.vocabularies import Scope
 
 _ID: Final = Parameter("id", KeyId, "The key's id.", example=KEY_ID)

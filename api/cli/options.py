@@ -13,7 +13,7 @@ import rich_click as click
 from api import settings
 from api.server import logs
 from api.settings import Settings
-from schemas.base import fields
+from schemas.shapes import fields
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -7,7 +7,7 @@ from typing import Final
 from api.core.filters import Clause, Filter, Parameter, on_one, times
 from api.core.relations import means
 from api.core.resource import Sort
-from schemas.base import ArticleId, SourceId
+from schemas.scalars import ArticleId, SourceId
 from schemas.vocabularies import Anchor, QuoteType, RecordType, Stance, Vocabulary
 
 # Only with `deleted_at` can the indexes of articles be used.

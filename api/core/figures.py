@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from api.core.filters import Filter, Parameter
 from api.core.resource import Grouping
-from schemas.base import Line, Number
+from schemas.scalars import Line, Number
 from schemas.vocabularies import RecordType
 
 _METRIC = Annotated[

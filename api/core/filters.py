@@ -24,7 +24,8 @@ from api.core.errors import (
     invalid_parameter,
     invalid_parameters,
 )
-from schemas.base import Bound, Id, Language, Number, is_vocabulary, moment, shape
+from schemas.scalars import Bound, Id, Language, Number, moment
+from schemas.shapes import is_vocabulary, shape
 from schemas.vocabularies import Vocabulary
 
 MAX_PARAMETERS: Final = 64

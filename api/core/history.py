@@ -22,7 +22,7 @@ from api.core.request import (
 )
 from api.core.resource import CURSOR, DEFAULT_LIMIT, LIMIT, MAX_PAGE_BYTES, Resource
 from api.core.sql import render
-from schemas.base import Version
+from schemas.scalars import Version
 
 _PARAMETERS: Final = {"limit": LIMIT, "cursor": CURSOR}
 _NEWEST: Final = 2**31 - 1

@@ -19,7 +19,8 @@ import msgspec
 
 from api.core import json_pieces
 from api.core.errors import MALFORMED_JSON, MAX_ERRORS, TOO_DEEP, Problem, invalid_record
-from schemas.base import MAX_DIGITS, Fault, Path, significant_digits
+from schemas.base import Fault, Path
+from schemas.scalars import MAX_DIGITS, significant_digits
 
 MAX_DEPTH: Final = 32
 MAX_VALUES: Final = 60_000

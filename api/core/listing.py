@@ -30,7 +30,7 @@ from api.core.resource import (
 )
 from api.core.sql import compose, render
 from api.core.usual_page import Asked, Found, position, read_usual, usual_statement
-from schemas.base import Id
+from schemas.scalars import Id
 
 _NULL: Final = b"null"
 MAX_STATEMENTS: Final = 1_024

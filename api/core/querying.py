@@ -14,7 +14,8 @@ from api.core.filters import MAX_VALUES, Parameter
 from api.core.listing import read_page
 from api.core.request import Answer, Request, caller, context, reserve_room
 from api.core.resource import MAX_PAGE_BYTES, Resource
-from schemas.base import Bound, Fault, Number, Part, impossible
+from schemas.base import Fault, Part, impossible
+from schemas.scalars import Bound, Number
 
 
 async def query(resource: Resource, request: Request) -> Answer:

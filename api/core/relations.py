@@ -7,7 +7,7 @@ from typing import Final
 from api.core.filters import Filter, condition, times
 from api.core.resource import FOLLOWED, Expansion, Grouping, grouped_by_items
 from api.core.sql import compose, plural
-from schemas.base import SourceId
+from schemas.scalars import SourceId
 from schemas.vocabularies import RecordType
 
 _HOPS = "('attribution', 'via', 'audience')"

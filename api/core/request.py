@@ -31,7 +31,7 @@ from api.core.flight import Room, room_of
 from api.core.joined import JoinedReads
 from api.core.services import service
 from api.settings import Settings
-from schemas.base import UUID_PATTERN
+from schemas.scalars import UUID_PATTERN
 
 if TYPE_CHECKING:
     Request = litestar.Request[Any, Any, Any]

@@ -14,7 +14,8 @@ from api.core import sql
 from api.core.db import Connection
 from api.core.filters import Filter, Parameter, everywhere
 from api.core.request import Author
-from schemas.base import Create, Instant, Line, Part
+from schemas.base import Create, Part
+from schemas.scalars import Instant, Line
 from schemas.vocabularies import RecordType, Vocabulary
 
 DEFAULT_LIMIT: Final = 50

@@ -33,7 +33,8 @@ from functools import cache, cached_property, lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from api.core.caller import Caller
-from schemas.base import Create, fields, is_vocabulary, shape
+from schemas.base import Create
+from schemas.shapes import fields, is_vocabulary, shape
 from schemas.vocabularies import RecordType
 
 Query: TypeAlias = tuple[str, *tuple[Any, ...]]

@@ -20,17 +20,10 @@ from api.core import reasons
 from api.core.errors import MAX_ERRORS, invalid_record
 from api.core.json_text import read_json
 from api.core.large_input import MAX_INLINE_FAULTS, leave_event_loop
-from schemas.base import (
-    Fault,
-    Part,
-    Path,
-    Shape,
-    faults,
-    fields,
-    is_vocabulary,
-    shape,
-)
+from schemas.base import Fault, Part, Path
+from schemas.shapes import Shape, fields, is_vocabulary, shape
 from schemas.vocabularies import Vocabulary
+from schemas.walking import faults
 
 Record = TypeVar("Record", bound=Part)
 

@@ -13,9 +13,10 @@ from api.core.filters import Parameter
 from api.core.resource import Resource
 from api.core.validation import merge_patch
 from api.document.templates import Json
-from schemas.base import Bound, Id, fields, is_vocabulary, shape
 from schemas.changes import Cursor
 from schemas.examples import AT, CHANGED_AT, CURSOR, EXAMPLES, KEY_ID, PARAMETERS
+from schemas.scalars import Bound, Id
+from schemas.shapes import fields, is_vocabulary, shape
 from schemas.vocabularies import RecordType
 
 

@@ -18,7 +18,8 @@ from msgspec import Struct
 from msgspec.structs import FieldInfo
 
 from api.document.templates import Json
-from schemas.base import Create, Part, fields, is_vocabulary, shape
+from schemas.base import Create, Part
+from schemas.shapes import fields, is_vocabulary, shape
 from schemas.vocabularies import VOCABULARIES, Vocabulary
 
 MAX_TERM: Final = 100

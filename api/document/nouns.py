@@ -16,10 +16,11 @@ from api.document.examples import story
 from api.document.faces import Components, meanings, nullable, open_terms, reference
 from api.document.templates import Json, fill, read
 from api.settings import Settings
-from schemas.base import Version, fields, shape
 from schemas.changes import Change
 from schemas.exports import ExportLine
 from schemas.imports import ImportLine
+from schemas.scalars import Version
+from schemas.shapes import fields, shape
 from schemas.vocabularies import RelationKind, RevisionOp, SourceRelationKind
 
 _DEFAULTS: Final = Settings()

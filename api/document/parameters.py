@@ -14,7 +14,7 @@ from api.document.faces import Components
 from api.document.templates import Json
 from api.exchange import formats, lists
 from api.exchange.formats import Format
-from schemas.base import Id, Version
+from schemas.scalars import Id, Version
 from schemas.vocabularies import RecordType
 
 

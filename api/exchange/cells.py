@@ -11,7 +11,9 @@ from typing import Any, Final
 
 from api.core.errors import Problem
 from api.core.json_text import read_json
-from schemas.base import MAX_DIGITS, Part, Shape, significant_digits
+from schemas.base import Part
+from schemas.scalars import MAX_DIGITS, significant_digits
+from schemas.shapes import Shape
 
 Cell = str | int | float | bool | None
 """What stands in a cell; a null is an empty cell."""

@@ -18,8 +18,9 @@ from api.core.errors import invalid_parameter
 from api.core.resource import Resource
 from api.exchange.cells import Cell
 from api.exchange.names import MAX_NAMED, MAX_RESPONDERS, Names, Response, hops_at_end
-from schemas.base import Shape, SourceId, fields, shape
 from schemas.parts import Attribution, Quantity
+from schemas.scalars import SourceId
+from schemas.shapes import Shape, fields, shape
 from schemas.vocabularies import RecordType
 
 Json = dict[str, Any]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from api.exchange.cells import MAX_NUMBER, Cell, escaped, text_of, with_one_break
-from schemas.base import Shape
+from schemas.shapes import Shape
 
 MAX_EXCEL: Final = 32_767
 """How many units of UTF-16 a cell of Excel has; the rest of a longer text is cut off."""

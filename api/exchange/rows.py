@@ -17,7 +17,8 @@ from api.exchange.cells import UnreadableCell, is_same, read_value, text_of
 from api.exchange.columns import Column, Edit, TableRow
 from api.exchange.damage import damage
 from api.exchange.names import hops_at_end
-from schemas.base import Fault, Path, shape
+from schemas.base import Fault, Path
+from schemas.shapes import shape
 
 
 class Row(NamedTuple):

@@ -27,7 +27,6 @@ from api.core.resource import CURSOR, DEFAULT_LIMIT, LIMIT, MAX_PAGE_BYTES, Expa
 from api.core.sql import compose, render
 from api.matching.pairs import DECIDED, NAMELESS
 from api.records.sources import SOURCES
-from schemas.base import Id, Line, Number, SourceId
 from schemas.duplicates import (
     MIN_SCORE,
     DuplicateReasons,
@@ -36,6 +35,7 @@ from schemas.duplicates import (
     SourceDuplicatePage,
 )
 from schemas.examples import PENTAGON_ID, SOURCE_ID
+from schemas.scalars import Id, Line, Number, SourceId
 from schemas.vocabularies import RecordType
 
 MAX_LOOKED_AT: Final = 5_000

@@ -24,7 +24,7 @@ from api.matching.sources import Search as SourceSearch
 from api.matching.terms import Asked
 from api.records.claims import CLAIMS
 from api.records.sources import SOURCES
-from schemas.base import Language, Line, Part, Text
+from schemas.base import Part
 from schemas.matching import (
     MAX_TEXTS,
     ClaimMatch,
@@ -38,6 +38,7 @@ from schemas.matching import (
     SourceMatches,
     TextMatches,
 )
+from schemas.scalars import Language, Line, Text
 from schemas.vocabularies import RecordType
 
 _DEFAULT_LIMIT: Final = 10

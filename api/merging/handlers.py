@@ -44,7 +44,6 @@ from api.merging.merge import outcome, write_merge
 from api.merging.pair import lock_pair
 from api.merging.unmerge import write_unmerge
 from api.records.sources import SOURCES
-from schemas.base import Id
 from schemas.examples import PENTAGON_ID, SOURCE_ID
 from schemas.merges import (
     MAX_LISTED,
@@ -57,6 +56,7 @@ from schemas.merges import (
     SourceMergePage,
 )
 from schemas.pages import only_page
+from schemas.scalars import Id
 from schemas.sources import Name
 from schemas.vocabularies import MergeState, NameKind, RecordType
 

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from api.core.errors import pointer
 from api.core.resource import Resource
-from schemas.base import fields, shape
+from schemas.shapes import fields, shape
 from schemas.vocabularies import RecordType, SourceRelationKind
 
 Columns = Mapping[str, tuple[str, ...]]

@@ -51,11 +51,11 @@ from schemas.anchors import (
     Reattachments,
     Suggestion,
 )
-from schemas.base import Id
 from schemas.examples import ARTICLE_ID, CLAIM_ID
 from schemas.pages import only_page
 from schemas.parts import Span
 from schemas.references import RecordReference
+from schemas.scalars import Id
 from schemas.vocabularies import Anchor, RecordType, SpanRole, SuggestionReason
 
 _TRIES: Final = 5

@@ -26,9 +26,9 @@ from api.core.resource import CURSOR, DEFAULT_LIMIT, LIMIT, MAX_PAGE_BYTES, Reso
 from api.core.sql import render
 from api.records.claims import CLAIMS
 from api.records.denials import DENIALS
-from schemas.base import Id
 from schemas.examples import ARTICLE_ID, CLAIM_ID
 from schemas.parts import Span
+from schemas.scalars import Id
 from schemas.vocabularies import Anchor, RecordType, SpanRole
 
 MEDIA_TYPE: Final = "application/ld+json"

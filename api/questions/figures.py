@@ -37,11 +37,11 @@ from api.questions.comparing import read_known
 from api.questions.conflicts import Counted, Found, find_conflicts
 from api.records.claims import CLAIMS
 from api.records.denials import DENIALS
-from schemas.base import Id, Line
 from schemas.examples import CLAIM_ID, SOURCE_ID
 from schemas.figures import MAX_CONFLICTS, Figure, FigurePage
 from schemas.parts import whole
 from schemas.references import RecordReference
+from schemas.scalars import Id, Line
 from schemas.vocabularies import Qualifier, RecordType, Validity
 
 _BOUND: Final[Any] = float | Literal["Infinity", "-Infinity"]  # JSON has no infinite numbers

@@ -19,9 +19,9 @@ from api.core.request import Answer, Request, caller, context, encoded
 from api.core.resource import MAX_LIMIT, Grouping, Resource, grouped_by_items
 from api.core.sql import compose, render
 from api.records.nouns import RESOURCES
-from schemas.base import fields, is_vocabulary, shape
 from schemas.parts import Time
 from schemas.questions import Group, GroupCounts
+from schemas.shapes import fields, is_vocabulary, shape
 from schemas.vocabularies import RecordType
 
 MAX_BY: Final = 5

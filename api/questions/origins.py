@@ -19,9 +19,9 @@ from api.core.sql import compose, render
 from api.questions.closure import SAME_CLAIMS
 from api.questions.independence import Hop, Known, Printing, count_origins
 from api.records.claims import CLAIMS
-from schemas.base import Id
 from schemas.examples import CLAIM_ID, SOURCE_ID
 from schemas.questions import MAX_CLAIMS, Origin, OriginCounts
+from schemas.scalars import Id
 from schemas.vocabularies import RecordType, Rollup
 
 _MAX_FACTS: Final = 10_000

@@ -21,10 +21,10 @@ from api.core.request import Answer, Request, caller, context, encoded, record_i
 from api.core.resource import Expansion
 from api.core.sql import compose, plural, render
 from api.questions.thread import Entry, depths_of, responses_of
-from schemas.base import Id, Line
 from schemas.examples import CLAIM_ID, DENIAL_ID, MINISTRY_ID
 from schemas.pages import Truncated
 from schemas.questions import MAX_DEPTH, MAX_THREAD, Responder, ResponseThread, ThreadResponse
+from schemas.scalars import Id, Line
 from schemas.vocabularies import RecordType
 
 MAX_THREAD_BYTES: Final = 4_194_304

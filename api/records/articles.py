@@ -19,7 +19,8 @@ from api.exchange.lists import list_records
 from api.exchange.records import get_record
 from api.records.reanchoring import REANCHORING
 from schemas.articles import Article, ArticleCreate, ArticleUpdate
-from schemas.base import ArticleId, Create, SourceId, Url
+from schemas.base import Create
+from schemas.scalars import ArticleId, SourceId, Url
 from schemas.vocabularies import (
     ArticleKind,
     ArticleRelationKind,

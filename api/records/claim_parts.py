@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from api.core.filters import Clause, Filter, Parameter, Words, on_one
-from schemas.base import Country
+from schemas.scalars import Country
 from schemas.vocabularies import PlaceRole
 
 _DEGREES: Final = r"-?[0-9]{1,3}(\.[0-9]{1,15})?"

@@ -26,8 +26,8 @@ from api.core.writing import operations
 from api.exchange.lists import list_records
 from api.exchange.records import get_record
 from api.records.claim_parts import assessed, located
-from schemas.base import ClaimId, SourceId
 from schemas.claims import Claim, ClaimCreate, ClaimUpdate
+from schemas.scalars import ClaimId, SourceId
 from schemas.vocabularies import (
     Certainty,
     ClaimKind,

@@ -15,8 +15,8 @@ from api.core.responded import answered, grouped_by_response
 from api.core.writing import operations
 from api.exchange.lists import list_records
 from api.exchange.records import get_record
-from schemas.base import ArticleId, ClaimId, DenialId, SourceId
 from schemas.denials import Denial, DenialCreate, DenialUpdate
+from schemas.scalars import ArticleId, ClaimId, DenialId, SourceId
 from schemas.vocabularies import (
     FAMILY_OF,
     Coverage,

@@ -12,7 +12,7 @@ from api.core.resource import Resource, Sort
 from api.core.writing import operations
 from api.exchange.lists import list_records
 from api.exchange.records import get_record
-from schemas.base import Country, SourceId
+from schemas.scalars import Country, SourceId
 from schemas.sources import Source, SourceCreate, SourceUpdate
 from schemas.vocabularies import (
     Confidentiality,

@@ -14,9 +14,10 @@ from api.core.large_input import in_thread
 from api.core.request import Author
 from api.core.resource import Resource
 from api.core.sql import Table, compose, plural, render
-from schemas.base import Part, Reference, references
+from schemas.base import Part
 from schemas.parts import Appearance
 from schemas.vocabularies import RecordType
+from schemas.walking import Reference, references
 
 
 class Current(NamedTuple):

@@ -71,8 +71,9 @@ from api.core.writing.store import (
     still_referenced,
     store,
 )
-from schemas.base import Create, faults, references, with_references
+from schemas.base import Create
 from schemas.vocabularies import RecordType
+from schemas.walking import faults, references, with_references
 
 
 async def _read_only_body(request: Request, resource: Resource, media_type: str) -> bytes:

@@ -13,7 +13,9 @@ from api.core.resource import Resource
 from api.core.validation import check, keeps_rules, merge_patch, read_object
 from api.core.writing.look_up import Current
 from api.core.writing.settle import Draft, InvalidRecord, Stored, draft, split, stored
-from schemas.base import Create, Fault, Part, Reference, fields, references_in, shape
+from schemas.base import Create, Fault, Part
+from schemas.shapes import fields, shape
+from schemas.walking import Reference, references_in
 
 
 class Patch(NamedTuple):

@@ -15,20 +15,12 @@ from api.core.merged import refuse_merged
 from api.core.resource import Resource
 from api.core.validation import check, read_object
 from api.core.writing.look_up import Current, Found, appearances_of
-from schemas.base import (
-    MAX_EXTERNAL_IDS,
-    Create,
-    ExternalId,
-    Fault,
-    Reference,
-    fields,
-    moment,
-    references,
-    references_in,
-    with_references,
-)
-from schemas.base import faults as all_faults
+from schemas.base import MAX_EXTERNAL_IDS, Create, ExternalId, Fault
+from schemas.scalars import moment
+from schemas.shapes import fields
 from schemas.vocabularies import RecordType
+from schemas.walking import Reference, references, references_in, with_references
+from schemas.walking import faults as all_faults
 
 
 class Stored(NamedTuple):

@@ -36,7 +36,7 @@ from api.matching.reconciling.messages import Extension, Query
 from api.matching.reconciling.reading import Source, read_sources
 from api.matching.sources import Deadline, FoundSource, Search, find_sources
 from api.records.sources import SOURCES
-from schemas.base import Id
+from schemas.scalars import Id
 from schemas.vocabularies import RecordType
 
 FORM: Final = "application/x-www-form-urlencoded"

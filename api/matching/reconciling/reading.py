@@ -11,7 +11,7 @@ from api.core.caller import READER
 from api.core.db import Connection
 from api.core.resource import MAX_PAGE_BYTES
 from api.core.sql import compose, render
-from schemas.base import Id
+from schemas.scalars import Id
 
 MAX_BYTES: Final = MAX_PAGE_BYTES // 2
 """Bytes of all that one request reads of sources."""

@@ -20,8 +20,8 @@ from api.core.errors import CURSOR_MISMATCH, invalid_parameter
 from api.core.filters import Parameter, read_terms
 from api.sync.feed.following import Feed
 from api.sync.feed.stretches import Position, resync_required
-from schemas.base import Line
 from schemas.changes import Cursor
+from schemas.scalars import Line
 from schemas.vocabularies import RecordType
 
 START: Final = "start"

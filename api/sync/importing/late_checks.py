@@ -14,8 +14,9 @@ from api.sync.importing.named import ExternalName, find_ids, found_late, not_fou
 from api.sync.importing.results import numbered_refusal
 from api.sync.importing.spool import Spool
 from api.sync.importing.state import ImportRun
-from schemas.base import Fault, Reference
+from schemas.base import Fault
 from schemas.vocabularies import RecordType
+from schemas.walking import Reference
 
 
 async def check_put_off(run: ImportRun) -> bool:

@@ -17,9 +17,10 @@ from api.records.nouns import RESOURCES
 from api.sync.importing.named import Named, NamedReference, put_stand_ins
 from api.sync.importing.spool import JSON_SPACE
 from api.sync.importing.state import ImportRun
-from schemas.base import Fault, references
+from schemas.base import Fault
 from schemas.imports import ImportLine
 from schemas.vocabularies import RecordType
+from schemas.walking import references
 
 
 class Entry(NamedTuple):

@@ -29,12 +29,9 @@ from api.core.sql import render
 from api.core.validation import check
 from api.core.writing.settle import Draft
 from api.records.nouns import RESOURCES
-from schemas.base import (
-    Create,
-    ExternalId,
-    Fault,
-    Part,
-    Path,
+from schemas.base import Create, ExternalId, Fault, Part, Path
+from schemas.vocabularies import RecordType
+from schemas.walking import (
     Reference,
     faults,
     has_object_for_id,
@@ -42,7 +39,6 @@ from schemas.base import (
     slots_in,
     with_references,
 )
-from schemas.vocabularies import RecordType
 
 
 class ExternalName(NamedTuple):

@@ -16,9 +16,9 @@ from api.sync.importing.lines import Entry
 from api.sync.importing.named import NamedReference
 from api.sync.importing.spool import CHUNK
 from api.sync.importing.state import ImportRun
-from schemas.base import Reference
 from schemas.imports import ImportCell, ImportCounts, ImportResult, ImportTotals
 from schemas.vocabularies import RecordType
+from schemas.walking import Reference
 
 
 class Done(NamedTuple):

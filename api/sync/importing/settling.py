@@ -28,9 +28,10 @@ from api.sync.importing.named import (
 )
 from api.sync.importing.results import Done, refusal, unchanged
 from api.sync.importing.state import ImportRun
-from schemas.base import Create, Reference
+from schemas.base import Create
 from schemas.imports import ImportLine
 from schemas.vocabularies import ImportOp, RecordType
+from schemas.walking import Reference
 
 
 class PendingWrite(NamedTuple):

@@ -55,7 +55,8 @@ from api.sync.webhooks.operations import (
 )
 from api.sync.webhooks.resuming import resume
 from api.sync.webhooks.signatures import message_id, new_secret
-from schemas.base import Fault, Id, Instant
+from schemas.base import Fault
+from schemas.scalars import Id, Instant
 from schemas.vocabularies import RecordType, Scope
 from schemas.webhooks import (
     MAX_WEBHOOKS,

@@ -12,9 +12,9 @@ from api.core.filters import Parameter
 from api.core.operation import Link, Operation
 from api.core.request import MERGE_PATCH
 from api.core.resource import CURSOR, LIMIT
-from schemas.base import Id
 from schemas.examples import CLAIM_ID, KEY_ID, MESSAGE_ID, WEBHOOK_ID
 from schemas.pages import only_page
+from schemas.scalars import Id
 from schemas.vocabularies import RecordType, WebhookStatus
 from schemas.webhooks import (
     MAX_WEBHOOKS,

@@ -6,7 +6,7 @@ import calendar
 import re
 from typing import Any, Final
 
-from schemas.base import MAX_DIGITS, moment, significant_digits
+from schemas.scalars import MAX_DIGITS, moment, significant_digits
 from schemas.vocabularies import Precision
 
 MAX_EXPRESSION: Final = 500

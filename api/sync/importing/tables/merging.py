@@ -21,7 +21,8 @@ from api.sync.importing.named import put_stand_ins
 from api.sync.importing.state import ImportRun
 from api.sync.importing.tables.comparing import Compared, compare
 from api.sync.importing.tables.sources import Named, find_named_sources
-from schemas.base import Fault, references
+from schemas.base import Fault
+from schemas.walking import references
 
 
 async def with_rows_merged(run: ImportRun, batch: Sequence[Entry]) -> Sequence[Entry]:

@@ -18,8 +18,9 @@ from api.sync.importing.batches import PIECE_BYTES, NumberedLine
 from api.sync.importing.lines import Entry
 from api.sync.importing.spool import Spool
 from api.sync.importing.state import ImportRun
-from schemas.base import UUID_PATTERN, ExternalId, Fault
+from schemas.base import ExternalId, Fault
 from schemas.imports import ImportLine
+from schemas.scalars import UUID_PATTERN
 
 _ROW_COST: Final = 1_000
 _ID: Final = re.compile(UUID_PATTERN)
