@@ -65,6 +65,7 @@ async def test_what_was_committed_meanwhile_has_its_number(empty_url: str) -> No
 _BULK: Final = """
     INSERT INTO outbox (record_type, record_id, version, op, at, visibility_after)
     SELECT 'claim', gen_random_uuid(), 1, 'created', now(), 0 FROM generate_series(1, 20000)"""
+# Postgres may add up several transactions before it starts again at 0.
 _READ: Final = """
     SELECT coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)
     FROM pg_stat_xact_user_tables WHERE relname = 'outbox'"""
@@ -87,6 +88,7 @@ async def test_numbering_reads_new_changes_alone(empty_url: str, analyzed: bool)
             await connection.execute(ADD)
             async with connection.transaction():
                 before = await connection.fetchval("SELECT max(seq) FROM feed")
+                read = await connection.fetchval(_READ)
                 after = await connection.fetchval("SELECT seq FROM sequence_feed(true)")
                 assert after == before + 1 + commits
-                assert await connection.fetchval(_READ) < 100
+                assert await connection.fetchval(_READ) - read < 100
