@@ -10,16 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
-from api.access import keyring
 from api.questions import groups
 from api.questions.groups import groupings
 from api.records.claims import CLAIMS
 from api.records.nouns import RESOURCES
-from schemas.vocabularies import Scope
-from tests.conftest import allow, bearer
+from tests.callers import headers_of, readers
 from tests.world import World
 
-READER = keyring.written("groupsreader", "0" * 30)
 Record = dict[str, Any]
 METRICS = ("killed", "killed", "injured")
 ONE = {"unit": "person", "qualifier": "exact", "value": 1, "printed": "1"}
@@ -31,7 +28,7 @@ async def world(client: httpx.AsyncClient) -> World:
     world = World(client)
     chance = random.Random(5)  # noqa: S311 - no secret
     for number in range(6):
-        hidden = "restricted" if number == 0 else "public"
+        hidden = {0: "restricted", 2: "internal"}.get(number, "public")
         kind = chance.choice(["person", "state"])
         name = {"name": f"Source {number}"} if number % 2 else {"description": f"No. {number}"}
         await world.add("sources", f"s{number}", kind=kind, confidentiality=hidden, **name)
@@ -42,6 +39,7 @@ async def world(client: httpx.AsyncClient) -> World:
             publisher_id=f"@s{number}",
             language=chance.choice(["en", "ko"]),
             published={"earliest": f"2024-1{number % 3}-01"},
+            status="withheld" if number == 3 else "usable",
         )
     for number in range(40):
         hops = [
@@ -176,16 +174,14 @@ ASKED = {
 }
 
 
-@pytest.mark.parametrize("reader", ["everything", "the public"])
+@pytest.mark.parametrize("reader", readers())
 @pytest.mark.parametrize(
     ("plural", "query"), [(plural, query) for plural, queries in ASKED.items() for query in queries]
 )
 async def test_groups_are_what_the_records_say(
     world: World, database_url: str, plural: str, query: str, reader: str
 ) -> None:
-    headers = {}
-    if reader == "the public":
-        headers = bearer(await allow(database_url, key=READER, scopes=(Scope.READ,)))
+    headers = await headers_of(reader, database_url)
     oracle = Oracle({each: await everything(world, each, headers, "") for each in ASKED})
     records = await everything(world, plural, headers, query)
     (resource,) = (each for each in RESOURCES.values() if each.plural == plural)

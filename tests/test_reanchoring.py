@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from api.core.places import find_places
 from api.records import reanchoring
 from api.records.relocation import relocate
+from api.settings import Settings
 from schemas.parts import Appearance, Span
 from schemas.vocabularies import Anchor
 from tests.conftest import patient, serving
@@ -242,7 +243,14 @@ def test_phrases_are_found_where_they_stand(data: st.DataObject) -> None:
 
 
 @pytest.mark.sweep
-async def test_five_thousand_spans_in_four_megabytes_follow(client: httpx.AsyncClient) -> None:
+async def test_five_thousand_spans_in_four_megabytes_follow(empty_url: str) -> None:
+    """They do so within the time that a statement may take where nobody sets another."""
+    settings = patient(statement_seconds=Settings().statement_seconds)
+    async with serving(empty_url, settings) as client:
+        await _move_five_thousand_spans(client)
+
+
+async def _move_five_thousand_spans(client: httpx.AsyncClient) -> None:
     words = [f"word{number:05}" for number in range(5_000)]
     filler = "x" * 785
     text = " ".join(f"{word} {filler}" for word in words)

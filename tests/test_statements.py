@@ -15,6 +15,8 @@ from api.core.db import Database
 from schemas.vocabularies import RecordType
 from tests.conftest import PATIENCE, allow, client_of, patient, running
 from tests.factories import EVERY, MERGE_PATCH, TEXT, Ids, Noun, create, stored, unique
+from tests.test_figures import figure
+from tests.world import World
 
 _TRANSACTION_CONTROL = {"BEGIN", "COMMIT", "ROLLBACK"}
 # What asyncpg 0.32 asks once for each connection: of array types, with jit off meanwhile.
@@ -348,3 +350,69 @@ async def test_a_page_of_lost_appearances_costs_three_statements(
     answer = await counted.client.get(f"{path}/anchors")
     assert len(answer.json()["items"]) == number
     assert counted.taken() == 3
+
+
+async def _discussed(world: World, number: int) -> None:
+    """Make claims that restate each other, printed and denied, with figures that conflict."""
+    await world.add("sources", "one")
+    statement = {"attributions": [{"source_id": "@one"}]}
+    place = {"role": "event", "name": world.tag}
+    relation = {"kind": "restates", "basis": "editor", "state": "confirmed"}
+    for at in range(number):
+        await world.add("articles", f"a{at}", publisher_id="@one")
+        await world.add(
+            "claims",
+            f"c{at}",
+            **statement,
+            appearances=[{"article_id": f"@a{at}"}],
+            quantities=[figure(value=at, as_of="2024-12-17")],
+            places=[place],
+            relations=[relation | {"claim_id": f"@c{at - 1}"}] if at else [],
+        )
+        await world.add(
+            "denials",
+            f"d{at}",
+            **statement,
+            quantities=[figure(value=99, as_of="2024-12-17")],
+            targets=[{"claim_id": f"@c{at}"}, *([{"denial_id": f"@d{at - 1}"}] if at else [])],
+        )
+
+
+_EVERYTHING = "expand=sources,articles,claims,denials"
+_GROUPED = "by=kind&by=claimant_id&by=article_id&by=response_family&by=stated:year"
+
+
+@pytest.mark.parametrize("number", [1, 7])
+async def test_a_question_costs_as_many_statements_whatever_it_finds(
+    counted: Counted, number: int
+) -> None:
+    await _discussed(world := World(counted.client), number)
+    claim, denial, tag = world.at("c0"), world.at("d0"), f"tag={world.tag}"
+    for path, name, found, statements in (
+        (f"/v1/claims/groups?{_GROUPED}&{tag}", "total", number, 1),
+        (f"/v1/denials/groups?by=kind&by=responder_id&{tag}", "total", number, 1),
+        (f"/v1/figures?limit=200&{tag}", "items", 2 * number, 8),
+        (f"/v1/figures?limit=200&{tag}&{_EVERYTHING}", "items", 2 * number, 8 + 4),
+        (f"{claim}/origins", "claims", number, 5),
+        (f"/v1/origins?{tag}", "claims", number, 5),
+        (f"/v1/origins?rollup=parent&{tag}", "claims", number, 5),
+        (f"{claim}/responses", "thread", number, 2),
+        (f"{claim}/responses?{_EVERYTHING}", "thread", number, 2 + 4),
+        (f"{denial}/responses", "thread", number - 1, 2),
+    ):
+        await asyncio.sleep(0)  # the last statement is noted now
+        counted.taken()
+        answer = (await counted.client.get(path)).json()
+        assert (answer[name] if name == "total" else len(answer[name])) == found, path
+        assert counted.taken() == statements, path
+
+
+async def test_origins_of_what_nobody_said_and_nothing_prints_cost_three_statements(
+    counted: Counted,
+) -> None:
+    await (world := World(counted.client)).add("claims", "c")
+    for path in (f"{world.at('c')}/origins", f"/v1/origins?tag={world.tag}"):
+        await asyncio.sleep(0)
+        counted.taken()
+        assert len((await counted.client.get(path)).json()["claims"]) == 1
+        assert counted.taken() == 3

@@ -7,14 +7,17 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
-from api.embedded import access, postmaster
+from api.embedded import EmbeddedPostgres, Supervisor, access, postmaster, supervisor
+from api.embedded.supervisor import MAX_FAILED_STARTS, MAX_PAUSE_FULL, NEEDED_SPACE
 from api.server.exits import DATABASE
 from tests.conftest import PATIENCE, bearer
 from tests.test_cli import Service, eventually, serving
+from tests.test_embedded import query
 
 pytestmark = [pytest.mark.process, pytest.mark.newest]  # each starts a Postgres of its own
 
@@ -81,3 +84,52 @@ def test_the_service_ends_where_postgres_does_not_start_again(tmp_path: Path, wo
         os.kill(pid, signal.SIGKILL)
         assert service.process.wait(PATIENCE) == DATABASE
         assert "did not start again in 5 attempts" in service.log
+
+
+def test_space_is_waited_for_however_often_postgres_does_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what is told of the disk is invented. It is a wrong setting that prevents the starts."""
+    full: set[Path] = set()
+
+    def disk_usage(place: Path) -> SimpleNamespace:
+        assert place.is_dir()
+        return SimpleNamespace(free=NEEDED_SPACE - (place in full))
+
+    monkeypatch.setattr(supervisor, "shutil", SimpleNamespace(disk_usage=disk_usage))
+    reports: list[str] = []
+
+    with EmbeddedPostgres(tmp_path / "data") as server:
+        watch = Supervisor(server, reports.append)
+
+        def until(condition: Callable[[], object]) -> None:
+            deadline = time.monotonic() + PATIENCE
+            while not condition():
+                assert time.monotonic() < deadline, reports
+                watch.check()
+                time.sleep(0.01)
+
+        query(server.url(), "CREATE TABLE kept (word text)", "INSERT INTO kept VALUES ('kept')")
+        cluster = server.log.parent
+        settings = cluster / "postgresql.conf"
+        right = settings.read_text()
+        settings.write_text("max_wal_size = many\n")
+        full.add(cluster)
+        os.kill(server_pid(tmp_path / "data"), signal.SIGKILL)
+        until(lambda: len(reports) == 1 + 2)
+        full.clear()
+        full.add(cluster / "pg_wal")  # it may be a disk of its own
+        until(lambda: len(reports) == 1 + 2 + MAX_FAILED_STARTS)
+        ended, *failed = reports
+        assert ended == "The embedded Postgres has ended; starting it again"
+        assert {sentence.partition(":")[0] for sentence in failed} == {
+            "Postgres did not start again, as its disk is full"
+        }
+
+        full.clear()
+        settings.write_text(right)
+        until(server.is_ready)
+        until(lambda: "The embedded Postgres runs again" in reports[-1])
+        assert query(server.url(), "SELECT word FROM kept") == "kept"
+        # Freed space is noticed soon, however long the disk was full.
+        assert watch._pause <= 2 * MAX_PAUSE_FULL  # noqa: SLF001 - a time would be the machine's

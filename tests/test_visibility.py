@@ -21,30 +21,15 @@ import asyncpg
 import httpx
 import pytest
 
-from api.access import keyring
 from api.access.embargoes import lift
 from api.core import clocks
 from api.core.db import Database
 from api.records.nouns import RESOURCES
-from schemas.vocabularies import Scope
-from tests.conftest import PATIENCE, allow, bearer, cloned, patient, serving, swept
+from tests.callers import CALLERS, KEYS, headers_of
+from tests.conftest import PATIENCE, cloned, patient, serving, swept
 from tests.world import MINIMAL, Record, faults, span
 
 # --- the model -------------------------------------------------------------------------------
-
-CALLERS: Final[Mapping[str, frozenset[str] | None]] = {
-    "nobody": None,
-    "reader": frozenset({"read"}),
-    "editor": frozenset({"drafts:read"}),
-    "confidant": frozenset({"read", "confidential:read"}),
-    "articles": frozenset({"read", "articles:write"}),
-    "claims": frozenset({"read", "claims:write"}),
-    "sources": frozenset({"read", "sources:write", "import"}),
-    "denials": frozenset({"denials:write"}),
-    "auditor": frozenset({"audit:read", "keys", "webhooks"}),
-    "everybody": frozenset(scope.value for scope in Scope),
-}
-"""Callers by name, with their scopes; null is somebody without a key."""
 
 CANARY: Final = re.compile(r"canary[0-9a-f]{12}")
 FAR: Final = "2999-01-01T00:00:00Z"
@@ -327,12 +312,10 @@ async def data(template: str) -> AsyncIterator[Data]:
     """Fill a database, and make a client for each caller."""
     async with cloned(template) as url, serving(url) as first:
         clients = {}
-        for number, (name, scopes) in enumerate(CALLERS.items()):
+        for name in CALLERS:
             client = httpx.AsyncClient(transport=first._transport, base_url="http://127.0.0.1")  # noqa: SLF001 - the same application
-            if scopes is not None:
-                key = keyring.written(f"{number:012}", f"{number:030}")
-                await allow(url, key, [scope for scope in Scope if scope.value in scopes])
-                client.headers.update(bearer(key))
+            if name in KEYS:
+                client.headers.update(await headers_of(name, url))
             clients[name] = client
         found = Data(clients)
         await fill(found)

@@ -1,0 +1,368 @@
+"""The filters of all lists, each with what it says of a document.
+
+`test_filters.py` has those that are asked together on one appearance, place or rating.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from tests.callers import headers_of, readers
+from tests.test_figure_list import bounds, folded, invented
+from tests.world import World
+
+Record = dict[str, Any]
+PLURALS: Final = ("sources", "articles", "claims", "denials")
+RELATED: Final = ("restates", "conflicts_with", "about")
+
+
+@pytest.fixture(scope="module")
+async def world(client: httpx.AsyncClient) -> World:
+    """Make records of each type with few different values, some of them hidden."""
+    world = World(client)
+    chance = random.Random(13)  # noqa: S311 - no secret
+
+    def some(prefix: str, most: int, number: int) -> list[str]:
+        return [f"@{prefix}{at}" for at in chance.sample(range(most), min(most, number))]
+
+    for number in range(8):
+        earlier = some("s", number, chance.randrange(3))
+        await world.add(
+            "sources",
+            f"s{number}",
+            kind=chance.choice(["person", "state", "group"]),
+            country_code=chance.choice([None, "KR", "RU"]),
+            confidentiality={0: "restricted", 2: "internal"}.get(number, "public"),
+            parent_id=earlier[0] if earlier and number % 2 else None,
+            members=[{"source_id": each} for each in earlier],
+            relations=[_relation("source_id", each, "possibly_same_as") for each in earlier[:1]],
+        )
+    for number in range(12):
+        credited = [
+            {"source_id": each, "role": chance.choice(["wire", "photo"])}
+            for each in some("s", 8, 2)
+        ]
+        await world.add(
+            "articles",
+            f"a{number}",
+            kind=chance.choice(["article", "post"]),
+            status="withheld" if number % 4 == 0 else "usable",
+            language=chance.choice(["en", "en-GB", "ko"]),
+            publisher_id=f"@s{chance.randrange(8)}",
+            credits=credited[: chance.randrange(3)],
+        )
+    for number in range(40):
+        await world.add(
+            "claims",
+            f"c{number}",
+            **_said(chance, world),
+            kind=chance.choice([None, "event", "quantity"]),
+            certainty=chance.choice(["certain", "probable"]),
+            polarity=chance.choice(["positive", "negative"]),
+            parent_claim_id=next(iter(some("c", number, chance.randrange(2))), None),
+            parties=[
+                {"source_id": each, "role": chance.choice(["actor", "victim"])}
+                for each in some("s", 8, chance.randrange(3))
+            ],
+            relations=[
+                _relation("claim_id", each, chance.choice(RELATED))
+                for each in some("c", number, chance.randrange(3))
+            ],
+        )
+    for number in range(40):
+        targets = [
+            *({"claim_id": each} for each in some("c", 40, chance.randrange(3))),
+            *({"denial_id": each} for each in some("d", number, chance.randrange(2))),
+            *({"article_id": each} for each in some("a", 12, chance.randrange(2))),
+            *({"text": "all of it"} for _ in range(chance.randrange(2))),
+        ]
+        await world.add(
+            "denials",
+            f"d{number}",
+            **_said(chance, world),
+            kind=chance.choice(["full_denial", "omission", "apology"]),
+            scope_source_id=chance.choice(["@s1", "@s2", "@s3"]),
+            targets=[
+                each | {"coverage": chance.choice(["explicit", "inferred"])}
+                for each in targets or [{"text": "all of it"}]
+            ],
+        )
+    return world
+
+
+def _relation(name: str, of: str, kind: str) -> Record:
+    return {name: of, "kind": kind, "basis": "editor"}
+
+
+def _said(chance: random.Random, world: World) -> Record:
+    """Invent what claims and denials have in common."""
+    hops: list[Record] = [
+        {"source_id": f"@s{chance.randrange(8)}", "via_id": chance.choice([None, "@s1", "@s3"])}
+        if chance.random() < 0.8
+        else {"printed": "an official"}
+        for _ in range(chance.randrange(3))
+    ]
+    return {
+        "language": chance.choice(["en", "en-GB", "ko", "und"]),
+        "tags": [f"{world.tag} {at}" for at in range(2) if chance.random() < 0.4],
+        "validity": chance.choice(["standing", "standing", "superseded"]),
+        "review_status": chance.choice(["published", "published", "draft"]),
+        "attributions": [{"position": at, **hop} for at, hop in enumerate(hops)],
+        "quantities": [invented(chance, world.tag) for _ in range(chance.randrange(3))],
+        "stated": chance.choice([None, {"earliest": "2024-12-10", "latest": "2024-12-12"}]),
+    }
+
+
+# --- the oracle ----------------------------------------------------------------------------------
+
+
+class Seen:
+    """The records that a caller sees."""
+
+    def __init__(self, records: Mapping[str, list[Record]]) -> None:
+        self.records = records
+
+    def responses(self, record: Record) -> list[tuple[Record, str]]:
+        """Give the standing responses to a record, with how clearly each is aimed at it."""
+        return [
+            (denial, target["coverage"])
+            for denial in self.records["denials"]
+            for target in denial["targets"]
+            if denial["validity"] == "standing"
+            and record["id"] in (target["claim_id"], target["denial_id"])
+        ]
+
+    def relations(self, record: Record, plural: str, key: str) -> list[tuple[str, str]]:
+        """Give what a record is related to, whichever of the two says so, and how."""
+        own = [(each[key], each["kind"]) for each in record["relations"]]
+        others = [
+            (other["id"], each["kind"])
+            for other in self.records[plural]
+            for each in other["relations"]
+            if each[key] == record["id"]
+        ]
+        return [*own, *others]
+
+    def groups(self, source: str) -> set[str]:
+        """Give a source, and the groups to which it belongs, also through other groups."""
+        found, waiting = set[str](), {source}
+        while waiting:
+            found.add(member := waiting.pop())
+            waiting |= {
+                group["id"]
+                for group in self.records["sources"]
+                if any(each["source_id"] == member for each in group["members"])
+            } - found
+        return found
+
+
+Says = Callable[[Seen, Record, str], bool]
+"""Tells whether a record is found with a value; several values are separated by commas."""
+
+
+def equal(name: str) -> Says:
+    return lambda _, record, value: bool(record[name] == value)
+
+
+def one_of(name: str) -> Says:
+    return lambda _, record, value: record[name] in value.split(",")
+
+
+def none_of(name: str) -> Says:
+    return lambda _, record, value: record[name] not in value.split(",")
+
+
+def speaks(_: Seen, record: Record, value: str) -> bool:
+    return f"{record['language']}-".startswith(f"{value}-")
+
+
+def hop(which: Callable[[Record, int], bool], name: str = "source_id") -> Says:
+    """Say that one hop, told by its position and the last one, names a source."""
+
+    def says(_: Seen, record: Record, value: str) -> bool:
+        last = max((each["position"] for each in record["attributions"]), default=0)
+        return any(each[name] == value and which(each, last) for each in record["attributions"])
+
+    return says
+
+
+def named(seen: Seen, record: Record, value: str) -> bool:
+    """Say that a hop names a source, in whatever part, or a group that it belongs to."""
+    groups = seen.groups(value)
+    parts = ("source_id", "via_id", "audience_id")
+    return any(each[part] in groups for each in record["attributions"] for part in parts)
+
+
+def figure(which: Callable[[Record, str], bool]) -> Says:
+    """Say that a figure of the dead is so."""
+    return lambda _, record, value: any(
+        each["metric"] == "killed" and which(each, value) for each in record["quantities"]
+    )
+
+
+def within(each: Record, value: str) -> bool:
+    """Tell whether a figure may be a number."""
+    its, number = bounds(each), float(value)
+    if its is None:
+        return False
+    lower, upper, lower_open, upper_open = its
+    above = lower < number or (lower == number and not lower_open)
+    return above and (upper > number or (upper == number and not upper_open))
+
+
+def target(which: Callable[[Record, str], bool]) -> Says:
+    return lambda _, record, value: any(which(each, value) for each in record["targets"])
+
+
+def response(which: Callable[[Record, str, str], bool]) -> Says:
+    return lambda seen, record, value: any(
+        which(denial, coverage, value) for denial, coverage in seen.responses(record)
+    )
+
+
+def no_response(which: Callable[[Record, str], bool]) -> Says:
+    return lambda seen, record, value: (
+        not any(which(denial, value) for denial, _ in seen.responses(record))
+    )
+
+
+def loudly(seen: Seen, record: Record, value: str) -> bool:
+    heard = any(denial["family"] != "silent" for denial, _ in seen.responses(record))
+    return heard == (value == "true")
+
+
+def related(plural: str, key: str) -> Says:
+    return lambda seen, record, value: value in dict(seen.relations(record, plural, key))
+
+
+FAMILIES: Final = ("denies", "silent", "deflects", "supports", "denies,silent")
+NUMBERS: Final = ("10", "20", "20.5", "25", "30", "31")
+DAYS: Final = ("2024-12-09", "2024-12-10", "2024-12-11", "2024-12-12", "2024-12-13")
+SOURCES: Final = tuple(f"@s{number}" for number in range(8))
+CLAIMS: Final = tuple(f"@c{number}" for number in range(0, 40, 3))
+STATEMENTS: Final[dict[str, tuple[Says, tuple[str, ...]]]] = {
+    "language": (speaks, ("en", "en-GB", "ko")),
+    "validity": (equal("validity"), ("standing", "superseded")),
+    "review_status__in": (one_of("review_status"), ("draft", "draft,published")),
+    "review_status__nin": (none_of("review_status"), ("draft", "draft,published")),
+    "source_id": (named, SOURCES),
+    "metric=killed&unit": (figure(lambda f, v: folded(f["unit"]) == folded(v)), ("PERSON", "x")),
+    "metric=killed&quantity_from": (
+        figure(lambda f, v: any(within(f, n) for n in (*NUMBERS, "1e9") if float(n) >= float(v))),
+        NUMBERS,
+    ),
+    "metric=killed&quantity_to": (
+        figure(lambda f, v: any(within(f, n) for n in (*NUMBERS, "-9") if float(n) <= float(v))),
+        NUMBERS,
+    ),
+    "stated__gte": (lambda _, r, v: bool(r["stated"]) and r["stated"]["latest"] >= v, DAYS),
+    "stated__lt": (lambda _, r, v: bool(r["stated"]) and r["stated"]["earliest"] < v, DAYS),
+    "response_family": (response(lambda d, _, v: d["family"] == v), FAMILIES[:-1]),
+    "response_family__in": (response(lambda d, _, v: d["family"] in v.split(",")), FAMILIES),
+    "response_kind": (response(lambda d, _, v: d["kind"] == v), ("full_denial", "omission")),
+    "response_coverage": (response(lambda _, c, v: c == v), ("explicit", "inferred")),
+    "without_response_family": (no_response(lambda d, v: d["family"] == v), FAMILIES[:-1]),
+    "without_response_family__in": (
+        no_response(lambda d, v: d["family"] in v.split(",")),
+        FAMILIES,
+    ),
+    "responded": (loudly, ("true", "false")),
+}
+TABLE: Final[dict[str, dict[str, tuple[Says, tuple[str, ...]]]]] = {
+    "sources": {
+        "kind": (equal("kind"), ("person", "state")),
+        "kind__nin": (none_of("kind"), ("person", "person,state")),
+        "confidentiality__in": (one_of("confidentiality"), ("public", "internal,restricted")),
+        "country_code": (equal("country_code"), ("KR", "US")),
+        "parent_id": (equal("parent_id"), SOURCES),
+        "member_id": (lambda _, r, v: any(m["source_id"] == v for m in r["members"]), SOURCES),
+        "related_to": (related("sources", "source_id"), SOURCES),
+    },
+    "articles": {
+        "language": (speaks, ("en", "en-GB", "ko")),
+        "status__in": (one_of("status"), ("withheld", "usable")),
+        "publisher_id": (equal("publisher_id"), SOURCES),
+        "credit_id": (lambda _, r, v: any(c["source_id"] == v for c in r["credits"]), SOURCES),
+        "credit_role=wire&credit_id": (
+            lambda _, r, v: any((c["source_id"], c["role"]) == (v, "wire") for c in r["credits"]),
+            SOURCES,
+        ),
+    },
+    "claims": {
+        **STATEMENTS,
+        "kind__in": (one_of("kind"), ("event", "event,quantity")),
+        "certainty": (equal("certainty"), ("probable", "certain")),
+        "polarity": (equal("polarity"), ("positive", "negative")),
+        "claimant_id": (hop(lambda each, _: each["position"] == 0), SOURCES),
+        "origin_id": (hop(lambda each, last: each["position"] == last), SOURCES),
+        "via_id": (hop(lambda *_: True, "via_id"), SOURCES),
+        "attributed": (
+            lambda _, r, v: any(each["source_id"] for each in r["attributions"]) == (v == "true"),
+            ("true", "false"),
+        ),
+        "parent_claim_id": (equal("parent_claim_id"), CLAIMS),
+        "party_id": (lambda _, r, v: any(p["source_id"] == v for p in r["parties"]), SOURCES),
+        "party_role=victim&party_id": (
+            lambda _, r, v: any((p["source_id"], p["role"]) == (v, "victim") for p in r["parties"]),
+            SOURCES,
+        ),
+        "related_to": (related("claims", "claim_id"), CLAIMS),
+        "relation_kind=restates&related_to": (
+            lambda seen, r, v: (v, "restates") in seen.relations(r, "claims", "claim_id"),
+            CLAIMS,
+        ),
+    },
+    "denials": {
+        **STATEMENTS,
+        "kind__in": (one_of("kind"), ("apology", "apology,omission")),
+        "family": (equal("family"), ("denies", "silent")),
+        "family__nin": (none_of("family"), ("denies", "silent,denies")),
+        "responder_id": (hop(lambda each, _: each["position"] == 0), SOURCES),
+        "scope_source_id": (equal("scope_source_id"), SOURCES),
+        "claim_id": (target(lambda t, v: t["claim_id"] == v), CLAIMS),
+        "coverage=explicit&claim_id": (
+            target(lambda t, v: (t["claim_id"], t["coverage"]) == (v, "explicit")),
+            CLAIMS,
+        ),
+        "denial_id": (target(lambda t, v: t["denial_id"] == v), tuple(f"@d{n}" for n in range(39))),
+        "target_article_id": (
+            target(lambda t, v: t["article_id"] == v),
+            tuple(f"@a{n}" for n in range(12)),
+        ),
+        "text_target": (target(lambda t, v: bool(t["text"]) == (v == "true")), ("true", "false")),
+        "coverage": (target(lambda t, v: t["coverage"] == v), ("explicit", "inferred")),
+    },
+}
+
+
+@pytest.mark.parametrize("reader", readers())
+@pytest.mark.parametrize("plural", PLURALS)
+async def test_each_filter_finds_what_the_documents_say(
+    world: World, database_url: str, plural: str, reader: str
+) -> None:
+    headers = await headers_of(reader, database_url)
+
+    async def listed(plural: str, query: str = "") -> list[Record]:
+        path = f"/v1/{plural}?tag={world.tag}&limit=200{query}"
+        answer = await world.client.get(path, headers=headers)
+        assert answer.status_code == 200, answer.text
+        found: list[Record] = answer.json()["items"]
+        return found
+
+    seen = Seen({each: await listed(each) for each in PLURALS})
+    for name, (says, values) in TABLE[plural].items():
+        numbers = set()
+        for value in map(world.resolved, values):
+            records = seen.records[plural]
+            expected = {each["id"] for each in records if says(seen, each, value)}
+            asked = "".join(f"&{name}={each}" for each in value.split(","))
+            found = await listed(plural, asked)
+            assert {each["id"] for each in found} == expected, world.named([name, value])
+            numbers.add(len(found))
+        if reader == "everybody":
+            assert numbers - {0, len(seen.records[plural])}, f"{name} is not tried"
