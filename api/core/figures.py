@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from api.core.filters import Filter, Parameter
+from api.core.filters import Clause, Filter, Parameter
 from api.core.resource import Grouping
 from schemas.scalars import Line, Number
 from schemas.vocabularies import RecordType
@@ -15,15 +15,22 @@ _METRIC = Annotated[
     str, Meta(min_length=1, max_length=500, extra_json_schema={"x-vocabulary": "metric"})
 ]
 
-# All these conditions are on one figure `f`. Its range overlaps the given one; vague words have no
-# range. Unit and population are kept as `fold` makes them.
-FIGURE: Final = """f.metric = :metric::text
-        AND (:unit::text IS NULL OR f.unit = fold(:unit))
-        AND (:population::text IS NULL OR f.population = fold(:population))
-        AND (:quantity_to::float8 IS NULL OR f.lower < :quantity_to
-             OR (f.lower = :quantity_to AND NOT f.lower_open))
-        AND (:quantity_from::float8 IS NULL OR f.upper > :quantity_from
-             OR (f.upper = :quantity_from AND NOT f.upper_open))"""
+ONE_FIGURE: Final = "{clauses}"
+"""The condition on a figure `f`: all that is asked holds for the same one."""
+_ASKED: Final = {
+    "metric": "f.metric = :metric::text",
+    "unit": "f.unit = fold(:unit::text)",
+    "population": "f.population = fold(:population::text)",
+    "quantity_from": """(f.upper > :quantity_from::float8
+            OR (f.upper = :quantity_from AND NOT f.upper_open))""",
+    "quantity_to": """(f.lower < :quantity_to::float8
+            OR (f.lower = :quantity_to AND NOT f.lower_open))""",
+}
+"""What each parameter asks of a figure `f`, whose unit and population are as `fold` makes them.
+
+Vague words have no range, so none overlaps theirs. A parameter that is not given stands in no
+condition: Postgres would keep a plan for few figures, though a metric alone has many.
+"""
 
 
 def quantified(record_type: RecordType) -> Filter:
@@ -42,9 +49,11 @@ def quantified(record_type: RecordType) -> Filter:
         ),
         f"""t.id IN (
     SELECT f.owner_id FROM figures AS f
-    WHERE f.owner_type = '{record_type}' AND {FIGURE})""",
+    WHERE f.owner_type = '{record_type}' AND {ONE_FIGURE})""",
         needs="metric",
         range=("quantity_from", "quantity_to"),
+        clauses={name: Clause(asked) for name, asked in _ASKED.items()},
+        element="figure",
     )
 
 
