@@ -15,7 +15,7 @@ _METRIC = Annotated[
     str, Meta(min_length=1, max_length=500, extra_json_schema={"x-vocabulary": "metric"})
 ]
 
-ONE_FIGURE: Final = "{clauses}"
+FIGURE: Final = "{clauses}"
 """The condition on a figure `f`: all that is asked holds for the same one."""
 _ASKED: Final = {
     "metric": "f.metric = :metric::text",
@@ -49,7 +49,7 @@ def quantified(record_type: RecordType) -> Filter:
         ),
         f"""t.id IN (
     SELECT f.owner_id FROM figures AS f
-    WHERE f.owner_type = '{record_type}' AND {ONE_FIGURE})""",
+    WHERE f.owner_type = '{record_type}' AND {FIGURE})""",
         needs="metric",
         range=("quantity_from", "quantity_to"),
         clauses={name: Clause(asked) for name, asked in _ASKED.items()},

@@ -16,7 +16,7 @@ from api.core import cursor
 from api.core.caller import Caller
 from api.core.db import Connection, Row
 from api.core.expanding import Brought, Item, bring
-from api.core.figures import ONE_FIGURE, quantified
+from api.core.figures import FIGURE, quantified
 from api.core.filters import Filter, Parameter, conditions, read_query, read_terms
 from api.core.large_input import in_thread
 from api.core.listing import fitting_items, link_next, page_body
@@ -322,7 +322,7 @@ def _filters(resource: Resource) -> tuple[Filter, ...]:
     """Give the filters of a list, where the one on figures is a condition on the figure itself."""
     own = quantified(resource.type)
     others = (each for each in resource.all_filters if each.parameters != own.parameters)
-    return (structs.replace(own, sql=ONE_FIGURE), *others)
+    return (structs.replace(own, sql=FIGURE), *others)
 
 
 def _position(sort: Sort) -> Any:  # noqa: ANN401 - a type form
