@@ -74,34 +74,25 @@ _UNNUMBERED = _INSERT.format(
                     FROM outbox AS o
                     WHERE NOT EXISTS (SELECT FROM feed AS f WHERE f.outbox_id = o.id)"""
 )
-WITH_TEXTS = (
-    _INSERT.format(
-        rows="""
+_FRESH = _INSERT.format(
+    rows="""
                     SELECT state.seq + row_number() OVER (ORDER BY fresh.id) AS seq, fresh.*
                     FROM (
                         SELECT o.* FROM outbox AS o WHERE o.xid >= pg_snapshot_xmax(state.snapshot)
                         UNION ALL
-                        SELECT o.* FROM pg_snapshot_xip(state.snapshot) AS running
-                        JOIN outbox AS o ON o.xid = running
+@running@
                     ) AS fresh"""
-    ),
-    _UNNUMBERED,
 )
+_JOINED = """\
+                        SELECT o.* FROM pg_snapshot_xip(state.snapshot) AS running
+                        JOIN outbox AS o ON o.xid = running"""
 # Postgres knows the transactions that are looked up, and sorts what it has found: so it never reads
 # all changes in their order, however few transactions it takes them to be from.
-BY_INDEX = (
-    _INSERT.format(
-        rows="""
-                    SELECT state.seq + row_number() OVER (ORDER BY fresh.id) AS seq, fresh.*
-                    FROM (
-                        SELECT o.* FROM outbox AS o WHERE o.xid >= pg_snapshot_xmax(state.snapshot)
-                        UNION ALL
+_LOOKED_UP = """\
                         SELECT o.* FROM outbox AS o WHERE o.xid = ANY(running)
-                        OFFSET 0
-                    ) AS fresh"""
-    ),
-    _UNNUMBERED,
-)
+                        OFFSET 0"""
+WITH_TEXTS = (_FRESH.replace("@running@", _JOINED), _UNNUMBERED)
+BY_INDEX = (_FRESH.replace("@running@", _LOOKED_UP), _UNNUMBERED)
 RUNNING = (
     "        running xid8[];\n",
     "            running := ARRAY(SELECT pg_snapshot_xip(state.snapshot));\n",
