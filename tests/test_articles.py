@@ -12,6 +12,7 @@ import asyncpg
 import httpx
 import pytest
 
+from api.core.db import Connection
 from tests.test_concurrency import blocked
 from tests.world import World, content, faults
 
@@ -77,6 +78,8 @@ URL = "https://social.example/posts/1"
         (LONG, ("word " * 19).strip()),
         ("word " * 19 + "ends here", "word " * 19 + "ends"),
         ("\n" * 5_000 + "late", "late"),
+        ("\n" * 999 + "late" + " " * 2_000 + "words", "late"),
+        ("\n" * 1_000 + "late" + " " * 900 + "words", "late words"),
     ],
 )
 async def test_an_article_without_a_headline_takes_the_first_words(
@@ -87,6 +90,13 @@ async def test_an_article_without_a_headline_takes_the_first_words(
     article = response.json()
     assert (article["headline"], article["headline_derived"]) == (headline, True)
     assert article["text"] == text
+
+
+async def test_a_headline_costs_little_of_a_long_text(connection: Connection) -> None:
+    """The limit is many times what it takes, and a fraction of what it took."""
+    derived = "SELECT derived_headline(repeat('word ', 800000), NULL)"
+    await connection.execute("SET statement_timeout = '1s'")
+    assert await connection.fetchval(derived) == " ".join(["word"] * 20)
 
 
 async def test_an_article_without_words_takes_its_url(world: World) -> None:
