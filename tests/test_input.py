@@ -777,6 +777,16 @@ async def test_an_encoded_body_is_415(client: Client, ids: Ids, coding: str) -> 
         problem(response, 415, "unsupported-media-type")
 
 
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("coding", ["gzip, chunked", "chunked, chunked", "identity", "x"])
+async def test_a_body_in_another_transfer_coding_is_415(client: Client, coding: str) -> None:
+    """RFC 9112, section 6.1; what is sent here is plain, as a body of an attack would be."""
+    headers = {**JSON, "transfer-encoding": coding}
+    body = json.dumps(CLAIM.minimal()).encode()
+    response = await client.post(CLAIM.path, content=body, headers=headers)
+    assert "`Transfer-Encoding`" in problem(response, 415, "unsupported-media-type")["detail"]
+
+
 @pytest.mark.parametrize(
     "media_type",
     [
@@ -787,7 +797,11 @@ async def test_an_encoded_body_is_415(client: Client, ids: Ids, coding: str) -> 
     ],
 )
 async def test_json_is_json_however_it_is_spelt(client: Client, media_type: str) -> None:
-    headers = {"content-type": media_type, "content-encoding": "identity"}
+    headers = {
+        "content-type": media_type,
+        "content-encoding": "identity",
+        "transfer-encoding": "Chunked",
+    }
     body = json.dumps(CLAIM.minimal()).encode()
     assert (await client.post(CLAIM.path, content=body, headers=headers)).status_code == 201
 

@@ -169,6 +169,12 @@ def require_media_type(request: Request, expected: Collection[str]) -> str:
             + (f", not `{sent[:100]}`." if sent else "."),
             headers={"Accept-Patch" if MERGE_PATCH in expected else "Accept": ", ".join(expected)},
         )
+    transfer = header_values(request, b"transfer-encoding") or ["chunked"]
+    if ", ".join(transfer).lower() != "chunked":
+        raise Problem(
+            UNSUPPORTED_MEDIA_TYPE,
+            "A body with a `Transfer-Encoding` other than `chunked` is not accepted.",
+        )
     codings = header_values(request, b"content-encoding") or ["identity"]
     if ", ".join(codings).lower() != "identity":
         raise Problem(
