@@ -300,6 +300,10 @@ async def test_a_parameter_is_refused_in_words(
         ({"text": 5}, "It takes a string, not a whole number."),
         ({"text": "x", "tags": "y"}, "It takes a list, not a string."),
         ({"text": "x", "note": 5}, "It takes a string or null, not a whole number."),
+        (
+            {"text": "x", "appearances": [{"article_version": "1"}]},
+            "It takes a whole number or null, not a string.",
+        ),
         ({"text": "x", "tags": ["y"] * 101}, "At most 100 items."),
         ({"text": "x", "parent_claim_id": "1"}, "It takes a UUID in lower case."),
         ({"text": "x" * 10_001}, "At most 10,000 characters."),
