@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class _Stdout(io.FileIO):
     """The file behind stdout; it says why it can't be written."""
 
-    def write(self, data: ReadableBuffer, /) -> int | None:
+    def write(self, data: ReadableBuffer, /) -> int:
         """Write to stdout; raise `CommandError`, unless it is only that the reader has gone."""
         try:
             return super().write(data)
