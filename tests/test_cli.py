@@ -586,6 +586,25 @@ def test_help_tells_a_newcomer_where_to_start(run: Run) -> None:
     assert "Exit codes:" in found.out
 
 
+@pytest.mark.parametrize(
+    "arguments", [("settings",), ("--version",), ("openapi",), ("keys", "list")]
+)
+def test_a_stdout_that_is_full_is_no_bug(url: str, arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [*COMMAND, *arguments],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=REPOSITORY,
+            env=environment(DATABASE_URL=url),
+            timeout=PATIENCE,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == "Error: stdout cannot be written: No space left on device.\n"
+
+
 @pytest.mark.process
 @pytest.mark.newest
 def test_the_log_is_json_and_holds_no_body(tmp_path: Path, url: str) -> None:

@@ -249,15 +249,27 @@ def test_guides_show_what_can_be_tried() -> None:
 @pytest.mark.process
 def test_a_program_in_a_guide_runs(address: str, name: str, block: str) -> None:  # noqa: F811
     created = httpx.post(
-        f"{address}/v1/claims", json={"text": "x"}, headers=bearer(KEY), timeout=PATIENCE
+        f"{address}/v1/claims",
+        json={"text": "Python ends a line at\u2028 and at\u0085, JSON does not"},
+        headers=bearer(KEY),
+        timeout=PATIENCE,
     )
     assert created.status_code == 201
     program = block.replace("http://127.0.0.1:8000", address).replace("clk_…", KEY)
+    out = ran(program)
+    assert (created.json()["id"] if name == "export" else "'created': 1") in out
+    if name == "import":  # the refusal has the term
+        out = ran(program.replace('"person"', '"per\\u2028son"'))
+        assert "'refused': 1" in out
+
+
+def ran(program: str) -> str:
+    """Run a Python program; give what it prints."""
     done = subprocess.run(
         [sys.executable, "-c", program], check=False, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert (created.json()["id"] if name == "export" else "'created': 1") in done.stdout
+    return done.stdout
 
 
 # --- what is refused ---------------------------------------------------------------------------
@@ -288,6 +300,10 @@ async def test_a_parameter_is_refused_in_words(
         ({"text": 5}, "It takes a string, not a whole number."),
         ({"text": "x", "tags": "y"}, "It takes a list, not a string."),
         ({"text": "x", "note": 5}, "It takes a string or null, not a whole number."),
+        (
+            {"text": "x", "appearances": [{"article_version": "1"}]},
+            "It takes a whole number or null, not a string.",
+        ),
         ({"text": "x", "tags": ["y"] * 101}, "At most 100 items."),
         ({"text": "x", "parent_claim_id": "1"}, "It takes a UUID in lower case."),
         ({"text": "x" * 10_001}, "At most 10,000 characters."),

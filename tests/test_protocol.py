@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -13,6 +14,10 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from api.access.guards import Guards
+from api.access.limits import Limits
+from api.server.draining import Draining
+from api.server.edge import Edge, Routes
 from api.server.protocol import protocol
 from tests.conftest import PATIENCE, patient
 
@@ -485,13 +490,48 @@ async def test_an_answer_that_is_wrong_cuts_the_connection(name: str) -> None:
     connection.lose()
 
 
-@pytest.mark.parametrize("name", ["line end in a header", "NUL in a header", "too long"])
+@pytest.mark.parametrize("name", WRONG)
 async def test_an_answer_of_which_nothing_is_written_becomes_a_500(name: str) -> None:
     connection = Connection(OURS, WRONG[name])
     await connection.ask(GET)
     assert b"".join(connection.wire.writes).startswith(b"HTTP/1.1 500 ")
     assert connection.wire.closed
     connection.lose()
+
+
+class Counts:
+    """Keeps the statuses that are counted."""
+
+    def __init__(self) -> None:
+        self.statuses: list[int] = []
+
+    def count(self, method: str, scope: Any, status: int, seconds: float, /) -> None:  # noqa: ARG002
+        self.statuses.append(status)
+
+
+BROKEN: Final[dict[str, App]] = {
+    **WRONG,
+    "nothing": _fail,
+    "a stream": Messages(200, (), (b"he", b"llo", "no bytes")),  # type: ignore[arg-type]
+    "good": APPS["usual"],
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_what_is_logged_and_counted_is_the_status_that_was_sent(
+    caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    settings, counts = patient(), Counts()
+    routes = Routes([("/a", {"GET"})])
+    edge = Edge(BROKEN[name], routes, Guards(settings), Limits(settings), counts, Draining())
+    connection = Connection(OURS, edge)
+    with caplog.at_level(logging.INFO, "claim_records.access"):
+        await connection.ask(GET)
+    connection.lose()
+    sent = int(b"".join(connection.wire.writes).split(b" ", 2)[1])
+    assert counts.statuses == [sent]
+    logged = [each.message for each in caplog.records if each.name == "claim_records.access"]
+    assert logged == [f"GET /a {sent}"]
 
 
 class Unread(Wire):

@@ -205,6 +205,48 @@ async def test_a_feed_that_has_not_changed_changes_nothing_that_editors_have(
     assert [each["label"] for each in (await empty.get(path)).json()["assessments"]] == ["False"]
 
 
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        '; profile="http://www.w3.org/ns/json-ld#compacted"',
+        ";profile=http://www.w3.org/ns/json-ld#expanded;charset=utf-8",
+        '; charset=utf-8; profile="http://www.w3.org/ns/json-ld#a http://www.w3.org/ns/json-ld#b"',
+    ],
+)
+async def test_a_document_may_name_its_profile(empty: Client, parameters: str) -> None:
+    media_type = f"application/ld+json{parameters}"
+    [result, _] = await send(empty, review(), headers={"content-type": media_type})
+    assert result["status"] == 201
+
+
+async def test_works_without_address_on_one_page_are_told_apart_by_their_headlines(
+    empty: Client,
+) -> None:
+    page = f"https://facts.example/{uuid4()}"
+    speech, interview = (
+        [{"@type": "Article", "headline": headline}] for headline in ("A speech", "An interview")
+    )
+    results = await send(
+        empty,
+        [
+            review(url=page, claimReviewed="It rains.", itemReviewed=speech),
+            review(url=page, claimReviewed="It snows.", itemReviewed=interview),
+            review(url=page, claimReviewed="It hails.", itemReviewed=[*interview, *speech]),
+        ],
+    )
+    claims = [await get(empty, "claims", each["id"]) for each in results[:-1]]
+    headlines = [
+        {
+            (await get(empty, "articles", each["article_id"]))["headline"]
+            for each in claim["appearances"]
+        }
+        for claim in claims
+    ]
+    assert headlines == [{"A speech"}, {"An interview"}, {"An interview", "A speech"}]
+    articles = (await empty.get("/v1/articles")).json()["items"]
+    assert len(articles) == 2
+
+
 async def test_several_claims_on_one_page_are_several(empty: Client) -> None:
     """A page often has the reviews of several claims: none must take the place of another."""
     document = [REVIEW, {**REVIEW, "claimReviewed": "Nobody was killed."}]

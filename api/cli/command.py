@@ -17,6 +17,7 @@ from api.cli.keys import keys
 from api.cli.mirroring import mirror
 from api.cli.printing import print_openapi, print_settings
 from api.cli.service import database_url, migrate, serve
+from api.cli.stdout import guard_stdout
 from api.cli.transferring import export_records, import_records
 from api.cli.version import version
 from api.embedded import EmbeddedPostgresError
@@ -32,6 +33,7 @@ def main() -> NoReturn:
     """Run the command line and exit; an error becomes one line on stderr."""
     for number in STOPPING:
         signal.signal(number, _end_at_signal)
+    guard_stdout()
     try:
         commands(prog_name="claim-records", standalone_mode=False)
     except click.UsageError as error:

@@ -42,8 +42,8 @@ def in_words(reason: str, form: str | None = None) -> str:
 
 def _types(names: str) -> str:
     """Name JSON types; a number is an integer or not."""
-    known = names.removeprefix("int | ").split(" | ")
-    return " or ".join(_TYPES.get(name, name) for name in known)
+    known = names.removeprefix("int | ") if "float" in names else names
+    return " or ".join(_TYPES.get(name, name) for name in known.split(" | "))
 
 
 def _counted(number: int, units: tuple[str, str]) -> str:

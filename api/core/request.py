@@ -187,6 +187,8 @@ def require_media_type(request: Request, expected: Collection[str]) -> str:
 
 _HEADED: Final = frozenset({"text/csv"})
 """The media types with a parameter that says whether there is a heading (RFC 7111, section 5.1)."""
+_PROFILED: Final = frozenset({"application/ld+json"})
+"""The media types with a parameter for the form of a document (JSON-LD 1.1, appendix C)."""
 _QUOTED: Final = re.compile(r'"([^"]*)"\Z')
 
 
@@ -200,6 +202,8 @@ def _fault_of_parameters(media_type: str, parameters: str) -> str | None:
         given[name] = _QUOTED.sub(r"\1", value)
     charset = given.pop("charset", "utf-8")
     heading = given.pop("header", "present") if media_type in _HEADED else "present"
+    if media_type in _PROFILED:
+        given.pop("profile", None)  # says how the document is written, which is seen anyway
     if given or not charset or not heading:
         return ""
     if charset != "utf-8":

@@ -117,11 +117,11 @@ class Cycle(RequestResponseCycle):
             self.expected_content_length -= len(body)
             if self.expected_content_length < 0:
                 raise RuntimeError("The body is longer than its `Content-Length`.")
+        if self.expected_content_length and not more:
+            raise RuntimeError("The body is shorter than its `Content-Length`.")
         self._write(body)
         if more:
             return
-        if self.expected_content_length:
-            raise RuntimeError("The body is shorter than its `Content-Length`.")
         self.response_complete = True
         self.message_event.set()
         if not self.keep_alive:

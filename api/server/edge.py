@@ -10,6 +10,7 @@ import logging
 import re
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final, Protocol
 from urllib.parse import quote, unquote_to_bytes
 
@@ -140,10 +141,13 @@ class Edge:
         method = scope["method"]
         started = time.perf_counter()
         status = 0
+        headers: list[tuple[bytes, bytes]] = []
+        has_body = False  # or a part of it
 
         async def send_on(message: Any) -> None:  # noqa: ANN401 - ASGI
-            nonlocal status
-            if message["type"] == "http.response.start":
+            nonlocal status, headers, has_body
+            is_head = message["type"] == "http.response.start"
+            if is_head:
                 status = message["status"]
                 message["headers"] = headers = [
                     *message["headers"],
@@ -158,6 +162,7 @@ class Edge:
             elif method == "HEAD":
                 message["body"] = b""
             await send(message)
+            has_body = not is_head
 
         try:
             if refusal := self._refusal(scope):
@@ -168,6 +173,9 @@ class Edge:
                 scope = {**scope, "method": "GET"}
                 scope["state"]["head"] = True  # so that long answers are not produced in vain
             await self._app(scope, receive, send_on)
+        except Exception:
+            status = status if has_body or _is_written(headers) else 500  # the server's own answer
+            raise
         finally:
             status = status or CLIENT_LEFT  # nothing was answered
             seconds = time.perf_counter() - started
@@ -200,6 +208,7 @@ class Edge:
         return None
 
 
+_CONTENT_LENGTH: Final = b"content-length"
 _CLOSE: Final = (b"connection", b"close")
 """Tells a client to send its next request over a new connection, which another process may take."""
 _ROUTED = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
@@ -243,6 +252,11 @@ def bare_problem(kind: Kind) -> tuple[int, bytes]:
     status = f"HTTP/1.1 {int(kind.status)} {kind.status.phrase}".encode()
     lines = [status, *(name + b": " + value for name, value in headers)]
     return int(kind.status), b"\r\n".join(lines) + b"\r\n\r\n" + document
+
+
+def _is_written(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Tell whether a head has left before its body, for which it waits if it tells the length."""
+    return bool(headers) and _CONTENT_LENGTH not in map(itemgetter(0), headers)
 
 
 def _who(scope: Any) -> dict[str, str]:  # noqa: ANN401 - one of Litestar's unions

@@ -7,8 +7,7 @@ What was printed on stdout can't be taken back, so the command fails then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
@@ -94,8 +93,7 @@ def export_to_stream(instance: Instance, wanted: Wanted, out: BinaryIO) -> Expor
     def write(piece: bytes) -> int:
         nonlocal size
         size += len(piece)
-        with _on_stdout():
-            return out.write(piece)
+        return out.write(piece)
 
     def write_once() -> Exported:
         try:
@@ -107,20 +105,8 @@ def export_to_stream(instance: Instance, wanted: Wanted, out: BinaryIO) -> Expor
             raise TransferError(message) from failure
 
     exported = instance.persist(write_once)
-    with _on_stdout():
-        out.flush()
+    out.flush()
     return exported
-
-
-@contextmanager
-def _on_stdout() -> Iterator[None]:
-    """Say that stdout can't be written, unless its reader has gone."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise TransferError(f"stdout cannot be written: {error.strerror}.") from error
 
 
 def _write(instance: Instance, wanted: Wanted, write: Callable[[bytes], int]) -> Exported:

@@ -168,9 +168,7 @@ class _Mapping:
 
     def _claim_id(self, text: str) -> str:
         """Name a claim that has no id: a page has several reviews, which differ by their words."""
-        words = " ".join(text.casefold().split())
-        digest = hashlib.sha256(words.encode()).hexdigest()[:_DIGEST]
-        return external_id(f"{self._url}#{digest}")
+        return external_id(f"{self._url}#{_digest(text)}")
 
     def _claim(self, claims: list[Node]) -> Json:
         """Give what is known of the claim, beside its sources and articles."""
@@ -353,8 +351,8 @@ class _Mapping:
         if len(works) > MAX_ARTICLES:
             detail = f"At most {MAX_ARTICLES} articles together. Leave some out."
             self._reader.refuse(self._node.place("itemReviewed"), "invalid-value", detail)
-        for number, work in enumerate(works[:MAX_ARTICLES]):
-            article = self._article(work, number)
+        for work in works[:MAX_ARTICLES]:
+            article = self._article(work)
             if article is not None and article.external_id not in known:
                 known.add(article.external_id)
                 yield article
@@ -367,8 +365,11 @@ class _Mapping:
             else:
                 yield item
 
-    def _article(self, work: Node | Value, number: int) -> Article | None:
-        """Give an article that has an address or a headline; of one without, nothing is known."""
+    def _article(self, work: Node | Value) -> Article | None:
+        """Give an article that has an address or a headline; of one without, nothing is known.
+
+        One without an address is the same where the same page names it by the same headline.
+        """
         if isinstance(work, Value):
             url = self._reader.as_url(work)
             return Article(external_id(url), {"url": url}, None, work.path) if url else None
@@ -387,7 +388,7 @@ class _Mapping:
             "authors": self._authors(work),
         }
         return Article(
-            external_id(url or f"{self._url}#appearance-{number}"),
+            external_id(url or f"{self._url}#appearance-{_digest(headline or '')}"),
             {name: value for name, value in record.items() if value is not None},
             self._source(publishers[0], SourceKind.PUBLICATION) if publishers else None,
             work.path,
@@ -417,6 +418,12 @@ def attributions(claimants: list[Source], ids: Mapping[str, str]) -> list[Json]:
         }
         for index, source in enumerate(claimants)
     ]
+
+
+def _digest(text: str) -> str:
+    """Name words, whatever their case and the spaces between them."""
+    words = " ".join(text.casefold().split())
+    return hashlib.sha256(words.encode()).hexdigest()[:_DIGEST]
 
 
 def external_id(name: str) -> str:
