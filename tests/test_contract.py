@@ -254,7 +254,10 @@ async def test_the_past_stays_readable(client: Client, noun: Noun) -> None:
 
     created_at = dt.datetime.fromisoformat(first.record["created_at"])
     before = (created_at - dt.timedelta(microseconds=1)).isoformat()
-    assert problem(await as_of(before), 404, "not-found")["detail"] == "No record had this id then."
+    assert (
+        problem(await as_of(before), 404, "not-found")["detail"]
+        == "No record had this id at that time."
+    )
     for record in (first, second):
         response = await as_of(record.record["updated_at"])
         assert response.json() == record.record

@@ -166,10 +166,10 @@ _EXAMPLE = AuditEvent(
 )
 LIST_AUDIT = Operation(
     tag="audit",
-    description="Lists what was done with every key and what was refused, newest first. A change "
-    "is in the log if and only if it happened, and so is each reading of an identity. Of refusals, "
-    "the log has at most one a second for each key, or for each address without a key. The service "
-    "can be set to delete old events.",
+    description="Lists what was done with each key and which requests were refused, newest first. "
+    "The log has every change that happened, and no other, and every reading of an identity. It "
+    "has at most one refusal a second for each key, or for each address without a key. The "
+    "operator can let the service delete old events.",
     parameters=(*_FILTERS, LIMIT, CURSOR),
     success="A page of the audit log.",
     answer=(AuditPage,),

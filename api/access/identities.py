@@ -107,7 +107,7 @@ _DELETE: Final = """
 
 _ID: Final = Parameter("id", Id, "The source's id.", example=OFFICIAL_ID)
 _IDENTITY_ID: Final = Parameter(
-    "identity_id", Id, "The source that it turned out to be.", example=PENTAGON_ID
+    "identity_id", Id, "The source that the anonymous source turned out to be.", example=PENTAGON_ID
 )
 _EXAMPLE: Final = SourceIdentity(
     id="01938f7a-4c00-7000-8000-00000000000b",
@@ -123,7 +123,8 @@ _EXAMPLE: Final = SourceIdentity(
 LIST_IDENTITIES = Operation(
     tag="identities",
     description="Lists the identities of an anonymous source: the sources that it turned out to "
-    "be, newest first. No other operation tells them. The audit log names each that is read.",
+    "be, newest first. No other operation shows them. The audit log records each "
+    "identity that is read.",
     path_parameters=(_ID,),
     parameters=(LIMIT, CURSOR),
     success="A page of the source's identities.",
@@ -157,8 +158,8 @@ CREATE_IDENTITY = Operation(
 )
 GET_IDENTITY = Operation(
     tag="identities",
-    description="Gets one identity of an anonymous source, and how it is known. The reading stands "
-    "in the audit log.",
+    description="Gets one identity of an anonymous source, and how it is known. The audit log "
+    "records that it was read.",
     path_parameters=(_ID, _IDENTITY_ID),
     success="The identity of the source.",
     answer=(SourceIdentity,),

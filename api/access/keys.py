@@ -88,9 +88,10 @@ GET_KEY = Operation(
 )
 ROTATE_KEY = Operation(
     tag="keys",
-    description="Gives a key a new secret, which is shown only once. The old secret works "
-    "beside it for `overlap_seconds`, by default a day; the one before that ends at once. A key "
-    f"with a scope that your own key does not have can't be rotated. {NO_IDEMPOTENCY_KEY}",
+    description="Gives a key a new secret, which is shown only once. The old secret still works "
+    "for `overlap_seconds`, by default a day; a secret from before the old one stops working at "
+    "once. A key with a scope that your own key does not have can't be rotated. "
+    f"{NO_IDEMPOTENCY_KEY}",
     path_parameters=(_ID,),
     body=KeyRotate,
     body_example=KeyRotate(overlap_seconds=3_600),
@@ -107,9 +108,9 @@ REVOKE_KEY = Operation(
 )
 GET_ME = Operation(
     tag="keys",
-    description="Tells which key the request brought and which scopes it has. Without a key, it "
-    "tells the scopes that everybody has.",
-    success="The key that the request brought, and its scopes.",
+    description="Returns the key with which the request was sent, and its scopes. Without a key, "
+    "it returns the scopes that everybody has.",
+    success="The key with which the request was sent, and its scopes.",
     answer=(Me,),
     example=Me(key_id=KEY_ID, name="Desk", scopes=[Scope.READ], expires_at=None),
     refusals=(UNAVAILABLE,),

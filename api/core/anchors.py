@@ -92,7 +92,7 @@ def settle(
         elif (known := _printed(appearance, before)) is not None:
             # The caller may not see the article, so nothing is said about its text.
             if appearance.article_version not in (None, known.article_version):
-                detail = f"The record only has the article's version {known.article_version}."
+                detail = f"The record names only version {known.article_version} of the article."
                 yield Fault(("appearances", index, "article_version"), "unknown-reference", detail)
             appearance.article_version = known.article_version
             appearance.anchor = Anchor.UNVERIFIED
@@ -103,7 +103,7 @@ def settle(
             yield Fault(
                 ("appearances", index, "anchor"),
                 "read-only",
-                f"The server sets `anchor`; here it is `{appearance.anchor}`.",
+                f"The server sets `anchor`. Here it is `{appearance.anchor}`.",
             )
 
 
@@ -154,7 +154,7 @@ def _anchor(
         yield Fault(
             ("article_version",),
             "unknown-reference",
-            f"The article has no version {version}; it is at {current}.",
+            f"The article has no version {version}; its newest version is {current}.",
         )
         return
     text = texts[appearance.article_id, version]

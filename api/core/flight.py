@@ -134,7 +134,7 @@ class Room:
 def no_room() -> Problem:
     """Make the problem of a caller who has too much in flight."""
     return unavailable(
-        "Too many large answers to you are not read yet. Read them, or ask for fewer."
+        "You have not read too many large answers yet. Read them first, or ask for fewer at once."
     )
 
 

@@ -103,8 +103,8 @@ def _refuse_large(structure: bytes, body: bytes) -> None:
         raise Problem(TOO_DEEP)
     if structure.count(b":") > MAX_KEYS:
         detail = (
-            f"The objects of a body have at most {MAX_KEYS:,} properties together; a record whose "
-            "lists have no more items than they may has fewer."
+            f"All objects of a body together have at most {MAX_KEYS:,} properties. A record whose "
+            "lists are not too long has fewer."
         )
         raise invalid_record([Fault((), "invalid-value", detail)])
     if structure.count(b",") + len(brackets) // 2 >= MAX_VALUES:

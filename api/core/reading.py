@@ -78,7 +78,7 @@ async def get(
         query = render(statement, asker, id=identity, as_of=given["as_of"])
         row = await service.database.fetchrow(*query)
         if row is None:
-            raise Problem(NOT_FOUND, "No record had this id then.")
+            raise Problem(NOT_FOUND, "No record had this id at that time.")
         if resource.merges and (row["deleted"] or is_merged(resource, row["doc"])):
             then = await lead_to_survivor_then(
                 service.database, asker, identity, row["version"], given["as_of"]

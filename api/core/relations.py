@@ -124,8 +124,8 @@ def attributed(owner: RecordType, first: str) -> list[Filter]:
             "credited",
             bool,
             "is_credited(t.attributions) = :credited::boolean",
-            "`true`: the chain names somebody: it has a source, or printed words for one. `false`:"
-            " it names nobody.",
+            "`true`: the chain names somebody, with a source or with printed words. `false`: it "
+            "names nobody.",
         ),
     ]
 

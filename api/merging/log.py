@@ -14,12 +14,15 @@ from schemas.vocabularies import RecordType, Vocabulary
 
 
 class EntryState(Vocabulary):
-    """What came of a reference? Each entry of the log has one of these states."""
+    """What became of a reference? Each entry of the log has one of these states."""
 
-    STANDING = "standing", "It was led to the survivor, or dropped."
-    RESTORED = "restored", "It was given back."
-    CHANGED = "changed", "Somebody has changed it, or its record, so it stays."
-    PASSED = "passed", "An earlier merge was undone, which gave back what this one had led on."
+    STANDING = "standing", "The merge has changed the reference to the survivor, or dropped it."
+    RESTORED = "restored", "The unmerge has given the reference back."
+    CHANGED = "changed", "Somebody has changed the reference or its record, so it stays as it is."
+    PASSED = (
+        "passed",
+        "An earlier merge was undone, which gave back the reference that this merge had changed.",
+    )
 
 
 _ADD: Final = """

@@ -159,7 +159,7 @@ async def replace(resource: Resource, request: Request) -> Answer:
     def decide(found: Found) -> Decision:
         current = found.current.get(identity)
         if current is None and expected.if_match is not None:
-            raise Problem(PRECONDITION_FAILED, "There is no record of this id.", current=None)
+            raise Problem(PRECONDITION_FAILED, "No record has this id.", current=None)
         if current is not None:
             _expect(resource, expected, current)
         elif found.hidden:
@@ -196,7 +196,7 @@ def _expect(resource: Resource, expected: Preconditions, current: Current) -> No
     if current.deleted:
         raise gone(current.id, current.version)
     if expected.to_create:
-        raise _failed(current, "There is a record of this id already.")
+        raise _failed(current, "A record with this id exists already.")
     if expected.if_match is not None and not expected.match(current.id, current.version):
         raise _failed(current, f"The record is at version {current.version}.")
 
