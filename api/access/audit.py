@@ -54,7 +54,7 @@ class Refusals:
         self._waiting: set[asyncio.Task[None]] = set()
 
     def note(self, scope: Any, problem: Problem, needed: str | None) -> None:  # noqa: ANN401 - ASGI
-        """Log a refusal, unless one of the same key or address was logged just now."""
+        """Log a refusal, unless a refusal of the same key or address was logged just now."""
         status = int(problem.kind.status)
         if status not in (401, 403) or len(self._waiting) >= MAX_WAITING:
             return

@@ -80,7 +80,7 @@ _SOURCE: Final = """
     WHERE t.id = :id::uuid AND t.deleted_at IS NULL AND t.merged_into_id IS NULL
         AND :sees(source, t)"""
 _MEANT: Final = "SELECT survivor_of(:id::uuid)::text"
-# They are not merged before the identity is there.
+# The locks keep both sources from being merged before the identity is stored.
 _LOCK: Final = """
     SELECT t.id::text, t.merged_into_id IS NOT NULL AS merged, t.deleted_at IS NOT NULL AS deleted
     FROM sources AS t
@@ -214,7 +214,7 @@ async def create_source_identity(request: Request) -> Answer:
 async def _lock_sources(
     connection: Connection, request: Request, source: str, identity_id: str
 ) -> str:
-    """Lock a source and its identity, or the survivor of that one; give the id of the latter."""
+    """Lock a source and its identity (or that one's survivor); give the id of the identity."""
     meant = await connection.fetchval(*render(_MEANT, id=identity_id))
     query = render(_LOCK, caller(request), ids=[source, meant])
     rows = {row["id"]: row for row in await connection.fetch(*query)}

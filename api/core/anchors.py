@@ -14,11 +14,11 @@ from schemas.vocabularies import Anchor
 MAX_PLACES: Final = 5
 """A fault names at most this many places where the words of a span really are."""
 MAX_SEARCHES: Final = 20
-"""For at most this many spans of a record the words are searched, because texts may be long."""
+"""The words of at most this many spans of a record are searched, because texts may be long."""
 
 
 class CheckedText:
-    """What the spans of some records are found to be against a text, in the place of the text.
+    """The result of checking the spans of some records against a text, in the place of the text.
 
     So the texts of many articles need not be in memory together.
     """
@@ -108,7 +108,7 @@ def settle(
 
 
 def new_searches() -> Iterator[int]:
-    """Give what allows as many searches as one record, or one look-up, may cause."""
+    """Give an iterator with one item for each search that one record may cause."""
     return iter(range(MAX_SEARCHES))
 
 

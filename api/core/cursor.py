@@ -22,7 +22,7 @@ def fingerprint(*parts: Any) -> bytes:  # noqa: ANN401 - JSON
 
 
 def write(of_list: bytes, values: list[Any]) -> str:
-    """Write a cursor for the position behind a row, of which `values` are the sort key."""
+    """Write a cursor for the position after a row; `values` are the sort key of the row."""
     body = of_list + msgspec.json.encode(values)
     return urlsafe_b64encode(_check(body) + body).decode().rstrip("=")
 

@@ -46,7 +46,7 @@ class Parameter(Struct, frozen=True):
     example: Any = None  # if neither its name nor its type implies one
     required: bool = False
     read: Callable[[Any], Any] | None = None
-    """Give the value in SQL; raises ValueError, in words, for a value that means nothing."""
+    """Give the value in SQL; raises ValueError, with a message for clients, if it is invalid."""
 
 
 class Clause(Struct, frozen=True):

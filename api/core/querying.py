@@ -1,4 +1,4 @@
-"""Lists whose parameters come as a JSON object in the body, for those that fit no URL."""
+"""Lists whose parameters come as a JSON object in the body, because they may not fit into a URL."""
 
 from __future__ import annotations
 

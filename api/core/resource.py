@@ -1,4 +1,4 @@
-"""A resource: what a record type is called, what a client writes, and how it is listed."""
+"""A resource: the description of a record type, with its names, its Structs and its list."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Expansion(Struct, frozen=True):
 
     @property
     def turn(self) -> int:
-        """Say when it is read: behind what it follows, and behind those that would follow it."""
+        """Give its place in the order of reading: after the expansions whose records it follows."""
         return len(FOLLOWED) + 1 if self.is_direct else FOLLOWED.get(self.target, 0)
 
 

@@ -1,4 +1,4 @@
-"""Settle what was sent: check it against what is known, and fill in what the server sets."""
+"""Settle a draft: check it against the stored records, and fill in what the server sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Say how far an import came that could not go on: what was applied, and what is unknown."""
+"""Say how far an import came before it had to stop, and which lines may have been applied."""
 
 from __future__ import annotations
 
