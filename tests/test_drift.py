@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from api.core.resource import Resource
-from migrations import derive
+from migrations import chains
 from schemas.base import Part
 from schemas.shapes import Shape, fields, is_vocabulary, shape
 from schemas.vocabularies import (
@@ -109,7 +109,7 @@ async def test_the_table_holds_the_record(connection: Connection, noun: Noun) ->
         for name, found in properties(noun.resource).items()
     }
     internal = columns.keys() - expected.keys() - INTERNAL
-    of_lists = {"article_ids", *derive.CHAIN}
+    of_lists = {"article_ids", *chains.CHAIN}
     assert all(name.endswith(("_from", "_until")) or name in of_lists for name in internal)
     published = {name: kind for name, kind in columns.items() if name in expected}
     assert published == expected
