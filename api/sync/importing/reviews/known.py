@@ -14,7 +14,8 @@ from api.core.sql import render
 from api.core.writing.look_up import Found, look_up
 from api.core.writing.settle import stored
 from api.records.nouns import RESOURCES
-from api.sync.importing.reviews.mapping import NAMESPACE, Review
+from api.sync.importing.reviews.mapping import Review
+from api.sync.importing.reviews.reading import NAMESPACE
 from api.sync.importing.state import ImportRun
 from schemas.vocabularies import RecordType
 
