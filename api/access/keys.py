@@ -15,19 +15,10 @@ from api.core.bodies import read_part
 from api.core.caller import PUBLIC, Caller
 from api.core.errors import NOT_FOUND, UNAVAILABLE, Problem, unavailable
 from api.core.filters import Parameter, read_query
+from api.core.idempotency import refuse_idempotency_key
 from api.core.listing import list_rows
 from api.core.operation import Link, Operation
-from api.core.request import (
-    NO_STORE,
-    Answer,
-    NoContent,
-    Request,
-    author,
-    caller,
-    context,
-    encoded,
-    refuse_idempotency_key,
-)
+from api.core.request import NO_STORE, Answer, NoContent, Request, author, caller, context, encoded
 from api.core.resource import CURSOR, LIMIT
 from api.core.services import service
 from api.core.sql import compose

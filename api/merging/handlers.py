@@ -24,22 +24,13 @@ from api.core.errors import (
     Problem,
 )
 from api.core.filters import Parameter, read_query
-from api.core.idempotency import once
+from api.core.idempotency import idempotency_key, once
 from api.core.listing import fitting_items, link_next, page_body
 from api.core.operation import Operation
-from api.core.request import (
-    Answer,
-    Request,
-    author,
-    caller,
-    context,
-    encoded,
-    idempotency_key,
-    record_id,
-    required_match,
-)
+from api.core.request import Answer, Request, author, caller, context, encoded, record_id
 from api.core.resource import CURSOR, DEFAULT_LIMIT, LIMIT
 from api.core.sql import compose, plural, render
+from api.core.versions import required_match
 from api.merging.merge import outcome, write_merge
 from api.merging.pair import lock_pair
 from api.merging.unmerge import write_unmerge

@@ -19,8 +19,8 @@ from api.core.errors import (
 )
 from api.core.reading import gone
 from api.core.relations import relations_stated
-from api.core.request import Preconditions, etag
 from api.core.sql import compose, render
+from api.core.versions import Preconditions, etag
 from api.merging.carried import MOST, Added, Lists, added
 from api.merging.references import SYMMETRIC
 from schemas.base import Fault

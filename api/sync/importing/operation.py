@@ -12,7 +12,7 @@ from litestar.types import Scope as AsgiScope
 from api.core.caller import WRITE
 from api.core.errors import FORBIDDEN, Problem, invalid_parameter, invalid_record
 from api.core.filters import Parameter, read_query
-from api.core.idempotency import derived_id
+from api.core.idempotency import derived_id, idempotency_key
 from api.core.large_input import each_in_thread
 from api.core.operation import Operation, OtherBody
 from api.core.request import (
@@ -24,7 +24,6 @@ from api.core.request import (
     body_chunks,
     context,
     header_values,
-    idempotency_key,
     read_body,
     require_media_type,
     still_admitted,
