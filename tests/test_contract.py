@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
 from uuid import uuid4
 
 import anyio
-import asyncpg
 import httpx
 import pytest
 
@@ -19,6 +18,8 @@ from tests.factories import (
     EVERY,
     MERGE_PATCH,
     Body,
+    Client,
+    Connection,
     Ids,
     Noun,
     Stored,
@@ -32,12 +33,6 @@ from tests.factories import (
     unique,
     untold,
 )
-
-if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
-else:
-    Connection = asyncpg.Connection
-Client = httpx.AsyncClient
 
 CREATE = {"if-none-match": "*"}
 """The header that says that the record must not be there."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -29,12 +29,17 @@ from schemas.vocabularies import (
     RelationKind,
     SourceRelationKind,
 )
-from tests.factories import EVERY, Ids, Noun, complete, content, count_rows, create, unique
-
-if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
-else:
-    Connection = asyncpg.Connection
+from tests.factories import (
+    EVERY,
+    Connection,
+    Ids,
+    Noun,
+    complete,
+    content,
+    count_rows,
+    create,
+    unique,
+)
 
 INTERNAL = {
     *("actor", "actor_scope", "actor_request_id", "actor_route"),
