@@ -1,4 +1,4 @@
-"""Lost words: what an article prints that is no longer found in its text, and how it is mended."""
+"""Lost words: words of claims and denials that an article's text no longer has, and new places."""
 
 from __future__ import annotations
 
