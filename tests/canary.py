@@ -262,7 +262,10 @@ def pytest_testnodedown(node: Any) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand over what this process saw, or judge what all of them did."""
+    """Hand over what this process saw, or judge what all of them did.
+
+    What is found has an exit code of its own: `.ci/run` tries failed tests again, but not this.
+    """
     if hasattr(session.config, "workerinput"):
         session.config.workeroutput["canary"] = _SEEN  # type: ignore[attr-defined]
         return
@@ -271,7 +274,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     seen = [each for each in _REPORTS if each]
     faults = any(each["unseen"] or each["leaks"] for each in seen)
     if faults or len(seen) < len(_REPORTS) or not any(each["searched"] for each in seen):
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
