@@ -100,7 +100,7 @@ class Application(Edge):
         self._in_flight = InFlight()
 
     async def __call__(self, scope: Any, receive: Receive, send: Any) -> None:  # noqa: ANN401 - ASGI
-        """Answer a request in the name of its client, whatever proxies have passed it on."""
+        """Answer a request; its client is the one that the trusted proxies name."""
         if scope["type"] == "lifespan":
             await self._run_lifespan(receive, send)
             return

@@ -69,9 +69,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     caller_connections: Annotated[
         Annotated[int, Meta(ge=1, le=200)] | None,
         Meta(
-            description="How many database connections of each process one key may use at once, "
-            "and all callers without a key together. If it is unset, half of "
-            "`CLAIM_RECORDS_POOL_SIZE`."
+            description="How many database connections of each process one key may use at once. "
+            "All callers without a key together may use as many as one key. If it is unset, it is "
+            "half of `CLAIM_RECORDS_POOL_SIZE`."
         ),
     ] = None
     statement_cache_size: Annotated[
@@ -102,9 +102,9 @@ class Settings(Struct, frozen=True, kw_only=True):
         Meta(
             gt=0,
             le=86_400,
-            description="How many seconds one SQL statement of an import, or one that hides an "
-            "article with all that is printed in it, may take, as long as "
-            "Postgres is seen to work on it.",
+            description="How many seconds a long SQL statement may take: one of an import, or one "
+            "that hides an article with all claims and denials in it. The service gives it up "
+            "earlier if Postgres does not work on it any more.",
         ),
     ] = 600.0
     body_bytes: Annotated[
@@ -159,8 +159,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=100_000_000,
-            description="How many requests a minute each key may send, and each address "
-            "without a key. Each process allows an equal part of it. 0 means no limit.",
+            description="How many requests a minute each key may send, and each address without a "
+            "key. Each process allows an equal share of this number. 0 means no limit.",
         ),
     ] = 6_000
     open_reads: Annotated[
@@ -182,9 +182,9 @@ class Settings(Struct, frozen=True, kw_only=True):
         str | None,
         Meta(
             description="The networks of the proxies in front of the service, such as "
-            "`10.1.0.0/16,127.0.0.1`. Of a request that comes from there, `Forwarded` or "
+            "`10.1.0.0/16,127.0.0.1`. If a request comes from one of them, `Forwarded` or "
             "`X-Forwarded-For` tells the address of the client, and `Forwarded` or "
-            "`X-Forwarded-Proto` its scheme. If it is unset, none of them counts."
+            "`X-Forwarded-Proto` its scheme. If it is unset, the service ignores these headers."
         ),
     ] = None
     cors_origins: Annotated[
@@ -217,9 +217,9 @@ class Settings(Struct, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=600,
-            description="How many seconds a service that is told to stop (SIGTERM) still takes new "
-            "connections. Meanwhile it reports that it is not ready, so that a balancer sends "
-            "requests to another instance.",
+            description="How many seconds the service still takes new connections after it was "
+            "told to stop (SIGTERM). Meanwhile it reports that it is not ready, so that a load "
+            "balancer sends requests to another instance.",
         ),
     ] = 2.0
     stop_seconds: Annotated[
@@ -235,7 +235,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=30, le=36_500)] | None,
         Meta(
             description="After how many days an event is deleted from the audit log. If it is "
-            "unset, none is."
+            "unset, no event is deleted."
         ),
     ] = None
     idempotency_hours: Annotated[

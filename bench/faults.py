@@ -41,11 +41,11 @@ from api.server import schema  # noqa: E402
 from tests.conftest import KEY, allow, bearer  # noqa: E402
 from tests.conftest import serving as serving_here  # noqa: E402
 from tests.network import Network, over  # noqa: E402
+from tests.receiving import Receiver, receiving  # noqa: E402
 from tests.test_cli import Service  # noqa: E402
 from tests.test_cli import serving as serving_for_real  # noqa: E402
 from tests.test_servers import primary_and_standby, promote, with_schema  # noqa: E402
 from tests.test_supervision import server_pid  # noqa: E402
-from tests.test_webhooks import Receiver, receiving  # noqa: E402
 
 CLIENTS: Final = 4
 PACE_SECONDS: Final = 0.02

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from migrations.derive import SETTINGS_9, RecordType
+from migrations.defining import SETTINGS_9, RecordType
 
 MAX_LEVELS: Final = 1_000
 MAX_RECORDS: Final = 10_000

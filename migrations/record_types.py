@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from migrations import search
-from migrations.derive import (
+from migrations.defining import (
     EMBARGO,
     JOINED_9,
     LANGUAGE,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from migrations.derive import PATH_7, RecordType
+from migrations.defining import PATH_7, RecordType
 
 # Ranges for regular expressions, made with Python 3.11's `unicodedata` (Unicode 14): all
 # punctuation, symbols, separators and control characters but the space; also superscript and

@@ -1,4 +1,4 @@
-"""Lost words: what an article prints that is no longer found in its text, and how it is mended."""
+"""Lost words: words of claims and denials that an article's text no longer has, and new places."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ MAX_REATTACHED: Final = 500
 _Words = Annotated[str, Meta(min_length=1, max_length=20_000)]
 _Around = Annotated[str, Meta(max_length=200)]
 AppearanceIndex = Annotated[
-    int, Meta(ge=0, le=199, description="The place of the appearance in the record, from 0.")
+    int,
+    Meta(ge=0, le=199, description="The position of the appearance in the record, counted from 0."),
 ]
 
 
@@ -35,22 +36,28 @@ class Suggestion(Struct, kw_only=True):
     exact: Annotated[_Words, Meta(description="The words that stand there.")]
     prefix: Annotated[
         _Around,
-        Meta(description="The characters right before them, as many as `prefix` of the span has."),
+        Meta(
+            description="The characters right before these words, as many as `prefix` of the span "
+            "has."
+        ),
     ] = ""
     suffix: Annotated[
         _Around,
-        Meta(description="The characters right after them, as many as `suffix` of the span has."),
+        Meta(
+            description="The characters right after these words, as many as `suffix` of the span "
+            "has."
+        ),
     ] = ""
     score: Annotated[
         float,
         Meta(
             ge=0,
             le=1,
-            description="The part of the words, and of the 32 characters on each side of them, "
-            "that is the same as before. Differences of typography do not count.",
+            description="How much is the same as before, from 0 to 1, in the words and the 32 "
+            "characters on each side of them. Differences of typography do not count.",
         ),
     ]
-    why: Annotated[SuggestionReason, Meta(description="Why it is suggested.")]
+    why: Annotated[SuggestionReason, Meta(description="Why the place is suggested.")]
 
 
 class LostSpan(Struct, kw_only=True):
@@ -78,26 +85,30 @@ class LostSpan(Struct, kw_only=True):
 class LostAppearance(Struct, kw_only=True):
     """An appearance whose words are no longer where it says."""
 
-    record: Annotated[RecordReference, Meta(description="The claim or denial that has it.")]
+    record: Annotated[
+        RecordReference, Meta(description="The claim or denial that has the appearance.")
+    ]
     version: Annotated[Version, Meta(description="The version of that record.")]
     appearance: AppearanceIndex
     anchor: Annotated[Anchor, Meta(description="How the words were lost.")]
     article_version: Annotated[
         Version | None,
-        Meta(description="The version of the article in whose text the spans have their offsets."),
+        Meta(
+            description="The version of the article to whose text the offsets of the spans belong."
+        ),
     ]
     spans: Annotated[
         list[LostSpan],
         Meta(
             max_length=100,
-            description="All spans of the appearance: also those that are still in the text, "
-            "because an appearance is attached as a whole.",
+            description="All spans of the appearance, even those whose words are still in the "
+            "text, because an appearance is attached as a whole.",
         ),
     ]
     truncated: Annotated[
         bool,
         Meta(
-            description="Whether the search ended at its limit, so that suggestions may be missing."
+            description="True if the search ended at its limit, so that suggestions may be missing."
         ),
     ]
 
@@ -107,14 +118,19 @@ class LostAppearancePage(Page[LostAppearance], kw_only=True):
 
     items: Annotated[
         list[LostAppearance],
-        Meta(max_length=200, description="The appearances: of claims, then of denials, by id."),
+        Meta(
+            max_length=200,
+            description="The appearances: first those of claims, then those of denials, by id.",
+        ),
     ]
 
 
 class Reattachment(Part, kw_only=True):
     """An appearance, and the spans that take the place of its own."""
 
-    record: Annotated[RecordReference, Meta(description="The claim or denial that has it.")]
+    record: Annotated[
+        RecordReference, Meta(description="The claim or denial that has the appearance.")
+    ]
     appearance: AppearanceIndex
     spans: Annotated[
         list[Span],
@@ -147,7 +163,11 @@ class ReattachmentResult(Struct, kw_only=True):
     appearance: AppearanceIndex
     status: Annotated[
         int,
-        Meta(ge=200, le=599, description="200 if it is attached now. Else see `problem`."),
+        Meta(
+            ge=200,
+            le=599,
+            description="200 if the appearance is attached now. Otherwise see `problem`.",
+        ),
     ]
     version: Annotated[
         Version | None,
@@ -172,5 +192,10 @@ class ReattachmentResults(Struct, kw_only=True):
     attached: Annotated[Count, Meta(description="The number of appearances that were attached.")]
     refused: Annotated[Count, Meta(description="The number of appearances that were refused.")]
     atomic: Annotated[bool, Meta(description="Whether all or none were to be attached.")]
-    dry_run: Annotated[bool, Meta(description="Whether they were only tried and nothing was kept.")]
+    dry_run: Annotated[
+        bool,
+        Meta(
+            description="Whether this was a dry run: everything was checked and nothing was kept."
+        ),
+    ]
     committed: Annotated[bool, Meta(description="Whether anything was kept.")]

@@ -51,7 +51,7 @@ class Credit(Part, kw_only=True):
     """A source that the article credits for the whole piece. It is no attribution of a claim."""
 
     source_id: Annotated[SourceId, Meta(description="The source that is credited.")]
-    role: Annotated[CreditRole, Meta(description="What it is credited for.")]
+    role: Annotated[CreditRole, Meta(description="The role for which the source is credited.")]
     printed: Annotated[Line | None, Meta(description="The words of the credit, as printed.")] = None
 
 
@@ -104,15 +104,16 @@ class ArticleCreate(Create, kw_only=True):
     headline: Annotated[
         Annotated[str, Meta(min_length=1, max_length=2_000)] | None,
         Meta(
-            description="The headline as printed. If left out: the first words of the text, at "
-            "most 100 characters, or the URL; `headline_derived` is true then.",
+            description="The headline as printed. If you leave it out, it is the first words of "
+            "the text, at most 100 characters, or the URL; then `headline_derived` is true.",
             extra=FILLED,
         ),
     ] = None
     url: Annotated[
         Url | None,
         Meta(
-            description="The address of the article on the web. No other article can have the same."
+            description="The address of the article on the web. No other article can have the same "
+            "address."
         ),
     ] = None
     publisher_id: Annotated[
@@ -163,7 +164,9 @@ class ArticleCreate(Create, kw_only=True):
     )
     credits: Annotated[
         list[Credit],
-        Meta(max_length=100, description="Whom the article credits for the whole piece."),
+        Meta(
+            max_length=100, description="The sources that the article credits for the whole piece."
+        ),
     ] = []
 
     def __post_init__(self) -> None:

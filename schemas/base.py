@@ -73,13 +73,13 @@ class Create(Part, kw_only=True):
     ] = None
 
     def keep(self, stored: Self, server: Mapping[str, Any]) -> None:
-        """Take over what the database filled in the stored record, given its server's properties.
+        """Take over the values that the database filled in, from the stored record's properties.
 
-        Only where this record, which is to replace it, leaves the choice to the server.
+        Only where this record, which replaces it, leaves the choice to the server.
         """
 
     def forget(self, claimed: Mapping[str, Any]) -> None:
-        """Drop what another server filled in, given the properties that it had set."""
+        """Drop the values that another server filled in, given the properties that it had set."""
 
     def faults(self) -> Iterator[Fault]:
         """Refuse an external id or a tag that is given twice."""

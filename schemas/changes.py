@@ -22,8 +22,8 @@ class Change(Struct, kw_only=True):
     seq: Annotated[
         Seq,
         Meta(
-            description="The number of the change. Later changes have higher numbers; numbers are "
-            "missing where the reader may not see the change."
+            description="The number of the change. Later changes have higher numbers; a number is "
+            "missing if the reader may not see its change."
         ),
     ]
     op: Annotated[ChangeOp, Meta(description="What was done.")]

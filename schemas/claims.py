@@ -73,7 +73,8 @@ class Place(Part, kw_only=True):
     name: Annotated[Line, Meta(description="The name of the place, as printed.")]
     country_code: Annotated[Country | None, Meta(description="ISO 3166-1 alpha-2.")] = None
     qualifier: Annotated[
-        Line | None, Meta(description="A printed word that limits it, such as “largely” or “near”.")
+        Line | None,
+        Meta(description="A printed word that limits the place, such as “largely” or “near”."),
     ] = None
     latitude: Annotated[
         Latitude | None, Meta(description="WGS 84, in degrees; north is positive.")
@@ -86,7 +87,9 @@ class Place(Part, kw_only=True):
     ] = None
     uncertainty_m: Annotated[
         Metres | None,
-        Meta(description="The radius around the coordinates in which it lies, in metres."),
+        Meta(
+            description="The radius around the coordinates within which the place lies, in metres."
+        ),
     ] = None
 
     def __post_init__(self) -> None:
@@ -119,9 +122,9 @@ class Relation(Part, kw_only=True):
     state: Annotated[RelationState, Meta(description="Whether the relation has been accepted.")] = (
         RelationState.CONFIRMED
     )
-    confidence: Annotated[Confidence | None, Meta(description="How sure it is, from 0 to 1.")] = (
-        None
-    )
+    confidence: Annotated[
+        Confidence | None, Meta(description="How sure the relation is, from 0 to 1.")
+    ] = None
     note: Annotated[Text | None, Meta(description="An editor's note.")] = None
 
     def __post_init__(self) -> None:
@@ -136,8 +139,8 @@ class Relation(Part, kw_only=True):
 class Assessment(Part, kw_only=True):
     """A rating that somebody gave the claim."""
 
-    assessor: Annotated[Line, Meta(description="Who rated it.")]
-    scheme: Annotated[Line, Meta(description="By which scale.")]
+    assessor: Annotated[Line, Meta(description="The person or body that gave the rating.")]
+    scheme: Annotated[Line, Meta(description="The name of the scale.")]
     label: Annotated[Line, Meta(description="The rating in that scale's words.")]
     value: Annotated[Number | None, Meta(description="The rating as a number.")] = None
     best: Annotated[Number | None, Meta(description="The scale's best number.")] = None
@@ -179,7 +182,7 @@ class ClaimCreate(Create, kw_only=True):
         Meta(description="Whether the claim says that something is so, or that it is not so."),
     ] = Polarity.POSITIVE
     embedding: Annotated[
-        Embedding, Meta(description="Whether it was said outright, or inside another claim.")
+        Embedding, Meta(description="Whether the claim was made outright, or inside another claim.")
     ] = Embedding.ASSERTED
     parent_claim_id: Annotated[
         ClaimId | None,
@@ -198,10 +201,10 @@ class ClaimCreate(Create, kw_only=True):
     ] = []
     parties: Annotated[
         list[Party],
-        Meta(max_length=200, description="The persons, bodies or things that it is about."),
+        Meta(max_length=200, description="The persons, bodies or things that the claim is about."),
     ] = []
     places: Annotated[
-        list[Place], Meta(max_length=50, description="The places that it mentions.")
+        list[Place], Meta(max_length=50, description="The places that the claim mentions.")
     ] = []
     stated: Annotated[Time | None, Meta(description="When the claim was made.")] = None
     occurred: Annotated[Time | None, Meta(description="When the events of the claim happened.")] = (
@@ -210,9 +213,9 @@ class ClaimCreate(Create, kw_only=True):
     relations: Annotated[
         list[Relation], Meta(max_length=500, description="Relations to other claims.")
     ] = []
-    validity: Annotated[Validity, Meta(description="Whether the claimant still maintains it.")] = (
-        Validity.STANDING
-    )
+    validity: Annotated[
+        Validity, Meta(description="Whether the claimant still maintains the claim.")
+    ] = Validity.STANDING
     review_status: Annotated[
         ReviewStatus, Meta(description="The state of the record in the desk's workflow.")
     ] = ReviewStatus.DRAFT

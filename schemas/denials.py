@@ -51,7 +51,7 @@ class Target(Part, kw_only=True):
         ArticleId | None, Meta(description="The article that is answered as a whole.")
     ] = None
     text: Annotated[
-        Text | None, Meta(description="The words that are answered, if they have no record.")
+        Text | None, Meta(description="The words that are answered, if no record holds them.")
     ] = None
     coverage: Annotated[
         Coverage, Meta(description="How clear it is that the response is aimed at this target.")
@@ -81,8 +81,8 @@ class DenialCreate(Create, kw_only=True):
     observed_by: Annotated[
         ObservedBy | None,
         Meta(
-            description="Who says that this was the response. If left out: the article for "
-            "silence, and the responder for everything else.",
+            description="Who says that this was the response. If you leave it out, it is the "
+            "article for silence, and the responder for every other kind.",
             extra=FILLED,
         ),
     ] = None
@@ -112,7 +112,7 @@ class DenialCreate(Create, kw_only=True):
     ] = None
     extraction: Annotated[Extraction | None, Meta(description="How the record was made.")] = None
     validity: Annotated[
-        DenialValidity, Meta(description="Whether the responder still maintains it.")
+        DenialValidity, Meta(description="Whether the responder still maintains the response.")
     ] = DenialValidity.STANDING
     superseded_by_id: Annotated[
         DenialId | None, Meta(description="The later response that replaces this one.")

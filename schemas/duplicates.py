@@ -19,8 +19,10 @@ class DuplicateWords(Struct, kw_only=True):
     """A word of one name, and the word of the other name that is like it."""
 
     word: Annotated[_Word, Meta(description="The word of `source_name`, in Latin letters.")]
-    other: Annotated[_Word, Meta(description="The word of `other_name`, likewise.")]
-    alike: Annotated[DuplicateScore, Meta(description="How alike they are: 1 if they are equal.")]
+    other: Annotated[_Word, Meta(description="The word of `other_name`, in Latin letters.")]
+    alike: Annotated[
+        DuplicateScore, Meta(description="How alike the two words are: 1 if they are equal.")
+    ]
 
 
 class DuplicateReasons(Struct, kw_only=True):
@@ -30,7 +32,9 @@ class DuplicateReasons(Struct, kw_only=True):
         Line,
         Meta(description="A name of the source, in small letters and without accents."),
     ]
-    other_name: Annotated[Line, Meta(description="A name of the other source, likewise.")]
+    other_name: Annotated[
+        Line, Meta(description="A name of the other source, in small letters and without accents.")
+    ]
     words: Annotated[
         list[DuplicateWords], Meta(max_length=20, description="The words that are alike.")
     ]
@@ -72,7 +76,7 @@ class SourceDuplicatePage(Struct, kw_only=True):
         list[Truncated],
         Meta(
             max_length=10,
-            description="Relations of which not everything is included, with the source of the "
-            "only pair on the page.",
+            description="The relations that `included` does not contain in full, with the source "
+            "of the only pair on the page.",
         ),
     ]

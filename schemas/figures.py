@@ -26,8 +26,8 @@ class FigureConflict(Struct, kw_only=True):
     index: Annotated[
         _Index | None,
         Meta(
-            description="The place of the figure in the record's `quantities`; null if the record "
-            "has none."
+            description="The position of the figure in the record's `quantities`; null if the "
+            "record has no figure."
         ),
     ]
     basis: Annotated[ConflictBasis, Meta(description="How it is known that the two conflict.")]
@@ -37,7 +37,9 @@ class Figure(Quantity, kw_only=True):
     """A figure of a claim or a denial, with its bounds, its context and its conflicts."""
 
     record: Annotated[RecordReference, Meta(description="The record that has the figure.")]
-    index: Annotated[_Index, Meta(description="Its place in the record's `quantities`.")]
+    index: Annotated[
+        _Index, Meta(description="The position of the figure in the record's `quantities`.")
+    ]
     lower_bound: Annotated[
         Number | None,
         Meta(description="The lowest number that the printed words allow; null if there is none."),
@@ -53,13 +55,18 @@ class Figure(Quantity, kw_only=True):
         bool, Meta(description="Whether the number is below `upper_bound` and not equal to it.")
     ]
     claimants: Annotated[
-        _Ids, Meta(description="The sources at position 0 of the chain; of a denial, responders.")
+        _Ids,
+        Meta(
+            description="The sources at position 0 of the chain. For a denial, they are the "
+            "responders."
+        ),
     ]
     origins: Annotated[_Ids, Meta(description="The sources at the highest position of the chain.")]
     articles: Annotated[_Ids, Meta(description="The articles that print the claim or denial.")]
-    stated: Annotated[Time | None, Meta(description="When it was said.")]
+    stated: Annotated[Time | None, Meta(description="When the claim or denial was made.")]
     occurred: Annotated[
-        Time | None, Meta(description="When it happened; always null for a denial.")
+        Time | None,
+        Meta(description="When the events of the claim happened; always null for a denial."),
     ]
     validity: Annotated[
         str, Meta(max_length=100, description="The `validity` of the claim or denial.")
@@ -68,7 +75,7 @@ class Figure(Quantity, kw_only=True):
         list[FigureConflict],
         Meta(
             max_length=MAX_CONFLICTS,
-            description="Figures that conflict with it; those that are stated come first.",
+            description="The figures that conflict with this figure; stated conflicts come first.",
         ),
     ]
     more: Annotated[
@@ -96,7 +103,7 @@ class FigurePage(Struct, kw_only=True):
         list[Truncated],
         Meta(
             max_length=10,
-            description="Relations of which not everything is included, with the record of the "
-            "only figure on the page.",
+            description="The relations that `included` does not contain in full, with the record "
+            "of the only figure on the page.",
         ),
     ]

@@ -27,7 +27,8 @@ _SERVER_FIELDS = (
     (
         "version",
         Annotated[
-            Version, Meta(description="The version: 1 at first, and 1 more with each change.")
+            Version,
+            Meta(description="The version of the record: 1 at first, and 1 more with each change."),
         ],
     ),
     ("created_at", Annotated[Instant, Meta(description="When this record was created.")]),

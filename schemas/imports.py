@@ -31,8 +31,8 @@ class ImportLine(Part, kw_only=True):
     data: Annotated[
         dict[str, Any] | None,
         Meta(
-            description="The whole record, as in the body of `PUT`. In the place of the id of "
-            "another record it may have that record's external id, as an object with `namespace` "
+            description="The whole record, as in the body of `PUT`. To name another record, it may "
+            "have that record's external id in the place of its id, as an object with `namespace` "
             "and `value`."
         ),
     ] = None
@@ -46,8 +46,8 @@ class ImportLine(Part, kw_only=True):
     version: Annotated[
         Version | None,
         Meta(
-            description="The version that the record had on the server that exported it. If it is "
-            "given, the properties in `data` that a server sets are ignored."
+            description="The version that the record had on the server that exported it. If you "
+            "send it, the properties in `data` that a server sets are ignored."
         ),
     ] = None
 
@@ -123,8 +123,8 @@ class ImportCell(Struct, kw_only=True):
     ignored: Annotated[
         bool,
         Meta(
-            description="Whether this cell changes nothing, and the row is written without it: it "
-            "is in a column that only shows other records, and differs from what it would show."
+            description="True if the row is written without this cell. The column of the cell only "
+            "shows other records, and the cell differs from what it would show now."
         ),
     ] = False
 
@@ -138,7 +138,7 @@ class ImportCounts(Struct, kw_only=True):
         Count, Meta(description="The number of records that were changed or brought back.")
     ] = 0
     unchanged: Annotated[
-        Count, Meta(description="The number of records that were already as sent.")
+        Count, Meta(description="The number of records that already had the content that was sent.")
     ] = 0
     deleted: Annotated[Count, Meta(description="The number of records that were deleted.")] = 0
     refused: Annotated[Count, Meta(description="The number of lines that were refused.")] = 0
@@ -157,6 +157,9 @@ class ImportTotals(Struct, kw_only=True):
     totals: Annotated[ImportCounts, Meta(description="How many lines had each result.")]
     atomic: Annotated[bool, Meta(description="Whether all lines or none were to be applied.")]
     dry_run: Annotated[
-        bool, Meta(description="Whether the lines were only tried and nothing was kept.")
+        bool,
+        Meta(
+            description="Whether this was a dry run: everything was checked and nothing was kept."
+        ),
     ]
     committed: Annotated[bool, Meta(description="Whether anything was kept.")]

@@ -42,7 +42,11 @@ class KeyCreate(Part, kw_only=True):
     ]
     expires_at: Annotated[
         Instant | None,
-        Meta(description="The key is refused from this instant on; null if it does not expire."),
+        Meta(
+            description="The service refuses the key from this instant on; null if the key "
+            "does not "
+            "expire."
+        ),
     ] = None
 
     def faults(self) -> Iterator[Fault]:
@@ -78,7 +82,11 @@ class Key(Struct, kw_only=True):
     ]
     expires_at: Annotated[
         Instant | None,
-        Meta(description="The key is refused from this instant on; null if it does not expire."),
+        Meta(
+            description="The service refuses the key from this instant on; null if the key "
+            "does not "
+            "expire."
+        ),
     ]
     previous_until: Annotated[
         Instant | None,
@@ -117,7 +125,11 @@ class Me(Struct, kw_only=True):
     scopes: Annotated[list[Scope], Meta(max_length=20, description="The scopes of the key.")]
     expires_at: Annotated[
         Instant | None,
-        Meta(description="The key is refused from this instant on; null if it does not expire."),
+        Meta(
+            description="The service refuses the key from this instant on; null if the key "
+            "does not "
+            "expire."
+        ),
     ]
 
 
@@ -132,7 +144,7 @@ class AuditEvent(Struct, kw_only=True):
             description="The number of the event. Later events have higher numbers.",
         ),
     ]
-    at: Annotated[Instant, Meta(description="When it was done or refused.")]
+    at: Annotated[Instant, Meta(description="When the request was carried out or refused.")]
     key_id: Annotated[
         _Short | None,
         Meta(
@@ -142,7 +154,7 @@ class AuditEvent(Struct, kw_only=True):
         ),
     ]
     scope: Annotated[
-        _Short | None, Meta(description="The scope that allowed it, or that was missing.")
+        _Short | None, Meta(description="The scope that allowed the request, or that was missing.")
     ]
     route: Annotated[_Short | None, Meta(description="The method and the path of the operation.")]
     record_type: Annotated[
@@ -182,7 +194,9 @@ class AuditPage(Page[AuditEvent], kw_only=True):
 class SourceIdentityCreate(Part, kw_only=True):
     """The identity of an anonymous source."""
 
-    identity_id: Annotated[SourceId, Meta(description="The source that it turned out to be.")]
+    identity_id: Annotated[
+        SourceId, Meta(description="The source that the anonymous source turned out to be.")
+    ]
     basis: Annotated[Text, Meta(description="How the identity is known.")]
     disclosed_at: Annotated[Instant | None, Meta(description="When the identity became known.")] = (
         None
@@ -199,7 +213,9 @@ class SourceIdentity(Struct, kw_only=True):
 
     id: Annotated[Id, Meta(description="The id of this entry.")]
     source_id: Annotated[Id, Meta(description="The anonymous source.")]
-    identity_id: Annotated[Id, Meta(description="The source that it turned out to be.")]
+    identity_id: Annotated[
+        Id, Meta(description="The source that the anonymous source turned out to be.")
+    ]
     basis: Annotated[Text, Meta(description="How the identity is known.")]
     disclosed_at: Annotated[Instant | None, Meta(description="When the identity became known.")]
     note: Annotated[Text | None, Meta(description="An editor's note.")]

@@ -54,7 +54,7 @@ class ClaimMatch(Struct, kw_only=True):
 
     score: Annotated[
         _Score,
-        Meta(description="How much of the text the claim has: 1 if it has the same words."),
+        Meta(description="How much of the text the claim contains: 1 if it has the same words."),
     ]
     why: Annotated[MatchReasons, Meta(description="The reasons for the score.")]
     record: Annotated[Claim, Meta(description="The claim.")]  # type: ignore[valid-type]  # made by `record`
@@ -67,8 +67,8 @@ class TextMatches(Struct, kw_only=True):
     complete: Annotated[
         bool,
         Meta(
-            description="False if the time of the request was over before this text was looked "
-            "at: send it again, with fewer others."
+            description="False if there was no time left to look at this text. Send it again, with "
+            "fewer other texts."
         ),
     ]
     items: Annotated[
@@ -81,7 +81,9 @@ class ClaimMatches(Struct, kw_only=True):
 
     matches: Annotated[
         list[TextMatches],
-        Meta(max_length=MAX_TEXTS, description="One for each text, in the order of the texts."),
+        Meta(
+            max_length=MAX_TEXTS, description="The matches of each text, in the order of the texts."
+        ),
     ]
 
 
@@ -89,15 +91,19 @@ class NameWords(Struct, kw_only=True):
     """A word of the name that is asked for, and the word of the source's name that is like it."""
 
     asked: Annotated[str, Meta(max_length=2_000, description="The word, in Latin letters.")]
-    found: Annotated[str, Meta(max_length=2_000, description="The other word, likewise.")]
-    alike: Annotated[_Score, Meta(description="How alike they are: 1 if they are equal.")]
+    found: Annotated[str, Meta(max_length=2_000, description="The other word, in Latin letters.")]
+    alike: Annotated[_Score, Meta(description="How alike the two words are: 1 if they are equal.")]
 
 
 class NameReasons(Struct, kw_only=True):
     """Why a source may be meant."""
 
     name: Annotated[
-        Line, Meta(description="Its name that fits best, in small letters and without accents.")
+        Line,
+        Meta(
+            description="The name of the source that fits best, in small letters and without "
+            "accents."
+        ),
     ]
     words: Annotated[list[NameWords], Meta(max_length=20, description="The words that are alike.")]
 
@@ -106,7 +112,11 @@ class SourceMatch(Struct, kw_only=True):
     """A source that may be meant by a name."""
 
     score: Annotated[
-        _Score, Meta(description="How well its name fits: from 0.85 on it is probably the name.")
+        _Score,
+        Meta(
+            description="How well the name of the source fits, from 0 to 1. From 0.85 on, the "
+            "source is probably meant."
+        ),
     ]
     why: Annotated[NameReasons, Meta(description="The reasons for the score.")]
     record: Annotated[Source, Meta(description="The source.")]  # type: ignore[valid-type]  # the same

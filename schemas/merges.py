@@ -18,7 +18,10 @@ MAX_REFERRERS: Final = 10_000
 """Records that refer to a source are counted up to this."""
 _Pointer = Annotated[
     str,
-    Meta(max_length=200, description="Where it stands in the record: a JSON Pointer (RFC 6901)."),
+    Meta(
+        max_length=200,
+        description="The place of the reference in the record, as a JSON Pointer (RFC 6901).",
+    ),
 ]
 _Records = Annotated[int, Meta(ge=0, le=MAX_REFERRERS)]
 
@@ -27,13 +30,13 @@ class SourceMergeCreate(Part, kw_only=True):
     """What is to be merged into a source."""
 
     source_id: Annotated[
-        SourceId, Meta(description="The source that is merged into the one in the path.")
+        SourceId, Meta(description="The source that is merged into the source in the path.")
     ]
     other_etag: Annotated[
         Annotated[str, Meta(min_length=1, max_length=100)] | None,
         Meta(
-            description='The ETag of that source, or its version as `"v3"`: the merge is refused '
-            "if it has changed since. Without it, any version is merged.",
+            description='The ETag of that source, or its version as `"v3"`. If the source has '
+            "changed since, the merge is refused. If you leave this out, any version is merged.",
         ),
     ] = None
 
@@ -59,9 +62,9 @@ class SourceMergeOutcome(Struct, kw_only=True):
     """What a merge does, or would do."""
 
     source_id: Annotated[Id, Meta(description="The merged source.")]
-    survivor_id: Annotated[Id, Meta(description="The source that it is merged into.")]
+    survivor_id: Annotated[Id, Meta(description="The survivor: the source that it is merged into.")]
     dry_run: Annotated[bool, Meta(description="Whether nothing was written.")]
-    version: Annotated[Version, Meta(description="The version of the survivor, as it is now.")]
+    version: Annotated[Version, Meta(description="The present version of the survivor.")]
     names: Annotated[
         list[Name],
         Meta(max_length=MAX_NAMES, description="The names that the survivor gets."),
@@ -77,9 +80,9 @@ class SourceMergeOutcome(Struct, kw_only=True):
         list[FollowedReference],
         Meta(
             max_length=MAX_LISTED,
-            description="The references that are dropped: they would name the survivor twice in "
-            "one list, or their own record, or repeat a relation that the survivor states. The "
-            "first 100 are listed.",
+            description="The references that are dropped, because they would name the survivor "
+            "twice in one list, or would name their own record, or would repeat a relation that "
+            "the survivor states. The first 100 are listed.",
         ),
     ]
 
@@ -88,8 +91,10 @@ class SourceMerge(Struct, kw_only=True):
     """A merge, and how far it is."""
 
     source_id: Annotated[Id, Meta(description="The merged source.")]
-    survivor_id: Annotated[Id, Meta(description="The source that it was merged into.")]
-    state: Annotated[MergeState, Meta(description="How far it is.")]
+    survivor_id: Annotated[
+        Id, Meta(description="The survivor: the source that it was merged into.")
+    ]
+    state: Annotated[MergeState, Meta(description="How far the merge is.")]
     merged_at: Annotated[Instant, Meta(description="When the sources were merged.")]
     unmerged_at: Annotated[
         Instant | None, Meta(description="When the merge was undone; null if it was not.")
@@ -97,8 +102,9 @@ class SourceMerge(Struct, kw_only=True):
     remaining: Annotated[
         _Records,
         Meta(
-            description="How many records that you see are still to be changed, to name the "
-            "survivor or, after an unmerge, the merged source again. Counted up to 10,000."
+            description="How many records the service still has to change, so that they name the "
+            "survivor or, after an unmerge, the merged source. Only records that you see count. "
+            "Counted up to 10,000."
         ),
     ]
     changed: Annotated[

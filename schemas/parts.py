@@ -87,7 +87,8 @@ class Attribution(Part, kw_only=True):
         ),
     ] = None
     audience_id: Annotated[
-        SourceId | None, Meta(description="The audience that it was said to, if that is reported.")
+        SourceId | None,
+        Meta(description="The audience to which the statement was made, if that is reported."),
     ] = None
     role: Annotated[AttributionRole, Meta(description="The part that the source plays.")] = (
         AttributionRole.CLAIMANT
@@ -95,12 +96,13 @@ class Attribution(Part, kw_only=True):
     printed: Annotated[Line | None, Meta(description="The words that name the source.")] = None
     cue: Annotated[Line | None, Meta(description="The reporting words, such as “claimed”.")] = None
     ground_rules: Annotated[
-        GroundRules | None, Meta(description="The terms on which it was said.")
+        GroundRules | None, Meta(description="The terms on which the source spoke.")
     ] = None
     resolution: Annotated[
         Resolution | None,
         Meta(
-            description="How sure the attribution is. `unresolved` if left out without a source.",
+            description="How sure the attribution is. If you leave it out, it is `certain` with a "
+            "source and `unresolved` without one.",
             extra=FILLED,
         ),
     ] = None
@@ -162,14 +164,14 @@ class Appearance(Part, kw_only=True):
     article_version: Annotated[
         Version | None,
         Meta(
-            description="The version of the article whose text the offsets are of. The current one "
-            "if left out.",
+            description="The version of the article to whose text the offsets belong. If you leave "
+            "it out, it is the current version.",
             extra=FILLED,
         ),
     ] = None
     quote_type: Annotated[
         QuoteType,
-        Meta(description="Whether it is printed in the words of the source or of the article."),
+        Meta(description="Whether the article prints the words of the source, or its own words."),
     ] = QuoteType.INDIRECT
     stance: Annotated[
         Stance, Meta(description="How far the article itself stands behind the statement.")
@@ -201,7 +203,9 @@ class Appearance(Part, kw_only=True):
 
 MAX_SPANS: Final = 4_000
 """How many spans all appearances of a record have together."""
-PRINTED: Final = f"The articles in which it is printed, with at most {MAX_SPANS:,} spans in all."
+PRINTED: Final = (
+    f"The articles that print the claim or denial, with at most {MAX_SPANS:,} spans in all."
+)
 
 
 def too_many_spans(appearances: Iterable[Appearance]) -> Iterator[Fault]:
@@ -306,7 +310,7 @@ class Quantity(Part, kw_only=True):
         ),
     ] = None
     term: Annotated[
-        Line | None, Meta(description="The word, for `vague`: such as “heavy” or “several”.")
+        Line | None, Meta(description="The word, for `vague`, such as “heavy” or “several”.")
     ] = None
     printed: Annotated[Line, Meta(description="The printed words.")]
     population: Annotated[
@@ -315,7 +319,10 @@ class Quantity(Part, kw_only=True):
     ] = None
     cumulative: Annotated[
         bool | None,
-        Meta(description="Whether it is a total since some beginning; null if unknown."),
+        Meta(
+            description="Whether the figure is a running total since some beginning; null if "
+            "unknown."
+        ),
     ] = None
     as_of: Annotated[
         Bound | None, Meta(description="The date or instant that the figure is about.")
@@ -353,7 +360,7 @@ class Extraction(Part, kw_only=True):
     """How a record was made."""
 
     method: Annotated[ExtractionMethod, Meta(description="The method, by hand or by machine.")]
-    agent: Annotated[Line, Meta(description="The person or the program that did it.")]
+    agent: Annotated[Line, Meta(description="The person or the program that made the record.")]
     agent_version: Annotated[Line | None, Meta(description="The version of the program.")] = None
     confidence: Annotated[
         Confidence | None, Meta(description="How sure the person or program was, from 0 to 1.")

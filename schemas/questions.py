@@ -24,13 +24,17 @@ class Group(Struct, kw_only=True):
     """A value, and how many records have it."""
 
     value: Annotated[
-        str, Meta(max_length=500, description="The value; an id if it is a source or an article.")
+        str,
+        Meta(
+            max_length=500,
+            description="The value. If it is a source or an article, this is its id.",
+        ),
     ]
     name: Annotated[
         Text | None,
         Meta(
-            description="The name of that source, or else its description, or the headline of that "
-            "article; null if the value is not an id.",
+            description="The name of the source (or, without a name, its description), or the "
+            "headline of the article; null if the value is not an id.",
         ),
     ]
     count: Annotated[Count, Meta(description="The number of records that have the value.")]
@@ -46,7 +50,10 @@ class GroupCounts(Struct, kw_only=True):
     ]
     others: Annotated[
         dict[str, Count],
-        Meta(max_length=5, description="The number of records that only have values not listed."),
+        Meta(
+            max_length=5,
+            description="The number of records that only have values which are not listed.",
+        ),
     ]
     none: Annotated[
         dict[str, Count],
@@ -56,8 +63,8 @@ class GroupCounts(Struct, kw_only=True):
         dict[str, bool],
         Meta(
             max_length=5,
-            description="Whether every record was counted. If not, some records were left out: the "
-            "counts are too low, and their order means nothing.",
+            description="Whether every record was counted. If not, the counts are too low, and "
+            "their order means nothing.",
         ),
     ]
 
@@ -66,7 +73,7 @@ class Origin(Struct, kw_only=True):
     """A source from which claims come: the one at the highest position of their chains."""
 
     source_id: Annotated[Id, Meta(description="The source.")]
-    claim_ids: Annotated[_Ids, Meta(description="The claims that come from it.")]
+    claim_ids: Annotated[_Ids, Meta(description="The claims that come from this source.")]
     via_ids: Annotated[
         list[Id],
         Meta(
@@ -90,7 +97,7 @@ class DoubtfulOrigins(Struct, kw_only=True):
     source_ids: Annotated[
         list[Id], Meta(min_length=2, max_length=MAX_CLAIMS, description="The origins.")
     ]
-    why: Annotated[Doubt, Meta(description="Why they may not be independent.")]
+    why: Annotated[Doubt, Meta(description="Why these origins may not be independent.")]
 
 
 class OriginCounts(Struct, kw_only=True):
@@ -99,7 +106,7 @@ class OriginCounts(Struct, kw_only=True):
     claims: Annotated[_Ids, Meta(description="The claims whose origins were counted.")]
     origins: Annotated[
         list[Origin],
-        Meta(max_length=10_000, description="The origins; those of most claims come first."),
+        Meta(max_length=10_000, description="The origins. Those with the most claims come first."),
     ]
     count: Annotated[Count, Meta(description="The number of origins.")]
     at_least: Annotated[
@@ -138,13 +145,17 @@ class Responder(Struct, kw_only=True):
     latest: Annotated[
         Id,
         Meta(
-            description="The denial that records its latest response. A response without a date "
-            "counts as later than those with one."
+            description="The denial that records the latest response of this source. A response "
+            "without a date counts as later than the responses with a date."
         ),
     ]
     history: Annotated[
         list[Id],
-        Meta(min_length=1, max_length=MAX_THREAD, description="All its responses, oldest first."),
+        Meta(
+            min_length=1,
+            max_length=MAX_THREAD,
+            description="All responses of this source, oldest first.",
+        ),
     ]
 
 
@@ -157,7 +168,8 @@ class ThreadResponse(Struct, kw_only=True):
         Meta(
             min_length=1,
             max_length=MAX_THREAD,
-            description="What it answers: the record that was asked about, or other responses.",
+            description="What the denial answers: the record that you asked about, or other "
+            "responses.",
         ),
     ]
     depth: Annotated[
@@ -165,11 +177,13 @@ class ThreadResponse(Struct, kw_only=True):
         Meta(
             ge=1,
             le=MAX_DEPTH,
-            description="1 if it answers the record that was asked about, 2 if it answers such a "
-            "response, and so on.",
+            description="1 if the denial answers the record that you asked about, 2 if it answers "
+            "such a response, and so on.",
         ),
     ]
-    standing: Annotated[bool, Meta(description="Whether the responder still maintains it.")]
+    standing: Annotated[
+        bool, Meta(description="Whether the responder still maintains the response.")
+    ]
 
 
 class ResponseThread(Struct, kw_only=True):
@@ -202,9 +216,10 @@ class ResponseThread(Struct, kw_only=True):
         list[Truncated],
         Meta(
             max_length=10,
-            description="What is left out. If it is a relation in `included`, the id is that of "
-            "the first response whose related records are missing. If it is `responses`, the id is "
-            "that of the record that was asked about, and the thread has more than "
-            f"{MAX_THREAD:,} responses, or goes deeper than {MAX_DEPTH}.",
+            description="Names what is left out. If `included` lacks records of a relation, the "
+            "id is that of the first response whose related records are missing. If responses are "
+            "left out, the name is `responses` and the id is that of the record that you asked "
+            f"about: the thread has more than {MAX_THREAD:,} responses, or goes deeper than "
+            f"{MAX_DEPTH}.",
         ),
     ]

@@ -173,7 +173,10 @@ class SourceRelationKind(Vocabulary):
     """How does this source relate to the other? Read "this source … the other source"."""
 
     POSSIBLY_SAME_AS = "possibly_same_as", "May be the same person, body or thing; symmetric."
-    DISTINCT_FROM = "distinct_from", "Is certainly not the same, alike as they look; symmetric."
+    DISTINCT_FROM = (
+        "distinct_from",
+        "Is certainly not the same, even if the two look alike; symmetric.",
+    )
     SUCCESSOR_OF = "successor_of", "Took over from the other, such as a renamed ministry."
     ACCOUNT_OF = "account_of", "Is an account on a platform that belongs to the other."
     UNIT_OF = "unit_of", "Is a unit of the other, such as a brigade of an army."
@@ -262,7 +265,7 @@ class Embedding(Vocabulary):
     )
     PRESUPPOSED = (
         "presupposed",
-        "Not said but taken for granted: the parent makes sense only if it holds, even negated.",
+        "Taken for granted: the parent makes sense only if this is so, even if it is negated.",
     )
 
 
@@ -389,7 +392,7 @@ class PartyRole(Vocabulary):
 
 
 class PlaceRole(Vocabulary):
-    """What has the place to do with the claim? Words and events can have different places."""
+    """What does the place have to do with the claim? Words and events can have different places."""
 
     EVENT = "event", "Where it is said to happen or have happened."
     ORIGIN = "origin", "Where a movement or a transfer starts."
@@ -560,15 +563,15 @@ class DenialKind(Vocabulary):
         "Could not be contacted for comment, and so had no chance to answer.",
     )
     OMISSION = "omission", "Made a statement, the scope, which does not mention the claim."
-    AFFIRMATION = "affirmation", "Confirms or admits what was claimed, by whom it concerns."
+    AFFIRMATION = "affirmation", "The source that the claim concerns confirms or admits it."
     APOLOGY = "apology", "Expresses regret and takes responsibility for what was claimed."
     THIRD_PARTY_SUPPORT = (
         "third_party_support",
-        "Somebody whom it does not concern takes the side of the claim or of another response.",
+        "A source that the claim does not concern supports it, or supports another response.",
     )
     THIRD_PARTY_CONFIRMATION = (
         "third_party_confirmation",
-        "Somebody whom it does not concern says from own knowledge that it is so.",
+        "A source that the claim does not concern confirms it from its own knowledge.",
     )
     UNSPECIFIED = "unspecified", "A response is reported, but not how it answers the claim."
 
@@ -576,19 +579,19 @@ class DenialKind(Vocabulary):
 class DenialFamily(Vocabulary):
     """Did they deny it? The short answer, which follows from the kind of denial."""
 
-    DENIES = "denies", "Yes: rejects the claim, a part of it, or their own part in it."
+    DENIES = "denies", "Yes: rejects the claim, a part of it, or the responder's own role in it."
     DEFLECTS = "deflects", "No: answers without contradicting what was claimed."
     DECLINES = "declines", "No: responds, but does not say whether it is true."
     SILENT = "silent", "No: the claim got no answer, which is neither a denial nor an admission."
     CONCEDES = "concedes", "No: admits it."
-    SUPPORTS = "supports", "No: somebody whom it does not concern supports or confirms it."
+    SUPPORTS = "supports", "No: a source that the claim does not concern supports or confirms it."
     UNSPECIFIED = "unspecified", "Not known: the response is not described well enough to tell."
 
 
 class Rollup(Vocabulary):
     """At which level are origins counted? Without the parameter, each source is one."""
 
-    PARENT = "parent", "At the top: a source counts as the one that it is part of, and so on."
+    PARENT = "parent", "A source counts as the topmost source that it is part of."
 
 
 class Doubt(Vocabulary):
@@ -609,19 +612,25 @@ class ConflictBasis(Vocabulary):
     """How is it known that two figures conflict? Computed conflicts are stored nowhere."""
 
     STATED = "stated", "The claims have the relation `conflicts_with`, which is confirmed."
-    COMPUTED = "computed", "They count the same thing at the same time, and can't both hold."
+    COMPUTED = (
+        "computed",
+        "The figures count the same thing at the same time, and can't both be right.",
+    )
 
 
 class SuggestionReason(Vocabulary):
     """Why may lost words stand at a place? A suggestion moves nothing by itself."""
 
-    SAME_WORDS = "same_words", "The words stand there and nowhere else, among other words."
+    SAME_WORDS = "same_words", "The words stand only there, but other words surround them."
     ONE_OF_SEVERAL = "one_of_several", "The words stand there, and at other places too."
     TYPOGRAPHY = (
         "typography",
         "Only quotation marks, dashes, spaces, ligatures, case or the coding of accents differ.",
     )
-    SIMILAR = "similar", "Similar words stand there, or others between the same text as before."
+    SIMILAR = (
+        "similar",
+        "Similar words stand there, or other words between the same surrounding text.",
+    )
 
 
 class ObservedBy(Vocabulary):
@@ -712,7 +721,7 @@ class MergeState(Vocabulary):
         "restoring",
         "Undone. Records that named the merged source are being changed to name it again.",
     )
-    UNDONE = "undone", "Undone, with all that follows."
+    UNDONE = "undone", "Undone. All records name the merged source again where that was possible."
 
 
 class Link(Vocabulary):
@@ -724,13 +733,13 @@ class Link(Vocabulary):
     APPEARANCE = "appearance", "The article in which it is printed."
     PARTY = "party", "A person, body or thing that a claim is about."
     RELATION = "relation", "The claim, the article or the source that it is related to."
-    PARENT = "parent", "The claim that holds it, or the source that it is part of."
+    PARENT = "parent", "The claim or the source that it is part of."
     TARGET = "target", "The claim, denial or article that a denial answers."
     SCOPE = "scope", "The statement that was silent."
     SUPERSEDED_BY = "superseded_by", "The denial that replaced it."
     AUTHOR = "author", "The author of an article."
     PUBLISHER = "publisher", "The publisher of an article."
-    CREDIT = "credit", "Whom an article credits for the whole piece."
+    CREDIT = "credit", "A source that an article credits for the whole piece."
     CORRECTION = "correction", "A claim that a correction names."
     MEMBER = "member", "A member of a group."
     MERGED_INTO = "merged_into", "The survivor of a merged source."
@@ -794,7 +803,7 @@ class AuditOp(Vocabulary):
 
 
 class HealthStatus(Vocabulary):
-    """How is the service? Each health check has one good answer."""
+    """What is the state of the service? Each health check has one good answer."""
 
     ALIVE = "alive", "The service answers."
     READY = "ready", "The service can do its work."

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
 
 import asyncpg
@@ -23,6 +23,11 @@ from schemas.shapes import fields, shape
 from schemas.vocabularies import RecordType
 from schemas.walking import references
 
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+else:
+    Connection = asyncpg.Connection
+Client = httpx.AsyncClient
 Body = dict[str, Any]
 Ids = Mapping[RecordType, str]
 """One live record of each type, for others to refer to."""
@@ -459,7 +464,7 @@ async def prerequisites(client: httpx.AsyncClient) -> dict[RecordType, str]:
     }
 
 
-async def count_rows(connection: asyncpg.Connection[asyncpg.Record]) -> dict[str, int]:
+async def count_rows(connection: Connection) -> dict[str, int]:
     """Count the rows of every table: what is compared to show that nothing was written.
 
     What the service writes behind everybody's back is left out: the feed, its blocks, the words of

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
 from uuid import uuid4
 
 import anyio
-import asyncpg
 import httpx
 import pytest
 
@@ -19,6 +18,8 @@ from tests.factories import (
     EVERY,
     MERGE_PATCH,
     Body,
+    Client,
+    Connection,
     Ids,
     Noun,
     Stored,
@@ -32,12 +33,6 @@ from tests.factories import (
     unique,
     untold,
 )
-
-if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
-else:
-    Connection = asyncpg.Connection
-Client = httpx.AsyncClient
 
 CREATE = {"if-none-match": "*"}
 """The header that says that the record must not be there."""
@@ -254,7 +249,10 @@ async def test_the_past_stays_readable(client: Client, noun: Noun) -> None:
 
     created_at = dt.datetime.fromisoformat(first.record["created_at"])
     before = (created_at - dt.timedelta(microseconds=1)).isoformat()
-    assert problem(await as_of(before), 404, "not-found")["detail"] == "No record had this id then."
+    assert (
+        problem(await as_of(before), 404, "not-found")["detail"]
+        == "No record had this id at that time."
+    )
     for record in (first, second):
         response = await as_of(record.record["updated_at"])
         assert response.json() == record.record

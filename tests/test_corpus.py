@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import asyncpg
 import pytest
@@ -25,12 +25,8 @@ from tests.corpus_run import (
     run_over_http,
     table,
 )
+from tests.factories import Connection
 from tests.test_cli import serving
-
-if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
-else:
-    Connection = asyncpg.Connection
 
 TRIED = ("cursors", "headers", "ids", "instants", "media types", "methods and paths", "numbers")
 """The classes of the plain run: the smaller ones."""

@@ -8,7 +8,7 @@ import asyncpg
 import httpx
 import pytest
 
-from migrations import derive
+from migrations import defining, derive
 from migrations.record_types import CLAIMS_20, SOURCES_25
 from tests.conftest import serving
 from tests.factories import EVERY, MERGE_PATCH, create
@@ -28,8 +28,8 @@ async def documents(connection: asyncpg.Connection[asyncpg.Record], table: str) 
 @pytest.mark.parametrize("name", TYPES)
 async def test_a_field_is_added_to_every_document_and_taken_back(empty_url: str, name: str) -> None:
     before = TYPES[name]
-    links = (*before.links, derive.link_to("parent", "source", "about_id"))
-    after = derive.with_columns(
+    links = (*before.links, defining.link_to("parent", "source", "about_id"))
+    after = defining.with_columns(
         before, "topic text", "weights json NOT NULL DEFAULT '[]'", "about_id uuid"
     )._replace(links=links)
     async with serving(empty_url) as client:

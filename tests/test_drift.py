@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from api.core.resource import Resource
-from migrations import derive
+from migrations import chains
 from schemas.base import Part
 from schemas.shapes import Shape, fields, is_vocabulary, shape
 from schemas.vocabularies import (
@@ -29,12 +29,17 @@ from schemas.vocabularies import (
     RelationKind,
     SourceRelationKind,
 )
-from tests.factories import EVERY, Ids, Noun, complete, content, count_rows, create, unique
-
-if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
-else:
-    Connection = asyncpg.Connection
+from tests.factories import (
+    EVERY,
+    Connection,
+    Ids,
+    Noun,
+    complete,
+    content,
+    count_rows,
+    create,
+    unique,
+)
 
 INTERNAL = {
     *("actor", "actor_scope", "actor_request_id", "actor_route"),
@@ -109,7 +114,7 @@ async def test_the_table_holds_the_record(connection: Connection, noun: Noun) ->
         for name, found in properties(noun.resource).items()
     }
     internal = columns.keys() - expected.keys() - INTERNAL
-    of_lists = {"article_ids", *derive.CHAIN}
+    of_lists = {"article_ids", *chains.CHAIN}
     assert all(name.endswith(("_from", "_until")) or name in of_lists for name in internal)
     published = {name: kind for name, kind in columns.items() if name in expected}
     assert published == expected

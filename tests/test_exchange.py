@@ -20,10 +20,9 @@ from api.exchange.formats import AS_JSON, AS_LINES, AS_PLACES, AS_TABLE
 from api.questions import annotations as web_annotations
 from schemas.vocabularies import RecordType, Scope
 from tests.conftest import allow, bearer, serving
-from tests.factories import EVERY, Noun, create
+from tests.factories import EVERY, Client, Noun, create
 from tests.world import World
 
-Client = httpx.AsyncClient
 OFFERED = formats.of_list(RecordType.CLAIM)
 
 

@@ -235,7 +235,7 @@ async def test_what_nobody_reads_is_bounded_for_each_caller(app: Application, ur
     await refused.has_begun()
     assert refused.status == 503
     await refused.read()
-    assert "are not read yet" in json.loads(refused.body)["detail"]
+    assert "You have not read too many large answers yet." in json.loads(refused.body)["detail"]
     other = Reader(app, "/v1/articles", key)
     await other.has_begun()
     assert other.status == 200

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -23,12 +23,8 @@ from api.sync.feed import positions
 from api.sync.feed.stretches import Position
 from schemas.vocabularies import RecordType, Scope
 from tests.conftest import PATIENCE, patient, serving
+from tests.factories import Connection
 from tests.test_changes import walk
-
-if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
-else:
-    Connection = asyncpg.Connection
 
 
 def printed_in(*articles: UUID) -> str:

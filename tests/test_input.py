@@ -12,10 +12,9 @@ import re
 import sys
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import uuid4
 
-import asyncpg
 import httpx
 import msgspec
 import pytest
@@ -46,6 +45,8 @@ from tests.factories import (
     MERGE_PATCH,
     TEXT,
     Body,
+    Client,
+    Connection,
     Ids,
     Noun,
     Stored,
@@ -54,12 +55,6 @@ from tests.factories import (
     create,
     unique,
 )
-
-if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
-else:
-    Connection = asyncpg.Connection
-Client = httpx.AsyncClient
 
 ARTICLE, CLAIM = EVERY[RecordType.ARTICLE], EVERY[RecordType.CLAIM]
 DENIAL, SOURCE = EVERY[RecordType.DENIAL], EVERY[RecordType.SOURCE]

@@ -7,7 +7,7 @@ import datetime as dt
 import re
 import sys
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -27,6 +27,8 @@ from tests.factories import (
     EVERY,
     MERGE_PATCH,
     Body,
+    Client,
+    Connection,
     Ids,
     Noun,
     Stored,
@@ -36,12 +38,6 @@ from tests.factories import (
     stored,
     unique,
 )
-
-if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
-else:
-    Connection = asyncpg.Connection
-Client = httpx.AsyncClient
 
 CLAIM, SOURCE = EVERY[RecordType.CLAIM], EVERY[RecordType.SOURCE]
 SEARCHED = {

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
-import asyncpg
 import httpx
 import pytest
 
@@ -18,14 +17,8 @@ from api.core.usual_page import Found, read_usual
 from api.records.claims import CLAIMS
 from schemas.vocabularies import RecordType, Scope
 from tests.conftest import allow, bearer
-from tests.factories import Body, Ids, Noun, create, unique
+from tests.factories import Body, Client, Connection, Ids, Noun, create, unique
 from tests.world import World
-
-if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
-else:
-    Connection = asyncpg.Connection
-Client = httpx.AsyncClient
 
 MIB = 1024**2
 LARGE = "x" * (3 * MIB)

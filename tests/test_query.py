@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
 import pytest
 
 from api.access.keyring import written
 from schemas.vocabularies import RecordType, Scope
 from tests.conftest import allow, bearer
-from tests.factories import EVERY, Body, Ids, Noun, create, unique
+from tests.factories import EVERY, Body, Client, Ids, Noun, create, unique
 
-Client = httpx.AsyncClient
 CLAIM = EVERY[RecordType.CLAIM]
 
 

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import asyncpg
-import httpx
 import pytest
 
 from api.access import keyring
@@ -20,9 +19,9 @@ from api.sync.importing.reviews.nodes import MAX_FAULTS, MAX_VALUES, cleaned
 from api.sync.importing.reviews.values import as_bound, as_number, as_time
 from schemas.vocabularies import Scope
 from tests.conftest import allow, bearer, cloned, serving
+from tests.factories import Client
 from tests.world import MERGE_PATCH, World
 
-Client = httpx.AsyncClient
 Json = dict[str, Any]
 
 LINKED = {"content-type": "application/ld+json"}

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import asyncpg
-import httpx
 import pytest
 
 from api.access import keyring
@@ -17,6 +16,7 @@ from api.sync.importing.reviews.nodes import local_name
 from api.sync.importing.tables import sources
 from schemas.vocabularies import Scope
 from tests.conftest import allow, bearer, cloned, serving
+from tests.factories import Client
 from tests.test_plans import rows_in
 from tests.test_reviews import counts, get, review, send
 from tests.test_statements import Counted, counted
@@ -24,7 +24,6 @@ from tests.world import MERGE_PATCH, World
 
 __all__ = ["counted"]  # a fixture
 
-Client = httpx.AsyncClient
 Json = dict[str, Any]
 
 

@@ -5,23 +5,17 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from uuid import uuid4
 
 import asyncpg
-import httpx
 import pytest
 
 from api.server import schema
 from schemas.vocabularies import RecordType
 from tests.conftest import in_database
-from tests.factories import EVERY, Noun, create, unique
+from tests.factories import EVERY, Client, Connection, Noun, create, unique
 
-if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
-else:
-    Connection = asyncpg.Connection
-Client = httpx.AsyncClient
 CLAIM = EVERY[RecordType.CLAIM]
 
 TEXTS: Final = {

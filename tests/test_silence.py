@@ -142,7 +142,7 @@ async def test_the_service_stops_while_the_network_is_silent(
 
 
 IMPORTS = [
-    ("", b"the second", 1, "The lines up to 1 were applied, and none behind it."),
+    ("", b"the second", 1, "The lines up to 1 were applied, and no line after that."),
     ("", b"COMMIT;", 2, "The lines up to 1 were applied. It is unknown whether the lines up to 2"),
     ("?atomic=true", b"the second", 0, "No line was applied."),
     ("?atomic=true", b"COMMIT;", 3, "It is unknown whether the lines were applied: all were, or"),

@@ -20,11 +20,10 @@ from pyld import jsonld
 from api.questions.annotations import CONTEXT, MEDIA_TYPE, PROFILE
 from schemas.vocabularies import RecordType
 from tests.conftest import cloned, serving
-from tests.factories import EVERY, create, prerequisites
+from tests.factories import EVERY, Client, create, prerequisites
 from tests.test_demo import LINES, load
 from tests.world import World, span
 
-Client = httpx.AsyncClient
 Json = dict[str, Any]
 
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
-import httpx
 import pytest
 
 from api.access import keyring
@@ -22,10 +21,9 @@ from api.sync.importing.tables import comparing, merging
 from api.sync.importing.tables.rows import numbered_rows, read_table
 from schemas.vocabularies import RecordType, Scope
 from tests.conftest import allow, bearer, serving
-from tests.factories import EVERY, create, prerequisites
+from tests.factories import EVERY, Client, create, prerequisites
 from tests.world import World
 
-Client = httpx.AsyncClient
 Cells = list[dict[str, str]]
 CSV = {"content-type": "text/csv"}
 

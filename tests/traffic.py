@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import uuid4
 
 import asyncpg
@@ -30,12 +30,17 @@ from api.sync.feed import positions
 from api.sync.feed.stretches import Position
 from schemas.vocabularies import RecordType, Scope
 from tests.conftest import allow, bearer
-from tests.factories import EVERY, MERGE_PATCH, Body, Noun, create, delete, referrer, unique
-
-if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
-else:
-    Connection = asyncpg.Connection
+from tests.factories import (
+    EVERY,
+    MERGE_PATCH,
+    Body,
+    Connection,
+    Noun,
+    create,
+    delete,
+    referrer,
+    unique,
+)
 
 Json: TypeAlias = dict[str, Any]
 

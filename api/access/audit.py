@@ -54,7 +54,7 @@ class Refusals:
         self._waiting: set[asyncio.Task[None]] = set()
 
     def note(self, scope: Any, problem: Problem, needed: str | None) -> None:  # noqa: ANN401 - ASGI
-        """Log a refusal, unless one of the same key or address was logged just now."""
+        """Log a refusal, unless a refusal of the same key or address was logged just now."""
         status = int(problem.kind.status)
         if status not in (401, 403) or len(self._waiting) >= MAX_WAITING:
             return
@@ -166,10 +166,10 @@ _EXAMPLE = AuditEvent(
 )
 LIST_AUDIT = Operation(
     tag="audit",
-    description="Lists what was done with every key and what was refused, newest first. A change "
-    "is in the log if and only if it happened, and so is each reading of an identity. Of refusals, "
-    "the log has at most one a second for each key, or for each address without a key. The service "
-    "can be set to delete old events.",
+    description="Lists what was done with each key and which requests were refused, newest first. "
+    "The log has every change that happened, and no other, and every reading of an identity. It "
+    "has at most one refusal a second for each key, or for each address without a key. The "
+    "operator can let the service delete old events.",
     parameters=(*_FILTERS, LIMIT, CURSOR),
     success="A page of the audit log.",
     answer=(AuditPage,),

@@ -80,7 +80,7 @@ class Verifier:
         self._clock = clock
         # Each with the time at which its row was read, by the clock.
         self._entries: OrderedDict[str, tuple[float, Entry | None]] = OrderedDict()
-        # The same of keys that do not exist: however many are tried, those that do stay known.
+        # Keys that do not exist, kept apart: however many of them are tried, valid keys stay known.
         self._unknown: OrderedDict[str, tuple[float, Entry | None]] = OrderedDict()
         self._reading: dict[str, asyncio.Task[Entry | None]] = {}
         self._used: OrderedDict[str, dt.datetime] = OrderedDict()
@@ -103,7 +103,7 @@ class Verifier:
         return entry.caller
 
     async def trusted(self, key: str, identity: str, over: Connection | None) -> Caller | None:
-        """Give the caller of a key whose row is still trusted; null if it has to be looked up."""
+        """Give the caller of a key whose row is still trusted; null if it must be read again."""
         at, entry = self._known(identity)
         if entry is None or self._clock() - at >= FRESH_SECONDS or not entry.takes(key):
             return None
@@ -112,19 +112,19 @@ class Verifier:
         return entry.caller
 
     def may_be_guessed(self, key: str, identity: str) -> bool:
-        """Tell whether a key has to be looked up that has not been valid the last time."""
+        """Tell whether a key has to be looked up that was not valid the last time."""
         at, entry = self._known(identity)
         if entry is not None and entry.takes(key):
             return False
         return self._clock() - at >= FRESH_SECONDS
 
     def _known(self, identity: str) -> tuple[float, Entry | None]:
-        """Give what was read of a key last, and when."""
+        """Give the row of a key that was read last, and the time of the reading."""
         never = (-math.inf, None)
         return self._entries.get(identity) or self._unknown.get(identity, never)
 
     def forget(self, identity: str) -> None:
-        """Read a key again that this process has changed."""
+        """Forget a key that this process has changed, so that it is read again."""
         self._entries.pop(identity, None)
         self._unknown.pop(identity, None)
 
@@ -224,7 +224,7 @@ class Gate(Admission):
     async def _caller_for(
         self, need: Need | None, connection: ASGIConnection[Any, Any, Any, Any], sent: list[str]
     ) -> Caller:
-        """Find the caller; if it can't be looked up, go on where anybody may call."""
+        """Find the caller; without the database, go on if anybody may call the operation."""
         try:
             return await self._caller(connection, sent)
         except Problem as problem:
@@ -260,7 +260,7 @@ class Gate(Admission):
         identity: str,
         over: Connection | None,
     ) -> Caller | None:
-        """Find the caller of a key; an address may look up only so many that are not valid."""
+        """Find the caller of a key; the look-ups of invalid keys by an address are limited."""
         if (trusted := await self._verifier.trusted(key, identity, over)) is not None:
             return trusted
         if not self._verifier.may_be_guessed(key, identity):
@@ -282,7 +282,7 @@ async def admit(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
 
 
 def _check(caller: Caller, need: Need | None) -> None:
-    """Refuse a caller who does not have what an operation needs."""
+    """Refuse a caller who does not have the scopes that an operation needs."""
     if need is None:
         raise Problem(
             FORBIDDEN,
@@ -298,16 +298,17 @@ def _check(caller: Caller, need: Need | None) -> None:
 
 @lru_cache(maxsize=512)
 def _need_of(handler: BaseRouteHandler, method: str) -> Need | None:
-    """Read what a caller needs off a handler.
+    """Read from a handler which scopes a caller needs.
 
-    There are fewer handlers than that, but Litestar 2.25 makes copies of some for each request.
+    The cache is larger than the number of handlers, because Litestar 2.25 copies some of them for
+    each request.
     """
     return needed(handler.opt, method)
 
 
 @lru_cache(maxsize=MAX_ENTRIES)
 def _missing(need: Need, caller: Caller) -> tuple[Scope, ...]:
-    """Name the scopes that a caller lacks; what callers and operations are does not change."""
+    """Name the scopes that a caller lacks; the answer is cached, because it never changes."""
     return need.missing(caller)
 
 
@@ -331,7 +332,7 @@ def forbidden(missing: Sequence[Scope]) -> Problem:
 
 
 def _takes(missing: Sequence[Scope]) -> str:
-    """Name all the scopes that are missing, so that one other key is enough."""
+    """Name all missing scopes at once, so that the caller has to ask for a new key only once."""
     *others, last = (f"`{scope}`" for scope in missing)
     if not others:
         return f"This takes a key with the scope {last}."
@@ -339,13 +340,13 @@ def _takes(missing: Sequence[Scope]) -> str:
 
 
 def _scope_of(need: Need | None) -> str | None:
-    """Name the scope to log for what an operation needs."""
+    """Name the scope to log for a call of an operation."""
     if need is None:
         return None
     return need.scopes[0] if need.scopes else (Scope.READ if need.reads else None)
 
 
 def _actor(scope: Any, caller: Caller, need: Need | None) -> Actor:  # noqa: ANN401 - as above
-    """Give what is kept about the caller with each of its changes."""
+    """Give the actor that is stored with each change of the caller."""
     route = f"{scope['method']} {scope['path_template']}"
     return Actor(caller.key_id, _scope_of(need), scope["state"]["request_id"], route)

@@ -27,15 +27,15 @@ EVERY_SECONDS: Final = 1.0
 log = logging.getLogger("claim_records")
 
 # How late it is by both clocks: a trigger keeps records hidden whose embargo ends later (migration
-# 0011). It is noted when an embargo has ended, and otherwise once a minute, so that little is
-# written. It goes back where the clock of another process was ahead of this one's.
+# 0011). The time is stored when an embargo has ended, and otherwise once a minute, so that little
+# is written. It can go back, if the clock of another process was ahead of this one's.
 _NOTE: Final = """
     UPDATE embargo_clock AS c SET at = n.at
     FROM (SELECT least(clock_timestamp(), :now::timestamptz) AS at) AS n
     WHERE c.at NOT BETWEEN n.at - interval '1 minute' AND n.at + interval '5 s'
         OR c.at < n.at AND ({due})"""
-# The first of them is looked up in the index. Postgres knows nothing of how many are over where
-# there are none. It takes them to be a third of all records, and would read these to find them.
+# The first of them is looked up in the index. If no embargo is set, Postgres has no statistics of
+# the column: it would expect a third of all records to match, and would read them all.
 _DUE: Final = "(SELECT min(lifts_at) FROM {table}) <= n.at"
 # Records that another process is working on are left to it. A trigger derives the new class.
 _LIFT: Final = """
@@ -55,8 +55,8 @@ _LIFT: Final = """
 async def lift(database: Database, resources: Iterable[Resource]) -> int:
     """Publish at most 500 records of each type whose embargo has ended; give how many.
 
-    The claims and denials that appear in articles are published with these. If that takes longer
-    than a statement may, it is done again in the time of a statement of an import.
+    The claims and denials that appear in articles are published with these. If this exceeds the
+    time limit of a statement, it is done again with the time limit of an import.
     """
     tables = [each.table for each in resources if _has_embargoes(each)]
     note = compose(_NOTE, due=" OR ".join(table.compose(_DUE) for table in tables))

@@ -20,7 +20,7 @@ from api.core.errors import (
     invalid_record,
 )
 from api.core.filters import Parameter, read_query
-from api.core.idempotency import once
+from api.core.idempotency import once, refuse_idempotency_key
 from api.core.listing import list_rows
 from api.core.operation import Link, Operation
 from api.core.request import (
@@ -33,7 +33,6 @@ from api.core.request import (
     encoded,
     new_id,
     record_id,
-    refuse_idempotency_key,
 )
 from api.core.resource import CURSOR, LIMIT
 from api.core.sql import ACTOR, compose, render
@@ -80,7 +79,7 @@ _SOURCE: Final = """
     WHERE t.id = :id::uuid AND t.deleted_at IS NULL AND t.merged_into_id IS NULL
         AND :sees(source, t)"""
 _MEANT: Final = "SELECT survivor_of(:id::uuid)::text"
-# They are not merged before the identity is there.
+# The locks keep both sources from being merged before the identity is stored.
 _LOCK: Final = """
     SELECT t.id::text, t.merged_into_id IS NOT NULL AS merged, t.deleted_at IS NOT NULL AS deleted
     FROM sources AS t
@@ -107,7 +106,7 @@ _DELETE: Final = """
 
 _ID: Final = Parameter("id", Id, "The source's id.", example=OFFICIAL_ID)
 _IDENTITY_ID: Final = Parameter(
-    "identity_id", Id, "The source that it turned out to be.", example=PENTAGON_ID
+    "identity_id", Id, "The source that the anonymous source turned out to be.", example=PENTAGON_ID
 )
 _EXAMPLE: Final = SourceIdentity(
     id="01938f7a-4c00-7000-8000-00000000000b",
@@ -123,7 +122,8 @@ _EXAMPLE: Final = SourceIdentity(
 LIST_IDENTITIES = Operation(
     tag="identities",
     description="Lists the identities of an anonymous source: the sources that it turned out to "
-    "be, newest first. No other operation tells them. The audit log names each that is read.",
+    "be, newest first. No other operation shows them. The audit log records each "
+    "identity that is read.",
     path_parameters=(_ID,),
     parameters=(LIMIT, CURSOR),
     success="A page of the source's identities.",
@@ -157,8 +157,8 @@ CREATE_IDENTITY = Operation(
 )
 GET_IDENTITY = Operation(
     tag="identities",
-    description="Gets one identity of an anonymous source, and how it is known. The reading stands "
-    "in the audit log.",
+    description="Gets one identity of an anonymous source, and how it is known. The audit log "
+    "records that it was read.",
     path_parameters=(_ID, _IDENTITY_ID),
     success="The identity of the source.",
     answer=(SourceIdentity,),
@@ -213,7 +213,7 @@ async def create_source_identity(request: Request) -> Answer:
 async def _lock_sources(
     connection: Connection, request: Request, source: str, identity_id: str
 ) -> str:
-    """Lock a source and its identity, or the survivor of that one; give the id of the latter."""
+    """Lock a source and its identity (or that one's survivor); give the id of the identity."""
     meant = await connection.fetchval(*render(_MEANT, id=identity_id))
     query = render(_LOCK, caller(request), ids=[source, meant])
     rows = {row["id"]: row for row in await connection.fetch(*query)}

@@ -15,19 +15,10 @@ from api.core.bodies import read_part
 from api.core.caller import PUBLIC, Caller
 from api.core.errors import NOT_FOUND, UNAVAILABLE, Problem, unavailable
 from api.core.filters import Parameter, read_query
+from api.core.idempotency import refuse_idempotency_key
 from api.core.listing import list_rows
 from api.core.operation import Link, Operation
-from api.core.request import (
-    NO_STORE,
-    Answer,
-    NoContent,
-    Request,
-    author,
-    caller,
-    context,
-    encoded,
-    refuse_idempotency_key,
-)
+from api.core.request import NO_STORE, Answer, NoContent, Request, author, caller, context, encoded
 from api.core.resource import CURSOR, LIMIT
 from api.core.services import service
 from api.core.sql import compose
@@ -88,9 +79,10 @@ GET_KEY = Operation(
 )
 ROTATE_KEY = Operation(
     tag="keys",
-    description="Gives a key a new secret, which is shown only once. The old secret works "
-    "beside it for `overlap_seconds`, by default a day; the one before that ends at once. A key "
-    f"with a scope that your own key does not have can't be rotated. {NO_IDEMPOTENCY_KEY}",
+    description="Gives a key a new secret, which is shown only once. The old secret still works "
+    "for `overlap_seconds`, by default a day; a secret from before the old one stops working at "
+    "once. A key with a scope that your own key does not have can't be rotated. "
+    f"{NO_IDEMPOTENCY_KEY}",
     path_parameters=(_ID,),
     body=KeyRotate,
     body_example=KeyRotate(overlap_seconds=3_600),
@@ -107,9 +99,9 @@ REVOKE_KEY = Operation(
 )
 GET_ME = Operation(
     tag="keys",
-    description="Tells which key the request brought and which scopes it has. Without a key, it "
-    "tells the scopes that everybody has.",
-    success="The key that the request brought, and its scopes.",
+    description="Returns the key with which the request was sent, and its scopes. Without a key, "
+    "it returns the scopes that everybody has.",
+    success="The key with which the request was sent, and its scopes.",
     answer=(Me,),
     example=Me(key_id=KEY_ID, name="Desk", scopes=[Scope.READ], expires_at=None),
     refusals=(UNAVAILABLE,),

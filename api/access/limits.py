@@ -58,7 +58,7 @@ class Limits:
         return Standing(allowed, int(tokens), math.ceil((most - tokens) / self._rate))
 
     def take_guess(self, scope: Any) -> Callable[[], None]:  # noqa: ANN401 - one of Litestar's unions
-        """Count a look-up of a key that may be guessed; give what takes that back.
+        """Count a look-up of a key that may be guessed; give the function that undoes the count.
 
         Refuse the look-up if the address has looked up too many keys that are not valid. They are
         counted before they are looked up, so that a burst of them can't slip through.
@@ -75,7 +75,7 @@ class Limits:
         self._buckets[name] = (min(self.most, tokens + 1), at)
 
     def arrive(self, scope: Any) -> None:  # noqa: ANN401 - one of Litestar's unions
-        """Count a request without a key; one with a key is counted after the key is checked."""
+        """Count a request without a key; one with a key is counted after the check."""
         if not self.on:
             return
         for name, _ in scope["headers"]:

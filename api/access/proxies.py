@@ -62,9 +62,9 @@ class Proxies:
         return any(address in network for network in self._networks)
 
     def _client(self, peer: Address, hops: list[str]) -> Address:
-        """Go back from the last proxy to the first address that is none of a trusted proxy.
+        """Go back from the last proxy to the first address that is not one of a trusted proxy.
 
-        Whatever stands before that, the client may have written itself.
+        The client may have written everything before that itself.
         """
         address = peer
         for hop in islice(reversed(hops), MAX_HOPS):

@@ -43,14 +43,15 @@ _TYPE = click.Choice([record_type.value for record_type in RecordType])
     "queries",
     metavar="NAME=VALUE",
     multiple=True,
-    help="A query parameter of the list, as the API has it: a filter, `sort`, `limit` or, for a "
-    "table, `columns`, `wide` and `bom`. Repeat the option for several.",
+    help="A query parameter of the list in the API: a filter, `sort`, `limit` or, for a table, "
+    "`columns`, `wide` and `bom`. Repeat the option for several.",
 )
 @click.option(
     "--format",
     "format_name",
     type=click.Choice(["ndjson", "csv", "geojson"]),
-    help="The format, if the ending of FILE does not tell it; on stdout, lines if it is left out.",
+    help="The format of the file. If it is left out, the ending of FILE tells the format; on "
+    "stdout, it is `ndjson`.",
 )
 @KEY_FILE
 def export_records(
@@ -80,7 +81,9 @@ def export_records(
     named = format_name or (kind.format if file != _STANDARD else exporting.LINES)
     if named not in exporting.FORMATS:
         endings = ", ".join(f".{each}" for each in exporting.FORMATS)
-        raise click.UsageError(f"{file} tells no format: end it with {endings}, or add `--format`.")
+        raise click.UsageError(
+            f"The name {file} tells no format: end it with {endings}, or add `--format`."
+        )
     if record_type is None and named != exporting.LINES:
         raise click.UsageError("Add `--type`: a file in this format has records of one type only.")
     wanted = exporting.Wanted(record_type, _pairs(queries), named, kind.coding)
@@ -121,14 +124,15 @@ def _check_idempotency_key(_: click.Context, __: click.Parameter, value: str | N
     "--type",
     "type_name",
     type=_TYPE,
-    help="The type of the records of a table, or of lines as `export --type` writes them. Without "
-    "it, each line names its type, as those of `export` without a type do.",
+    help="The type of the records, for a table or for lines that `export --type` wrote. If it is "
+    "left out, each line must name its type, as the lines of `export` without `--type` do.",
 )
 @click.option(
     "--format",
     "format_name",
     type=click.Choice(["ndjson", "csv", "jsonld"]),
-    help="The format, if the ending of FILE does not tell it; lines if it is left out.",
+    help="The format of the file. If it is left out, the ending of FILE tells the format; "
+    "without an ending, it is `ndjson`.",
 )
 @click.option("--dry-run", is_flag=True, help="Check every line, and keep nothing.")
 @click.option(
@@ -140,8 +144,8 @@ def _check_idempotency_key(_: click.Context, __: click.Parameter, value: str | N
     "--idempotency-key",
     metavar="TEXT",
     callback=_check_idempotency_key,
-    help="What stands for this file when it is sent again, also with corrected lines. If it is "
-    "left out, the content of the file does.",
+    help="The text by which the service recognises this file when you send it again, even with "
+    "corrected lines. If it is left out, the service recognises the file by its content.",
 )
 @KEY_FILE
 def import_records(
@@ -176,7 +180,9 @@ def import_records(
 
     kind = kind_of(file.name)
     if (named := format_name or kind.format) == "geojson":
-        raise click.UsageError(f"{file.name} can't be imported: places are only a part of claims.")
+        raise click.UsageError(
+            f"{file.name} can't be imported: it has the places of claims, but not the claims."
+        )
     form = FORMS.get(named, LINES)
     record_type = None if type_name is None else RecordType[type_name.upper()]
     if form.unit == "row" and record_type is None:

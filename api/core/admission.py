@@ -1,4 +1,4 @@
-"""What the core asks of admission, which `api.access` implements and the core does not import."""
+"""The interface by which the core checks a caller again; `api.access` implements it."""
 
 from __future__ import annotations
 

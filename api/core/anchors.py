@@ -14,11 +14,11 @@ from schemas.vocabularies import Anchor
 MAX_PLACES: Final = 5
 """A fault names at most this many places where the words of a span really are."""
 MAX_SEARCHES: Final = 20
-"""For at most this many spans of a record the words are searched, because texts may be long."""
+"""The words of at most this many spans of a record are searched, because texts may be long."""
 
 
 class CheckedText:
-    """What the spans of some records are found to be against a text, in the place of the text.
+    """The result of checking the spans of some records against a text, in the place of the text.
 
     So the texts of many articles need not be in memory together.
     """
@@ -92,7 +92,7 @@ def settle(
         elif (known := _printed(appearance, before)) is not None:
             # The caller may not see the article, so nothing is said about its text.
             if appearance.article_version not in (None, known.article_version):
-                detail = f"The record only has the article's version {known.article_version}."
+                detail = f"The record names only version {known.article_version} of the article."
                 yield Fault(("appearances", index, "article_version"), "unknown-reference", detail)
             appearance.article_version = known.article_version
             appearance.anchor = Anchor.UNVERIFIED
@@ -103,12 +103,12 @@ def settle(
             yield Fault(
                 ("appearances", index, "anchor"),
                 "read-only",
-                f"The server sets `anchor`; here it is `{appearance.anchor}`.",
+                f"The server sets `anchor`. Here it is `{appearance.anchor}`.",
             )
 
 
 def new_searches() -> Iterator[int]:
-    """Give what allows as many searches as one record, or one look-up, may cause."""
+    """Give an iterator with one item for each search that one record may cause."""
     return iter(range(MAX_SEARCHES))
 
 
@@ -154,7 +154,7 @@ def _anchor(
         yield Fault(
             ("article_version",),
             "unknown-reference",
-            f"The article has no version {version}; it is at {current}.",
+            f"The article has no version {version}; its newest version is {current}.",
         )
         return
     text = texts[appearance.article_id, version]

@@ -16,7 +16,7 @@ _ARTICLE: Final = """
 
 
 def printed(owner: RecordType) -> Filter:
-    """Declare the filter by appearances; all that is asked holds for the same appearance."""
+    """Declare the filter by appearances; all its parameters must hold for the same appearance."""
     published = times("published", "The publication", "a.published_from", "a.published_until")
     return on_one(
         "appearance",
@@ -56,7 +56,7 @@ def _labelled(
 
 
 def reading_order(owner: RecordType) -> Sort:
-    """Declare the sort by where an article prints its records; those that are lost come last."""
+    """Declare the sort by the order in which an article prints its records; lost ones come last."""
     return Sort(
         "position",
         "(SELECT min(l.reading_order) FROM links AS l"

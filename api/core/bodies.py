@@ -7,17 +7,10 @@ from typing import Any, Final, TypeVar
 
 from api.core.errors import invalid_record
 from api.core.filters import Parameter, read_query
+from api.core.idempotency import idempotency_key, refuse_idempotency_key
 from api.core.json_text import read_json
 from api.core.large_input import work_on
-from api.core.request import (
-    JSON,
-    Request,
-    context,
-    idempotency_key,
-    read_body,
-    refuse_idempotency_key,
-    require_media_type,
-)
+from api.core.request import JSON, Request, context, read_body, require_media_type
 from api.core.validation import check, read_object
 from schemas.base import Part
 

@@ -6,11 +6,12 @@ open; every other record does not exist for it, in any operation.
 
 The words of a claim or denial are those of the articles in which it appears. While one of these is
 hidden, the record's class has the bit `HIDDEN` (migration 0009), and the record is only seen by a
-caller who sees such articles. A revision has no such bit: what its articles are today decides.
+caller who sees such articles. A revision has no such bit: what counts is whether its articles are
+hidden today.
 
 A statement says `:sees(claim, t)` where the row of alias `t`, a claim, must exist for the caller,
-and `:saw(claim, r)` where a revision of one must; :func:`api.core.sql.render` fills that in. A
-statement that is run without that is a syntax error to Postgres.
+and `:saw(claim, r)` where a revision of one must; :func:`api.core.sql.render` fills that in.
+Postgres refuses a statement that was not rendered as a syntax error.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Caller(Struct, frozen=True, dict=True):
 
     @cached_property
     def sight(self) -> Sight:
-        """Give the same as numbers; equal for all callers who see the same records."""
+        """Give the same as numbers, which are equal for all callers who see the same records."""
         classes = tuple(sum(1 << each for each in self.classes[of_type]) for of_type in RecordType)
         return Sight(classes, self.sees_hidden_articles)
 
@@ -138,7 +139,7 @@ def quotes_hidden(alias: str) -> str:
 
 
 class Actor(NamedTuple):
-    """What is kept about the writer of a change, in the order of the columns that hold it."""
+    """The writer of a change, in the order of the columns that store it."""
 
     key_id: str | None
     scope: str | None  # that allowed the change
@@ -169,7 +170,7 @@ ANYTHING: Final = tuple(RecordType)
 
 
 def needed(opt: Mapping[str, Any], method: str) -> Need | None:
-    """Read what a caller needs off a handler's `opt`; if it says nothing, nobody may call it.
+    """Read from a handler's `opt` which scopes a caller needs; if none, nobody may call it.
 
     A handler of a resource lets those read who see records of its type, and those write who have
     the scope to write them.

@@ -1,6 +1,6 @@
 """The two clocks: this machine's, and that of Postgres, which can be another machine.
 
-What ends with time, such as an embargo, ends when both clocks say so. So one wrong clock publishes
+An embargo, for example, ends when both clocks say so. So one wrong clock publishes
 nothing too early and deletes nothing too early. The log and the metrics say when the clocks differ.
 """
 

@@ -31,7 +31,7 @@ class Host(NamedTuple):
 
 
 class Check(NamedTuple):
-    """How to find out whether Postgres still works on a statement that takes long."""
+    """How to find out whether Postgres still works on a long statement."""
 
     seconds: float  # after which, and again after which, it is asked
     still_works: Callable[[int], Awaitable[bool]]  # takes the id of the session
@@ -138,7 +138,7 @@ class LimitedConnection(_Base):
         return result
 
     async def _watch(self, check: Check) -> None:
-        """Cut the connection when Postgres does not work on the statement any more: it fails."""
+        """Cut the connection when Postgres no longer works on the statement, which then fails."""
         while True:
             await asyncio.sleep(check.seconds)
             if not await check.still_works(self.get_server_pid()):

@@ -22,7 +22,7 @@ def fingerprint(*parts: Any) -> bytes:  # noqa: ANN401 - JSON
 
 
 def write(of_list: bytes, values: list[Any]) -> str:
-    """Write a cursor for the position behind a row, of which `values` are the sort key."""
+    """Write a cursor for the position after a row; `values` are the sort key of the row."""
     body = of_list + msgspec.json.encode(values)
     return urlsafe_b64encode(_check(body) + body).decode().rstrip("=")
 
@@ -43,7 +43,7 @@ def read(cursor: str, of_list: bytes, kind: Any = list[Any], name: str = "cursor
     if not canonical or not body or check != _check(body):
         raise not_ours(name)
     if body[:_LIST_BYTES] != of_list:
-        raise invalid_parameter(name, "It belongs to another list.", CURSOR_MISMATCH)
+        raise invalid_parameter(name, "This cursor belongs to another list.", CURSOR_MISMATCH)
     try:
         return msgspec.convert(msgspec.json.decode(body[_LIST_BYTES:]), kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -52,7 +52,7 @@ def read(cursor: str, of_list: bytes, kind: Any = list[Any], name: str = "cursor
 
 def not_ours(name: str) -> Problem:
     """Refuse a cursor that was not made by this service."""
-    return invalid_parameter(name, "It was not made by this service.", INVALID_CURSOR)
+    return invalid_parameter(name, "This cursor was not made by this service.", INVALID_CURSOR)
 
 
 def _check(body: bytes) -> bytes:

@@ -22,8 +22,8 @@ _UNIQUE = {
 }
 _CIRCLES = {
     "links_circle_circle": "From here, references lead back to this record.",
-    "links_circle_length": "From here, references lead over more than 1,000 records in a row, or "
-    "to more than 10,000, so it can't be checked that none leads back.",
+    "links_circle_length": "From here, references lead through more than 1,000 records in a row, "
+    "or to more than 10,000 records, so the service can't check that none of them leads back.",
 }
 _DETAIL = re.compile(r"\)=\((?P<value>.*)\) already exists")
 

@@ -94,7 +94,7 @@ class Database:
         return await self._connect(server_settings=_session(self.settings, 0))
 
     async def _connect(self, *_: str, **options: Any) -> LimitedConnection:  # noqa: ANN401
-        """Connect; once more, if the host is left while the connection to it is being made."""
+        """Connect; try once more if the host is left while the connection is being made."""
         for _attempt in range(2):
             generation = self._generation
             connection = await self.hosts.connect(
@@ -110,7 +110,7 @@ class Database:
         raise ConnectionAbortedError("The hosts of the database were left while they answered.")
 
     def _adopt(self, connection: LimitedConnection, generation: int) -> LimitedConnection:
-        """Remember a new connection, and have it tell how it fares."""
+        """Remember a new connection, and listen to its successes and failures."""
         self._note_answer()
         self._connections.add(connection)
         connection.long_seconds = self.settings.import_statement_seconds
@@ -132,7 +132,7 @@ class Database:
             await self._pool.expire_connections()
 
     async def leave(self, host: Host) -> None:
-        """Cut all connections to a host, so that what waits for its answers fails at once."""
+        """Cut all connections to a host, so that all work that waits for it fails at once."""
         for connection in [each for each in self._connections if each.host == host]:
             connection.terminate()
         await self.renew()
@@ -161,7 +161,7 @@ class Database:
         `seconds` is the time limit of its statements, where Postgres was told another limit than
         the one of the settings. Then Postgres is asked now and then whether it still works on them.
         `turn_seconds` is how long the caller may have to wait for its turn, where that is not the
-        time of the settings either. A caller has fewer turns for what `searches`.
+        time of the settings either. A caller has fewer turns for work that `searches`.
         """
         if self._pool is None:
             raise unavailable("The service is starting.")

@@ -155,8 +155,9 @@ CIRCULAR_REFERENCE = Kind(
     "circular-reference",
     HTTPStatus.CONFLICT,
     "A reference leads back to the record itself.",
-    "Remove one of the references on the way, in this record or in another one. No source is above "
-    "or in itself, no claim is part of itself, and no denial answers or supersedes itself.",
+    "Remove one of the references on the way, in this record or in another one. A source can't be "
+    "above itself or in itself, a claim can't be part of itself, and a denial can't answer or "
+    "supersede itself.",
 )
 STILL_REFERENCED = Kind(
     "still-referenced",
@@ -180,7 +181,8 @@ IDEMPOTENCY_IN_PROGRESS = Kind(
     "idempotency-in-progress",
     HTTPStatus.CONFLICT,
     "An earlier request with this `Idempotency-Key` is still in progress.",
-    "Send it again after `Retry-After` seconds. You then get the answer to the earlier request.",
+    "Send the request again after `Retry-After` seconds. You then get the answer to the "
+    "earlier request.",
 )
 GONE = Kind(
     "gone",
@@ -217,7 +219,8 @@ SOURCE_MERGED = Kind(
     "source-merged",
     HTTPStatus.CONFLICT,
     "The source is merged into another one, and can't be changed.",
-    "Change the survivor, to which `GET` of the merged source leads, or unmerge the source first.",
+    "Change the survivor instead (`GET` of the merged source leads to it), or unmerge "
+    "the source first.",
 )
 BODY_TOO_LARGE = Kind(
     "body-too-large",
@@ -230,7 +233,7 @@ URI_TOO_LONG = Kind(
     HTTPStatus.REQUEST_URI_TOO_LONG,
     "The URL is too long.",
     "Send fewer or shorter parameters, for example fewer ids at a time. Lists, matching and "
-    "reconciling take the same in the body of a `POST`, which may be longer.",
+    "reconciling also take their parameters in the body of a `POST`, which may be longer.",
 )
 UNSUPPORTED_MEDIA_TYPE = Kind(
     "unsupported-media-type",
@@ -331,7 +334,7 @@ FAULT_CODES: Final[Mapping[str, str]] = {
     "unknown-reference": "There is no record with this id.",
     "circular-reference": "The reference leads back to the record, through other records.",
     "not-unique": "Another record has this value already.",
-    "other-version": "The record is at another version than the one named.",
+    "other-version": "The record is at another version than the one that you named.",
 }
 """Every `code` of an item of `errors` in a body."""
 
@@ -428,7 +431,7 @@ def invalid_parameters(problems: Sequence[Problem]) -> Problem:
     errors = [error for problem in problems for error in problem.errors]
     unknown = [error for error in errors if error["code"] == UNKNOWN_PARAMETER.name]
     for error in unknown[1:]:  # the first one lists the names that there are, which are many
-        error["detail"] = "This operation does not have it."
+        error["detail"] = "This operation has no such parameter."
     return Problem(first.kind, f"{first.detail} And {len(others)} more in `errors`.", errors=errors)
 
 
@@ -451,4 +454,4 @@ def unavailable(detail: str) -> Problem:
 
 def contended() -> Problem:
     """Give up on a record that others changed during every attempt."""
-    return unavailable("The record is being changed by others all the time.")
+    return unavailable("Other requests keep changing this record.")

@@ -1,4 +1,4 @@
-"""Expansion: the related records that come with a page, within the bounds of the page.
+"""Expansion: the related records in `included`, within the bounds of the page.
 
 A page ends early where its bytes pass `MAX_PAGE_BYTES` or where it would bring more than
 `MAX_INCLUDED` records of one relation. Only where the first record alone brings more than that,

@@ -46,7 +46,7 @@ class Parameter(Struct, frozen=True):
     example: Any = None  # if neither its name nor its type implies one
     required: bool = False
     read: Callable[[Any], Any] | None = None
-    """Give the value in SQL; raises ValueError, in words, for a value that means nothing."""
+    """Give the value in SQL; raises ValueError, with a message for clients, if it is invalid."""
 
 
 class Clause(Struct, frozen=True):
@@ -249,7 +249,7 @@ def _read_pair(pair: bytes, parameters: Mapping[str, Parameter], given: dict[str
     value = _text(raw_value, name)
     parameter = parameters.get(name)
     if parameter is None:
-        detail = f"This operation does not have it. It has: {', '.join(parameters)}."
+        detail = f"This operation has no such parameter. It has: {', '.join(parameters)}."
         raise invalid_parameter(name, detail, UNKNOWN_PARAMETER)
     _add(parameter, _value(parameter, value), given)
 

@@ -2,8 +2,8 @@
 
 An answer is in memory until its client has read it. So a request reserves room before it reads
 records, keeps as much as they turn out to have, and gives it back when its answer has been sent.
-Each key has room of its own, and all callers without a key have it together. Whoever finds none
-waits, and those who wait are served in the order in which they came.
+Each key has room of its own, and all callers without a key have it together. A request that finds
+no room waits, and waiting requests are served in the order of their arrival.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class InFlight:
             self._serve(share)
 
     def _fits(self, share: str, size: int) -> bool:
-        """Tell whether there is room; whoever needs more than there is may have all of it."""
+        """Tell whether there is room; a request for more than the whole share gets all of it."""
         return self.held(share) + min(size, self._most) <= self._most
 
     def _serve(self, share: str) -> None:
@@ -134,7 +134,7 @@ class Room:
 def no_room() -> Problem:
     """Make the problem of a caller who has too much in flight."""
     return unavailable(
-        "Too many large answers to you are not read yet. Read them, or ask for fewer."
+        "You have not read too many large answers yet. Read them first, or ask for fewer at once."
     )
 
 

@@ -99,7 +99,7 @@ class Heartbeat:
         await self._leave(silent, "does not answer")
 
     async def _leave(self, host: Host, why: str) -> None:
-        """Cut what leads to a host, if there is a connection to another one now."""
+        """Cut the connections to a host, if there is a connection to another host now."""
         if self._connection is not None and self._connection.host != host:
             log.warning("the database host %s, port %d, %s; using another one", *host, why)
             await self._database.leave(host)

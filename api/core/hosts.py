@@ -24,7 +24,7 @@ HOST_SECONDS: Final = 1.0
 CHECK_SECONDS: Final = 5.0
 """After how long, and again after how long, Postgres is asked whether it works on a statement."""
 _REACH_SECONDS: Final = 5.0
-"""How long that question may take to reach it."""
+"""How long this question and its answer may take."""
 _NEXT_HOST: Final = (
     OSError,
     asyncpg.CannotConnectNowError,  # it starts or stops

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Final, NamedTuple
@@ -22,11 +23,12 @@ from api.core.db import Connection, Database
 from api.core.errors import (
     IDEMPOTENCY_IN_PROGRESS,
     IDEMPOTENCY_KEY_REUSED,
+    INVALID_HEADER,
     Problem,
     contended,
     retry_after,
 )
-from api.core.request import Answer, Request, caller, context, idempotency_key
+from api.core.request import Answer, Request, caller, context, header_values
 from api.core.sql import compose, render
 
 Work = Callable[[Connection], Awaitable[Answer]]
@@ -41,6 +43,47 @@ _RETRY_SECONDS: Final = 1
 _REPLAYED: Final = (b"idempotency-replayed", b"true")
 
 log = logging.getLogger("claim_records")
+
+# --- the header --------------------------------------------------------------------------------
+
+IDEMPOTENCY_KEY_PATTERN: Final = r"^[!-~]([ -~]*[!-~])?\Z"
+"""Printable ASCII without spaces at the ends, which HTTP removes."""
+MAX_IDEMPOTENCY_KEY: Final = 255
+
+
+def idempotency_key(request: Request) -> str | None:
+    """Read Idempotency-Key; null without one."""
+    values = header_values(request, b"idempotency-key")
+    if not values:
+        return None
+    key = values[0]
+    if (
+        len(values) > 1
+        or len(key) > MAX_IDEMPOTENCY_KEY
+        or not re.match(IDEMPOTENCY_KEY_PATTERN, key)
+    ):
+        raise Problem(
+            INVALID_HEADER,
+            f"`Idempotency-Key` takes 1 to {MAX_IDEMPOTENCY_KEY} characters of printable "
+            "ASCII, once.",
+        )
+    return key
+
+
+def refuse_idempotency_key(request: Request) -> None:
+    """Refuse Idempotency-Key where it has no effect: to ignore it would be a false promise."""
+    if not header_values(request, b"idempotency-key"):
+        return
+    if request.route_handler.opt.get("reads"):
+        detail = "a query changes nothing and can be repeated safely without it."
+    elif request.method == "POST":
+        detail = "the answer contains a secret, which is not stored and can't be given again."
+    else:
+        detail = f"only `POST` takes it. `{request.method}` can be repeated safely without it."
+    raise Problem(INVALID_HEADER, f"Leave out `Idempotency-Key`: {detail}")
+
+
+# --- one request, one answer ---------------------------------------------------------------------
 
 # The lock has a statement of its own. If `_LOOK` took it, the snapshot of that statement would be
 # older than the lock, and would not show what the last holder of the lock wrote.

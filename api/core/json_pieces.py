@@ -2,8 +2,8 @@
 
 Python lets no other thread run during a call into C, and the event loop may have to wait for two
 such calls before it has its turn. So no call decodes more than :data:`PIECE_BYTES`, whatever makes
-the text long: lists, objects, a string, or blanks. msgspec decodes the pieces, and so checks all of
-the text; what joins the pieces is checked here.
+the text long: lists, objects, a string, or blanks. msgspec decodes the pieces, and so checks their
+text; this module checks the characters between them.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Read JSON text strictly, in a time that grows with its size alone.
 
 A small text is decoded by msgspec if it is written as msgspec writes it, or else by the standard
-library, which says where a fault is. A large one is decoded by msgspec, piece by piece
-(:mod:`api.core.json_pieces`), and what msgspec lets pass is found by counting. Other calls into C,
-which keep the event loop waiting, pass over the bytes once at most.
+library, which says where a fault is. A large text is decoded by msgspec, piece by piece
+(:mod:`api.core.json_pieces`), and this module finds by counting the faults that msgspec does not
+notice. Other calls into C, which keep the event loop waiting, pass over the bytes once at most.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ def _refuse_large(structure: bytes, body: bytes) -> None:
         raise Problem(TOO_DEEP)
     if structure.count(b":") > MAX_KEYS:
         detail = (
-            f"The objects of a body have at most {MAX_KEYS:,} properties together; a record whose "
-            "lists have no more items than they may has fewer."
+            f"All objects of a body together have at most {MAX_KEYS:,} properties. A record whose "
+            "lists are not too long has fewer."
         )
         raise invalid_record([Fault((), "invalid-value", detail)])
     if structure.count(b",") + len(brackets) // 2 >= MAX_VALUES:
@@ -214,9 +214,9 @@ def _read_small(body: bytes) -> Any:  # noqa: ANN401 - JSON
 
 
 def _read_plain(body: bytes) -> Any:  # noqa: ANN401 - JSON
-    """Read a text that msgspec would write just so; give null for any other one.
+    """Read a text that msgspec would write in the same bytes; give null for any other text.
 
-    Of a key that an object has twice, and of a number that was rounded, something would be missing.
+    If an object had a key twice, or a number was rounded, the bytes would differ.
     """
     if _UNICODE_ESCAPE in body or _BLANK_BEHIND_KEY in body:
         return None

@@ -39,8 +39,8 @@ MAX_STATEMENTS: Final = 1_024
 # --- a resource's records --------------------------------------------------------------------
 
 _THERE: Final = "t.deleted_at IS NULL AND {unmerged} AND :sees({type}, t)"
-# The first document always comes, and the others as long as they have room on the page. Sizes are
-# those of the documents with a comma, and are known without reading the documents.
+# The first document always comes, and the others as long as they have room on the page. A size is
+# that of a document and a comma, and is known without reading the document.
 _PAGE: Final = """
     SELECT p.id, p.key,
            CASE WHEN p.bytes <= {most_bytes} OR p.bytes = p.size THEN p.doc END AS doc{total}
@@ -79,7 +79,7 @@ class Order(NamedTuple):
         return " NULLS LAST" if self.sort.nullable else ""
 
     def behind(self, key: object) -> str:
-        """Write the condition of the rows behind `:cursor_key` and `:cursor_id`.
+        """Write the condition for the rows after `:cursor_key` and `:cursor_id`.
 
         A comparison with null is null, so the nulls at the end are a case of their own.
         """
@@ -165,7 +165,7 @@ class Documents(NamedTuple):
         return [row["doc"] for row in self.rows]
 
     def cursor_behind(self, count: int) -> str | None:
-        """Give the cursor behind the first documents, of which there is at least one."""
+        """Give the cursor after the first `count` documents, at least one."""
         if count == len(self.rows):
             return self.next_cursor
         return cursor.write(self.of_list, position(self.rows[count - 1]))

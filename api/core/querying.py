@@ -1,4 +1,4 @@
-"""Lists whose parameters come as a JSON object in the body, for those that fit no URL."""
+"""Lists whose parameters come as a JSON object in the body, because they may not fit into a URL."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def body_of(resource: Resource) -> type[Part]:
         f"{resource.record.__name__}Query",
         resource,
         resource.list_parameters,
-        f"The parameters of a list of {resource.plural}. One that is null or absent is not used.",
+        f"The parameters of a list of {resource.plural}. A parameter that is null or "
+        "absent is not used.",
     )
 
 

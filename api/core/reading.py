@@ -12,20 +12,10 @@ from api.core.db import Row
 from api.core.errors import GONE, NOT_FOUND, Problem, invalid_parameter
 from api.core.filters import read_query
 from api.core.merged import is_merged, lead_to_survivor, lead_to_survivor_then
-from api.core.request import (
-    Answer,
-    Request,
-    caller,
-    context,
-    etag,
-    not_modified,
-    preconditions,
-    record_answer,
-    record_id,
-    reserve_room,
-)
+from api.core.request import Answer, Request, caller, context, record_id, reserve_room
 from api.core.resource import NAMESPACE, VALUE, Resource
 from api.core.sql import render, rendered
+from api.core.versions import etag, not_modified, preconditions, record_answer
 
 _VARY: Final = {"vary": "Accept"}
 """Records have several forms, and browsers are led to a page about them (`api/site/people.py`)."""
@@ -78,7 +68,7 @@ async def get(
         query = render(statement, asker, id=identity, as_of=given["as_of"])
         row = await service.database.fetchrow(*query)
         if row is None:
-            raise Problem(NOT_FOUND, "No record had this id then.")
+            raise Problem(NOT_FOUND, "No record had this id at that time.")
         if resource.merges and (row["deleted"] or is_merged(resource, row["doc"])):
             then = await lead_to_survivor_then(
                 service.database, asker, identity, row["version"], given["as_of"]

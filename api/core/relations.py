@@ -37,7 +37,7 @@ _SURVIVORS: Final = """
         JOIN source_merges AS m ON m.survivor_id = led.id AND m.state = 'repointing'
     )
     SELECT led.id, led.survivor_id FROM led"""
-# It is mostly false, and then Postgres does not read what it stands in.
+# It is mostly false, and then Postgres does not read the query that contains it.
 IS_ANY_NAMED: Final = (
     "(SELECT EXISTS (SELECT FROM source_merges AS m WHERE m.state = 'repointing'))"
 )
@@ -50,7 +50,7 @@ _MEANT: Final = """
 
 
 def meant(pairs: str) -> str:
-    """Let pairs of a record and a source, each of which is there once, mean the survivors."""
+    """Replace merged sources by their survivors in unique pairs of a record and a source."""
     return compose(_MEANT, pairs=pairs, survivors=_SURVIVORS, is_any_named=IS_ANY_NAMED)
 
 
@@ -71,7 +71,7 @@ _MAX_STATING: Final = 10_000
 
 
 def relations_stated(sources: str) -> str:
-    """Select the relations that some sources state, with those of what was merged into them.
+    """Select the relations that some sources state, with those of the sources merged into them.
 
     `sources` selects the ids and the relations of sources that are not merged. What is merged into
     one of them, directly or through others, states its relations in the name of that one.
@@ -124,8 +124,8 @@ def attributed(owner: RecordType, first: str) -> list[Filter]:
             "credited",
             bool,
             "is_credited(t.attributions) = :credited::boolean",
-            "`true`: the chain names somebody: it has a source, or printed words for one. `false`:"
-            " it names nobody.",
+            "`true`: the chain names somebody, with a source or with printed words. `false`: it "
+            "names nobody.",
         ),
     ]
 

@@ -1,4 +1,4 @@
-"""Requests and answers: read bodies, headers and preconditions; send bytes that are ready."""
+"""Requests and answers: read bodies and headers, and send bytes that are ready."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ from api.core.caller import EVERYTHING, Actor, Caller
 from api.core.db import Connection, Database
 from api.core.errors import (
     BODY_TOO_LARGE,
-    INVALID_HEADER,
     NOT_FOUND,
-    PRECONDITION_REQUIRED,
     REQUEST_TIMEOUT,
     UNAVAILABLE,
     UNSUPPORTED_MEDIA_TYPE,
@@ -41,9 +39,6 @@ else:
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 NDJSON: Final = "application/x-ndjson"
-
-DOCUMENT_FORMAT: Final = 2
-"""A part of every ETag. Raise it in a migration that changes documents without new versions."""
 
 
 class Context(NamedTuple):
@@ -272,119 +267,6 @@ def too_large(limit: int) -> Problem:
     return Problem(BODY_TOO_LARGE, f"The body may have at most {limit} bytes.", headers=_CLOSE)
 
 
-IDEMPOTENCY_KEY_PATTERN: Final = r"^[!-~]([ -~]*[!-~])?\Z"
-"""Printable ASCII without spaces at the ends, which HTTP removes."""
-MAX_IDEMPOTENCY_KEY: Final = 255
-
-
-def idempotency_key(request: Request) -> str | None:
-    """Read Idempotency-Key; null without one."""
-    values = header_values(request, b"idempotency-key")
-    if not values:
-        return None
-    key = values[0]
-    if (
-        len(values) > 1
-        or len(key) > MAX_IDEMPOTENCY_KEY
-        or not re.match(IDEMPOTENCY_KEY_PATTERN, key)
-    ):
-        raise Problem(
-            INVALID_HEADER,
-            f"`Idempotency-Key` takes 1 to {MAX_IDEMPOTENCY_KEY} characters of printable "
-            "ASCII, once.",
-        )
-    return key
-
-
-def refuse_idempotency_key(request: Request) -> None:
-    """Refuse Idempotency-Key where it has no effect: to ignore it would be a false promise."""
-    if not header_values(request, b"idempotency-key"):
-        return
-    if request.route_handler.opt.get("reads"):
-        detail = "a query changes nothing and can be repeated safely without it."
-    elif request.method == "POST":
-        detail = "the answer contains a secret, which is not stored and can't be given again."
-    else:
-        detail = f"only `POST` takes it. `{request.method}` can be repeated safely without it."
-    raise Problem(INVALID_HEADER, f"Leave out `Idempotency-Key`: {detail}")
-
-
-# --- preconditions (RFC 9110, section 13) ----------------------------------------------------
-
-
-def etag(identity: str, version: int) -> str:
-    """Write the strong ETag of a record's version."""
-    return f'"{identity}.{version}.{DOCUMENT_FORMAT}"'
-
-
-def version_tag(version: int) -> str:
-    """Write the tag that names a version in If-Match, whatever the format of the document."""
-    return f'"v{version}"'
-
-
-_TAGS = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"(?:[ \t]*,[ \t]*(?:W/)?"[\x21\x23-\x7e]*")*\Z')
-_TAG = re.compile(r'(?:W/)?"[^"]*"')
-
-
-class Preconditions(NamedTuple):
-    """The versions that a request expects; null without the header."""
-
-    if_match: tuple[str, ...] | None  # ("*",) means any version
-    if_none_match: tuple[str, ...] | None
-
-    @property
-    def to_create(self) -> bool:
-        """Whether the record must not exist yet."""
-        return self.if_none_match == ("*",)
-
-    def match(self, identity: str, version: int) -> bool:
-        """Tell whether If-Match names a version of a record; weak tags never match."""
-        tags = self.if_match or ()
-        return tags == ("*",) or etag(identity, version) in tags or version_tag(version) in tags
-
-    def versions(self, identity: str) -> list[int] | None:
-        """List the versions of a record that If-Match names; null for any version."""
-        if self.if_match == ("*",):
-            return None
-        number = "([1-9][0-9]{0,8})"
-        own = re.compile(rf'"(?:v{number}|{identity}\.{number}\.{DOCUMENT_FORMAT})"\Z')
-        named = (own.match(tag) for tag in self.if_match or ())
-        return [int(match[1] or match[2]) for match in named if match]
-
-
-def preconditions(request: Request) -> Preconditions:
-    """Read If-Match and If-None-Match."""
-    return Preconditions(_tags(request, "If-Match"), _tags(request, "If-None-Match"))
-
-
-def required_match(request: Request) -> Preconditions:
-    """Read the preconditions of a write that needs If-Match."""
-    expected = preconditions(request)
-    if expected.if_match is None:
-        raise Problem(PRECONDITION_REQUIRED)
-    return expected
-
-
-def _tags(request: Request, name: str) -> tuple[str, ...] | None:
-    values = header_values(request, name.lower().encode())
-    if not values:
-        return None
-    value = ", ".join(values).strip()
-    if value == "*":
-        return ("*",)
-    if not _TAGS.match(value):
-        raise Problem(INVALID_HEADER, f"`{name}` takes `*` or a list of quoted ETags.")
-    return tuple(_TAG.findall(value))
-
-
-def not_modified(request: Request, tag: str) -> bool:
-    """Tell whether If-None-Match names this ETag, by weak comparison (RFC 9110)."""
-    tags = _tags(request, "If-None-Match")
-    if tags is None:
-        return False
-    return tags == ("*",) or tag in [sent.removeprefix("W/") for sent in tags]
-
-
 # --- answers ---------------------------------------------------------------------------------
 
 
@@ -466,17 +348,6 @@ _BODILESS = {204, 304}
 _NO_CACHE = (b"cache-control", b"no-cache")
 NO_STORE: Final = {"cache-control": "no-store"}
 """The header of an answer that must not be stored anywhere."""
-
-
-def record_answer(
-    identity: str,
-    version: int,
-    doc: bytes,
-    status: int = 200,
-    headers: Mapping[str, str] | None = None,
-) -> Answer:
-    """Answer with a record and its ETag."""
-    return Answer(doc, status, headers={"etag": etag(identity, version), **(headers or {})})
 
 
 def encoded(value: object) -> bytes:

@@ -1,4 +1,4 @@
-"""A resource: what a record type is called, what a client writes, and how it is listed."""
+"""A resource: the description of a record type, with its names, its Structs and its list."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Sort(Struct, frozen=True):
 class Counting(Vocabulary):
     """How are the records on all pages counted? Without the parameter they are not counted."""
 
-    EXACT = "exact", "One by one. This takes the longer, the more records there are."
+    EXACT = "exact", "Records are counted one by one: the more there are, the longer it takes."
 
 
 class Expansion(Struct, frozen=True):
@@ -74,7 +74,7 @@ class Expansion(Struct, frozen=True):
 
     @property
     def turn(self) -> int:
-        """Say when it is read: behind what it follows, and behind those that would follow it."""
+        """Give its place in the order of reading: after the expansions whose records it follows."""
         return len(FOLLOWED) + 1 if self.is_direct else FOLLOWED.get(self.target, 0)
 
 
@@ -191,7 +191,7 @@ class Resource:
             Parameter(
                 "expand",
                 Line,
-                f"Related records to include, in a URL separated by commas. {expansions}."
+                f"Related records to include; in a URL, separated by commas. {expansions}."
                 + _also_of_included(self.expansions),
                 terms=tuple(e.name for e in self.expansions),
             ),
@@ -208,7 +208,7 @@ def _also_of_included(expansions: tuple[Expansion, ...]) -> str:
     names = [f"`{e.name}`" for e in expansions if e.follows]
     if len(expansions) < 2 or not names:  # noqa: PLR2004
         return ""
-    return f" {' and '.join(names)} also bring those of the other included records."
+    return f" {' and '.join(names)} also include those that the other included records name."
 
 
 _SORTS = (Sort("created_at", "t.created_at"), Sort("updated_at", "t.updated_at"))

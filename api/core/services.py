@@ -27,7 +27,7 @@ class Services:
         self._by_class[kind] = service
 
     def get(self, kind: type[Service]) -> Service:
-        """Give the object of a class; to ask for a class that was not put in is a bug."""
+        """Give the object of a class. Asking for a class that was not put in is a bug."""
         service = self._by_class[kind]
         assert isinstance(service, kind)  # noqa: S101 - `put` has seen to it; this tells mypy
         return service

@@ -1,9 +1,9 @@
 """Fair turns: how many of the connections to Postgres each caller may hold at once.
 
 Each key has a share of its own, and all callers without a key have one together. A share has at
-most so many places, and fewer for searches, which can take long whatever they find. Who finds none
-free waits in a line, and the lines are served in turn, one place each. So a caller who asks a
-thousand times waits longer, and nobody else does.
+most so many places, and fewer for searches, which can take long whatever they find. A caller who
+finds no free place waits in a line, and the lines are served in turn, one place each. So a caller
+who asks a thousand times waits longer, and nobody else does.
 
 Postgres shares its processors among all statements that run. So while callers with keys are active,
 those without a key have fewer places.
@@ -29,7 +29,7 @@ MAX_WAITING: Final = 2_000
 
 
 class Account(NamedTuple):
-    """Whose share a place is taken from, in which of the share's lines, and for what."""
+    """The share from which a place is taken, the line within the share, and the kind of work."""
 
     share: str
     line: str

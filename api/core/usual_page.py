@@ -1,8 +1,8 @@
-"""A page of usual size, read by one statement with all that it brings.
+"""A page of usual size, read by one statement together with its related records.
 
 Postgres sends each document as a row of its own. To join them there would take it longer than to
 send them: a text of more than 128 KiB is new memory of the kernel at each execution, again and
-again while it grows. Nothing is computed of a document but its size.
+again while it grows. Postgres computes nothing from a document except its size.
 
 A page that might pass a bound is not read like this (:func:`read_usual` gives less, or nothing).
 The statements of `api.core.listing` and `api.core.expanding` then find out where it has to end.
@@ -27,7 +27,7 @@ _FOUND: Final = """
     WHERE {conditions}
     ORDER BY {sort_key} {direction}{nulls}, t.id {direction}
     LIMIT {limit}"""
-# A document that takes more than its share of the page is null here: then the page is not usual.
+# A document that takes more than its share of the page is null here. Then the page is not usual.
 _ITEM: Final = """
     CASE WHEN octet_length(f.doc) < {share} THEN f.doc END AS doc, f.id, {key} AS key"""
 # Only the key of the last record is needed, so the others need not be made instants of Python.

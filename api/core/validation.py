@@ -1,7 +1,7 @@
 """From JSON to Structs: find the faults of a body at once, in a bounded number of steps.
 
 A list is measured before its items are looked at, and the search ends with the last fault that is
-reported. So what a body costs does not grow with what is wrong with it.
+reported. So the cost of a body does not grow with the number of its faults.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any, Final
 from litestar import Litestar
 
 from api.core.errors import FAULT_CODES, KINDS, OF_PARAMETERS
-from api.core.request import IDEMPOTENCY_KEY_PATTERN, MAX_IDEMPOTENCY_KEY
+from api.core.idempotency import IDEMPOTENCY_KEY_PATTERN, MAX_IDEMPOTENCY_KEY
 from api.document import operations, refusals
 from api.document.faces import Components, meanings, open_terms
 from api.document.nouns import Noun, add_unions

@@ -53,8 +53,8 @@ def _table(resource: Resource) -> Json:
     table = b"".join([header(columns), *lines(columns, [row])]).decode()
     return {
         "schema": {
-            "description": "Lines that end with CR and LF (RFC 4180), the first with the names of "
-            "the columns.",
+            "description": "Lines that end with CR and LF (RFC 4180). The first line has the names "
+            "of the columns.",
             "type": "string",
             "maxLength": MAX_TABLE,
         },

@@ -1,4 +1,4 @@
-"""How much memory there is for Postgres."""
+"""The memory that the embedded Postgres may use for its buffers."""
 
 from __future__ import annotations
 

@@ -111,8 +111,8 @@ def read_value(text: str, expected: Shape) -> Any:  # noqa: ANN401 - JSON
     if kind in (int, float):
         if len(text) > MAX_NUMBER or not _NUMBER.match(text):
             raise UnreadableCell(
-                f"`{text[:40]}` is no number as it has to be written: digits, and a point before "
-                "decimals, such as `1234.5`, without a separator of thousands."
+                f"`{text[:40]}` is not a number in the form that is needed: digits, a point before "
+                "the decimals, and no separator of thousands, such as `1234.5`."
             )
         if len(significant_digits(text)) > MAX_DIGITS:
             raise UnreadableCell(f"A number has at most {MAX_DIGITS} significant digits.")

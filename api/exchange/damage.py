@@ -30,7 +30,7 @@ _NO_CHARACTER: Final = "\ufffd"
 """What programs write for half of a character."""
 _EXACT_DIGITS: Final = 15
 """Spreadsheets keep this many digits of a number, and write zeros for the others."""
-_WAY_OUT: Final = "If you mean what it has now, change the record with `PATCH`."
+_WAY_OUT: Final = "If you mean the value that the cell has now, change the record with `PATCH`."
 
 
 def damage(text: str, before: Cell, expected: Shape) -> str | None:
@@ -51,7 +51,8 @@ def _damages(text: str, was: str, expected: Shape) -> Iterator[str]:
         )
     if _ZEROS.match(was) and text == (was.lstrip("0") or "0"):
         yield (
-            f"A spreadsheet has taken off the zeros in front of `{was[:40]}`. Format the column as "
+            f"A spreadsheet has removed the zeros at the beginning of `{was[:40]}`. "
+            "Format the column as "
             f"text, and write them again. {_WAY_OUT}"
         )
     if _has_lost_digits(text, was):
@@ -61,13 +62,13 @@ def _damages(text: str, was: str, expected: Shape) -> Iterator[str]:
         )
     if _is_cut(text, was):
         yield (
-            f"A spreadsheet has cut the text off behind {len(text):,} characters. Leave the column "
+            f"A spreadsheet has cut the text off after {len(text):,} characters. Leave the column "
             "out, and change the text with `PATCH`."
         )
     if _has_lost_characters(text, was):
         yield (
-            "A spreadsheet has taken out control characters, such as tabs. Leave the column out, "
-            f"or save as CSV and not in another format in between. {_WAY_OUT}"
+            "A spreadsheet has removed control characters, such as tabs. Leave the column out, or "
+            f"save the table as CSV only, never in another format in between. {_WAY_OUT}"
         )
     if expected.kind is not bool and _is_rewritten(text, was):
         yield (

@@ -81,7 +81,7 @@ async def list_records(resource: Resource, request: Request) -> Answer:
     form = formats.chosen(request, given.pop("format", None), offered)
     asked = {name: given.pop(name) for each in TABLE_PARAMETERS if (name := each.name) in given}
     if asked and form is not AS_TABLE:
-        raise invalid_parameter(next(iter(asked)), "It is for `format=csv` alone.")
+        raise invalid_parameter(next(iter(asked)), "This parameter is only for `format=csv`.")
     if form is AS_JSON:
         answer = await list_page(resource, request, given)
         answer.headers.append((b"vary", b"Accept"))

@@ -146,8 +146,8 @@ def _why_unreadable(error: csv.Error) -> str:
     told = str(error)
     if "new-line character" in told:
         return (
-            "has a carriage return without a line feed behind it, outside of quotation marks. Old "
-            f"programs for the Mac end lines so. {_HOW}"
+            "has a carriage return without a line feed after it, outside of quotation marks. Old "
+            f"Mac programs end lines in this way. {_HOW}"
         )
     if "field limit" in told:
         return f"has a cell of more than {csv.field_size_limit():,} characters. Make it shorter."

@@ -33,9 +33,9 @@ TABLE_PARAMETERS: Final = (
     Parameter(
         "columns",
         Annotated[str, Meta(min_length=1, max_length=4_000)],
-        "The columns of a table, in this order, separated by commas; only with `format=csv`. "
-        "Beside those that it has without this parameter: `external_id.` with a namespace behind "
-        "it, the columns of `wide`, and the `text` of an article.",
+        "The columns of a table, in this order, separated by commas; only with `format=csv`. Some "
+        "columns are in a table only if you name them here: `external_id.` followed by a "
+        "namespace, the columns of `wide`, and the `text` of an article.",
         example="id,version,note",
     ),
     Parameter(
@@ -55,7 +55,7 @@ TABLE_PARAMETERS: Final = (
         "trailer",
         _Yes,
         "`1`: a table ends with the line `#count,…`, the number of records, so that you can tell "
-        "whether all of it has arrived.",
+        "whether the whole table has arrived.",
         example="1",
     ),
 )

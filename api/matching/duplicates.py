@@ -107,13 +107,12 @@ _BEHIND: Final = (
     "(p.score, p.source_id, p.other_id)"
     " < (:after_score::float8, :after_source_id::uuid, :after_other_id::uuid)"
 )
-_SOURCE: Final = Parameter(
-    "source_id", SourceId, "A source: the pairs that it makes.", example=SOURCE_ID
-)
+_SOURCE: Final = Parameter("source_id", SourceId, "Only pairs with this source.", example=SOURCE_ID)
 _KIND: Final = structs.replace(
-    SOURCES.filter_parameters["kind"], description="The kind of one of the two sources."
+    SOURCES.filter_parameters["kind"],
+    description="Only pairs in which one of the sources has this kind.",
 )
-_SCORE: Final = Parameter("score__gte", Number, "The lowest score of the pairs.", example=0.9)
+_SCORE: Final = Parameter("score__gte", Number, "Only pairs with at least this score.", example=0.9)
 _EXPANSION: Final = Expansion(
     "sources",
     RecordType.SOURCE,
@@ -129,21 +128,21 @@ _EXPAND: Final = Parameter(
 _PARAMETERS: Final = {each.name: each for each in (_SOURCE, _KIND, _SCORE, _EXPAND, LIMIT, CURSOR)}
 DUPLICATES: Final = Operation(
     tag="matching",
-    description="Lists pairs of sources whose names are alike, the highest score first, as long as "
-    "nobody has decided about them. A pair is a suggestion: nothing is linked.\n\n"
-    "To confirm a pair, merge the two with `mergeSource`, or keep both and state a confirmed "
-    "relation `possibly_same_as` in one of them. To reject it, state a confirmed relation "
-    "`distinct_from`, or set a `possibly_same_as` to `rejected`. Any other confirmed relation "
-    "between the two, or one as a parent or member of the other, decides too: they are two then. "
-    "The pair leaves the list at once. It comes back if the decision is taken back.\n\n"
-    "All names of the sources are compared, in the way of `matchSource`; the score is that of the "
-    "name which has less of the other one. A source with a name makes no pair with one that is "
-    "`anonymous` or `described`: who that is, is a matter of identities. You see a pair if you see "
-    "both sources, and no source that you don't see changes a score. Pairs are found in the "
-    "background, some time after a source was written; pairs with a score below "
-    f"{MIN_SCORE} are not kept, and of each source only the best ones.\n\n"
-    "A page looks at a bounded number of pairs. So it may have fewer pairs than `limit`, or none, "
-    "although there are more: go on as long as there is a `next_cursor`.",
+    description="Lists pairs of sources whose names are alike, the highest score first, as long "
+    "as nobody has decided about them. A pair is a suggestion: nothing is linked.\n\nTo confirm a "
+    "pair, merge the two with `mergeSource`, or keep both and state a confirmed relation "
+    "`possibly_same_as` in one of them. To reject it, state a confirmed relation `distinct_from`, "
+    "or set a `possibly_same_as` to `rejected`. Any other confirmed relation between the two also "
+    "decides, and so does one source that is the parent or a member of the other: then they are "
+    "two sources. The pair leaves the list at once. It comes back if the decision is taken "
+    "back.\n\nAll names of the two sources are compared as `matchSource` does it, once in each "
+    "direction; the lower score counts. A source with a name never makes a pair with a source "
+    "that is `anonymous` or `described`: if you know who that source is, store an identity. You "
+    "see a pair if you see both sources, and no source that you don't see changes a score. Pairs "
+    "are found in the background, some time after a source was written; pairs with a score below "
+    f"{MIN_SCORE} are not kept, and only the best pairs of each source are kept.\n\nA page looks "
+    "at a bounded number of pairs. So it may have fewer pairs than `limit`, or none, although "
+    "there are more. Go on as long as there is a `next_cursor`.",
     parameters=(_SOURCE, _KIND, _SCORE, _EXPAND, LIMIT, CURSOR),
     success="A page of pairs.",
     answer=(SourceDuplicatePage,),

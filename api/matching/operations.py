@@ -58,7 +58,7 @@ _TEXT: Final = Parameter(
 _LANGUAGE: Final = Parameter(
     "language",
     Language,
-    "The language of the text (BCP 47). Without it, the likely ones are tried.",
+    "The language of the text (BCP 47). Without it, the likely languages are tried.",
     default="und",
 )
 _NAME: Final = Parameter("name", Line, "The name.", required=True, example="zelenski")
@@ -76,7 +76,7 @@ MatchFilters: Final = body_with(
     "ClaimMatchFilters",
     CLAIMS,
     CLAIMS.filter_parameters,
-    "The filters of a list of claims. One that is null or absent is not used.",
+    "The filters of a list of claims. A filter that is null or absent is not used.",
 )
 ClaimMatchQuery: Final = cast(
     "type[Part]",
@@ -92,14 +92,16 @@ ClaimMatchQuery: Final = cast(
             ),
             (
                 "limit",
-                Annotated[MatchLimit, Meta(description="The highest number of claims a text.")],
+                Annotated[
+                    MatchLimit, Meta(description="The highest number of claims for each text.")
+                ],
                 _DEFAULT_LIMIT,
             ),
             (
                 "filters",
                 Annotated[
                     MatchFilters | None,
-                    Meta(description="Which claims are looked at; all, if it is null."),
+                    Meta(description="The claims to look at; all claims if it is null."),
                 ],
                 None,
             ),
@@ -112,13 +114,13 @@ ClaimMatchQuery: Final = cast(
 )
 
 _METHOD: Final = (
-    "A match is a suggestion: nothing is linked. The score is a mean of BM25 over the stems of the "
-    "words, divided by what the text would score against itself, and of the likeness of the "
-    "letters; other figures lower it. Stems are those of the text's language, where Postgres has a "
-    "dictionary for it. Words that few claims have count more; they are "
-    "counted in public claims alone, in the background. The claims that share the rarest words "
-    "with the text are compared with it. If a word of a short text stands in no claim, claims with "
-    "words of a similar spelling are compared too."
+    "A match is a suggestion: nothing is linked. The score is the mean of two values: BM25 over "
+    "the stems of the words, divided by the score of the text against itself, and the likeness of "
+    "the letters. Different figures lower the score. The stems are those of the text's language, "
+    "if Postgres has a dictionary for it. Rare words count more; the service counts words in the "
+    "background, and in public claims only. It compares the text with the claims that share its "
+    "rarest words. If a word of a short text is in no claim, it also compares claims with words of "
+    "a similar spelling."
 )
 _TEXT_EXAMPLE: Final = "Over 3,000 North Korean soldiers killed or wounded"
 _MATCHED: Final = ClaimMatches(
@@ -151,8 +153,8 @@ MATCH_CLAIM: Final = Operation(
 MATCH_CLAIMS: Final = Operation(
     tag="matching",
     description=f"Finds claims that may already say what some texts say, at most {MAX_TEXTS} in "
-    f"one request. {_METHOD}\n\nNo text is begun after {MAX_SECONDS:g} seconds; those that are "
-    "left over are not `complete`.",
+    f"one request. {_METHOD}\n\nAfter {MAX_SECONDS:g} seconds no further text is looked at; for "
+    "the texts that are left over, `complete` is false.",
     body=ClaimMatchQuery,
     body_example={"texts": [{"id": "1", "text": _TEXT_EXAMPLE, "language": "en"}], "limit": 5},
     success="The claims for each text.",
@@ -161,11 +163,11 @@ MATCH_CLAIMS: Final = Operation(
 )
 MATCH_SOURCE: Final = Operation(
     tag="matching",
-    description="Finds sources that may be meant by a name. All their names are compared with it: "
-    "in any order of the words, misspelt, or spelt as another language does it. Cyrillic, Greek "
-    "and Korean names are compared in Latin letters. Words that few names have count more. A match "
-    "is a suggestion: nothing is linked. An answer has fewer sources than `limit` where its body "
-    "would pass 8 MiB; the best are in it.",
+    description="Finds sources that a name may mean. The name is compared with all names of a "
+    "source. Its words may be in any order, misspelt, or in the spelling of another language. "
+    "Cyrillic, Greek and Korean names are compared in Latin letters. Rare words count more. A "
+    "match is a suggestion: nothing is linked. An answer has fewer sources than `limit` if its "
+    "body would pass 8 MiB; then it has the best ones.",
     parameters=tuple(_OF_NAME.values()),
     success="The sources.",
     answer=(SourceMatches,),

@@ -1,4 +1,4 @@
-"""What a survivor gets of a merged source: its names and external ids; and how it is taken back.
+"""The names and external ids that a survivor gets by a merge and loses by its unmerge.
 
 It is a pure computation on these two lists.
 """

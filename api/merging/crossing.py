@@ -1,9 +1,9 @@
-"""Crossing relations: what a merge gives back may be stated by the other source by now.
+"""Crossing relations: the other source may by now state what an unmerge gives back.
 
 Of two sources, one may state a symmetric relation to the other, and not both. While a source was
-merged, another merge may have led a relation of one of the two against that of the other one. Then
-what is given back waits in the log of that merge, as something that it has dropped, and comes back
-with it.
+merged, another merge may have written the same relation on the other source. Then the relation that
+would come back is written into the log of that merge as dropped, and comes back when that merge is
+undone.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Crossing(NamedTuple):
 async def find_crossings(
     connection: Connection, stored: Mapping[str, Content], new: Mapping[str, Content]
 ) -> dict[str, list[Crossing]]:
-    """Find relations that some sources are about to state, and that the others state, by source."""
+    """Find the relations that sources are about to state and the other side states already."""
     wanted = [
         {"id": identity, "place": place, "other_id": item["source_id"], "kind": item["kind"]}
         for identity, content in new.items()

@@ -24,22 +24,13 @@ from api.core.errors import (
     Problem,
 )
 from api.core.filters import Parameter, read_query
-from api.core.idempotency import once
+from api.core.idempotency import idempotency_key, once
 from api.core.listing import fitting_items, link_next, page_body
 from api.core.operation import Operation
-from api.core.request import (
-    Answer,
-    Request,
-    author,
-    caller,
-    context,
-    encoded,
-    idempotency_key,
-    record_id,
-    required_match,
-)
+from api.core.request import Answer, Request, author, caller, context, encoded, record_id
 from api.core.resource import CURSOR, DEFAULT_LIMIT, LIMIT
 from api.core.sql import compose, plural, render
+from api.core.versions import required_match
 from api.merging.merge import outcome, write_merge
 from api.merging.pair import lock_pair
 from api.merging.unmerge import write_unmerge
@@ -64,7 +55,7 @@ _SCOPES: Final = tuple(WRITE.values())
 _DRY_RUN: Final = Parameter(
     "dry_run",
     bool,
-    "Check everything and tell what would follow, but merge nothing.",
+    "Check everything and say what the merge would do, but merge nothing.",
     default=False,
 )
 _ID: Final = Parameter("id", Id, "The source's id.", example=SOURCE_ID)
@@ -80,18 +71,19 @@ _MERGED: Final = SourceMerge(
 
 MERGE: Final = Operation(
     tag="merges",
-    description="Merges the source in the body into the one in the path, the survivor. At once, "
-    "the merged source's id means the survivor: `GET` leads there (308), filters and references "
-    "that name it mean the survivor, and it can't be changed any more (409). Its names and "
-    "external ids move to the survivor; its other properties stay behind, and so do its own "
-    "relations and members. Afterwards, the service changes all records that name it, a few at a "
-    "time, each with a revision by `system` and a change in the feed; `listSourceMerges` tells "
-    "how far it is. Send the survivor's ETag in `If-Match`.\n\nA merge is refused if the two "
-    "differ in `confidentiality`, if one is `anonymous` or `described` and the other is not (store "
-    "an identity instead; the sources that are merged into the two count too), if a confirmed "
-    "relation says that one is `distinct_from` the other, if the survivor is a part or a member of "
-    "the other source, and if the survivor would have too many names or external ids. A key needs "
-    "the scopes to write all four record types.",
+    description="Merges the source in the body into the source in the path, which is the survivor. "
+    "At once, the merged source's id means the survivor: `GET` leads to the survivor (308), and "
+    "filters and references that name the merged source mean the survivor. The merged source can't "
+    "be changed any more (409). Its names and external ids move to the survivor; its other "
+    "properties stay behind, and so do its own relations and members. Afterwards, the service "
+    "changes all records that name the merged source, a few at a time, each with a revision by "
+    "`system` and a change in the feed; `listSourceMerges` says how far it is. Send the survivor's "
+    "ETag in `If-Match`.\n\nA merge is refused if the two differ in `confidentiality`, if one is "
+    "`anonymous` or `described` and the other is not (store an identity instead; the sources that "
+    "were merged into one of the two earlier count too), if a confirmed relation says that one is "
+    "`distinct_from` the other, if the survivor is a part or a member of the other source, and if "
+    "the survivor would have too many names or external ids. A key needs the scopes to write all "
+    "four record types.",
     path_parameters=(_ID,),
     writes=SOURCES,
     parameters=(_DRY_RUN,),
@@ -115,13 +107,13 @@ MERGE: Final = Operation(
 )
 UNMERGE: Final = Operation(
     tag="merges",
-    description="Undoes the merge of the source in the path, which is the merged one. It is as it "
-    "was before, and the survivor loses the names and external ids that it got. Afterwards, the "
-    "service changes the records that named it, so that they name it again, where a reference "
-    "still stands as the merge left it; references that somebody has changed since stay. The "
-    "merged source itself does not get back a reference to what is deleted, or leads back to it by "
-    "now. `listSourceMerges` names all of these. Merges can be undone in any order. A key needs "
-    "the scopes to write all four record types.",
+    description="Undoes the merge of the source in the path, which is the merged source. It "
+    "becomes what it was before, and the survivor loses the names and external ids that it got. "
+    "Afterwards, the service changes the records that named the merged source, so that they name "
+    "it again. A reference that somebody has changed since the merge stays as it is. The merged "
+    "source itself does not get back a reference to a record that is deleted, or that leads back "
+    "to it by now. `listSourceMerges` names all references that did not go back. Merges can be "
+    "undone in any order. A key needs the scopes to write all four record types.",
     path_parameters=(Parameter("id", Id, "The merged source's id.", example=PENTAGON_ID),),
     header_parameters=("IdempotencyKey",),
     success="The merge, which is being undone.",
@@ -134,8 +126,9 @@ UNMERGE: Final = Operation(
 )
 LIST_MERGES: Final = Operation(
     tag="merges",
-    description="Lists the merges of a source into others and of others into it, newest first, and "
-    "tells how far each of them is. Merges with sources that you don't see are left out.",
+    description="Lists the merges of a source into other sources, and of other sources into it, "
+    "newest first, and says how far each merge is. Merges with sources that you don't see are left "
+    "out.",
     path_parameters=(_ID,),
     parameters=(LIMIT, CURSOR),
     success="A page of the source's merges.",

@@ -1,4 +1,4 @@
-"""The log of merges: which references each of them has led on, so that it can be undone."""
+"""The log of merges: the references that each merge has changed, so that it can be undone."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from schemas.vocabularies import RecordType, Vocabulary
 
 
 class EntryState(Vocabulary):
-    """What came of a reference? Each entry of the log has one of these states."""
+    """What became of a reference? Each entry of the log has one of these states."""
 
-    STANDING = "standing", "It was led to the survivor, or dropped."
-    RESTORED = "restored", "It was given back."
-    CHANGED = "changed", "Somebody has changed it, or its record, so it stays."
-    PASSED = "passed", "An earlier merge was undone, which gave back what this one had led on."
+    STANDING = "standing", "The merge has changed the reference to the survivor, or dropped it."
+    RESTORED = "restored", "The unmerge has given the reference back."
+    CHANGED = "changed", "Somebody has changed the reference or its record, so it stays as it is."
+    PASSED = (
+        "passed",
+        "An earlier merge was undone, which gave back the reference that this merge had changed.",
+    )
 
 
 _ADD: Final = """
@@ -53,7 +56,7 @@ async def add(
     followed: Iterable[tuple[str, Sequence[Followed]]],
     state: EntryState = EntryState.STANDING,
 ) -> None:
-    """Add the references that a merge has led on, of each record of a type, and their state."""
+    """Add the references that a merge has changed in records of one type, with their state."""
     rows: list[dict[str, Any]] = [
         {"record_id": identity, **each._asdict()} for identity, some in followed for each in some
     ]
@@ -72,7 +75,7 @@ async def add(
 async def read(
     connection: Connection, record_type: RecordType, ids: Collection[str]
 ) -> dict[str, list[Entry]]:
-    """Read what is in the log of some records, by record, of all merges that still stand."""
+    """Read the log entries about some records, by record, for all merges that were not undone."""
     found: dict[str, list[Entry]] = {identity: [] for identity in ids}
     query = render(_READ, ids=list(ids), record_type=record_type.value)
     for row in await connection.fetch(*query):
@@ -93,6 +96,6 @@ async def move(connection: Connection, paths: Mapping[int, str]) -> None:
 
 
 async def settle(connection: Connection, state: EntryState, ids: Sequence[int]) -> None:
-    """Say what came of some references."""
+    """Store what became of some references."""
     if ids:
         await connection.execute(*render(_SETTLE, state=state.value, ids=ids))

@@ -19,8 +19,8 @@ from api.core.errors import (
 )
 from api.core.reading import gone
 from api.core.relations import relations_stated
-from api.core.request import Preconditions, etag
 from api.core.sql import compose, render
+from api.core.versions import Preconditions, etag
 from api.merging.carried import MOST, Added, Lists, added
 from api.merging.references import SYMMETRIC
 from schemas.base import Fault
@@ -165,7 +165,9 @@ def _is_newer(row: Any, detail: str) -> Problem:  # noqa: ANN401 - a row
 
 def _other(row: Any, identity: str, other_etag: str | None) -> Side:  # noqa: ANN401 - a row
     if row is not None and row["merged_into"] is not None:
-        detail = f"The source {identity} is merged already. Name its survivor, or unmerge it first."
+        detail = (
+            f"The source {identity} was merged already. Name its survivor, or unmerge it first."
+        )
         raise Problem(SOURCE_MERGED, detail)
     if row is None or row["deleted"]:
         detail = f"There is no source {identity}."
@@ -185,7 +187,7 @@ def _reasons(survivor: Side, other: Side, new: Added) -> Iterator[str]:
     """Say why two sources can't be merged, as far as they tell themselves."""
     levels = {each.record["confidentiality"] for each in (survivor, other)}
     if len(levels) > 1:
-        yield "They differ in `confidentiality`. Give both the same first."
+        yield "The two sources differ in `confidentiality`. Give both the same value first."
     if survivor.record["identification"] == Identification.ANONYMOUS and new["names"]:
         yield (
             "The survivor is `anonymous`, and can't get the names of the other source. Remove "
@@ -206,7 +208,8 @@ async def _check_others(connection: Connection, survivor_id: str, other_id: str)
         raise Problem(
             MERGE_REFUSED,
             "One of the two, or a source that is merged into it, is `anonymous` or `described`, "
-            "and another one of them is not: a merge would tell everybody who that is. Store the "
+            "and another one of them is not: a merge would tell everybody who that "
+            "source is. Store the "
             "other source as an identity of the one without a name, or unmerge that one first.",
         )
     distinct = SourceRelationKind.DISTINCT_FROM
@@ -238,5 +241,5 @@ async def _check_others(connection: Connection, survivor_id: str, other_id: str)
         raise Problem(
             MERGE_REFUSED,
             "The other source was unmerged, and its references are still being given back. Try "
-            "again when `listSourceMerges` says `undone` of that merge.",
+            "again when `listSourceMerges` shows that merge as `undone`.",
         )

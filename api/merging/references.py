@@ -1,4 +1,4 @@
-"""References to a merged source: lead them to the survivor, and give them back.
+"""References to a merged source: change them to the survivor, and change them back.
 
 It is a pure computation on the columns of a record that can name sources.
 """
@@ -25,7 +25,7 @@ SYMMETRIC: Final = (SourceRelationKind.POSSIBLY_SAME_AS, SourceRelationKind.DIST
 
 
 class Followed(NamedTuple):
-    """A reference that was led to the survivor, or dropped because it would have been useless."""
+    """A reference that was changed to the survivor, or dropped as a repetition."""
 
     path: str  # a JSON pointer: to where it stands now or, if it was dropped, to its item before
     item: Any  # the item of the list in which it stands, or stood; null if it is not in a list
@@ -91,7 +91,7 @@ def follow(
     survivor_id: str,
     taken: Collection[tuple[str, str]] = (),
 ) -> tuple[Content, list[Followed]]:
-    """Let a record name the survivor in the place of a merged source.
+    """Make a record name the survivor in the place of a merged source.
 
     A reference is dropped if it would name the record itself or stand in the list twice, or if it
     is among those `taken`: the symmetric relations that the survivor states, by record and kind.
@@ -159,7 +159,7 @@ def named_by_dropped(followed: Followed) -> str | None:
 
 
 def leads_to(entry: Entry, survivor_id: str, kind: str) -> bool:
-    """Tell whether an entry is about a relation that a merge has led to a source."""
+    """Tell whether an entry is about a relation that a merge has changed to name a source."""
     return (
         not entry.followed.dropped
         and _place(entry)[0] == "relations"
@@ -170,7 +170,7 @@ def leads_to(entry: Entry, survivor_id: str, kind: str) -> bool:
 def give_back(
     content: Content, columns: Columns, entries: Sequence[Entry], merge_id: int
 ) -> Returned:
-    """Give a merged source its references in one record back, where they stand as they were left.
+    """Change the references in one record back to the merged source, if they were not edited.
 
     `entries` are the references in this record that any merge has followed, in their order.
     """
@@ -201,7 +201,7 @@ def _place_of(path: str) -> tuple[str, int, str]:
 
 
 def _trace(entry: Entry, entries: Sequence[Entry], columns: Columns) -> list[Entry] | None:
-    """Find the later merges that have led the same reference on; null if somebody changed it."""
+    """Find the later merges that changed the same reference; null if somebody else did."""
     if entry.followed.dropped:
         return []
     path = [entry]
@@ -244,7 +244,7 @@ def _return_one(
     entries: Sequence[Entry],
     returned: Returned,
 ) -> bool:
-    """Give back one reference that later merges have led on; tell whether it stands as left."""
+    """Change one reference back that later merges have changed; tell whether that was possible."""
     last = path[-1] if path else entry
     column, index, name = _place(last)
     names = columns[column]

@@ -1,4 +1,4 @@
-"""What follows from merges, in the background: all that names a merged source names its survivor.
+"""Repointing: after a merge, records are changed in the background to name the survivor.
 
 After an unmerge, the same is done backwards. Each step is a transaction of its own that changes at
 most 200 records, writes down how it did, and is taken by one process: so a process that is killed

@@ -1,4 +1,4 @@
-"""Unmerge: bring a merged source back as it was, and take from its survivor what it brought.
+"""Unmerge: bring a merged source back as it was, and take its names and ids from the survivor.
 
 The survivor may be merged itself by now. Then the names and external ids are taken from every
 source of the chain. That records name the source again follows afterwards.

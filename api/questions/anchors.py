@@ -100,10 +100,10 @@ LIST_LOST_APPEARANCES: Final = Operation(
     description="Lists the appearances of claims and denials in an article whose words are no "
     "longer found in its text, or are found at several places. Each of their spans has suggestions "
     "where its words may stand now: the same words; if there are none, words that differ in "
-    "typography only; if there are none either, similar words. A suggestion moves nothing: send "
-    "those that you choose with `attachAppearances`.\n\nThe work for one page is limited, so a "
-    "page can have fewer items than `limit`. If one appearance alone takes more work than that, it "
-    "is `truncated`, and suggestions may be missing.",
+    "typography only; if there are none either, similar words. A suggestion changes nothing. Send "
+    "the suggestions that you choose with `attachAppearances`.\n\nThe work for one page is "
+    "limited, so a page can have fewer items than `limit`. If one appearance alone takes more work "
+    "than that, it is `truncated`, and suggestions may be missing.",
     path_parameters=(_ID,),
     linked_from={RecordType.ARTICLE: "id"},
     parameters=(_ANCHOR, LIMIT, CURSOR),
@@ -129,12 +129,13 @@ LIST_LOST_APPEARANCES: Final = Operation(
 ATTACH_APPEARANCES: Final = Operation(
     tag="questions",
     description="Attaches appearances of claims and denials to words of the article's current "
-    "text: the `spans` that you send take the place of those that the appearance has. They are "
-    "checked as in a `PATCH` of the record. A record with several of the appearances gets one new "
-    "version. With `if_match`, an appearance is only attached if its record is still at that "
+    "text: the `spans` that you send replace the spans of the appearance. They are checked as in a "
+    "`PATCH` of the record. A record with several of the appearances gets one new version. With "
+    "`if_match`, an appearance is only attached if its record is still at that "
     "version.\n\nEverything is written in one transaction. If an appearance is refused, nothing is "
-    "written, and the problem names all that is wrong. With `atomic=false`, the others are written "
-    "all the same, and the result of the one that is refused has the problem.",
+    "written, and the problem names everything that is wrong. With `atomic=false`, the other "
+    "appearances are written all the same, and the result of a refused appearance has its "
+    "problem.",
     path_parameters=(_ID,),
     parameters=(ATOMIC, DRY_RUN),
     header_parameters=("IdempotencyKey",),

@@ -151,11 +151,12 @@ LIST_ANNOTATIONS: Final = Operation(
     description="""\
 Gives the words of an article in which claims and denials are printed, as a page of Web \
 Annotations (W3C): first those of claims, then those of denials, both in the order in which the \
-article prints them. Each annotation is of one span, and selects its words by the words themselves \
-(`TextQuoteSelector`) and by their offsets in Unicode code points (`TextPositionSelector`); of \
-words that are lost, only the words are given. Its body is the record, by its id. A `content` span \
-has the motivation `identifying`, any other `describing`. A record that is printed in the article \
-without spans has one annotation of the whole article, with the motivation `linking`.
+article prints them. Each annotation is about one span. It selects the words by the words \
+themselves (`TextQuoteSelector`) and by their offsets in Unicode code points \
+(`TextPositionSelector`); lost words have no offsets. Its body is the record, by its id. A \
+`content` span has the motivation `identifying`, any other `describing`. A record that is printed \
+in the article without spans has one annotation of the whole article, with the motivation \
+`linking`.
 
 `limit` is the highest number of records on a page, of which each has its annotations. The next \
 page is in `next` and in the `Link` header. If the article prints no claim and no denial, the \

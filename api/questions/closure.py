@@ -1,4 +1,4 @@
-"""The claims that say the same thing, or have it from the same origin: joined by relations."""
+"""The claims that say the same thing, or have the same origin, as their relations state."""
 
 from __future__ import annotations
 

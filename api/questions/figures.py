@@ -102,8 +102,8 @@ _FENCE: Final = "OFFSET 0"
 _SORT: Final = Parameter(
     "sort",
     Literal[tuple(_SORTS)],
-    "The order of the figures. Those without a bound or a time come last. Equal ones are sorted by "
-    "the id of their record.",
+    "The order of the figures. Figures without the bound or the time come last. Equal figures are "
+    "sorted by the id of their record.",
     default=_DEFAULT_SORT,
     example="lower",
 )
@@ -177,25 +177,21 @@ _EXAMPLE: Final = FigurePage(
 )
 FIGURES: Final = Operation(
     tag="questions",
-    description="Gives the figures of the claims and denials that match the filters, each with the "
-    "lowest and the highest number that its printed words allow, and with the figures that "
+    description="Gives the figures of the claims and denials that match the filters, each with "
+    "the lowest and the highest number that its printed words allow, and with the figures that "
     "conflict with it. The filters on a figure, such as `metric`, are conditions on the figure "
-    "itself. All other filters are those of `listClaims` and `listDenials`. Where both have one of "
-    "the same name, such as `kind`, it takes the terms of claims. With a filter that "
-    "only claims have, no figures of denials are found, and the other way round.\n\n"
-    "A conflict is `stated` if a confirmed relation `conflicts_with` connects the two claims, "
-    "whatever they count. It is `computed` if all of this is true:\n\n"
-    "- The figures have the same metric, unit and population.\n"
-    "- The times that they are about are known and overlap: `as_of`, or else the time at which the "
-    "claim `occurred`.\n"
-    "- No number is within the bounds of both.\n"
-    "- Their claims say the same (a confirmed `restates` or `same_origin_as` connects them), or "
-    "are about events at the same place. A denial counts as a statement about the claims that it "
-    "answers.\n"
-    "- No editor has rejected a `conflicts_with` between the two claims.\n\n"
-    "An approximate number counts as that number. "
-    f"At most {MAX_CONFLICTS} conflicts are listed for a figure; `more` says whether there are, or "
-    "may be, more.",
+    "itself. All other filters are those of `listClaims` and `listDenials`. If both lists have a "
+    "filter of the same name, such as `kind`, it takes the terms of claims. A filter that only "
+    "claims have finds no figures of denials, and the other way round.\n\nA conflict is `stated` "
+    "if a confirmed relation `conflicts_with` connects the two claims, whatever they count. It is "
+    "`computed` if all of this is true:\n\n- The figures have the same metric, unit and "
+    "population.\n- The times that they are about are known and overlap: `as_of`, or else the "
+    "time at which the claim `occurred`.\n- No number is within the bounds of both.\n- Their "
+    "claims say the same (a confirmed `restates` or `same_origin_as` connects them), or are about "
+    "events at the same place. A denial counts as a statement about the claims that it "
+    "answers.\n- No editor has rejected a `conflicts_with` between the two claims.\n\nAn "
+    f"approximate number counts as if it were exact. At most {MAX_CONFLICTS} conflicts are listed "
+    "for a figure; `more` says whether there are, or may be, more.",
     filters_of=CLAIMS,
     parameters=(*_ONLY_OF_DENIALS, _SORT, _EXPAND, LIMIT, CURSOR),
     success="A page of figures.",

@@ -1,4 +1,4 @@
-"""Order a thread of responses: who answered whom, how deep, and in which circles.
+"""Order a thread of responses: which answers which, at which depth, and in which circles.
 
 It is a pure computation: :mod:`api.questions.responses` reads the entries.
 """

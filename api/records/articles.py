@@ -91,7 +91,7 @@ ARTICLES = Resource(
                 Parameter(
                     "related_to",
                     ArticleId,
-                    "An article that it is related to, whichever of the two says so.",
+                    "The other article of a relation, which either of the two may state.",
                 ),
                 Parameter("relation_kind", ArticleRelationKind, "The kind of relation."),
             ),
@@ -101,7 +101,7 @@ ARTICLES = Resource(
         Filter(
             (
                 Parameter("credit_id", SourceId, "A source that it credits for the whole piece."),
-                Parameter("credit_role", CreditRole, "What that source is credited for."),
+                Parameter("credit_role", CreditRole, "The role for which that source is credited."),
             ),
             linked(
                 _ARTICLE,

@@ -51,7 +51,7 @@ def _corners(first: int) -> str:
 
 
 def located() -> Filter:
-    """Declare the filter by places; all that is asked holds for the same place."""
+    """Declare the filter by places; all its parameters must hold for the same place."""
     return on_one(
         "place",
         "t.id IN (SELECT p.claim_id FROM places AS p WHERE {clauses})",
@@ -86,7 +86,7 @@ def located() -> Filter:
 
 
 def assessed() -> Filter:
-    """Declare the filter by ratings; all that is asked holds for the same rating."""
+    """Declare the filter by ratings; all its parameters must hold for the same rating."""
     return on_one(
         "rating",
         "t.id IN (SELECT a.claim_id FROM assessments AS a WHERE {clauses})",

@@ -86,7 +86,7 @@ CLAIMS = Resource(
                 Parameter(
                     "related_to",
                     ClaimId,
-                    "A claim that it is related to, whichever of the two says so.",
+                    "The other claim of a relation, which either of the two may state.",
                 ),
                 Parameter("relation_kind", RelationKind, "The kind of relation."),
             ),

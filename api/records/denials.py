@@ -60,13 +60,14 @@ DENIALS = Resource(
                 Parameter(
                     "text_target",
                     bool,
-                    "`true`: it answers something that is only described in words. `false`: it"
-                    " answers a record.",
+                    "`true`: the denial answers something that is only described in words. "
+                    "`false`: it answers a record.",
                 ),
                 Parameter(
                     "coverage",
                     Coverage,
-                    "How clear it is that it is aimed at that target, or at any.",
+                    "How clear it is that the denial is aimed at that target or, if you "
+                    "name no target, at any of its targets.",
                 ),
             ),
             _TARGET,

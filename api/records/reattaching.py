@@ -17,9 +17,10 @@ from api.core import anchors
 from api.core.db import Connection
 from api.core.errors import NOT_FOUND, Problem
 from api.core.large_input import work_on
-from api.core.request import Author, etag, version_tag
+from api.core.request import Author
 from api.core.resource import Resource
 from api.core.sql import render
+from api.core.versions import etag, version_tag
 from api.core.writing.look_up import Current, Found, appearances_of, look_up
 from api.core.writing.settle import Draft, Settled, settle, stored
 from api.core.writing.store import UPDATE, rows_of

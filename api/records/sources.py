@@ -63,14 +63,14 @@ SOURCES = Resource(
             "member_id",
             SourceId,
             linked(_SOURCE, "member", _SOURCE, "member_id"),
-            "A direct member.",
+            "A direct member of the source.",
         ),
         Filter(
             (
                 Parameter(
                     "related_to",
                     SourceId,
-                    "A source that it is related to, whichever of the two says so.",
+                    "The other source of a relation, which either of the two may state.",
                 ),
                 Parameter("relation_kind", SourceRelationKind, "The kind of relation."),
             ),

@@ -1,4 +1,4 @@
-"""Memory that was freed: how much of it a process keeps for its next large answers."""
+"""Freed memory: how much of it a process keeps for its next large answers."""
 
 from __future__ import annotations
 

@@ -239,7 +239,8 @@ def _of_database(
         ),
         GaugeMetricFamily(
             "claim_records_webhook_backlog_changes",
-            "Changes that the slowest webhook has still to send, of those active and not failing.",
+            "Changes that the slowest active webhook still has to send; failing webhooks "
+            "do not count.",
             max(0, feed.seq - slowest),
         ),
     ]
@@ -248,7 +249,8 @@ def _of_database(
 def _counts(ages: dict[str, float]) -> Metric:
     family = GaugeMetricFamily(
         "claim_records_word_counts_age_seconds",
-        "Age of the counts of words that matching uses, while records have changed since; else 0.",
+        "Age of the word counts that matching uses, in seconds, if records have changed "
+        "since; else 0.",
         labels=["record_type"],
     )
     for record_type, seconds in ages.items():
@@ -259,7 +261,8 @@ def _counts(ages: dict[str, float]) -> Metric:
 def _pairs(age: float) -> Metric:
     return GaugeMetricFamily(
         "claim_records_duplicates_age_seconds",
-        "Age of the oldest change of a source that was not compared with others yet; else 0.",
+        "Age of the oldest change of a source that was not compared with others yet, in "
+        "seconds; else 0.",
         age,
     )
 

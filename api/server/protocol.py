@@ -37,7 +37,7 @@ _MAX_QUEUED: Final = 32
 _LINGER_SECONDS: Final = 0.5
 """How long a connection may wait for its first request when the service stops."""
 _YOUNG_SECONDS: Final = 3.0
-"""Until this age it may wait longer: its client is about to send, however busy that machine is."""
+"""Until a connection is this old, it may wait longer: its client is about to send."""
 
 _WHOLE_URL: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?P<host>[^/?#]*)")
 

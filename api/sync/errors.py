@@ -1,4 +1,4 @@
-"""The error with which work on another instance ends."""
+"""The error that ends work on another instance."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ statement that calls them, which a setting would prevent.
 
 from alembic import op
 
-from migrations.derive import PATH_7
+from migrations.defining import PATH_7
 from migrations.record_types import RECORD_TYPES
 
 revision = "0007"

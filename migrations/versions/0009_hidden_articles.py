@@ -16,7 +16,7 @@ thousands of rows takes no more than its share for each.
 
 from alembic import op
 
-from migrations import derive
+from migrations import defining, derive
 from migrations.record_types import ARTICLES_9, RECORD_TYPES_7, RECORD_TYPES_9
 
 revision = "0009"
@@ -31,7 +31,7 @@ BATCH = 500
 # The caller's transaction keeps the locks: until it ends, the articles stay as they are.
 _ARTICLES_HIDDEN = f"""
     CREATE FUNCTION articles_hidden(ids uuid[]) RETURNS boolean
-    LANGUAGE plpgsql VOLATILE{derive.SETTINGS_9} AS $$
+    LANGUAGE plpgsql VOLATILE{defining.SETTINGS_9} AS $$
     BEGIN
         IF cardinality(ids) = 0 THEN
             RETURN false;
@@ -56,7 +56,7 @@ _FOLLOW_TABLE = f"""
             batch := owners[place : place + {BATCH - 1}];
             PERFORM FROM {{table}} AS t WHERE t.id = ANY(batch) ORDER BY t.id FOR NO KEY UPDATE;
             UPDATE {{table}} AS t
-            SET visibility = t.visibility # {derive.HIDDEN}, -- the trigger looks which it is
+            SET visibility = t.visibility # {defining.HIDDEN}, -- the trigger looks which it is
                 actor = 'system', actor_scope = NULL, actor_request_id = NULL, actor_route = NULL
             WHERE t.id = ANY(batch) AND t.deleted_at IS NULL;
         END LOOP;"""
@@ -64,7 +64,7 @@ _FOLLOW_TABLE = f"""
 # Nobody can add a record to these articles meanwhile, since their rows are locked.
 _FOLLOW_ARTICLES = f"""
     CREATE FUNCTION follow_articles(ids uuid[]) RETURNS void
-    LANGUAGE plpgsql VOLATILE{derive.SETTINGS_9} AS $$
+    LANGUAGE plpgsql VOLATILE{defining.SETTINGS_9} AS $$
     DECLARE
         owners uuid[];
         batch uuid[];
@@ -124,7 +124,7 @@ def downgrade() -> None:
         *before,
         # The former trigger derives the class without the bit, so that these rows differ.
         *(
-            f"UPDATE {each.table} SET actor = 'system' WHERE visibility >= {derive.HIDDEN}"
+            f"UPDATE {each.table} SET actor = 'system' WHERE visibility >= {defining.HIDDEN}"
             for each in PRINTED
         ),
         *(

@@ -11,7 +11,7 @@ hidden. The service publishes it when both clocks have come that far.
 
 from alembic import op
 
-from migrations.derive import EMBARGO, HIDDEN, PATH_7
+from migrations.defining import EMBARGO, HIDDEN, PATH_7
 from migrations.record_types import RECORD_TYPES
 
 revision = "0011"

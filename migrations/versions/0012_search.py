@@ -13,7 +13,7 @@ meanwhile. 10,000 articles of 5,000 characters take about a minute.
 
 from alembic import op
 
-from migrations import derive, search
+from migrations import defining, derive, search
 from migrations.record_types import RECORD_TYPES_9, RECORD_TYPES_12
 
 revision = "0012"
@@ -22,7 +22,7 @@ branch_labels = None
 depends_on = None
 
 
-def _refill(record_type: derive.RecordType) -> None:
+def _refill(record_type: defining.RecordType) -> None:
     """Replace the column `search`, which removes its index."""
     op.get_bind().exec_driver_sql(f"""
     ALTER TABLE {record_type.table}

@@ -9,7 +9,7 @@ the last thirty days, whatever it is asked for.
 
 from alembic import op
 
-from migrations.derive import PATH_7
+from migrations.defining import PATH_7
 
 revision = "0013"
 down_revision = "0012"

@@ -9,7 +9,7 @@ which denials have such targets, and how clear it is that each denial is aimed a
 
 from alembic import op
 
-from migrations import derive
+from migrations import defining, derive
 
 revision = "0014"
 down_revision = "0013"
@@ -18,7 +18,7 @@ depends_on = None
 
 _TEXT_COVERAGES = f"""
     CREATE OR REPLACE FUNCTION text_coverages(targets json) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE{derive.PATH_7} AS $$
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE{defining.PATH_7} AS $$
         SELECT array_agg(t.coverage)
         FROM json_to_recordset(targets) AS t(text text, coverage text)
         WHERE t.text IS NOT NULL

@@ -12,7 +12,7 @@ with Postgres as `unaccent` does.
 
 from alembic import op
 
-from migrations import derive
+from migrations import defining, derive
 from migrations.record_types import CLAIMS_12, CLAIMS_16, DENIALS_15, DENIALS_16
 
 revision = "0016"
@@ -84,7 +84,7 @@ _FORMER_TABLE = (
 )
 
 
-def _fill(record_type: derive.RecordType) -> str:
+def _fill(record_type: defining.RecordType) -> str:
     assert record_type.follower is not None  # noqa: S101 - for the type checker
     rows = f"(SELECT r.* FROM {record_type.table} AS r WHERE r.deleted_at IS NULL) AS n"
     return record_type.follower.fill.replace("new_rows AS n", rows)

@@ -11,7 +11,7 @@ ended does not begin again where a clock is set back, so that such a write makes
 
 from alembic import op
 
-from migrations import derive
+from migrations import defining, derive
 from migrations.record_types import ARTICLES_15, CLAIMS_16, DENIALS_16, EMBARGOED_17
 
 revision = "0017"
@@ -21,11 +21,11 @@ depends_on = None
 
 # As migration 0011 made them.
 _STILL_EMBARGOED = f"""
-    CREATE FUNCTION still_embargoed() RETURNS trigger LANGUAGE plpgsql{derive.PATH_7} AS $$
+    CREATE FUNCTION still_embargoed() RETURNS trigger LANGUAGE plpgsql{defining.PATH_7} AS $$
     BEGIN
-        IF NEW.{derive.EMBARGO} > (SELECT at FROM embargo_clock) THEN
+        IF NEW.{defining.EMBARGO} > (SELECT at FROM embargo_clock) THEN
             NEW.visibility := NEW.visibility | 1;
-            NEW.lifts_at := CASE WHEN NEW.deleted_at IS NULL THEN NEW.{derive.EMBARGO} END;
+            NEW.lifts_at := CASE WHEN NEW.deleted_at IS NULL THEN NEW.{defining.EMBARGO} END;
         END IF;
         RETURN NEW;
     END
@@ -54,7 +54,7 @@ def downgrade() -> None:
             connection.exec_driver_sql(statement)
         connection.exec_driver_sql(
             f"CREATE TRIGGER {each.table}_embargo BEFORE INSERT OR UPDATE ON {each.table}"
-            f" FOR EACH ROW WHEN ((NEW.visibility & {derive.HIDDEN - 1}) = 0"
-            f" AND NEW.{derive.EMBARGO} IS NOT NULL)"
+            f" FOR EACH ROW WHEN ((NEW.visibility & {defining.HIDDEN - 1}) = 0"
+            f" AND NEW.{defining.EMBARGO} IS NOT NULL)"
             " EXECUTE FUNCTION still_embargoed()"
         )

@@ -13,7 +13,7 @@ of denials to what they answer, Postgres expected a twentieth of them.
 
 from alembic import op
 
-from migrations import derive
+from migrations import chains, derive
 from migrations.record_types import CHAINED_19, CLAIMS_18, DENIALS_18
 
 revision = "0019"
@@ -50,7 +50,7 @@ _CREATE_INDEX = """-- squawk-ignore require-concurrent-index-creation
 
 _HAS_CHAINS = f"""
     SELECT count(*) FROM pg_attribute
-    WHERE attrelid = '{CHAINED_19[-1].table}'::regclass AND attname = '{derive.CHAIN[-1]}'"""
+    WHERE attrelid = '{CHAINED_19[-1].table}'::regclass AND attname = '{chains.CHAIN[-1]}'"""
 
 
 def upgrade() -> None:
@@ -78,7 +78,7 @@ def _add_chains() -> None:
     for statement in (
         # Dropped first, or else they would be made anew twice.
         *(f"{_DROP_INDEX} {name}" for name in _indexes()),
-        *derive.add_chains(CHAINED_19),
+        *chains.add_chains(CHAINED_19),
         *_indexes(" INCLUDE (visibility)").values(),
         *(s for each in CHAINED_19 for s in derive.replace_before_function(each)),
         f"CREATE STATISTICS {STATISTICS} (mcv) ON owner_type, link FROM links",
@@ -104,7 +104,7 @@ def downgrade() -> None:
         *(
             f"ALTER TABLE {each.table} DROP COLUMN {column}"
             for each in CHAINED_19
-            for column in derive.CHAIN
+            for column in chains.CHAIN
         ),
         *(f"{_DROP_INDEX} {name}" for name in _indexes()),
         *_indexes().values(),

@@ -10,7 +10,7 @@ articles there are; that took it a third of the time of an insert. No row change
 
 from alembic import op
 
-from migrations import derive
+from migrations import defining
 
 revision = "0022"
 down_revision = "0021"
@@ -22,7 +22,7 @@ def _articles_hidden(ids: str) -> str:
     """Define the function as migration 0009 made it, with the expression for the ids."""
     return f"""
     CREATE OR REPLACE FUNCTION articles_hidden(ids uuid[]) RETURNS boolean
-    LANGUAGE plpgsql VOLATILE{derive.SETTINGS_9} AS $$
+    LANGUAGE plpgsql VOLATILE{defining.SETTINGS_9} AS $$
     BEGIN
         IF cardinality(ids) = 0 THEN
             RETURN false;

@@ -11,7 +11,7 @@ names it any more. `source_merges` has what is needed to undo a merge, and
 
 from alembic import op
 
-from migrations import circles, derive
+from migrations import circles, defining, derive
 from migrations.record_types import CIRCULAR_10, SOURCES_15, SOURCES_25
 
 revision = "0025"
@@ -138,7 +138,7 @@ _FUNCTIONS = (
 )
 
 
-def _types(source: derive.RecordType) -> tuple[derive.RecordType, ...]:
+def _types(source: defining.RecordType) -> tuple[defining.RecordType, ...]:
     return (source, *CIRCULAR_10[1:])
 
 

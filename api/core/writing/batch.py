@@ -1,7 +1,7 @@
-"""Carry out several writes of callers who see the same together: one statement for each step.
+"""Carry out several writes together, of callers who see the same records.
 
-One statement looks up what all of them have to know, one inserts, one updates, and one deletes.
-Each of the last three is committed by itself, and whoever waits for it is answered then. A write
+Each step is one statement: one looks up all that the writes need, one inserts, one updates, and one
+deletes. Each of the last three is committed by itself, and then its writes are answered. A write
 that can't be carried out like this is left out, to be carried out by itself.
 """
 

@@ -268,7 +268,10 @@ class Lane:
         # A task that is cancelled before it starts runs none of its own code, but this.
         def end(sender: asyncio.Task[None]) -> None:
             self._senders.discard(sender)
-            _fail(batch, unavailable("The write was broken off; it may have been carried out."))
+            _fail(
+                batch,
+                unavailable("The write was cut off. It may or may not have been carried out."),
+            )
             let_go()
 
         with charging(_ACCOUNT):

@@ -1,4 +1,4 @@
-"""Look up all that has to be known before a write, in one statement."""
+"""Look up everything that a write needs to know, in one statement."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Found:
     versions: dict[RecordType, dict[str, int]] = field(
         default_factory=lambda: {record_type: {} for record_type in RecordType}
     )
-    # Where the texts of all articles would be too large together, what the spans are against them.
+    # The results of checking spans, for texts that would be too large to hold together.
     texts: MutableMapping[tuple[str, int], anchors.Text | None] = field(default_factory=dict)
     # The survivors of the merged sources that are referred to and that the caller sees.
     survivors: dict[str, str] = field(default_factory=dict)

@@ -24,7 +24,7 @@ from api.core.errors import (
     invalid_record,
 )
 from api.core.filters import read_query
-from api.core.idempotency import once
+from api.core.idempotency import idempotency_key, once, refuse_idempotency_key
 from api.core.large_input import work_on
 from api.core.merged import refuse_merged
 from api.core.reading import GET, external_id, gone
@@ -33,24 +33,18 @@ from api.core.request import (
     MERGE_PATCH,
     Answer,
     Author,
-    Preconditions,
     Request,
     author,
     context,
-    etag,
-    idempotency_key,
     new_id,
-    preconditions,
     read_body,
-    record_answer,
     record_id,
-    refuse_idempotency_key,
     require_media_type,
-    required_match,
 )
 from api.core.resource import Resource
 from api.core.services import service
 from api.core.sql import Query, render
+from api.core.versions import Preconditions, etag, preconditions, record_answer, required_match
 from api.core.writing.joined import Alone, JoinedWrites
 from api.core.writing.look_up import Current, Found, look_up
 from api.core.writing.patching import patched, read_patch
@@ -159,7 +153,7 @@ async def replace(resource: Resource, request: Request) -> Answer:
     def decide(found: Found) -> Decision:
         current = found.current.get(identity)
         if current is None and expected.if_match is not None:
-            raise Problem(PRECONDITION_FAILED, "There is no record of this id.", current=None)
+            raise Problem(PRECONDITION_FAILED, "No record has this id.", current=None)
         if current is not None:
             _expect(resource, expected, current)
         elif found.hidden:
@@ -196,7 +190,7 @@ def _expect(resource: Resource, expected: Preconditions, current: Current) -> No
     if current.deleted:
         raise gone(current.id, current.version)
     if expected.to_create:
-        raise _failed(current, "There is a record of this id already.")
+        raise _failed(current, "A record with this id exists already.")
     if expected.if_match is not None and not expected.match(current.id, current.version):
         raise _failed(current, f"The record is at version {current.version}.")
 

@@ -1,4 +1,4 @@
-"""Settle what was sent: check it against what is known, and fill in what the server sets."""
+"""Settle a draft: check it against the stored records, and fill in what the server sets."""
 
 from __future__ import annotations
 
@@ -159,7 +159,11 @@ def settle(
         record.forget(wanted.claimed)
         server = {"id": identity, "version": 1, **resource.derive(record)}
     faults = [
-        Fault((name,), "read-only", f"The server sets `{name}`; leave it out or as it is.")
+        Fault(
+            (name,),
+            "read-only",
+            f"The server sets `{name}`. Leave it out, or send it back unchanged.",
+        )
         for name, value in wanted.claimed.items()
         if name not in server or not _same(server[name], value)
     ]

@@ -192,4 +192,8 @@ async def still_referenced(
     named = [f"{r['type']} {r['id']} ({r['link']})" for r in referrers]
     listed = ", ".join(named[:_NAMED]) or "others"
     more = " and others" if len(named) > _NAMED else ""
-    return Problem(STILL_REFERENCED, f"Still referred to by {listed}{more}.", referrers=referrers)
+    return Problem(
+        STILL_REFERENCED,
+        f"Other records still refer to this one: {listed}{more}.",
+        referrers=referrers,
+    )

@@ -18,13 +18,13 @@ from api.core.errors import (
     unavailable,
 )
 from api.core.filters import Parameter, conditions, read_query
+from api.core.idempotency import refuse_idempotency_key
 from api.core.request import (
     Answer,
     Request,
     context,
     encoded,
     read_body,
-    refuse_idempotency_key,
     require_media_type,
     reserve_room,
 )

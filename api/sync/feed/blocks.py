@@ -88,7 +88,7 @@ def sealed(
 
 
 def kind_of(row: Row) -> Kind:
-    """Give the kind of a row that came with its texts."""
+    """Make the kind from a row that came with its texts."""
     return Kind(row["block"], row["op"], row["places"], row["ends"], row["texts"])
 
 

@@ -65,17 +65,18 @@ DELETED: Final = Change(
 LIST_CHANGES = Operation(
     tag="changes",
     description="""\
-Gives the changes behind `since`. Every reader gets them in the same order. Start with \
+Returns the changes after `since`. Every reader gets them in the same order. Start with \
 `since=start`, then pass each answer's `next_cursor` as the next `since`: you get each committed \
 change exactly once. The changes of one record come in the order of its versions. A deletion is a \
-change like any other: it has the record's type, so `types` selects it too. Cursors do not expire. \
-You have to start again (410 `resync-required`) only if the service's database was restored from a \
-copy, or if your key sees more or fewer records than the key that the cursor was made for.
+change like any other: it has the record's type, so `types` selects it too. Cursors do not \
+expire. You have to start again (410 `resync-required`) only if the service's database was \
+restored from a copy, or if your key sees more or fewer records than the key that the cursor was \
+made for.
 
-With `wait`, a request at the end of the feed is answered when the next change comes, or after so \
-many seconds.""",
+With `wait`, a request at the end of the feed is answered when the next change comes, or after \
+that number of seconds.""",
     parameters=tuple(_PARAMETERS.values()),
-    success="Changes, and the cursor with which to go on.",
+    success="Changes, and the cursor for the next request.",
     answer=(ChangePage,),
     example=ChangePage(items=[CREATED, DELETED], next_cursor=CURSOR, up_to_date=True),
     refusals=(RESYNC_REQUIRED,),

@@ -157,7 +157,7 @@ class Feed:
         if position.epoch != head.epoch or position.seq > head.seq:
             if position.epoch == head.epoch and await self._is_standby():
                 raise unavailable(
-                    "This cursor lies behind the last change that this standby of the database "
+                    "The cursor is later than the last change that this standby of the database "
                     "has received. Try again soon."
                 )
             raise resync_required(

@@ -32,7 +32,7 @@ class Kind(NamedTuple):
 class KeptBlocks:
     """The kinds of the blocks with the highest numbers, as far as they were read.
 
-    Whoever reads older blocks drives none of them out.
+    Reading older blocks never removes them.
     """
 
     def __init__(self, most: int = MAX_KEPT_BYTES) -> None:
@@ -49,7 +49,7 @@ class KeptBlocks:
         return {identity: kind for block in blocks if block for identity, kind in block.items()}
 
     def add(self, identity: UUID, kind: Kind) -> None:
-        """Keep a kind, unless that would drive out what is newer."""
+        """Keep a kind, unless newer ones would have to be removed for it."""
         size = _size(kind)
         while self._numbers and self.size + size > self._most and self._numbers[0] < kind.block:
             self.size -= sum(map(_size, self._blocks.pop(heappop(self._numbers)).values()))
@@ -64,7 +64,7 @@ class KeptBlocks:
             self.size += size
 
     def clear(self) -> None:
-        """Keep nothing of what there was: its blocks are gone."""
+        """Drop everything that was kept: its blocks are gone."""
         self._blocks.clear()
         self._numbers.clear()
         self.size = 0

@@ -30,8 +30,8 @@ NOW: Final = "now"
 SINCE = Parameter(
     "since",
     Cursor,
-    "Where to begin: `start` is the oldest change, and `now` is the end of the feed. The cursor "
-    "of an earlier answer, of an export or of an event goes on from there.",
+    "Where to begin: `start` is the oldest change, and `now` is the end of the feed. With the "
+    "cursor of an earlier answer, an export or an event, the answer goes on after it.",
     default=START,
 )
 TYPES = Parameter(

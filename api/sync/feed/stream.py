@@ -76,9 +76,9 @@ feed is reached for now. `resync-required` carries a problem; it has no `id`, an
 event of its stream. A line with only a colon is a comment. It is sent when nothing else was sent \
 for 15 s.
 
-Each event's `id` is a cursor. To go on behind an event, connect again and send its `id` in \
-`Last-Event-ID`, as browsers do by themselves. The stream ends when the service stops and when the \
-key is revoked: connect again then.
+Each event's `id` is a cursor. To go on after an event, connect again and send its `id` in \
+`Last-Event-ID`, as browsers do by themselves. The stream ends when the service stops and when \
+the key is revoked: connect again then.
 
 Most generated clients read an answer to its end, and a stream has no end. Use a client for \
 Server-Sent Events instead, such as httpx-sse or, where no key is needed, the `EventSource` of \

@@ -12,7 +12,7 @@ from litestar.types import Scope as AsgiScope
 from api.core.caller import WRITE
 from api.core.errors import FORBIDDEN, Problem, invalid_parameter, invalid_record
 from api.core.filters import Parameter, read_query
-from api.core.idempotency import derived_id
+from api.core.idempotency import derived_id, idempotency_key
 from api.core.large_input import each_in_thread
 from api.core.operation import Operation, OtherBody
 from api.core.request import (
@@ -24,7 +24,6 @@ from api.core.request import (
     body_chunks,
     context,
     header_values,
-    idempotency_key,
     read_body,
     require_media_type,
     still_admitted,
@@ -117,29 +116,31 @@ the same order, and a last line with the totals: an answer without it was cut of
 refused has a problem. The other lines are written all the same, unless the import is `atomic`.
 
 If each line names its record by `id` or `external_id`, you can send the same lines again: no \
-record is created twice. A line then replaces what others have changed meanwhile, unless its \
-`if_match` names the version that it is for. With an `Idempotency-Key`, lines that name no record \
-create none twice either: your API key, the `Idempotency-Key` and the line's number then decide \
-the record's id, and a line whose record exists already leaves it as it is. So use an \
-`Idempotency-Key` for one file only, and send that file again unchanged: the lines of another \
-file under the same key would be taken for the lines of the first one.
+record is created twice. A line then replaces the whole record, with all that others have changed \
+meanwhile. With `if_match`, it is applied only to the version that `if_match` names. With an \
+`Idempotency-Key`, lines that name no record do not create it twice either: your API key, the \
+`Idempotency-Key` and the line's number then decide the record's id, and if that record exists \
+already, the line leaves it as it is. So use an `Idempotency-Key` for one file only, and send \
+that file again unchanged: the service would take the lines of another file under the same key \
+for the lines of the first one.
 
 You can import the lines of an export as they are; its first and its last line get no result.
 
-With `text/csv`, it takes a table of records of one `type`, with the columns that lists have in \
-this format. A row names its record by `id`, or by a column `external_id.` with a namespace behind \
-it; a row that names none creates one. A row is compared with the record as it was at the row's \
-`version`: only the cells that differ are written, so a cell that nobody edited never undoes the \
-changes of others. If a property was changed on both sides, the row is refused with 412. A cell \
-with the name of a source takes another name if exactly one source has it. With `dry_run`, the \
-answer has a line for each cell that would change, and for each that is wrong. Rows are numbered \
-as in a spreadsheet: the heading is row 1. A table that can't be read is refused as a whole.
+With `text/csv`, the body is a table of records of one `type`, with the columns that lists have \
+in this format. A row names its record by `id`, or by a column `external_id.` followed by a \
+namespace; a row that names no record creates one. A row is compared with the record as it was at \
+the row's `version`: only the cells that differ are written, so a cell that nobody edited never \
+undoes the changes of others. If a property was changed on both sides, the row is refused with \
+412. You can replace the name of a source in a cell by another name if exactly one source has \
+that name. With `dry_run`, the answer has a line for each cell that would change, and for each \
+cell that is wrong. Rows are numbered as in a spreadsheet: the heading is row 1. A table that \
+can't be read is refused as a whole.
 
 A document of the type `application/ld+json` has reviews in the terms of schema.org \
-(`ClaimReview`). The answer has a line for each of them, about its claim, and `line` is the number \
-of the review. A review is written with its sources and articles, or refused as a whole. By its \
-address and its claim it is known when it comes again: only its rating is written then, if it has \
-changed. The guide tells what becomes of its properties.
+(`ClaimReview`). The answer has a line for each of them, about its claim, and `line` is the \
+number of the review. A review is written with its sources and articles, or refused as a whole. \
+The service recognises a review by its address and its claim. When you send it again, only its \
+rating is written, if that has changed. The guide says what becomes of the other properties.
 
 If your key is revoked during the import, the records written so far stay, and each line after \
 that is refused with 401. An `atomic` import is then refused as a whole.""",
@@ -234,7 +235,9 @@ def _table_of(request: Request, record_type: RecordType | None) -> Resource | No
     (sent,) = header_values(request, b"content-type")
     if sent.partition(";")[0].strip().lower() != AS_TABLE.media_type:
         if record_type is not None:
-            raise invalid_parameter("type", "It is for `text/csv` alone: lines name their type.")
+            raise invalid_parameter(
+                "type", "This parameter is only for `text/csv`: lines name their type themselves."
+            )
         return None
     if record_type is None:
         raise invalid_parameter("type", f"A table needs it: {', '.join(RESOURCES)}.")

@@ -12,8 +12,9 @@ import msgspec
 from api.core.errors import NOT_FOUND, PRECONDITION_FAILED, SOURCE_MERGED, Problem, unavailable
 from api.core.large_input import in_thread
 from api.core.merged import is_merged, refuse_merged
-from api.core.request import etag, new_id, version_tag
+from api.core.request import new_id
 from api.core.resource import Resource
+from api.core.versions import etag, version_tag
 from api.core.writing.look_up import Current, Found, appearances_of, look_up
 from api.core.writing.settle import Draft, InvalidRecord, name_taken, read_stored, settle
 from api.core.writing.store import has_consequence

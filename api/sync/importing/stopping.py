@@ -1,4 +1,4 @@
-"""Say how far an import came that could not go on: what was applied, and what is unknown."""
+"""Say how far an import came before it had to stop, and which lines may have been applied."""
 
 from __future__ import annotations
 
@@ -63,6 +63,9 @@ def _how_far(run: ImportRun, last: int) -> str:
         return "It is unknown whether the lines were applied: all were, or none."
     known = f"The lines up to {run.applied} were applied"
     if last == run.applied:
-        return f"{known}, and none behind it."
-    unknown = f"It is unknown whether the lines up to {last} were applied; none behind it was."
+        return f"{known}, and no line after that."
+    unknown = (
+        f"It is unknown whether the lines up to {last} were applied; no line after that was "
+        "applied."
+    )
     return f"{known}. {unknown}" if run.applied else unknown

@@ -1,4 +1,4 @@
-"""Progress: how far a transfer is, for who waits at a terminal and for who reads the log."""
+"""Progress: how far a transfer is, for a person at a terminal and for readers of the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses and URLs to which a webhook's messages may be sent, and those to which none is.
+"""Addresses and URLs: to which of them the messages of a webhook may be sent.
 
 A client that may create a webhook makes this service send requests to a host of its choice
 (server-side request forgery, SSRF). So private and other special addresses are refused, unless the

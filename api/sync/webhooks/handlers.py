@@ -19,7 +19,7 @@ from api.core.errors import (
     invalid_record,
 )
 from api.core.filters import read_query
-from api.core.idempotency import once
+from api.core.idempotency import once, refuse_idempotency_key
 from api.core.listing import list_rows
 from api.core.request import (
     MERGE_PATCH,
@@ -33,7 +33,6 @@ from api.core.request import (
     encoded,
     new_id,
     record_id,
-    refuse_idempotency_key,
 )
 from api.core.sql import render
 from api.sync.feed import positions

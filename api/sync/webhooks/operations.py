@@ -83,8 +83,8 @@ CREATE_WEBHOOK = Operation(
     tag="webhooks",
     description=f"""\
 Creates a webhook. From now on, every change that your key may see is sent to its URL. The answer \
-shows the webhook's secret, this once. A key has at most {MAX_WEBHOOKS} webhooks. They are paused \
-when the key is revoked or expires.
+shows the webhook's secret, which is not shown again. A key has at most {MAX_WEBHOOKS} webhooks. \
+They are paused when the key is revoked or expires.
 
 The messages follow Standard Webhooks; `webhooks` in this document describes them. They are sent \
 one after another, in the order of the feed, and a message may be sent twice. Only a 2xx answer \
@@ -116,7 +116,7 @@ GET_WEBHOOK = Operation(
 UPDATE_WEBHOOK = Operation(
     tag="webhooks",
     description="Changes a webhook's URL, description or types, pauses it, or resumes it. A paused "
-    "webhook keeps its place in the feed. New `types` apply to all changes behind that place.",
+    "webhook keeps its place in the feed. New `types` apply to all changes after that place.",
     path_parameters=(_ID,),
     body=WebhookUpdate,
     body_type=MERGE_PATCH,
@@ -133,9 +133,9 @@ DELETE_WEBHOOK = Operation(
 )
 ROTATE_SECRET = Operation(
     tag="webhooks",
-    description="Gives a webhook a new secret, which is shown this once. For `overlap_seconds`, a "
-    "day by default, messages are signed with the old secret too. A secret from before the old one "
-    f"is no longer used at all. {NO_IDEMPOTENCY_KEY}",
+    description="Gives a webhook a new secret, which is shown only in this answer. For "
+    "`overlap_seconds`, a day by default, messages are signed with the old secret too. A secret "
+    f"from before the old one is no longer used. {NO_IDEMPOTENCY_KEY}",
     path_parameters=(_ID,),
     body=WebhookRotate,
     body_example=WebhookRotate(overlap_seconds=3_600),
@@ -145,7 +145,7 @@ ROTATE_SECRET = Operation(
 )
 REPLAY_WEBHOOK = Operation(
     tag="webhooks",
-    description="Moves a webhook's place in the feed, backward or forward. All changes behind the "
+    description="Moves a webhook's place in the feed, backward or forward. All changes after the "
     "new place are sent; a change that was sent before is sent again under the same message id. A "
     "paused webhook stays paused.",
     path_parameters=(_ID,),
@@ -162,9 +162,9 @@ RESUME_WEBHOOKS = Operation(
     tag="webhooks",
     description="Resumes the webhooks that were paused because the service's database was restored "
     "or another server has taken over (`paused_reason` is `resync_required`): those of your key, "
-    "and those of all keys if your key also has the scope `keys`. Each goes on behind the last "
-    "change that its receiver is known to have accepted, so no change is left out. A receiver may "
-    "know versions that the restored database does not have: let it compare its records with "
+    "and those of all keys if your key also has the scope `keys`. Each webhook goes on after the "
+    "last change that its receiver is known to have accepted, so no change is left out. A receiver "
+    "may know versions that the restored database does not have: let it compare its records with "
     "`exportRecords`. One request resumes 500 webhooks at most.",
     success="How many webhooks were resumed, and how many stay paused for that reason.",
     answer=(WebhooksResumed,),
@@ -174,10 +174,10 @@ RESUME_WEBHOOKS = Operation(
 )
 TEST_WEBHOOK = Operation(
     tag="webhooks",
-    description="Sends a test message, once, to a paused webhook too. Its result changes nothing: "
-    "a failed test does not pause the webhook. It is sent within about a second, or as soon as the "
-    "message that is being sent now has its answer; `listWebhookDeliveries` then lists it. While a "
-    "test waits to be sent, another request gives the same test.",
+    description="Sends one test message, also to a paused webhook. The result has no effect: a "
+    "failed test does not pause the webhook. The message is sent within about a second, or as soon "
+    "as the receiver has answered the message that is being sent now; `listWebhookDeliveries` then "
+    "lists it. While a test waits to be sent, another request returns the same test.",
     path_parameters=(_ID,),
     success="The test will be sent; `message_id` is the message's id.",
     answer=(WebhookTest,),

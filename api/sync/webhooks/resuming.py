@@ -1,4 +1,4 @@
-"""Resuming: to go on with the webhooks that were paused because the feed is another one now.
+"""Resuming: go on with the webhooks that were paused because the feed was replaced by another one.
 
 After a failover or a restore the feed has a new epoch, so every webhook is paused. Its row and
 its log were restored with the feed, so they tell where the receiver has been: at the webhook's
@@ -65,7 +65,7 @@ async def resume(
 ) -> tuple[int, int]:
     """Resume webhooks; give how many were resumed, and how many are left.
 
-    Those are left whose receiver's place is not known, and those beyond `MAX_RESUMED`.
+    A webhook is left if its receiver's place is not known, or if it is beyond `MAX_RESUMED`.
     """
     reason = PausedReason.RESYNC_REQUIRED.value
     head = await feed.catch_up()

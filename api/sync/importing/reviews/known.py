@@ -1,4 +1,4 @@
-"""What reviews name and is there already, found with a few statements for many reviews."""
+"""Existing records that reviews name, found with a few statements for many reviews."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from api.core.sql import render
 from api.core.writing.look_up import Found, look_up
 from api.core.writing.settle import stored
 from api.records.nouns import RESOURCES
-from api.sync.importing.reviews.mapping import NAMESPACE, Review
+from api.sync.importing.reviews.mapping import Review
+from api.sync.importing.reviews.reading import NAMESPACE
 from api.sync.importing.state import ImportRun
 from schemas.vocabularies import RecordType
 
@@ -93,7 +94,7 @@ class Claim:
 
 @dataclass
 class Known:
-    """What is there: the ids of claims, sources and articles by their external ids."""
+    """The existing records: the ids of claims, sources and articles by their external ids."""
 
     claim_ids: dict[str, str]
     claims: dict[str, Claim]  # by id
@@ -104,7 +105,7 @@ class Known:
 
 
 async def find_known(run: ImportRun, reviews: Sequence[Review]) -> Known:
-    """Find what some reviews name and is there."""
+    """Find the records that some reviews name and that exist already."""
     found = await look_up(
         run.connection,
         run.author,

@@ -16,8 +16,11 @@ from api.core.writing.settle import draft
 from api.records.nouns import RESOURCES
 from api.sync.importing.lines import require_scope
 from api.sync.importing.results import Done, numbered_refusal
+from api.sync.importing.reviews.articles import Article
 from api.sync.importing.reviews.known import Claim, Known, Record
-from api.sync.importing.reviews.mapping import NAMESPACE, Article, Review, Source, attributions
+from api.sync.importing.reviews.mapping import Review
+from api.sync.importing.reviews.reading import NAMESPACE
+from api.sync.importing.reviews.sources import Source, attributions
 from api.sync.importing.state import ImportRun
 from schemas.base import Path
 from schemas.imports import ImportResult
