@@ -520,7 +520,7 @@ async def test_an_import_whose_key_ends_while_it_is_sent_writes_nothing(
 async def test_a_batch_is_written_by_multi_row_statements(
     empty: httpx.AsyncClient, empty_url: str
 ) -> None:
-    count = batches.FIRST_LINES + batches.MAX_LINES
+    count = 3 * batches.FIRST_LINES  # the second batch has twice as many as the first one
     shared = new()
     lines = [source(shared)] + [
         claim(new(), attributions=[{"source_id": shared}]) for _ in range(count - 1)
