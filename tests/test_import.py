@@ -29,7 +29,7 @@ from api.core.errors import unavailable
 from api.core.request import SERVICE
 from api.core.writing import look_up, settle
 from api.settings import Settings
-from api.sync.importing import applying, batches, results, settling
+from api.sync.importing import applying, batches, preparing, results, settling
 from api.sync.importing import lines as importing_lines
 from api.sync.importing.batches import LinesByType, NumberedLine
 from api.sync.importing.lines import Entry
@@ -300,7 +300,8 @@ async def test_a_source_that_is_merged_while_it_is_looked_at_again_is_refused_al
         looked_up.append(batch)
         return await look_up_batch(run, batch)
 
-    monkeypatch.setattr(applying, "look_up_batch", merged_before_the_second)
+    for room in (preparing, applying):
+        monkeypatch.setattr(room, "look_up_batch", merged_before_the_second)
     lines = [line("source", op="delete", id=one), source(another)]
     results, _ = await send(client, lines)
     assert [result["status"] for result in results] == [409, 201]
@@ -519,7 +520,7 @@ async def test_an_import_whose_key_ends_while_it_is_sent_writes_nothing(
 async def test_a_batch_is_written_by_multi_row_statements(
     empty: httpx.AsyncClient, empty_url: str
 ) -> None:
-    count = batches.FIRST_LINES + batches.MAX_LINES
+    count = 3 * batches.FIRST_LINES  # the second batch has twice as many as the first one
     shared = new()
     lines = [source(shared)] + [
         claim(new(), attributions=[{"source_id": shared}]) for _ in range(count - 1)
@@ -597,7 +598,7 @@ async def test_a_batch_is_read_while_the_one_before_is_written(
 ) -> None:
     """Each waits for the other to have begun."""
     monkeypatch.setattr(batches, "FIRST_LINES", 1)
-    read, write = batches.gather_batches, applying.write_batch
+    read, prepare = batches.gather_batches, preparing.prepare
     reads, writes = threading.Event(), threading.Event()
 
     def reading(
@@ -612,10 +613,10 @@ async def test_a_batch_is_read_while_the_one_before_is_written(
     async def writing(run: ImportRun, batch: Sequence[Entry]) -> Any:
         writes.set()
         assert await asyncio.to_thread(reads.wait, PATIENCE)
-        return await write(run, batch)
+        return await prepare(run, batch)
 
     monkeypatch.setattr(applying, "gather_batches", reading)
-    monkeypatch.setattr(applying, "write_batch", writing)
+    monkeypatch.setattr(applying, "prepare", writing)
     for atomic in ("false", "true"):
         reads.clear()
         writes.clear()
@@ -639,7 +640,7 @@ async def test_an_import_that_fails_reads_no_further(
         raise unavailable("It is away.")
 
     monkeypatch.setattr(batches, "read_line", noted)
-    monkeypatch.setattr(applying, "write_batch", writing)
+    monkeypatch.setattr(applying, "write_prepared", writing)
     body = b"\n".join(json.dumps(source()).encode() for _ in range(20))
     response = await client.post("/v1/import", content=body, headers=NDJSON)
     assert response.status_code == 503

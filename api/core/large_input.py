@@ -131,25 +131,28 @@ async def read_ahead(items: Iterator[Result | None]) -> AsyncGenerator[Result]:
     """
     following = _make_next(items)
     try:
-        while (item := await following) is not _END:
+        while (item := await following) is not None:
             following = _make_next(items)
-            yield cast("Result", item)
+            yield item
     finally:
         following.cancel()
 
 
-def _make_next(items: Iterator[Result | None]) -> asyncio.Task[object]:
-    making = asyncio.create_task(_next_made(items))
+def _make_next(items: Iterator[Result | None]) -> asyncio.Task[Result | None]:
+    making = asyncio.create_task(next_made(items))
     # Nobody asks for the error of an item that is not wanted any more.
     making.add_done_callback(lambda made: made.cancelled() or made.exception())
     return making
 
 
-async def _next_made(items: Iterator[Result | None]) -> object:
-    """Make the next item in a thread; give the end if there is none."""
+async def next_made(items: Iterator[Result | None]) -> Result | None:
+    """Make the next item in a thread; give null if there is none.
+
+    A null that the iterator gives is no item: the thread is free for other work before it goes on.
+    """
     while (item := await in_thread(next, items, _END)) is None:
         pass
-    return item
+    return None if item is _END else cast("Result", item)
 
 
 _END: Final = object()

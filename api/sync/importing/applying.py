@@ -10,93 +10,86 @@ import asyncpg
 
 from api.core.database_errors import from_database
 from api.core.errors import Problem, contended, unavailable
-from api.core.large_input import in_thread, read_ahead
 from api.core.resource import Resource
 from api.core.sql import render
 from api.core.writing.store import (
     DELETE_MANY,
-    INSERT_MANY,
-    UPDATE_MANY,
     is_external_id,
     is_own_id,
-    rows_of,
     still_referenced,
     write_consequence,
 )
 from api.records.nouns import RESOURCES
+from api.sync.importing.ahead import Step, prepared_ahead
 from api.sync.importing.batches import NumberedLine, gather_batches
 from api.sync.importing.lines import Entry, read_line
+from api.sync.importing.preparing import Moved, Prepared, Rows, prepare
 from api.sync.importing.results import Done, forget, keep, kept, refusal, success
-from api.sync.importing.settling import (
-    PendingDeletion,
-    PendingWrite,
-    find_current,
-    find_named,
-    look_up_batch,
-    settle_lines,
-    with_ids_put_in,
-)
+from api.sync.importing.settling import PendingDeletion, find_current, look_up_batch
 from api.sync.importing.spool import Spool
 from api.sync.importing.state import ImportRun
-from api.sync.importing.tables.comparing import has_moved, parts_of
-from api.sync.importing.tables.merging import with_rows_merged
+from api.sync.importing.tables.comparing import parts_of
 from api.sync.importing.tables.rows import read_row
-from schemas.vocabularies import ImportOp, RecordType
+from schemas.vocabularies import ImportOp
 
 _TRIES: Final = 5
-
-
-class _Moved(Exception):  # noqa: N818 - it is no error
-    """A record changed between the look-up and the write."""
 
 
 RETRIED: Final = (
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.DeadlockDetectedError,
-    _Moved,
+    Moved,
 )
 
 
 async def apply_lines(run: ImportRun, lines: Iterable[NumberedLine]) -> None:
     """Read lines, apply them in batches, and keep their results.
 
-    While a batch is written, the next one is read. It is written only then, since its lines may
-    refer to those of the batch before.
+    While a batch is written, the next one is read, and looked up if nothing of the one before
+    decides about it. It is written only then, since its lines may refer to those before.
     """
     run.results.append(Spool())
     read = read_line if run.table is None else read_row
-    async with aclosing(read_ahead(gather_batches(run, lines, read))) as batches:
-        async for batch in batches:
+    async with aclosing(prepared_ahead(run, gather_batches(run, lines, read))) as steps:
+        async for step in steps:
             if run.in_one_transaction:
-                await _apply_parts(run, batch)
+                await _apply_parts(run, step)
                 continue
             async with run.connected():
-                await _apply_parts(run, batch)
+                await _apply_parts(run, step)
 
 
-async def _apply_parts(run: ImportRun, batch: Sequence[Entry]) -> None:
+async def _apply_parts(run: ImportRun, step: Step) -> None:
     """Write a batch, in parts if much has to be read for it."""
-    for part in await parts_of(run, batch):
-        await _apply(run, part)
+    if run.table is None:
+        await _apply(run, step)
+        return
+    for part in await parts_of(run, step.batch):
+        await _apply(run, Step(part))
 
 
-async def _apply(run: ImportRun, batch: Sequence[Entry]) -> None:
+async def _apply(run: ImportRun, step: Step) -> None:
     """Write a batch in one transaction; if that fails, write line by line."""
+    batch = step.batch
     if (problem := await run.find_revocation()) is not None:
         keep(run, [refusal(entry, problem) for entry in batch])
         return
-    for _ in range(_TRIES):
+    for attempt in range(_TRIES):
         before = kept(run)
         try:
             # The results are kept before the commit: what they tell must not get lost.
             async with run.batch_transaction(batch[-1].number, deletes=_deletes(batch)):
-                keep(run, await write_batch(run, batch))
+                if step.prepared is None:
+                    step.settle(await prepare(run, batch))
+                keep(run, await write_prepared(run, step.known))
+            step.is_written = attempt == 0
             return  # noqa: TRY300 - only errors of the block are handled
         except RETRIED as error:
             forget(run, before)
+            step.prepared = None
             if len(batch) > 1:
                 for entry in batch:
-                    await _apply(run, [entry])
+                    await _apply(run, Step([entry]))
                 return
             if _record_was_created(error, batch[0]):
                 continue
@@ -139,48 +132,23 @@ def _deletes(batch: Sequence[Entry]) -> bool:
 
 async def write_batch(run: ImportRun, batch: Sequence[Entry]) -> list[Done]:
     """Look up, settle and store a batch; give the results in the order of the lines."""
-    batch = await with_rows_merged(run, batch)
-    ids = await find_named(run, batch)
-    found_by_type = await look_up_batch(run, await with_ids_put_in(batch, ids))
-    if any(has_moved(entry, found_by_type[entry.known_line.type]) for entry in batch if entry.row):
-        raise _Moved
-    done: dict[int, Done] = {}
-    writes: dict[RecordType, list[PendingWrite]] = {each: [] for each in RESOURCES}
-    deletions: dict[RecordType, list[PendingDeletion]] = {each: [] for each in RESOURCES}
-    for entry, settled in await in_thread(settle_lines, run, batch, found_by_type, ids):
-        if isinstance(settled, Done):
-            done[entry.number] = settled
-        elif isinstance(settled, PendingWrite):
-            writes[entry.known_line.type].append(settled)
-        else:
-            deletions[entry.known_line.type].append(settled)
-    for record_type, listed in writes.items():
-        done |= await _store(run, RESOURCES[record_type], listed)
-    for record_type, ending in deletions.items():
+    return await write_prepared(run, await prepare(run, batch))
+
+
+async def write_prepared(run: ImportRun, prepared: Prepared) -> list[Done]:
+    """Store a batch that is prepared; give the results in the order of the lines."""
+    done = {**prepared.done}
+    for rows in prepared.rows:
+        done |= await _store(run, rows)
+    for record_type, ending in prepared.deletions.items():
         done |= await _delete(run, RESOURCES[record_type], ending)
-    return [done[entry.number] for entry in batch]
+    return [done[entry.number] for entry in prepared.batch]
 
 
-async def _store(
-    run: ImportRun, resource: Resource, writes: Sequence[PendingWrite]
-) -> dict[int, Done]:
-    """Write the records of one type, with at most one INSERT and one UPDATE."""
-    return {
-        **await _execute(run, resource, INSERT_MANY, [w for w in writes if w.current is None]),
-        **await _execute(run, resource, UPDATE_MANY, [w for w in writes if w.current is not None]),
-    }
-
-
-async def _execute(
-    run: ImportRun, resource: Resource, statement: str, writes: Sequence[PendingWrite]
-) -> dict[int, Done]:
+async def _store(run: ImportRun, rows: Rows) -> dict[int, Done]:
     """Write records of one type with one statement, and what follows from them."""
-    if not writes:
-        return {}
-    rows = await in_thread(
-        rows_of, [(w.id, w.current.version if w.current else None, w.record) for w in writes]
-    )
-    query = render(resource.table.compose(statement), rows=rows, actor=run.author.actor)
+    resource, statement, writes, text = rows
+    query = render(resource.table.compose(statement), rows=text, actor=run.author.actor)
     versions = {str(row["id"]): row["version"] for row in await run.connection.fetch(*query)}
     for write in writes:
         if write.current is not None and write.has_consequence:
@@ -189,7 +157,7 @@ async def _execute(
                 run.connection, run.author, resource, write.current, write.record, version
             )
     if len(versions) < len(writes):
-        raise _Moved
+        raise Moved
     done = {}
     for write in writes:
         counted_as, status = ("created", 201) if write.current is None else ("updated", 200)
@@ -202,8 +170,6 @@ async def _delete(
     run: ImportRun, resource: Resource, deletions: Sequence[PendingDeletion]
 ) -> dict[int, Done]:
     """Delete records of one type."""
-    if not deletions:
-        return {}
     query = render(
         resource.table.compose(DELETE_MANY),
         ids=[current.id for _, current in deletions],
@@ -212,7 +178,7 @@ async def _delete(
     )
     versions = {str(row["id"]): row["version"] for row in await run.connection.fetch(*query)}
     if len(versions) < len(deletions):
-        raise _Moved
+        raise Moved
     return {
         entry.number: success(entry, "deleted", 200, current.id, versions[current.id])._replace(
             deleted=current.id

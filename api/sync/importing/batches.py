@@ -22,7 +22,11 @@ LineReader = Callable[[ImportRun, int, bytes | None], Entry | None]
 
 MAX_LINES: Final = 500
 FIRST_LINES: Final = 100
-"""The first batch has fewer lines, since Postgres has nothing to write until it has been read."""
+"""The first batch has fewer lines, since Postgres has nothing to write until it has been read.
+
+Each further one has at most twice as many as the one before, so that it is ready when that is
+written: Postgres takes more than twice as long for a line as the service.
+"""
 MAX_BYTES: Final = 4_194_304
 """How large a batch is, unless one line makes it larger; the next one is read beside it."""
 PIECE_BYTES: Final = 262_144
@@ -56,7 +60,7 @@ def gather_batches(
         full = len(batch) >= most or size >= MAX_BYTES
         if batch and (full or other_op or not names.isdisjoint(own_names)):
             yield batch
-            batch, names, size, most = [], set(), 0, MAX_LINES
+            batch, names, size, most = [], set(), 0, min(2 * most, MAX_LINES)
         batch.append(entry)
         names.update(own_names)
         size += entry.size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 import asyncpg
@@ -98,6 +98,12 @@ class ImportRun:
                 yield
             finally:
                 self._connection = None
+
+    @asynccontextmanager
+    async def beside(self) -> AsyncIterator[ImportRun]:
+        """Give the same run over a second connection, to look up what it writes next."""
+        async with self.database.connection() as connection:
+            yield replace(self, _connection=connection)
 
     def close(self) -> None:
         """Remove the run's files."""
