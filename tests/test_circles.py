@@ -211,7 +211,8 @@ async def test_nothing_is_searched_where_no_record_can_be_in_a_circle(
 ) -> None:
     writer, other = pair
     async with other.transaction():
-        await other.execute("LOCK TABLE links IN ACCESS EXCLUSIVE MODE")  # to plan takes a lock, too
+        # To make a plan takes a lock, too.
+        await other.execute("LOCK TABLE links IN ACCESS EXCLUSIVE MODE")
         await writer.execute("SET lock_timeout = '100ms'")
         await writer.execute("SELECT refuse_circles('claim', '{}')")
         with pytest.raises(asyncpg.LockNotAvailableError):

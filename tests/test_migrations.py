@@ -905,13 +905,13 @@ _CREDITED: Final = """
 @pytest.mark.long
 async def test_bounds_and_credits_are_what_they_were(bare: str) -> None:
     await schema.migrate(bare, "0029")
-    before = [await _rows(bare, query) for query in (_BOUNDS, _CREDITED)]
+    before = [await _answers(bare, query) for query in (_BOUNDS, _CREDITED)]
     await schema.migrate(bare, "0034")
-    assert [await _rows(bare, query) for query in (_BOUNDS, _CREDITED)] == before
+    assert [await _answers(bare, query) for query in (_BOUNDS, _CREDITED)] == before
     assert [len({row[1:] for row in rows}) for rows in before] == [7, 3]  # and they do differ
 
 
-async def _rows(url: str, query: str) -> list[tuple[Any, ...]]:
+async def _answers(url: str, query: str) -> list[tuple[Any, ...]]:
     connection = await asyncpg.connect(url)
     try:
         return [tuple(row) for row in await connection.fetch(query)]
