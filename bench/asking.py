@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -77,7 +78,7 @@ def measure(
 ) -> Measured:
     """Ask for some seconds, or longer if nothing was answered."""
     for longer in LONGER:
-        told, mine, postgres = _timed(ground, case, side, server, seconds * longer)
+        told, mine, postgres, others = _timed(ground, case, side, server, seconds * longer)
         if told["failed"]:
             raise NotMeasured(f"{told['failed']} of {told['requests']} requests failed.")
         if told["requests"]:
@@ -85,39 +86,60 @@ def measure(
             if case.connections == 1:  # the end cut one off, and a round has few of them
                 requests = told["microseconds"] / told["mean"]
             rate = requests / told["microseconds"] * 1e6
-            spent = (processor * 1e6 / requests for processor in (mine, postgres))
-            return Measured(rate, told["p50"] / 1000, told["p99"] / 1000, *spent)
+            of_server, of_postgres = (processor * 1e6 / requests for processor in (mine, postgres))
+            return Measured(
+                rate, told["p50"] / 1000, told["p99"] / 1000, of_server, of_postgres, others
+            )
     raise NotMeasured(f"It answered nothing in {seconds * LONGER[-1]} s.")
 
 
 def _timed(
     ground: Ground, case: Case, side: Side, server: Server | None, seconds: int
-) -> tuple[dict[str, Any], float, float]:
-    """Give what the program told, and the processor seconds of the server and of Postgres."""
+) -> tuple[dict[str, Any], float, float, float]:
+    """Give what the program told, the processor seconds of the server and of Postgres, and more.
+
+    The last number is the share of all processors that nothing of this had meanwhile.
+    """
     command = (
         _wrk(ground, case, side, server, seconds) if server else _loop(ground, case, side, seconds)
     )
     pids = machine.family(server.pid) if server else []
     before = machine.processor_seconds(pids), _postgres(ground)
+    began, busy, asked = time.monotonic(), machine.busy_seconds(), _of_children()
     done = subprocess.run(
         command,
         check=True, capture_output=True, text=True, timeout=seconds + 60,
         env={**os.environ, "DATABASE_URL": ground.url, "POOL": str(DATABASE_CONNECTIONS)},
     )  # fmt: skip
     after = machine.processor_seconds(pids), _postgres(ground)
+    spent = after[0] - before[0], _since(before[1], after[1])
+    all_spent = sum(spent) + _of_children() - asked
+    most = (time.monotonic() - began) * (os.cpu_count() or 1)
+    others = max(0.0, machine.busy_seconds() - busy - all_spent) / most
     told = json.loads(done.stdout.strip().splitlines()[-1])
-    return told, told.get("cpu", after[0] - before[0]), after[1] - before[1]
+    return told, told.get("cpu", spent[0]), spent[1], others
 
 
-def _postgres(ground: Ground) -> float:
-    """Give the processor seconds of Postgres so far.
+def _of_children() -> float:
+    """Give the processor seconds of the programs that have asked so far."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
-    Beside other databases, what Postgres does for all of them is left out, such as its checkpoints.
+
+def _postgres(ground: Ground) -> dict[int, float]:
+    """Give the processor seconds of Postgres so far, or of its processes beside other databases.
+
+    There, what Postgres does for all of them is left out, such as its checkpoints.
     """
     pids = machine.family(ground.postmaster)
-    return machine.processor_seconds(
-        machine.serving(pids, ground.database) if ground.database else pids
-    )
+    if not ground.database:
+        return {ground.postmaster: machine.processor_seconds(pids)}
+    return {pid: machine.processor_seconds([pid]) for pid in machine.serving(pids, ground.database)}
+
+
+def _since(before: Mapping[int, float], after: Mapping[int, float]) -> float:
+    """Give the seconds since then; of a process that has ended nobody knows them any more."""
+    return sum(seconds - before.get(pid, 0.0) for pid, seconds in after.items())
 
 
 def _wrk(ground: Ground, case: Case, side: Side, server: Server, seconds: int) -> list[str]:

@@ -286,6 +286,15 @@ async def _in_kinto(connection: asyncpg.Connection, ids: list[UUID]) -> dict[UUI
     return {row["id"]: row["number"] for row in rows}
 
 
+async def settle(url: str) -> None:
+    """Wait until nothing is written any more."""
+    connection = await asyncpg.connect(url, command_timeout=_SECONDS)
+    try:
+        await _settle(connection)
+    finally:
+        await connection.close()
+
+
 async def _settle(connection: asyncpg.Connection) -> None:
     """Wait until nothing is written any more: requests that wrk has left go on for a moment."""
     last = None

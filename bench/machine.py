@@ -53,6 +53,15 @@ def processor_seconds(pids: Iterable[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def busy_seconds() -> float:
+    """Add up the processor time that all processes of the machine have taken, and other machines.
+
+    proc(5): of the first line, idle and iowait are left out, and what is in user and nice already.
+    """
+    fields = [*map(int, Path("/proc/stat").read_text().partition("\n")[0].split()[1:9])]
+    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
+
+
 def serving(pids: Iterable[int], database: str) -> list[int]:
     """List those processes of Postgres that serve clients of a database, by their titles."""
     found = []

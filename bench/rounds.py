@@ -16,7 +16,7 @@ import installing  # likewise
 import machine  # likewise
 import servers  # likewise
 from asking import Draw, Ground  # likewise
-from results import Measured, Result, head, row  # likewise
+from results import Measured, Result, head, row, together  # likewise
 from servers import NotMeasured, Server  # likewise
 from workloads import LOOP, Case, Side, of_sides  # likewise
 
@@ -133,29 +133,53 @@ def _look(bench: Bench, case: Case, side: Side) -> int:
 
 
 def _alternate(bench: Bench, case: Case, sides: Sequence[Side]) -> dict[Side, list[Measured]]:
-    """Measure the sides in turn, each round beginning with another one, after a warm-up."""
+    """Measure the sides in turn after a warm-up, each round beginning with another one.
+
+    A round goes through the sides and back again, with half of its time for each way. So whatever
+    becomes slower or faster at a steady pace does so for all sides alike.
+    """
     found: dict[Side, list[Measured]] = {side: [] for side in sides}
-    for number in range(-1, bench.options.rounds):
-        left = [*found]
-        for shift in range(len(left)):
-            side = left[(number + shift) % len(left)]
-            seconds = bench.options.seconds if number >= 0 else WARM_UP
-            try:
-                measured = _once(bench, case, side, seconds)
-            except NotMeasured as reason:
-                if side is sides[0]:
-                    sys.exit(f"{case.name}, {side.name}: {reason}")
-                _tell_missing(bench, f"{case.code}, {side.name}", reason)
-                del found[side]
-                continue
-            if number >= 0:
-                found[side].append(measured)
+    _measure_each(bench, case, found, [*found], WARM_UP)
+    seconds = -(-bench.options.seconds // 2)
+    for number in range(bench.options.rounds):
+        order = [*found]
+        order = order[number % len(order) :] + order[: number % len(order)]
+        ways = [_measure_each(bench, case, found, each, seconds) for each in (order, order[::-1])]
+        for side, rounds in found.items():
+            rounds.append(together(*(way[side] for way in ways)))
     return found
 
 
+def _measure_each(
+    bench: Bench,
+    case: Case,
+    found: dict[Side, list[Measured]],
+    order: Sequence[Side],
+    seconds: int,
+) -> dict[Side, Measured]:
+    """Measure sides one after another; leave out of what was found a side that does not answer."""
+    measured = {}
+    for side in order:
+        if side not in found:
+            continue
+        try:
+            measured[side] = _once(bench, case, side, seconds)
+        except NotMeasured as reason:
+            if case.sides[0] is side:
+                sys.exit(f"{case.name}, {side.name}: {reason}")
+            _tell_missing(bench, f"{case.code}, {side.name}", reason)
+            del found[side]
+    return measured
+
+
 def _once(bench: Bench, case: Case, side: Side, seconds: int) -> Measured:
-    """Measure one side in one round; a patch names the version that there is now."""
+    """Measure one side for some time; a patch names the version that there is now.
+
+    What others have written is to be finished before, since Postgres' time is counted.
+    """
     if case.method == "PATCH":
         _write_requests(bench, case, side)
+    elif case.method != "GET":
+        asyncio.run(ground.settle(bench.ground.url))
     with machine.on_cores(bench.cores.wrk):
         return asking.measure(bench.ground, case, side, bench.running.get(side.server), seconds)

@@ -34,15 +34,24 @@ _SUSPECTS: Final = f"""
             kind.ids := circle_suspects(owners, kind.link, kind.ids);
         END IF;
         FOR start IN SELECT s.id, kind.link FROM unnest(kind.ids) AS s(id) LOOP"""
+# Since 0034: Postgres makes a new plan for each search, also for one that has nothing to begin at.
+_NO_RECORDS: Final = """
+        IF cardinality(ids) = 0 THEN
+            RETURN;
+        END IF;"""
 
 
 def create_function(
-    types: tuple[RecordType, ...], *, merges: bool = False, together: bool = False
+    types: tuple[RecordType, ...],
+    *,
+    merges: bool = False,
+    together: bool = False,
+    at_once: bool = False,
 ) -> str:
     """Define the function for all types that have `circles`; each can refer to its own type.
 
     The error names the property, for the service to say where the link stands. `together` it asks
-    `circle_suspects` first.
+    `circle_suspects` first. `at_once` it returns where there is no record.
     """
     walked = _walked("start.link", merges=merges)
     locks, targets = _locks(types), _targets(types)
@@ -59,7 +68,7 @@ def create_function(
         levels integer;
         property text;
         why text;{declared}
-    BEGIN{starts}
+    BEGIN{_NO_RECORDS if at_once else ""}{starts}
             level := ARRAY[start.id];
             passed := '{{}}';
             levels := 0;
@@ -200,10 +209,14 @@ def create_suspects(types: tuple[RecordType, ...]) -> str:
 
 
 def replace_function(
-    types: tuple[RecordType, ...], *, merges: bool = False, together: bool = False
+    types: tuple[RecordType, ...],
+    *,
+    merges: bool = False,
+    together: bool = False,
+    at_once: bool = False,
 ) -> str:
     """Define the function for other types than before, or as a later migration has it."""
-    created = create_function(types, merges=merges, together=together)
+    created = create_function(types, merges=merges, together=together, at_once=at_once)
     return created.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1)
 
 

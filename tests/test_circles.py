@@ -206,6 +206,19 @@ async def test_a_chain_that_is_too_long_to_check_is_refused(
             await connection.execute(check, first)
 
 
+async def test_nothing_is_searched_where_no_record_can_be_in_a_circle(
+    pair: tuple[asyncpg.Connection[asyncpg.Record], asyncpg.Connection[asyncpg.Record]],
+) -> None:
+    writer, other = pair
+    async with other.transaction():
+        # To make a plan takes a lock, too.
+        await other.execute("LOCK TABLE links IN ACCESS EXCLUSIVE MODE")
+        await writer.execute("SET lock_timeout = '100ms'")
+        await writer.execute("SELECT refuse_circles('claim', '{}')")
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await writer.execute("SELECT refuse_circles('claim', ARRAY[gen_random_uuid()])")
+
+
 async def test_a_circle_through_hidden_records_is_refused_without_naming_them(
     client: httpx.AsyncClient,
 ) -> None:

@@ -342,8 +342,9 @@ _INLINED: Final = {
 }
 """SQL functions that Postgres puts into the statement that calls them: a setting would prevent it.
 
-(`has_source` is called for each row at which an index or a list looks.) They name no table and
-nothing of ours. Those that decide what is stored are called by triggers.
+(`has_source` and `is_credited` are called for each row at which an index or a list looks, and a
+setting takes time at each call.) They name no table and nothing of ours. Those that decide what is
+stored are called by triggers.
 """
 
 

@@ -880,3 +880,40 @@ async def test_the_newest_blocks_of_the_feed_get_ids(bare: str) -> None:
             assert await connection.fetchval("SELECT count(*) FROM feed_blocks") == 5000
     finally:
         await connection.close()
+
+
+_BOUNDS: Final = """
+    SELECT at::text, time_from(at)::text, time_until(at)::text
+    FROM unnest(ARRAY[
+        NULL, '{}', '{"expression": "then"}',
+        '{"earliest": "2024-02-29"}', '{"latest": "2024-12-31"}',
+        '{"earliest": "2024-01-01", "latest": "2024-01-31"}',
+        '{"earliest": "2024-01-01T12:00:00+09:00", "latest": null}',
+        '{"earliest": null, "latest": "2024-01-01T12:00:00.123456Z"}',
+        '{"earliest": "0001-01-01", "latest": "9999-12-31"}'
+    ]::json[]) AS at"""
+
+
+_CREDITED: Final = """
+    SELECT each::text, has_source(each), is_credited(each)
+    FROM unnest(ARRAY[
+        NULL, '[]', '[{}]', '[{"source_id": null, "printed": null}]', '[{"printed": "he"}]',
+        '[{"note": "\\"source_id\\":\\"x\\""}]', '[{}, {"source_id": "x"}]'
+    ]::json[]) AS each"""
+
+
+@pytest.mark.long
+async def test_bounds_and_credits_are_what_they_were(bare: str) -> None:
+    await schema.migrate(bare, "0029")
+    before = [await _answers(bare, query) for query in (_BOUNDS, _CREDITED)]
+    await schema.migrate(bare, "0034")
+    assert [await _answers(bare, query) for query in (_BOUNDS, _CREDITED)] == before
+    assert [len({row[1:] for row in rows}) for rows in before] == [7, 3]  # and they do differ
+
+
+async def _answers(url: str, query: str) -> list[tuple[Any, ...]]:
+    connection = await asyncpg.connect(url)
+    try:
+        return [tuple(row) for row in await connection.fetch(query)]
+    finally:
+        await connection.close()
