@@ -30,6 +30,7 @@ from api.core.flight import InFlight, hold_room
 from api.core.heartbeat import Heartbeat
 from api.core.idempotency import sweeping
 from api.core.joined import JoinedReads
+from api.core.kept_pages import KeptPages
 from api.core.request import CLIENT_LEFT, Answer, ClientLeftError, Context, Request
 from api.core.services import Services, service
 from api.core.streaming import Stopping
@@ -182,11 +183,11 @@ def _create_services(settings: Settings, database: Database, share: Share | None
     """Make the objects that the handlers use."""
     refusals, verifier, limits = Refusals(database), Verifier(database), Limits(settings)
     gate = Gate(settings, verifier, refusals, limits)
-    feed = Feed(database)
+    feed, pages = Feed(database), KeptPages()
     stalls = StallWatch(database, feed)
 
     services = Services()
-    services.put(Context, Context(database, settings, JoinedReads(database)))
+    services.put(Context, Context(database, settings, JoinedReads(database), pages))
     services.put(JoinedWrites, JoinedWrites(database))
     services.put(Admission, gate)
     services.put(Gate, gate)
@@ -195,7 +196,7 @@ def _create_services(settings: Settings, database: Database, share: Share | None
     services.put(Limits, limits)
     services.put(Feed, feed)
     services.put(StallWatch, stalls)
-    services.put(Metrics, Metrics(database, feed, stalls, share))
+    services.put(Metrics, Metrics(database, feed, pages, stalls, share))
     services.put(Draining, Draining())
     services.put(Stopping, feed.stopping)
     services.put(Deliverer, Deliverer(database, feed))

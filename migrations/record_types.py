@@ -593,3 +593,10 @@ SOURCES_25: Final = SOURCES_15._replace(
     merges=True,
 )
 """As migration 0025 made them: a merged source only leads to its survivor."""
+
+DIGEST_31: Final = "digest bytea GENERATED ALWAYS AS (sha256(doc)) STORED"
+SOURCES_31, ARTICLES_31, CLAIMS_31, DENIALS_31 = RECORD_TYPES_31 = tuple(
+    each._replace(kept=f"{each.kept},\n        {DIGEST_31}")
+    for each in (SOURCES_25, ARTICLES_17, CLAIMS_20, DENIALS_19)
+)
+"""As migration 0031 made them: a row has the digest of its document, whoever writes the document."""

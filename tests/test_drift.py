@@ -43,7 +43,7 @@ from tests.factories import (
 
 INTERNAL = {
     *("actor", "actor_scope", "actor_request_id", "actor_route"),
-    *("deleted_at", "live_id", "visibility", "lifts_at", "doc", "search"),
+    *("deleted_at", "live_id", "visibility", "lifts_at", "doc", "digest", "search"),
 }
 """Columns that are not published; besides them those that serve filters, as *_from and *_until."""
 

@@ -917,3 +917,28 @@ async def _answers(url: str, query: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in await connection.fetch(query)]
     finally:
         await connection.close()
+
+
+async def test_records_have_the_digests_of_their_documents(bare: str) -> None:
+    """Those that there were, and those whose documents are written with the triggers off."""
+    await schema.migrate(bare, "0029")
+    connection = await asyncpg.connect(bare)
+    try:
+        await connection.execute(_ADD_PLAIN, "one")
+        before = await connection.fetch("SELECT id, version, updated_at, doc FROM claims")
+        wrong = "SELECT count(*) FROM claims WHERE digest IS DISTINCT FROM sha256(doc)"
+        for _ in range(2):
+            await schema.migrate(bare, "0031")
+            now = await connection.fetch("SELECT id, version, updated_at, doc FROM claims")
+            assert now == before
+            assert await connection.fetchval(wrong) == 0
+            await schema.migrate(bare, "0029")
+        await schema.migrate(bare, "0031")
+        await connection.execute(_ADD_PLAIN, "two")
+        await connection.execute("ALTER TABLE claims DISABLE TRIGGER USER")
+        rewrite = "UPDATE claims SET doc = convert_to($1, 'UTF8') WHERE doc = $2"
+        await connection.execute(rewrite, "{}", before[0]["doc"])
+        assert await connection.fetchval(wrong) == 0
+        assert await connection.fetchval("SELECT count(DISTINCT digest) FROM claims") == 2
+    finally:
+        await connection.close()

@@ -16,7 +16,8 @@ from api.core.db import Database, Row
 from api.core.errors import invalid_parameter
 from api.core.expanding import Brought, Item, bring
 from api.core.filters import Parameter, conditions, read_query, read_terms
-from api.core.request import Answer, Request, caller, context, encoded, reserve_room
+from api.core.kept_pages import Page, page_key
+from api.core.request import Answer, Context, Request, caller, context, encoded, reserve_room
 from api.core.resource import (
     CURSOR,
     DEFAULT_LIMIT,
@@ -29,7 +30,7 @@ from api.core.resource import (
     Sort,
 )
 from api.core.sql import compose, render
-from api.core.usual_page import Asked, Found, position, read_usual, usual_statement
+from api.core.usual_page import KNOWN, Asked, Found, position, read_usual, usual_statement
 from schemas.scalars import Id
 
 _NULL: Final = b"null"
@@ -108,12 +109,18 @@ class _List(NamedTuple):
 
     @lru_cache(maxsize=MAX_STATEMENTS)  # noqa: B019 - as above
     def usual_statement(
-        self, order: Order, limit: int, behind: str | None, expansions: tuple[Expansion, ...]
+        self,
+        order: Order,
+        limit: int,
+        behind: str | None,
+        expansions: tuple[Expansion, ...],
+        *,
+        is_named: bool,
     ) -> str:
         """Write the statement that reads a page of usual size with all that it brings."""
         rows, conditions = self._rows(order), self._conditions(behind)
         asked = Asked(rows, conditions, order.sort, order.direction, order.nulls, limit)
-        return usual_statement(self.resource.type, asked, expansions)
+        return usual_statement(self.resource.type, asked, expansions, is_named=is_named)
 
     @lru_cache(maxsize=MAX_STATEMENTS)  # noqa: B019 - as above
     def page_statement(self, order: Order, limit: int, behind: str | None, *, counted: bool) -> str:
@@ -171,42 +178,62 @@ class Documents(NamedTuple):
         return cursor.write(self.of_list, position(self.rows[count - 1]))
 
 
-class Page(NamedTuple):
-    """A page, as the bytes of its JSON, and the cursor of the page behind it."""
-
-    body: bytes
-    next_cursor: str | None
-
-
 async def list_page(resource: Resource, request: Request, given: Mapping[str, Any]) -> Answer:
     """Answer with a page of the records that the values of parameters ask for."""
     room = await reserve_room(request, MAX_PAGE_BYTES)
-    page = await read_page(resource, context(request).database, caller(request), given)
+    page = await read_page(resource, context(request), caller(request), given)
     room.keep(len(page.body))
     return Answer(page.body, headers=link_next(request, page.next_cursor))
 
 
 async def read_page(
-    resource: Resource, database: Database, asker: Caller, asked: Mapping[str, Any]
+    resource: Resource, service: Context, asker: Caller, asked: Mapping[str, Any]
 ) -> Page:
     """Read a page of the records that the values of parameters ask for, as a caller sees them."""
-    page, total, brought = await _read(resource, database, asker, asked)
-    body = page_body(page.documents, page.next_cursor, total, brought.included, brought.truncated)
-    return Page(body, page.next_cursor)
+    key = page_key(resource.plural, asker.sight, asked)
+    kept = service.pages.find(key)
+    read = await _read(resource, service.database, asker, asked, kept.name if kept else None)
+    if kept is not None and read.is_known:
+        return kept
+    found, brought = read.page, read.brought
+    body = page_body(
+        found.documents, found.next_cursor, read.total, brought.included, brought.truncated
+    )
+    page = Page(body, found.next_cursor, read.name)
+    if kept is not None:
+        service.pages.keep(key, page)
+    return page
 
 
 async def read_documents(
     resource: Resource, database: Database, asker: Caller, asked: Mapping[str, Any]
 ) -> Documents:
     """Read the documents of such a page alone."""
-    page, _, _ = await _read(resource, database, asker, asked)
-    return page
+    return (await _read(resource, database, asker, asked)).page
+
+
+class _Read(NamedTuple):
+    """What was read of a page."""
+
+    page: Documents
+    total: int | None
+    brought: Brought
+    name: bytes | None
+    is_known: bool
 
 
 async def _read(
-    resource: Resource, database: Database, asker: Caller, asked: Mapping[str, Any]
-) -> tuple[Documents, int | None, Brought]:
-    """Read the documents of a page, the number of all records, and what the page brings."""
+    resource: Resource,
+    database: Database,
+    asker: Caller,
+    asked: Mapping[str, Any],
+    known: bytes | None = None,
+) -> _Read:
+    """Read the documents of a page, the number of all records, and what the page brings.
+
+    Nothing is read of the page that is known by the name `known`. Null means that the page's name
+    is not wanted.
+    """
     given = dict(asked)
     limit = given.pop("limit", DEFAULT_LIMIT)
     cursor_text = given.pop("cursor", None)
@@ -225,8 +252,10 @@ async def _read(
     async with database.connection(searches="q" in given) as connection:
         found = None
         if not counted:
-            statement = records.usual_statement(order, limit, behind, expansions)
-            query = render(statement, asker, **values)
+            is_named = known is not None
+            name = {"known": known} if is_named else {}
+            statement = records.usual_statement(order, limit, behind, expansions, is_named=is_named)
+            query = render(statement, asker, **name, **values)
             found = await read_usual(connection, query, limit, expansions)
         if found is None:
             statement = records.page_statement(order, limit, behind, counted=counted)
@@ -239,14 +268,15 @@ async def _read(
                 total = await connection.fetchval(*count)
             found = _fitting(rows, limit, total)
         brought = Brought(len(found.rows), found.related or (), ())
-        if expansions and found.related is None:
+        if expansions and found.related is None and found is not KNOWN:
             there = [Item(row["id"], len(row["doc"]) + 1) for row in found.rows]
             brought = await bring(connection, asker, resource.type, there, expansions)
     items = found.rows[: brought.kept]
     next_cursor = None
     if found.has_next or len(items) < len(found.rows):
         next_cursor = cursor.write(of_list, position(items[-1]))
-    return Documents(items, next_cursor, of_list), found.total, brought
+    page = Documents(items, next_cursor, of_list)
+    return _Read(page, found.total, brought, found.name, found is KNOWN)
 
 
 def _fitting(rows: Sequence[Row], limit: int, total: int | None) -> Found:

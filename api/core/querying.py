@@ -23,7 +23,7 @@ async def query(resource: Resource, request: Request) -> Answer:
     asked = await read_part(request, body_of(resource))
     given = given_in(asked, resource.list_parameters)
     room = await reserve_room(request, MAX_PAGE_BYTES)
-    page = await read_page(resource, context(request).database, caller(request), given)
+    page = await read_page(resource, context(request), caller(request), given)
     room.keep(len(page.body))
     return Answer(page.body)
 

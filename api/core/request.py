@@ -27,6 +27,7 @@ from api.core.errors import (
 )
 from api.core.flight import Room, room_of
 from api.core.joined import JoinedReads
+from api.core.kept_pages import KeptPages
 from api.core.services import service
 from api.settings import Settings
 from schemas.scalars import UUID_PATTERN
@@ -47,6 +48,7 @@ class Context(NamedTuple):
     database: Database
     settings: Settings
     reads: JoinedReads
+    pages: KeptPages
 
 
 def context(request: Request) -> Context:

@@ -35,6 +35,7 @@ from api.core.clocks import difference
 from api.core.db import Database
 from api.core.errors import UNAVAILABLE, Problem
 from api.core.filters import read_query
+from api.core.kept_pages import KeptPages
 from api.core.operation import Operation
 from api.core.request import Answer, Request
 from api.core.services import service
@@ -59,10 +60,15 @@ class Metrics:
     """The numbers that one process counts, and how a scrape writes them."""
 
     def __init__(
-        self, database: Database, feed: Feed, stalls: StallWatch, share: Share | None = None
+        self,
+        database: Database,
+        feed: Feed,
+        pages: KeptPages,
+        stalls: StallWatch,
+        share: Share | None = None,
     ) -> None:
         """Begin at zero, or where the last process in the same place stopped counting."""
-        self._database, self._feed, self._stalls = database, feed, stalls
+        self._database, self._feed, self._pages, self._stalls = database, feed, pages, stalls
         self._share = share
         if share is not None:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = share.directory
@@ -87,6 +93,7 @@ class Metrics:
         self._waiting = self._gauge("pool_waiting", "Requests that wait for a connection.")
         self._streams = self._gauge("feed_streams", "Open streams of changes.")
         self._kept = self._gauge("feed_kept_bytes", "Bytes of the feed's newest blocks in memory.")
+        self._kept_pages = self._gauge("pages_kept_bytes", "Bytes of pages in memory.")
         self._counts: dict[tuple[str, str, int], tuple[Any, Any]] = {}
 
     def _gauge(self, name: str, about: str, *labels: str) -> Gauge:
@@ -133,6 +140,7 @@ class Metrics:
         self._waiting.set(use.waiting)
         self._streams.set(self._feed.streams)
         self._kept.set(self._feed.kept.size)
+        self._kept_pages.set(self._pages.size)
 
     @asynccontextmanager
     async def sampling(self) -> AsyncIterator[None]:

@@ -114,7 +114,7 @@ async def _shown(request: Request) -> Parts | None:
 async def _read_newest(request: Request) -> dict[str, Any]:
     """Read the newest claims, with denials and the sources of both, for a caller without a key."""
     asked = {"limit": _LOOKED_AT, "expand": "sources,denials"}
-    answer = await read_page(CLAIMS, context(request).database, READER, asked)
+    answer = await read_page(CLAIMS, context(request), READER, asked)
     page: dict[str, Any] = msgspec.json.decode(answer.body)
     return page
 

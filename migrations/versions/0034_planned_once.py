@@ -1,7 +1,7 @@
 """Plan nothing anew at a write, and compute the bounds of times faster.
 
 Revision ID: 0034
-Revises: 0029
+Revises: 0031
 
 A statement that writes records searches for circles among those that have such a link. Postgres made
 a new plan for that search, also where there was none of them: a quarter of a millisecond for each
@@ -14,11 +14,11 @@ not there. No row changes, and no function gives another result.
 from alembic import op
 
 from migrations import circles
-from migrations.derive import PATH_7
+from migrations.defining import PATH_7
 from migrations.record_types import CIRCULAR_10, SOURCES_25
 
 revision = "0034"
-down_revision = "0029"
+down_revision = "0031"
 branch_labels = None
 depends_on = None
 

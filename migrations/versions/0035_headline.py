@@ -1,7 +1,7 @@
 """Derive an article's headline without searching the whole text.
 
 Revision ID: 0035
-Revises: 0029
+Revises: 0034
 
 `regexp_instr` found the first word by collecting every character of the text that is no space, and
 the headline was derived four times: a second for each megabyte. No row changes.
@@ -10,7 +10,7 @@ the headline was derived four times: a second for each megabyte. No row changes.
 from alembic import op
 
 revision = "0035"
-down_revision = "0029"
+down_revision = "0034"
 branch_labels = None
 depends_on = None
 
