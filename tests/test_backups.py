@@ -68,6 +68,7 @@ async def everything(url: str) -> dict[str, list[Any]]:  # noqa: F811
         await connection.close()
 
 
+@pytest.mark.usefixtures("resting_matching")
 def test_a_backup_while_writing_is_restored_as_it_was(
     tmp_path: Path,
     url: str,  # noqa: F811

@@ -70,6 +70,6 @@ def restore(file: Path, keys_from: str | None, **options: Any) -> None:  # noqa:
             "one."
         )
     else:
-        click.echo(f"{restored.keys} keys got the state that they have in that database.")
+        click.echo(f"{restored.keys} keys got the state that they have in the former database.")
     if settings.database_url:
         click.echo("Run `claim-records migrate --grant-to ROLE` for the role of the service.")

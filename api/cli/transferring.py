@@ -132,7 +132,7 @@ def _check_idempotency_key(_: click.Context, __: click.Parameter, value: str | N
     "format_name",
     type=click.Choice(["ndjson", "csv", "jsonld"]),
     help="The format of the file. If it is left out, the ending of FILE tells the format; "
-    "without an ending, it is `ndjson`.",
+    "otherwise it is `ndjson`.",
 )
 @click.option("--dry-run", is_flag=True, help="Check every line, and keep nothing.")
 @click.option(
