@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from typing import Any
 from uuid import uuid4
 
@@ -44,7 +45,13 @@ async def test_the_page_runs_scripts_of_this_host_only_and_none_may_write_html(
     assert rules["trusted-types"] == "'none'"
 
 
-@pytest.mark.parametrize("path", ["/explore/nothing", "/explore/claims/some-id/nothing"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/explore/nothing", "/explore/claims/some-id/nothing"),
+        *("/explore/match/some-id", "/explore/figures/some-id/history"),
+    ],
+)
 async def test_there_is_no_other_view(client: httpx.AsyncClient, path: str) -> None:
     assert (await client.get(path)).status_code == 404
 
@@ -61,6 +68,45 @@ def test_a_script_makes_no_html_of_text_and_imports_what_is_served(name: str) ->
 def test_the_scripts_are_short_enough_to_read() -> None:
     for name, text in SCRIPTS.items():
         assert len(text.splitlines()) <= 300, name
+
+
+PRELOADED = re.compile(r'<link rel="modulepreload" href="/assets/explore/([^"]+)">')
+SHOWN = {
+    "/explore": "front.js",
+    "/explore/articles": "list.js",
+    f"/explore/articles/{uuid4()}": "article.js",
+    f"/explore/claims/{uuid4()}": "claim.js",
+    f"/explore/sources/{uuid4()}": "source.js",
+    f"/explore/denials/{uuid4()}/history": "history.js",
+    "/explore/figures": "figures.js",
+    "/explore/groups": "groups.js",
+    "/explore/match": "match.js",
+}
+
+
+@pytest.mark.parametrize(("path", "view"), SHOWN.items(), ids=SHOWN.values())
+async def test_the_head_of_a_page_names_the_script_of_its_view(
+    client: httpx.AsyncClient, path: str, view: str
+) -> None:
+    named = PRELOADED.findall((await client.get(path)).text)
+    assert view in named
+    assert len(set(named)) == len(named)
+
+
+LOADED = """[...new Set(performance.getEntriesByType('resource')
+    .filter(entry => entry.name.endsWith('.js')).map(entry => entry.name.split('/').at(-1)))]"""
+
+
+@pytest.mark.outside
+@pytest.mark.parametrize("path", SHOWN, ids=SHOWN.values())
+def test_a_page_loads_the_scripts_that_its_head_names_and_no_others(
+    browser: Browser, site: str, path: str
+) -> None:
+    open_page(browser, site, path)
+    assert sorted(browser.evaluate(LOADED)) == sorted(
+        PRELOADED.findall(httpx.get(f"{site}{path}").text)
+    )
+    browser.errors()  # most of these records do not exist
 
 
 # --- from the API to the pages -------------------------------------------------------------------
@@ -486,6 +532,7 @@ def test_a_form_with_every_filter_writes_the_request(
     browser.evaluate("document.querySelector('.filters').open = true")
     browser.wait("document.querySelector('[name=response_family]')")
     assert browser.evaluate("document.querySelector('[name=metric]').value") == "killed"
+    assert not browser.evaluate("document.querySelector('[name=format], [name=columns]')")
     assert_usable(browser, axe)
     browser.evaluate("document.querySelector('[name=response_family]').value = 'silent'")
     browser.write("[name=quantity_from]", "90")
@@ -498,8 +545,69 @@ def test_a_form_with_every_filter_writes_the_request(
     assert browser.evaluate("document.querySelectorAll('.set a').length") == 3
     browser.click(".set li:last-child a")
     browser.wait(f"{READY} && !location.search.includes('response_family')")
-    assert len(browser.evaluate(REQUESTS)) <= MAX_REQUESTS + 2  # three pages, and the document
+    assert len(browser.evaluate(REQUESTS)) <= 3 * 2  # the list and its numbers, three times
     assert_quiet_local_and_fitting(browser, site, screen[1])
+
+
+# Where the numbers stand beside the list, and where the day of a record beside its words.
+PLACED = """(() => {
+    const box = name => document.querySelector(name).getBoundingClientRect();
+    const [list, numbers] = [box('.listing .records'), box('.listing .glance')];
+    const [when, words] = [box('.dated .when'), box('.dated h2')];
+    return [numbers.left > list.right && numbers.top < list.top + 100, when.right < words.left];
+})()"""
+
+
+@pytest.mark.outside
+@pytest.mark.parametrize("screen", [SCREENS[0], SCREENS[-1]], ids=str)
+def test_the_numbers_beside_a_list_narrow_it(
+    browser: Browser, site: str, screen: tuple[int, str]
+) -> None:
+    open_page(browser, site, "/explore/claims?metric=killed", screen)
+    assert browser.evaluate(PLACED) == [screen[0] > 600] * 2
+    assert browser.text(".listing section h2").lower() == "3 claims"
+    assert len(browser.evaluate(REQUESTS)) == 2
+    browser.click(".glance a[href*='claimant_id']")
+    browser.wait(f"{READY} && location.search.includes('metric=killed&claimant_id=')")
+    assert "By claimant" not in browser.text(".listing")  # it is chosen
+    assert "By kind" in browser.text(".listing")
+    assert_quiet_local_and_fitting(browser, site, screen[1])
+
+
+@pytest.mark.outside
+def test_a_list_is_shown_whatever_form_its_address_asks_for(browser: Browser, site: str) -> None:
+    open_page(browser, site, "/explore/claims?metric=killed&format=csv&bom=true")
+    assert browser.evaluate("document.querySelectorAll('.records > li').length") == 3
+    assert_quiet_local_and_fitting(browser, site, SCREENS[0][1])
+
+
+@pytest.mark.outside
+def test_a_list_is_shown_without_numbers_if_they_fail(browser: Browser, site: str) -> None:
+    open_page(browser, site, "/explore/match")
+    failing = "path.includes('/groups') ? Promise.reject(new TypeError()) : window.asked(path, its)"
+    browser.evaluate(f"(window.asked = fetch, window.fetch = (path, its) => {failing})")
+    browser.click("#places a[href='/explore/claims']")
+    browser.wait(f"{READY} && document.querySelector('.records')")
+    assert not browser.evaluate("document.querySelector('.glance')")
+    assert_quiet_local_and_fitting(browser, site, SCREENS[0][1])
+
+
+@pytest.mark.outside
+def test_a_command_that_is_copied_works_in_a_shell(browser: Browser, site: str) -> None:
+    open_page(browser, site, "/explore/match")
+    said = 'At least 100 North Korean soldiers\' deaths: `no` $HOME \\ "killed"'
+    browser.write("#pasted", said)
+    browser.click("main form button")
+    browser.wait(f"{READY} && document.querySelector('#asked li')")
+    command = browser.evaluate("document.querySelector('#asked pre').textContent")
+    shell = ["sh", "-c", command.replace("curl ", "curl -sS --noproxy '*' ", 1)]
+    answer = subprocess.run(shell, check=True, capture_output=True, timeout=PATIENCE)
+    body = {"texts": [{"text": said}], "limit": 5}
+    asked = httpx.post(f"{site}/v1/claims/match", json=body, timeout=PATIENCE).json()
+    found = [[each["record"]["id"] for each in match["items"]] for match in asked["matches"]]
+    same = json.loads(answer.stdout)["matches"]
+    assert [[each["record"]["id"] for each in match["items"]] for match in same] == found
+    assert found[0]
 
 
 FILLED = """[...new FormData(document.querySelector('form.search'))]
@@ -689,12 +797,22 @@ TIMES = [
     ),
     ({"expression": "on Monday"}, "“on Monday”"),
 ]
+DAYS = [
+    ({"earliest": "2024-12-19", "latest": "2024-12-19T12:00:00Z"}, "19 Dec 2024"),
+    ({"earliest": "2024-12-16", "latest": "2024-12-18"}, "16 – 18 Dec 2024"),  # noqa: RUF001 - a range
+    ({"earliest": "2024-12-19"}, "from 19 Dec 2024"),
+    ({"latest": "2024-12-19", "expression": "x"}, "until 19 Dec 2024"),
+    ({"expression": "on Monday"}, ""),
+    (None, ""),
+]
 
 
 @pytest.mark.outside
 def test_figures_keep_their_hedges_and_times_their_words(browser: Browser, site: str) -> None:
     open_page(browser, site, "/explore")
-    for function, cases in (("size", SIZES), ("time", TIMES)):
+    for function, cases in (("size", SIZES), ("time", TIMES), ("day", DAYS)):
         asked = f"{json.dumps([given for given, _ in cases])}.map(module.{function})"
-        text = f"{asked}.map(made => [made].flat(9).map(part => part.textContent ?? part).join(''))"
+        text = (
+            f"{asked}.map(made => [made].flat(9).map(part => part?.textContent ?? part).join(''))"
+        )
         assert imported(browser, "words.js", text) == [said for _, said in cases]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -132,6 +133,12 @@ SAVED = """new Promise(saved => {
 })"""
 
 
+SIZE_OF_IMAGE = """const [address, done] = arguments;
+const image = new Image();
+image.onload = image.onerror = () => done([image.naturalWidth, image.naturalHeight]);
+image.src = address;"""
+
+
 @pytest.mark.outside
 @pytest.mark.parametrize("screen", SCREENS, ids=str)
 def test_figures_stand_side_by_side(
@@ -151,6 +158,9 @@ def test_figures_stand_side_by_side(
     file = ET.fromstring(browser.command("execute/async", script=script, args=[]))  # noqa: S314 - ours
     assert not [each for each in file.iter() if "class" in each.attrib or "style" in each.attrib]
     words = "".join(file.itertext())
+    picture = f"data:image/svg+xml,{quote(ET.tostring(file, encoding='unicode'))}"
+    size = browser.command("execute/async", script=SIZE_OF_IMAGE, args=[picture])
+    assert size == [int(file.attrib["width"]), int(file.attrib["height"])]
     assert f"{site}/v1/figures?sort=lower&limit=100" in words
     assert "“several hundreds”" in words
     assert browser.evaluate("document.querySelector('figcaption a').target") == "_blank"

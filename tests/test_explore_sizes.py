@@ -117,6 +117,39 @@ def test_two_hundred_claims_are_legible_and_their_list_leads_to_each(
     assert_quiet_local_and_fitting(browser, site, screen[1])
 
 
+@pytest.mark.outside
+def test_more_claims_than_a_page_of_a_list_has_are_all_marked(browser: Browser, site: str) -> None:
+    count = 203
+    text = "word " * count
+    identity = made(site, "articles", headline="Many more", text=text)
+    spans = [span(text, start, start + 4) for start in range(0, len(text), 5)]
+    imported_records(site, [claim_line(identity, [its]) for its in spans])
+    open_page(browser, site, f"/explore/articles/{identity}")
+    use_key(browser)
+    browser.wait(WRITTEN)
+    assert browser.evaluate("document.querySelectorAll('.text mark').length") == count
+    assert f"{count} claims" in browser.text(".legend")
+    assert len(browser.evaluate(REQUESTS)) <= 2 + MAX_REQUESTS  # without the key, and with it
+
+
+ABOVE = """(mark => {
+    mark.scrollIntoView({ block: 'end' });
+    mark.click();
+    const card = document.getElementById('card').getBoundingClientRect();
+    return [card.top < innerHeight, mark.getBoundingClientRect().bottom < card.top];
+})(document.querySelectorAll('.text mark')[30])"""
+
+
+@pytest.mark.outside
+def test_on_a_phone_a_passage_stays_above_what_is_known_about_it(
+    browser: Browser, site: str, report: str
+) -> None:
+    open_page(browser, site, f"/explore/articles/{report}", SCREENS[2])
+    use_key(browser)
+    browser.wait(WRITTEN)
+    assert browser.evaluate(ABOVE) == [True, True]
+
+
 # --- marks in marks ------------------------------------------------------------------------------
 
 DEEP = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"

@@ -298,6 +298,7 @@ def test_the_docs_fit_every_screen_with_operations_and_schemas_open(
     browser: Browser, site: str, axe: str, screen: tuple[int, str]
 ) -> None:
     open_docs(browser, site, screen=screen)
+    assert_usable(browser, axe)
     for key in ("claims/createClaim", "changes/streamChanges", "denials/getDenial"):
         tag, _, operation = key.partition("/")
         browser.evaluate(SHOWN.format(key=["operations", tag, operation]))

@@ -164,8 +164,12 @@ const components = ({ React }) => {
         ...Object.entries(values).flatMap(([name, value]) => [", ", name.replace(/^\w+\./, ""), " from ", h("code", null, value)]));
     },
 
+    // The page itself is the main part; Swagger UI would make a second one in it.
+    VersionPragmaFilter: (Original) => ({ children, ...props }) => h(Original, props,
+      ...React.Children.toArray(children).map((child) => (child.type === "main" ? h("div", { ...child.props, key: child.key }) : child))),
+
     // With Swagger UI's own heading, this would look like the section of the same name.
-    Webhooks: (Original) => (props) => h(React.Fragment, null, h("h2", { id: "webhook-messages" }, "webhook messages"), h(Original, props)),
+    Webhooks: (Original) => (props) => h(React.Fragment, null, h("h3", { id: "webhook-messages" }, "webhook messages"), h(Original, props)),
 
     // Lines of JSON are not one JSON document.
     responseBody: (Original) => (props) => h(Original, /ndjson/.test(props.contentType) ? { ...props, contentType: "text/plain" } : props),

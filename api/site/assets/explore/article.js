@@ -2,20 +2,23 @@
 
 import { answersOf } from "./api.js";
 import { findMarks, layOut } from "./marks.js";
-import { joined, make, section, words } from "./page.js";
+import { counted, joined, make, section, words } from "./page.js";
 import { Reader } from "./reader.js";
 import { address, capital, moment, sourceLink, statementLink, status, term, time } from "./words.js";
 
 export default async function show({ api, id }) {
-  const [{ record: article, included: printed, truncated }, claims] = await answersOf([
-    api.one("articles", id, "sources,claims,denials"),
-    // The responses to the claims, wherever they are printed.
+  const [{ record: article, included: printed, truncated: isCut }, claims] = await answersOf([
+    api.one("articles", id, "sources,denials"),
+    // The claims with the responses to them, wherever these are printed.
     api.get(`/v1/claims?article_id=${encodeURIComponent(id)}&sort=position&limit=200&expand=sources,denials`),
   ]);
+  // An article with more claims than a page of a list has brings all of them itself, without the responses.
+  const more = claims.next_cursor ? await api.one("articles", id, "sources,claims") : null;
+  const truncated = isCut || more?.truncated;
   const included = {
-    claims: printed.claims,
+    claims: more?.included.claims ?? Object.fromEntries(claims.items.map((claim) => [claim.id, claim])),
     denials: { ...printed.denials, ...claims.included.denials },
-    sources: { ...printed.sources, ...claims.included.sources },
+    sources: { ...printed.sources, ...claims.included.sources, ...more?.included.sources },
   };
   const statements = [
     ...Object.values(included.claims).map((record) => ({ type: "claim", record })),
@@ -29,9 +32,10 @@ export default async function show({ api, id }) {
     title: article.headline,
     content: [
       heading(article, included.sources),
+      legend(marks),
       truncated && make("p.aside", {}, "More is printed here than one page can show: ",
         make("a", { href: `/explore/claims?article_id=${article.id}&sort=position` }, "all claims of this article"), "."),
-      (claims.next_cursor || claims.truncated.length > 0) && make("p.aside", {}, "Responses are missing here: the claims have more of them than one page can show. The page of a claim has all of its responses."),
+      (claims.next_cursor || claims.truncated.length > 0) && make("p.aside", {}, "Some responses may be missing here: the claims have more of them than one page can show. The page of a claim has all of its responses."),
       make("div.reading", {}, make("div", {}, text, after(article, lost, unplaced, included)), reader.column()),
     ],
     ready: () => reader.begin(location.hash.slice(1)),
@@ -49,8 +53,17 @@ function heading(article, sources) {
   return [
     make("p.kicker", {}, capital(term(article.kind === "unspecified" ? "article" : article.kind)), article.section ? [" · ", words(article.section)] : null, " ", status(article)),
     make("h1", {}, words(article.headline, article.language)),
-    make("p.aside", {}, authors.length ? ["By ", joined(authors, ", "), ". "] : null, joined(facts, ", ")),
+    make("p.aside.byline", {}, joined([authors.length > 0 && ["By ", joined(authors, ", ")], ...facts].filter(Boolean), " · ")),
   ];
+}
+
+/** Say how many claims and responses are marked, in the lines that mark them. */
+function legend(marks) {
+  const sorts = [["claim", "claim"], ["denial", "response"]].map(([type, noun]) => {
+    const count = new Set(marks.map(({ statement }) => statement).filter((each) => each.type === type)).size;
+    return count > 0 && make(`mark.${type}.${type}-0`, {}, counted(count, noun));
+  }).filter(Boolean);
+  return sorts.length > 0 && make("p.aside.legend", {}, "Marked in the text: ", joined(sorts, " and "), ".");
 }
 
 // --- below the text -----------------------------------------------------------------------------

@@ -3,8 +3,10 @@
 import { make } from "./page.js";
 import { capital, term } from "./words.js";
 
+/** Parameters that ask for another form of the list than the one that a page can show. */
+export const FORMS = ["format", "columns", "wide", "bom", "trailer"];
 /** What the page itself sets. */
-const OWN = new Set(["expand", "cursor", "limit", "count"]);
+const OWN = new Set(["expand", "cursor", "limit", "count", ...FORMS]);
 const COMPARISONS = { gt: "after", gte: "from", lt: "before", lte: "until" };
 
 /** Name a parameter in words: `stated__gte` as "Stated from". */

@@ -16,8 +16,15 @@ const OWN = new Set(["of", "by", "limit"]);
 
 const HEADINGS = {
   kind: "By kind", claimant_id: "By claimant", responder_id: "By responder", origin_id: "By origin", source_id: "By source in the chain",
-  response_family: "How they were answered", family: "How they answer", metric: "What the figures count", publisher_id: "By publisher", article_id: "By article",
+  response_family: "How they were answered", family: "How they answer", metric: "What the figures count", publisher_id: "By publisher", country_code: "By country", article_id: "By article",
 };
+/** What a list is grouped by beside it. */
+const BESIDE = {
+  articles: ["publisher_id", "published:month"], claims: ["response_family", "claimant_id", "kind"],
+  denials: ["family", "responder_id", "kind"], sources: ["kind", "country_code"],
+};
+const MAX_BESIDE = 6;
+
 const NONE = {
   response_family: "no response that still stands", metric: "no figure", claimant_id: "no claimant", responder_id: "no responder",
 };
@@ -51,12 +58,22 @@ const listOf = (type, filters) => `/explore/${type}${filters.length ? `?${new UR
 function chapter(type, by, answer, filters) {
   return make("section", {},
     make("h2", {}, capital(type)),
-    make(`div.glance.${type}`, {}, by.map((name) => group(type, name, answer, filters))));
+    answer.total === 0 ? make("p.aside", {}, "None that you may see.") : make(`div.glance.${type}`, {}, by.map((name) => group(type, name, answer, filters))));
+}
+
+/** Count the records of a list, and show the bars that narrow it; null if all properties are chosen, or if it fails. */
+export async function beside(api, type, filters) {
+  const by = BESIDE[type].filter((name) => !filters.some(([filter]) => filter === name || filter.startsWith(`${name.split(":")[0]}__`)));
+  if (by.length === 0) return null;
+  const asked = new URLSearchParams([...by.map((name) => ["by", name]), ...filters, ["limit", MAX_BESIDE]]);
+  const answer = await api.get(`/v1/${type}/groups?${asked}`.replaceAll("%3A", ":")).catch(() => null);
+  return answer && make("section", {}, make("h2", {}, counted(answer.total, LISTS[type])), make(`div.glance.${type}`, {}, by.map((name) => group(type, name, answer, filters))));
 }
 
 // --- one property -------------------------------------------------------------------------------
 
-function group(type, name, { groups, others, none, exact, total }, filters) {
+/** Show how many records there are of each value of a property, as bars that lead to the list of them. */
+export function group(type, name, { groups, others, none, exact }, filters) {
   const [property, part] = name.split(":");
   const isTime = part !== undefined;
   const rows = isTime ? groups[name].toSorted((a, b) => a.value.localeCompare(b.value)) : groups[name];
@@ -68,7 +85,7 @@ function group(type, name, { groups, others, none, exact, total }, filters) {
   const heading = isTime ? TIMES[property] ?? capital(term(property)) : HEADINGS[name] ?? `By ${term(name)}`;
   return make("section.group", {},
     make("h3", {}, heading),
-    rows.length + rest.length === 0 ? make("p.aside", {}, total ? "Nothing to count." : "None that you may see.") : make("ol.bars", {},
+    rows.length + rest.length === 0 ? make("p.aside", {}, "Nothing to count.") : make("ol.bars", {},
       rows.map((row) => bar(make("a", { href: listOf(type, narrowed(filters, property, part, row.value)) }, row.name === null ? wordsFor(property, part, row.value) : words(row.name)), row.count, most)),
       rest.map(([count, text]) => make("li.rest", {}, make("span.label", {}, text), make("span.count", {}, count.toLocaleString("en"))))),
     isTime && rows.length > 0 ? make("p.aside", {}, "A list also has the records whose time only partly falls into it.") : null,

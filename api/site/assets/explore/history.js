@@ -62,12 +62,14 @@ function changes(before, after) {
 }
 
 function change(before, after) {
-  const isText = [before, after].every((value) => value === null || typeof value === "string");
-  const written = (value) => (value === null || value === undefined ? "" : isText ? value : JSON.stringify(value, null, 2));
+  const isText = [before, after].every((value) => value === null || typeof value === "string" || isListOfTexts(value));
+  const written = (value) => (value === null || value === undefined ? "" : isText ? [value].flat().join(", ") : JSON.stringify(value, null, 2));
   const kinds = { same: (text) => shortened(text), removed: (text) => make("del", {}, text), added: (text) => make("ins", {}, text) };
   return make(isText ? "div.difference" : "pre", { dir: "auto", tabindex: isText ? null : "0" },
     differences(written(before), written(after)).map(({ kind, text }) => kinds[kind](text)));
 }
+
+const isListOfTexts = (value) => Array.isArray(value) && value.every((each) => typeof each === "string");
 
 function shortened(text) {
   if (text.length <= MAX_SAME) return text;

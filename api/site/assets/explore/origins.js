@@ -8,6 +8,7 @@ const MAX_DRAWN = 10;
 const ROW = 44;
 const WIDTH = 500;
 const LETTERS = 15; // their size, as the stylesheet has it
+const LINE = 17;
 const GAP = 12;
 
 /** Draw the answer of `getClaimOrigins`, and say the same in words. */
@@ -22,9 +23,9 @@ export function originGraph(counts, claim, { sources, claims }) {
     drawn.length > 0 && graph(drawn, names, uncertain, sources, textOf),
     make("ul.plain", {}, origins.slice(0, MAX_DRAWN).map((origin) => make("li", {}, sourceLink(origin.source_id, sources),
       origin.via_ids.length ? [", via ", sourceLink(origin.via_ids[0], sources), origin.via_ids.length > 1 ? ` and ${origin.via_ids.length - 1} more` : null] : null,
-      `: ${counted(origin.claim_ids.length, "claim")}, printed in ${counted(origin.via_articles.length, "article")}. `,
-      joined(origin.claim_ids.filter((id) => id !== claim.id).slice(0, 3).map((id) =>
-        statementLink("claim", id, claims[id], "Another claim")), ", ")))),
+      make("span.role", {}, `${counted(origin.claim_ids.length, "claim")}, printed in ${counted(origin.via_articles.length, "article")}`),
+      origin.claim_ids.filter((id) => id !== claim.id).slice(0, 3).map((id) =>
+        make("p.aside", {}, statementLink("claim", id, claims[id], "Another claim")))))),
     origins.length > MAX_DRAWN && make("p.aside", {}, `And ${counted(origins.length - MAX_DRAWN, "more origin")}.`),
     uncertain.map((each) => make("p.aside", {}, "Perhaps not independent: ",
       each.source_ids.slice(0, 4).flatMap((id, index) => [index ? " and " : "", words(nameOf(id, sources))]), ` (${term(each.why)}).`)),
@@ -51,9 +52,11 @@ function graph(origins, claimIds, uncertain, sources, textOf) {
 }
 
 function node(x, y, text, anchor, kind) {
-  const [short = ""] = linesOf(text, (anchor === "end" ? x : WIDTH - x) - GAP, 1, LETTERS);
+  const lines = linesOf(text, (anchor === "end" ? x : WIDTH - x) - GAP, 2, LETTERS);
+  const at = x + (anchor === "end" ? -GAP : GAP);
   return [
     draw(`circle.${kind}`, { cx: x, cy: y, r: 5 }),
-    draw("text", { x: x + (anchor === "end" ? -GAP : GAP), y: y + 5, "text-anchor": anchor }, draw("title", {}, plain(text)), short),
+    draw("text", { "text-anchor": anchor }, draw("title", {}, plain(text)), lines.map((line, index) =>
+      draw("tspan", { x: at, y: y + 5 + LINE * (index - (lines.length - 1) / 2) }, line))),
   ];
 }

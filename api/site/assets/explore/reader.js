@@ -13,6 +13,8 @@ import { answered, byline, credited, NOBODY, status } from "./words.js";
 const MAX_STEPS = 500;
 /** A line of the text has about so many letters. */
 const LINE = 60;
+/** So much room in pixels stays between a passage and the card. */
+const LINE_ROOM = 16;
 /** The list beside the text begins with so many passages; the reader can ask for the rest. */
 const MAX_LISTED = 500;
 
@@ -144,6 +146,13 @@ export class Reader {
       make("button.plain.close", { type: "button", click: () => this.#close() }, "Close"),
       ...statements.map((statement) => statementCard(statement, this.#included)),
       ...(from.isMore ? [make("p.aside", {}, "More passages have these words. All of them are in the list.")] : []));
+    this.#uncover(from);
+  }
+
+  /** On a phone the card lies over the text: keep the passage above it. */
+  #uncover(passage) {
+    const covered = passage.getBoundingClientRect().bottom - this.#card.getBoundingClientRect().top;
+    if (covered > 0 && getComputedStyle(this.#card).position === "fixed") scrollBy({ top: covered + LINE_ROOM });
   }
 
   /** Lead the reader to the passage of a record, and show what is known about it. */

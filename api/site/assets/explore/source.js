@@ -24,6 +24,7 @@ export default async function show({ api, id }) {
       make("h1", {}, words(name), " ", status(source)),
       source.name && source.description ? make("p.standfirst", {}, words(source.description)) : null,
       source.url && make("p.aside", {}, make("a", { href: source.url, rel: "noreferrer" }, "Its own page")),
+      source.id !== id && make("p.aside", {}, "The address that led here is that of a source which was merged into this one."),
       source.merged_into_id && make("p", {}, "It was merged into ", sourceLink(source.merged_into_id, sources), "."),
       make("div.columns.source", {},
         make("div.beside", {}, names(source), offices(source, sources), groupsOf(source, told), whoAnswers(told)),

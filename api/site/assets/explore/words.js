@@ -1,5 +1,6 @@
 // Say in words what records hold: who is credited, how large, when, and how it was answered.
 
+import { offsets } from "./marks.js";
 import { joined, make, words } from "./page.js";
 
 const PLURALS = { article: "articles", claim: "claims", denial: "denials", source: "sources" };
@@ -23,30 +24,30 @@ export function sourceLink(id, sources, printed = null) {
   return make("a", { href: address("source", id) }, words(nameOf(id, sources, printed)));
 }
 
-/** Write one attribution: its source, how sure it is, and its vehicle; null if it credits nobody. */
-function credit(attribution, sources) {
+/** Write one attribution: its source, how sure it is, and its vehicle if wanted; null if it credits nobody. */
+function credit(attribution, sources, hasVia) {
   const { source_id: id, via_id: via, printed, resolution, role } = attribution;
   if (!id && role !== "author_voice" && !printed && !via) return null;
   return [
     id ? sourceLink(id, sources, printed) : role === "author_voice" ? "the article itself" : words(printed ?? "nobody named"),
     id && resolution !== "certain" ? ` (${term(resolution)})` : null,
-    via ? [", via ", sourceLink(via, sources)] : null,
+    via && (hasVia || !(id || printed)) ? [", via ", sourceLink(via, sources)] : null,
   ];
 }
 
 /** List the hops from the reader to the origin, each as content; sources at one position are joined. */
-export function hops(record, sources) {
+export function hops(record, sources, hasVia = true) {
   const byPosition = new Map();
   for (const attribution of record.attributions.toSorted((a, b) => a.position - b.position)) {
-    const content = credit(attribution, sources);
+    const content = credit(attribution, sources, hasVia);
     if (content) byPosition.set(attribution.position, [...(byPosition.get(attribution.position) ?? []), content]);
   }
   return [...byPosition.values()].map((credits) => joined(credits, " and "));
 }
 
 /** Write the chain of a record: "Lee, citing the Intelligence Service, via a briefing"; null if nobody is credited. */
-export function byline(record, sources) {
-  const chain = hops(record, sources);
+export function byline(record, sources, hasVia = true) {
+  const chain = hops(record, sources, hasVia);
   return chain.length ? joined(chain, ", citing ") : null;
 }
 
@@ -95,6 +96,17 @@ function formatted(format, text) {
   const date = new Date(text);
   return Number.isNaN(date.getTime()) ? text : format.format(date); // a leap second is no date in JavaScript
 }
+
+const SHORT = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
+
+/** Write a time in few words, as a list has room for: "19 Dec 2024", "16–18 Dec 2024"; null if no day is known. */
+export function day(known) {
+  const [from, until] = [known?.earliest, known?.latest].map((bound) => bound && new Date(bound.slice(0, 10)));
+  if (from && until) return SHORT.formatRange(from, until);
+  return from ? `from ${SHORT.format(from)}` : until ? `until ${SHORT.format(until)}` : null;
+}
+
+const dayOf = (known) => day(known) && make("p.when", {}, day(known));
 
 /** Write a time: the bounds, and the words that were printed for it; null if nothing is known. */
 export function time(known) {
@@ -151,33 +163,51 @@ export function statementLink(type, id, record, otherwise) {
 // `heading` is the level of their headings: "h3" in a section of a page, and "h2" where nothing but the title of the
 // page stands above the list.
 
-/** Show an article as a headline with its publisher and its time. */
+/** Show an article as a headline with its day, its publisher, and how its text begins. */
 export function articleItem(article, sources, heading = "h3") {
-  const publisher = article.publisher_id ? sourceLink(article.publisher_id, sources) : null;
+  const opening = openingOf(article);
   return make("li", {},
     make(heading, {}, make("a", { href: address("article", article.id) }, words(article.headline, article.language)), " ", status(article)),
-    make("p.aside", {}, joined([publisher, time(article.published)].filter(Boolean), ", ")));
+    dayOf(article.published),
+    article.publisher_id ? make("p.aside", {}, sourceLink(article.publisher_id, sources)) : null,
+    opening && make("p", {}, words(opening, article.language)));
+}
+
+const MAX_OPENING = 180;
+
+/** Give the first words of a text below its headline. */
+function openingOf({ text, headline, zones }) {
+  if (!text) return null;
+  const zone = zones.find((each) => each.zone === "standfirst") ?? zones.find((each) => each.zone === "body");
+  const start = zone ? offsets(text, [zone.start])(zone.start) : text.startsWith(headline) ? headline.length : 0;
+  const line = text.slice(start).trimStart().split("\n", 1)[0];
+  return line.length > MAX_OPENING ? `${line.slice(0, Math.max(line.lastIndexOf(" ", MAX_OPENING), MAX_OPENING / 2))} …` : line;
 }
 
 /** Show a claim or a denial as its words, with who is credited, and the responses that are at hand. */
 export function statementItem(record, type, sources, denials = [], heading = "h3") {
   return make("li", {},
     make(heading, {}, make("a", { href: address(type, record.id) }, words(record.text, record.language)), " ", status(record)),
+    dayOf(record.stated),
     make("p.aside", {}, credited(type === "denial" ? answered(record) : "Claimed", record, sources)),
     denials.map((denial) => answerLine(denial, sources)));
 }
 
-/** Show a response in one line: "Denied by the ministry: “…”". */
+/** Show a response in one line, without its vehicles: "Denied by the ministry: …". */
 export function answerLine(denial, sources) {
-  const by = byline(denial, sources);
+  const by = byline(denial, sources, false);
   return make(`p.answer.${denial.family}`, {}, make("b", {}, answered(denial)), by && [" by ", by], ": ",
     make("a", { href: address("denial", denial.id) }, words(denial.text, denial.language)), " ", status(denial));
 }
 
-/** Show a source by its name, with what it is. */
-export function sourceItem(source, heading = "h3") {
+/** Show a source by its name, with what it is and which offices it has. */
+export function sourceItem(source, sources, heading = "h3") {
   const name = source.name ?? source.description ?? "A source without a name";
+  const offices = source.roles.slice(0, 3).map((role) =>
+    [words(capital(role.title)), role.organisation_id ? [", ", sourceLink(role.organisation_id, sources)] : null]);
   return make("li", {},
     make(heading, {}, make("a", { href: address("source", source.id) }, words(name)), " ", status(source)),
-    make("p.aside", {}, capital(term(source.kind)), source.name && source.description ? [": ", words(source.description)] : null));
+    make("p.when", {}, capital(term(source.kind))),
+    offices.length > 0 && make("p.aside", {}, joined(offices, "; ")),
+    source.name && source.description ? make("p.aside", {}, words(source.description)) : null);
 }
