@@ -10,8 +10,8 @@ import msgspec
 from litestar import Controller, delete, get, patch, post, put
 
 from api.core import history, querying, reading
-from api.core.filters import Filter, Parameter, condition, language, term, times
-from api.core.relations import backward, forward, linked, means, related
+from api.core.filters import Parameter, condition, language, term, times
+from api.core.relations import backward, forward, linked_as, means, related
 from api.core.request import Answer, NoContent, Request
 from api.core.resource import Grouping, Resource, Sort
 from api.core.writing import operations
@@ -86,31 +86,12 @@ ARTICLES = Resource(
         *term("status", ArticleStatus, "The status"),
         *language(),
         *times("published", "The publication", "t.published_from", "t.published_until"),
-        Filter(
-            (
-                Parameter(
-                    "related_to",
-                    ArticleId,
-                    "An article that it is related to, whichever of the two says so.",
-                ),
-                Parameter("relation_kind", ArticleRelationKind, "The kind of relation."),
-            ),
-            related(_ARTICLE),
-            needs="related_to",
-        ),
-        Filter(
-            (
-                Parameter("credit_id", SourceId, "A source that it credits for the whole piece."),
-                Parameter("credit_role", CreditRole, "What that source is credited for."),
-            ),
-            linked(
-                _ARTICLE,
-                "credit",
-                RecordType.SOURCE,
-                "credit_id",
-                " AND (:credit_role::text IS NULL OR l.label = :credit_role)",
-            ),
-            needs="credit_id",
+        related(_ARTICLE, ArticleId, "An article", ArticleRelationKind),
+        linked_as(
+            _ARTICLE,
+            "credit",
+            Parameter("credit_id", SourceId, "A source that it credits for the whole piece."),
+            Parameter("credit_role", CreditRole, "What that source is credited for."),
         ),
         condition(
             "source_id",
