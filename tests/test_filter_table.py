@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import httpx
 import pytest
 
+from api.core import near_first
+from api.core.listing import forget_statements
 from tests.callers import headers_of, readers
 from tests.test_figure_list import bounds, folded, invented
 from tests.world import World
@@ -340,6 +342,26 @@ TABLE: Final[dict[str, dict[str, tuple[Says, tuple[str, ...]]]]] = {
 }
 
 
+WAYS: Final = {
+    "looking up": (near_first.MANY, near_first.NEAR),
+    "going through": (0, near_first.NEAR),
+    "both": (0, 5),
+}
+"""Of how many records a set counts as large, and how many are gone through to fill a page."""
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Read a page of a set in one of the ways in which it may be read."""
+    many, near = WAYS[request.param]
+    monkeypatch.setattr(near_first, "MANY", many)
+    monkeypatch.setattr(near_first, "NEAR", near)
+    forget_statements()
+    yield
+    forget_statements()
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("reader", readers())
 @pytest.mark.parametrize("plural", PLURALS)
 async def test_each_filter_finds_what_the_documents_say(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args, get_origin
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -56,8 +56,25 @@ class Clause(Struct, frozen=True):
     join: str = ""
 
 
-Writes = Callable[[Mapping[str, Any]], str]
+class Among(NamedTuple):
+    """The condition that a record is among the ids that a statement selects.
+
+    If few ids are found through few rows of another table, `first` selects these rows: they can be
+    counted sooner than the ids.
+    """
+
+    ids: str
+    first: str = ""
+
+    @property
+    def condition(self) -> str:
+        """Write it on the list's table `t`."""
+        return f"t.id IN ({self.ids})"
+
+
+Writes = Callable[[Mapping[str, Any]], "str | Among"]
 """Writes the condition of the parameters that are given."""
+_AMONG: Final = re.compile(r"t\.id IN \(\s*(SELECT\b.*)\)\Z", re.DOTALL)
 
 
 class Filter(Struct, frozen=True):
@@ -79,14 +96,20 @@ class Filter(Struct, frozen=True):
     clauses: Mapping[str, Clause] = {}
     element: str = ""
 
-    def condition(self, given: Mapping[str, Any]) -> str:
+    def condition(self, given: Mapping[str, Any]) -> str | Among:
         """Write the condition of those of its parameters that are given."""
         if not isinstance(self.sql, str):
             return self.sql(given)
         clauses = [clause for name, clause in self.clauses.items() if name in given]
         joins = "".join(dict.fromkeys(clause.join for clause in clauses))
         asked = " AND ".join(clause.sql for clause in clauses)
-        return self.sql.replace("{joins}", joins).replace("{clauses}", asked)
+        return _among(self.sql.replace("{joins}", joins).replace("{clauses}", asked))
+
+
+def _among(text: str) -> str | Among:
+    """Tell a condition that a record is in a set from one on its own row."""
+    found = _AMONG.match(text)
+    return Among(found[1]) if found else text
 
 
 def condition(
@@ -353,7 +376,15 @@ def conditions(
     filters: Iterable[Filter], given: Mapping[str, Any]
 ) -> tuple[list[str], dict[str, Any]]:
     """Give the conditions of the given parameters, and the value of each parameter in them."""
-    texts: list[str] = []
+    found, values = sets_and_conditions(filters, given)
+    return [each.condition if isinstance(each, Among) else each for each in found], values
+
+
+def sets_and_conditions(
+    filters: Iterable[Filter], given: Mapping[str, Any]
+) -> tuple[list[str | Among], dict[str, Any]]:
+    """Give the same, with what is a set as such."""
+    found: list[str | Among] = []
     values: dict[str, Any] = {}
     problems: list[Problem] = []
     for each in filters if given else ():
@@ -366,9 +397,10 @@ def conditions(
         lower, upper = each.range or ("", "")
         if lower in given and upper in given and given[lower] > given[upper]:
             problems.append(invalid_parameter(upper, f"It must not be below `{lower}`."))
-        texts.append(text := each.condition(given))
+        found.append(asked := each.condition(given))
+        named = _PARAMETER.findall(asked.ids if isinstance(asked, Among) else asked)
         for parameter in each.parameters:
-            if parameter.name not in _PARAMETER.findall(text):
+            if parameter.name not in named:
                 continue
             try:
                 values[parameter.name] = _argument(parameter, given[parameter.name])
@@ -376,7 +408,7 @@ def conditions(
                 problems.append(invalid_parameter(parameter.name, str(error)))
     if problems:
         raise invalid_parameters(problems)
-    return texts, values
+    return found, values
 
 
 def _argument(parameter: Parameter, value: Any) -> Any:  # noqa: ANN401 - of its type

@@ -31,8 +31,9 @@ from schemas.vocabularies import (
 
 _ARTICLE = RecordType.ARTICLE
 
-_SAID_IN_IT = """t.id IN (
-    SELECT a.article_id FROM links AS s
+# No set of which one article could be asked whether it is in it: that reads all that it prints.
+_SAID_IN_IT = """t.id = ANY(ARRAY(
+    SELECT DISTINCT a.article_id FROM links AS s
     JOIN links AS a ON a.owner_id = s.owner_id AND a.owner_type = s.owner_type
     WHERE s.source_id = ANY((SELECT same_sources(:source_id::uuid))::uuid[])
         AND s.owner_type IN ('claim', 'denial')
@@ -42,9 +43,9 @@ _SAID_IN_IT = """t.id IN (
                 SELECT FROM claims AS c WHERE c.id = s.owner_id AND :sees(claim, c)
             )
             ELSE EXISTS (
-                SELECT FROM denials AS d WHERE d.id = s.owner_id AND :sees(denial, d)
+                SELECT FROM denials AS d WHERE d.id = s.owner_id AND :sees(denial, d) OFFSET 0
             )
-        END)"""
+        END))"""
 
 
 def _measures(article: ArticleCreate) -> dict[str, Any]:

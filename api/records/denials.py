@@ -10,7 +10,7 @@ from litestar import Controller, delete, get, patch, post, put
 from api.core import history, querying, reading
 from api.core.appearances import printed, reading_order
 from api.core.figures import BY_METRIC, quantified
-from api.core.filters import Filter, Parameter, condition, language, term
+from api.core.filters import Among, Filter, Parameter, condition, language, term
 from api.core.relations import attributed, forward, grouped_by_chain, linked, stated
 from api.core.request import Answer, NoContent, Request
 from api.core.resource import Resource, Sort
@@ -41,7 +41,7 @@ _TARGETS: Final = {
 """What is asked of a target that is a record."""
 
 
-def _aimed(given: Mapping[str, Any]) -> str:
+def _aimed(given: Mapping[str, Any]) -> str | Among:
     """Write that one target is all that is asked; one that is only a text makes no link."""
     in_words = given.get("text_target")
     named = [asked for name, asked in _TARGETS.items() if name in given]
@@ -57,7 +57,7 @@ def _aimed(given: Mapping[str, Any]) -> str:
         links += " AND l.label = :coverage::text"
         texts += " AND text_coverages(d.targets) @> ARRAY[:coverage::text]"
     asked = (*(() if in_words else (links,)), *(() if in_words is False or named else (texts,)))
-    return f"t.id IN ({' UNION ALL '.join(asked)})"
+    return Among(" UNION ALL ".join(asked))
 
 
 DENIALS = Resource(
