@@ -13,11 +13,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from api.core.figures import quantified
-from api.core.filters import conditions
 from api.questions import comparing, conflicts
 from api.questions.conflicts import Counted, Known, find_conflicts
-from schemas.vocabularies import RecordType
 from tests.callers import KEYS, TRIED, headers_of
 from tests.test_figures import figure
 from tests.world import NEEDED_BY, World
@@ -621,10 +618,3 @@ def test_ranges_conflict_if_no_number_is_in_both(
     known = Known([one, two], [(one.id, two.id)], [], [])
     found = find_conflicts([one, two], known)
     assert [len(each.conflicts) for each in found] == [conflict] * 2
-
-
-def test_what_is_not_asked_of_a_figure_stands_in_no_condition() -> None:
-    """Else Postgres keeps a plan for few figures, which reads all of a metric."""
-    texts, values = conditions([quantified(RecordType.CLAIM)], {"metric": "killed"})
-    assert values == {"metric": "killed"}
-    assert ":unit" not in texts[0]

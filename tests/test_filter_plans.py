@@ -7,8 +7,10 @@ from typing import Final
 
 import pytest
 
+from api.core import near_first
 from api.core.db import Connection
 from api.core.filters import Filter, Parameter
+from api.core.listing import forget_statements
 from api.core.resource import Resource
 from api.records.nouns import RESOURCES
 from schemas.shapes import is_vocabulary, shape
@@ -168,6 +170,44 @@ async def test_a_filter_that_finds_little_reads_little(
 )
 async def test_a_filter_that_finds_everything_reads_a_page(watched: Watched, asked: str) -> None:
     assert await watched.rows_read(f"/v1/claims?{asked}") < FEW
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "claims?response_family=silent",
+        "claims?response_kind=did_not_respond&response_coverage=explicit",
+        "claims?quote_type=indirect&sort=-stated",
+        "claims?metric=killed&sort=updated_at",
+        "claims?place_country_code=RU&assessor=A",
+        "claims?quote_type=indirect&response_family=silent&kind=event",
+        "denials?coverage=explicit",
+    ],
+)
+@pytest.mark.parametrize(("many", "least", "most"), [(20, 0, FEW), (MANY, MANY, 100 * MANY)])
+async def test_a_page_of_sets_that_have_many_is_found_near_its_begin(
+    watched: Watched,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: str,
+    many: int,
+    least: int,
+    most: int,
+) -> None:
+    """And is looked up as a whole if that is not too many."""
+    monkeypatch.setattr(near_first, "MANY", many)
+    forget_statements()
+    assert least <= await watched.rows_read(f"/v1/{asked}") < most
+    forget_statements()
+
+
+async def test_of_two_sets_the_small_one_is_looked_up(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(near_first, "MANY", 20)
+    forget_statements()
+    for asked in (f"article_id={_ONE}&quote_type=indirect", f"party_id={NOBODY}", f"via_id={_ONE}"):
+        assert await watched.rows_read(f"/v1/claims?response_family=silent&{asked}") < FEW
+    forget_statements()
 
 
 _ONE: Final = "00000000-0000-4000-8000-000000000007"

@@ -5,117 +5,29 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import quote
 
 import httpx
 import pytest
 
+from api.core import near_first
+from api.core.listing import forget_statements
 from tests.callers import headers_of, readers
-from tests.test_figure_list import bounds, folded, invented
+from tests.filter_world import invented_world
+from tests.test_figure_list import bounds, folded
 from tests.world import World
 
 Record = dict[str, Any]
 PLURALS: Final = ("sources", "articles", "claims", "denials")
-RELATED: Final = ("restates", "conflicts_with", "about")
 
 
 @pytest.fixture(scope="module")
 async def world(client: httpx.AsyncClient) -> World:
-    """Make records of each type with few different values, some of them hidden."""
-    world = World(client)
-    chance = random.Random(13)  # noqa: S311 - no secret
-
-    def some(prefix: str, most: int, number: int) -> list[str]:
-        return [f"@{prefix}{at}" for at in chance.sample(range(most), min(most, number))]
-
-    for number in range(8):
-        earlier = some("s", number, chance.randrange(3))
-        await world.add(
-            "sources",
-            f"s{number}",
-            kind=chance.choice(["person", "state", "group"]),
-            country_code=chance.choice([None, "KR", "RU"]),
-            confidentiality={0: "restricted", 2: "internal"}.get(number, "public"),
-            parent_id=earlier[0] if earlier and number % 2 else None,
-            members=[{"source_id": each} for each in earlier],
-            relations=[_relation("source_id", each, "possibly_same_as") for each in earlier[:1]],
-        )
-    for number in range(12):
-        credited = [
-            {"source_id": each, "role": chance.choice(["wire", "photo"])}
-            for each in some("s", 8, 2)
-        ]
-        await world.add(
-            "articles",
-            f"a{number}",
-            kind=chance.choice(["article", "post"]),
-            status="withheld" if number % 4 == 0 else "usable",
-            language=chance.choice(["en", "en-GB", "ko"]),
-            publisher_id=f"@s{chance.randrange(8)}",
-            credits=credited[: chance.randrange(3)],
-        )
-    for number in range(40):
-        await world.add(
-            "claims",
-            f"c{number}",
-            **_said(chance, world),
-            kind=chance.choice([None, "event", "quantity"]),
-            certainty=chance.choice(["certain", "probable"]),
-            polarity=chance.choice(["positive", "negative"]),
-            parent_claim_id=next(iter(some("c", number, chance.randrange(2))), None),
-            parties=[
-                {"source_id": each, "role": chance.choice(["actor", "victim"])}
-                for each in some("s", 8, chance.randrange(3))
-            ],
-            relations=[
-                _relation("claim_id", each, chance.choice(RELATED))
-                for each in some("c", number, chance.randrange(3))
-            ],
-        )
-    for number in range(40):
-        targets = [
-            *({"claim_id": each} for each in some("c", 40, chance.randrange(3))),
-            *({"denial_id": each} for each in some("d", number, chance.randrange(2))),
-            *({"article_id": each} for each in some("a", 12, chance.randrange(2))),
-            *({"text": "all of it"} for _ in range(chance.randrange(2))),
-        ]
-        await world.add(
-            "denials",
-            f"d{number}",
-            **_said(chance, world),
-            kind=chance.choice(["full_denial", "omission", "apology"]),
-            scope_source_id=chance.choice(["@s1", "@s2", "@s3"]),
-            targets=[
-                each | {"coverage": chance.choice(["explicit", "inferred"])}
-                for each in targets or [{"text": "all of it"}]
-            ],
-        )
-    return world
-
-
-def _relation(name: str, of: str, kind: str) -> Record:
-    return {name: of, "kind": kind, "basis": "editor"}
-
-
-def _said(chance: random.Random, world: World) -> Record:
-    """Invent what claims and denials have in common."""
-    hops: list[Record] = [
-        {"source_id": f"@s{chance.randrange(8)}", "via_id": chance.choice([None, "@s1", "@s3"])}
-        if chance.random() < 0.8
-        else {"printed": "an official"}
-        for _ in range(chance.randrange(3))
-    ]
-    return {
-        "language": chance.choice(["en", "en-GB", "ko", "und"]),
-        "tags": [f"{world.tag} {at}" for at in range(2) if chance.random() < 0.4],
-        "validity": chance.choice(["standing", "standing", "superseded"]),
-        "review_status": chance.choice(["published", "published", "draft"]),
-        "attributions": [{"position": at, **hop} for at, hop in enumerate(hops)],
-        "quantities": [invented(chance, world.tag) for _ in range(chance.randrange(3))],
-        "stated": chance.choice([None, {"earliest": "2024-12-10", "latest": "2024-12-12"}]),
-    }
+    """Make records of each type, some of them hidden."""
+    return await invented_world(client)
 
 
 # --- the oracle ----------------------------------------------------------------------------------
@@ -163,6 +75,9 @@ class Seen:
 
 Says = Callable[[Seen, Record, str], bool]
 """Tells whether a record is found with a value; several values are separated by commas."""
+Values = tuple[str, ...] | Callable[[Sequence[Record]], tuple[str, ...]]
+"""The values that are asked for, or what gives them for the records of the list."""
+DAYS: Final = ("2024-12-09", "2024-12-10", "2024-12-11", "2024-12-12", "2024-12-13")
 
 
 def equal(name: str) -> Says:
@@ -240,12 +155,75 @@ def related(plural: str, key: str) -> Says:
     return lambda seen, record, value: value in dict(seen.relations(record, plural, key))
 
 
+def may_be(name: str, compare: Callable[[str, str, str], bool]) -> Says:
+    """Say that a time may lie so to a day; its own days are its bounds."""
+    return lambda _, record, day: (
+        bool(record[name]) and compare(record[name]["earliest"], record[name]["latest"], day)
+    )
+
+
+def timed(name: str) -> dict[str, tuple[Says, Values]]:
+    """Give what is said by the four bounds of a time."""
+    return {
+        f"{name}__gt": (may_be(name, lambda _, latest, day: latest > day), DAYS),
+        f"{name}__gte": (may_be(name, lambda _, latest, day: latest >= day), DAYS),
+        f"{name}__lt": (may_be(name, lambda earliest, _, day: earliest < day), DAYS),
+        f"{name}__lte": (may_be(name, lambda earliest, _, day: earliest <= day), DAYS),
+    }
+
+
+def has_word(texts: Sequence[str], value: str) -> bool:
+    """Tell whether one of the texts has all the words."""
+    return any(set(value.split()) <= set(text.lower().split()) for text in texts)
+
+
+def searched(name: str) -> dict[str, tuple[Says, Values]]:
+    """Give what is said by a search in a text."""
+    words = ("office", "burns", "office burns", "absent")
+    return {"q": (lambda _, record, value: has_word([record[name]], value), words)}
+
+
+def called(record: Record) -> list[str]:
+    return [record["name"], *(each["name"] for each in record["names"])]
+
+
+def _instant(name: str, holds: Callable[[str, str], bool]) -> Says:
+    return lambda _, record, value: holds(record[name], value)
+
+
+def _moments(name: str) -> Callable[[Sequence[Record]], tuple[str, ...]]:
+    """Give some of the instants that the records have."""
+    return lambda records: tuple(sorted(each[name] for each in records)[1::5])
+
+
+EVERYWHERE: Final[dict[str, tuple[Says, Values]]] = {
+    "id__in": (lambda _, r, v: r["id"] in v.split(","), _moments("id")),
+    "external_namespace": (
+        lambda _, r, v: any(each["namespace"] == v for each in r["external_ids"]),
+        ("{tag}-1", "{tag}-2", "{tag}-3"),
+    ),
+    "external_namespace={tag}-1&external_value": (
+        lambda _, r, v: any(
+            each["namespace"].endswith("-1") and each["value"] == v for each in r["external_ids"]
+        ),
+        ("1", "4", "5"),
+    ),
+    **{
+        f"{name}__{op}": (_instant(name, holds), _moments(name))
+        for name in ("created_at", "updated_at")
+        for op, holds in (
+            ("gt", operator.gt),
+            ("gte", operator.ge),
+            ("lt", operator.lt),
+            ("lte", operator.le),
+        )
+    },
+}
 FAMILIES: Final = ("denies", "silent", "deflects", "supports", "denies,silent")
 NUMBERS: Final = ("10", "20", "20.5", "25", "30", "31")
-DAYS: Final = ("2024-12-09", "2024-12-10", "2024-12-11", "2024-12-12", "2024-12-13")
 SOURCES: Final = tuple(f"@s{number}" for number in range(8))
 CLAIMS: Final = tuple(f"@c{number}" for number in range(0, 40, 3))
-STATEMENTS: Final[dict[str, tuple[Says, tuple[str, ...]]]] = {
+STATEMENTS: Final[dict[str, tuple[Says, Values]]] = {
     "language": (speaks, ("en", "en-GB", "ko")),
     "validity": (equal("validity"), ("standing", "superseded")),
     "review_status__in": (one_of("review_status"), ("draft", "draft,published")),
@@ -260,8 +238,8 @@ STATEMENTS: Final[dict[str, tuple[Says, tuple[str, ...]]]] = {
         figure(lambda f, v: any(within(f, n) for n in (*NUMBERS, "-9") if float(n) <= float(v))),
         NUMBERS,
     ),
-    "stated__gte": (lambda _, r, v: bool(r["stated"]) and r["stated"]["latest"] >= v, DAYS),
-    "stated__lt": (lambda _, r, v: bool(r["stated"]) and r["stated"]["earliest"] < v, DAYS),
+    **timed("stated"),
+    **searched("text"),
     "response_family": (response(lambda d, _, v: d["family"] == v), FAMILIES[:-1]),
     "response_family__in": (response(lambda d, _, v: d["family"] in v.split(",")), FAMILIES),
     "response_kind": (response(lambda d, _, v: d["kind"] == v), ("full_denial", "omission")),
@@ -273,8 +251,17 @@ STATEMENTS: Final[dict[str, tuple[Says, tuple[str, ...]]]] = {
     ),
     "responded": (loudly, ("true", "false")),
 }
-TABLE: Final[dict[str, dict[str, tuple[Says, tuple[str, ...]]]]] = {
+TABLE: Final[dict[str, dict[str, tuple[Says, Values]]]] = {
     "sources": {
+        **EVERYWHERE,
+        "name": (
+            lambda _, r, v: has_word(called(r), v),
+            ("kim", "lee kim", "park", "absent"),
+        ),
+        "name__startswith": (
+            lambda _, r, v: any(each.lower().startswith(v.lower()) for each in called(r)),
+            ("KIM", "lee", "kim l", "e"),
+        ),
         "kind": (equal("kind"), ("person", "state")),
         "kind__nin": (none_of("kind"), ("person", "person,state")),
         "confidentiality__in": (one_of("confidentiality"), ("public", "internal,restricted")),
@@ -284,6 +271,17 @@ TABLE: Final[dict[str, dict[str, tuple[Says, tuple[str, ...]]]]] = {
         "related_to": (related("sources", "source_id"), SOURCES),
     },
     "articles": {
+        **EVERYWHERE,
+        **timed("published"),
+        **searched("headline"),
+        "url": (
+            equal("url"),
+            (
+                "https://paper.example/{tag}/0",
+                "https://paper.example/{tag}/1",
+                "https://x.example/",
+            ),
+        ),
         "language": (speaks, ("en", "en-GB", "ko")),
         "status__in": (one_of("status"), ("withheld", "usable")),
         "publisher_id": (equal("publisher_id"), SOURCES),
@@ -294,7 +292,9 @@ TABLE: Final[dict[str, dict[str, tuple[Says, tuple[str, ...]]]]] = {
         ),
     },
     "claims": {
+        **EVERYWHERE,
         **STATEMENTS,
+        **timed("occurred"),
         "kind__in": (one_of("kind"), ("event", "event,quantity")),
         "certainty": (equal("certainty"), ("probable", "certain")),
         "polarity": (equal("polarity"), ("positive", "negative")),
@@ -318,6 +318,7 @@ TABLE: Final[dict[str, dict[str, tuple[Says, tuple[str, ...]]]]] = {
         ),
     },
     "denials": {
+        **EVERYWHERE,
         **STATEMENTS,
         "kind__in": (one_of("kind"), ("apology", "apology,omission")),
         "family": (equal("family"), ("denies", "silent")),
@@ -340,29 +341,56 @@ TABLE: Final[dict[str, dict[str, tuple[Says, tuple[str, ...]]]]] = {
 }
 
 
+WAYS: Final = {
+    "looking up": (near_first.MANY, near_first.NEAR, 200),
+    "going through": (0, near_first.NEAR, 10),
+    "both": (0, 15, 10),
+}
+"""From what size a set is large, how many are gone through to fill a page, and how long that is."""
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Read pages of a set in one of the ways in which they may be read; give their length."""
+    many, near, limit = WAYS[request.param]
+    monkeypatch.setattr(near_first, "MANY", many)
+    monkeypatch.setattr(near_first, "NEAR", near)
+    forget_statements()
+    yield limit
+    forget_statements()
+
+
 @pytest.mark.parametrize("reader", readers())
 @pytest.mark.parametrize("plural", PLURALS)
 async def test_each_filter_finds_what_the_documents_say(
-    world: World, database_url: str, plural: str, reader: str
+    world: World, database_url: str, plural: str, reader: str, way: int
 ) -> None:
     headers = await headers_of(reader, database_url)
 
     async def listed(plural: str, query: str = "") -> list[Record]:
-        path = f"/v1/{plural}?tag={world.tag}&limit=200{query}"
-        answer = await world.client.get(path, headers=headers)
-        assert answer.status_code == 200, answer.text
-        found: list[Record] = answer.json()["items"]
-        return found
+        found: list[Record] = []
+        cursor = ""
+        while True:
+            path = f"/v1/{plural}?tag={world.tag}&limit={way}{query}{cursor}"
+            answer = await world.client.get(path, headers=headers)
+            assert answer.status_code == 200, answer.text
+            page = answer.json()
+            found += page["items"]
+            if page["next_cursor"] is None:
+                return found
+            cursor = f"&cursor={page['next_cursor']}"
 
     seen = Seen({each: await listed(each) for each in PLURALS})
     for name, (says, values) in TABLE[plural].items():
         numbers = set()
-        for value in map(world.resolved, values):
-            records = seen.records[plural]
-            expected = {each["id"] for each in records if says(seen, each, value)}
-            asked = "".join(f"&{name}={each}" for each in value.split(","))
+        records = seen.records[plural]
+        asked_for = values(records) if callable(values) else values
+        for value in map(world.resolved, (each.replace("{tag}", world.tag) for each in asked_for)):
+            expected = [each["id"] for each in records if says(seen, each, value)]
+            key = name.replace("{tag}", world.tag)
+            asked = "".join(f"&{key}={quote(each)}" for each in value.split(","))
             found = await listed(plural, asked)
-            assert {each["id"] for each in found} == expected, world.named([name, value])
+            assert [each["id"] for each in found] == expected, world.named([name, value])
             numbers.add(len(found))
         if reader == "everybody":
             assert numbers - {0, len(seen.records[plural])}, f"{name} is not tried"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from api.core.filters import Clause, Filter, Parameter, on_one, times
+from api.core.filters import Clause, Filter, Parameter, bounds, on_one
 from api.core.relations import means
 from api.core.resource import Sort
 from schemas.scalars import ArticleId, SourceId
@@ -17,7 +17,8 @@ _ARTICLE: Final = """
 
 def printed(owner: RecordType) -> Filter:
     """Declare the filter by appearances; all its parameters must hold for the same appearance."""
-    published = times("published", "The publication", "a.published_from", "a.published_until")
+    noun = "The publication of an article that prints it"
+    published = bounds("published", noun, "a.published_from", "a.published_until")
     return on_one(
         "appearance",
         f"""t.id IN (
@@ -31,22 +32,11 @@ def printed(owner: RecordType) -> Filter:
             Parameter("publisher_id", SourceId, "The publisher of an article that prints it."),
             Clause(f"a.publisher_id {means(RecordType.SOURCE, 'publisher_id')}", _ARTICLE),
         ),
-        *(
-            (_of_that_article(parameter), Clause(each.sql, _ARTICLE))
-            for each in published
-            for parameter in each.parameters
-        ),
+        *((bound, Clause(clause.sql, _ARTICLE)) for bound, clause in published),
         _labelled("quote_type", QuoteType, "l.quote_type", "It is printed in this way."),
         _labelled("stance", Stance, "l.stance", "The article takes this stance on it."),
         _labelled("anchor", Anchor, "l.label", "It has an appearance with this anchor."),
     )
-
-
-def _of_that_article(parameter: Parameter) -> Parameter:
-    description = parameter.description.replace(
-        "The publication", "The publication of an article that prints it"
-    )
-    return Parameter(parameter.name, parameter.type, description)
 
 
 def _labelled(

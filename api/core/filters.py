@@ -9,8 +9,8 @@ reads needs `:sees(type, alias)`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args, get_origin
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -56,12 +56,33 @@ class Clause(Struct, frozen=True):
     join: str = ""
 
 
+class Among(NamedTuple):
+    """The condition that a record is among the ids that a statement selects.
+
+    If few ids are found through few rows of another table, `first` selects these rows: they can be
+    counted sooner than the ids.
+    """
+
+    ids: str
+    first: str = ""
+
+    @property
+    def condition(self) -> str:
+        """Write it on the list's table `t`."""
+        return f"t.id IN ({self.ids})"
+
+
+Writes = Callable[[Mapping[str, Any]], "str | Among"]
+"""Writes the condition of the parameters that are given."""
+_AMONG: Final = re.compile(r"t\.id IN \(\s*(SELECT\b.*)\)\Z", re.DOTALL)
+
+
 class Filter(Struct, frozen=True):
     """A condition that applies if one of its parameters is given.
 
-    The other parameters are null in the SQL. `needs` names a parameter that the others require, and
-    `range` the lower and the upper bound of a range. `when_false` is the SQL for a single parameter
-    that is false, where that asks for another plan.
+    `sql` is the condition, or writes it if it depends on the values. What is not asked for stands
+    in no condition: Postgres would keep a plan for whatever might be asked. `needs` names a
+    parameter that the others require, and `range` the lower and the upper bound of a range.
 
     A filter with `clauses` is about one element of a record, such as an appearance. In its SQL
     stand `{joins}` and `{clauses}`, for those of the given parameters: so all that is asked holds
@@ -69,32 +90,36 @@ class Filter(Struct, frozen=True):
     """
 
     parameters: tuple[Parameter, ...]
-    sql: str
+    sql: str | Writes
     needs: str | None = None
     range: tuple[str, str] | None = None
     clauses: Mapping[str, Clause] = {}
-    when_false: str | None = None
     element: str = ""
 
-    def condition(self, names: Sequence[str], given: Mapping[str, Any]) -> str:
-        """Write the condition of the parameters of these names, which are given."""
-        if self.when_false is not None and given[names[0]] is False:
-            return self.when_false
-        if not self.clauses:
-            return self.sql
-        clauses = [self.clauses[name] for name in names]
+    def condition(self, given: Mapping[str, Any]) -> str | Among:
+        """Write the condition of those of its parameters that are given."""
+        if not isinstance(self.sql, str):
+            return self.sql(given)
+        clauses = [clause for name, clause in self.clauses.items() if name in given]
         joins = "".join(dict.fromkeys(clause.join for clause in clauses))
         asked = " AND ".join(clause.sql for clause in clauses)
-        return self.sql.replace("{joins}", joins).replace("{clauses}", asked)
-
-    def used(self, names: Collection[str]) -> tuple[Parameter, ...]:
-        """Give the parameters that are in the condition of the parameters of these names."""
-        if not self.clauses:
-            return self.parameters
-        return tuple(p for p in self.parameters if p.name in names)
+        return _among(self.sql.replace("{joins}", joins).replace("{clauses}", asked))
 
 
-def condition(name: str, kind: Any, sql: str, description: str, *, many: bool = False) -> Filter:  # noqa: ANN401
+def _among(text: str) -> str | Among:
+    """Tell a condition that a record is in a set from one on its own row."""
+    found = _AMONG.match(text)
+    return Among(found[1]) if found else text
+
+
+def condition(
+    name: str,
+    kind: Any,  # noqa: ANN401 - a type
+    sql: str | Writes,
+    description: str,
+    *,
+    many: bool = False,
+) -> Filter:
     """Declare a filter of one parameter."""
     return Filter((Parameter(name, kind, description, many),), sql)
 
@@ -125,15 +150,24 @@ def term(
     ]
 
 
-def on_one(element: str, sql: str, *asked: tuple[Parameter, Clause]) -> Filter:
+def on_one(
+    element: str, sql: str, *asked: tuple[Parameter, Clause], needs: str | None = None
+) -> Filter:
     """Declare a filter whose parameters all hold for one and the same element of a record."""
     clauses = {parameter.name: clause for parameter, clause in asked}
     parameters = tuple(parameter for parameter, _ in asked)
-    return Filter(parameters, sql, clauses=clauses, element=element)
+    return Filter(parameters, sql, needs=needs, clauses=clauses, element=element)
 
 
 def times(name: str, noun: str, start: str | None = None, end: str | None = None) -> list[Filter]:
-    """Declare `gt`, `gte`, `lt`, `lte` on a time, or on the range between two columns.
+    """Declare `gt`, `gte`, `lt`, `lte` on a time, or on the range between two columns."""
+    return [Filter((bound,), clause.sql) for bound, clause in bounds(name, noun, start, end)]
+
+
+def bounds(
+    name: str, noun: str, start: str | None = None, end: str | None = None
+) -> list[tuple[Parameter, Clause]]:
+    """Give the parameters that bound a time, each with what it asks.
 
     A date means its whole day in UTC. A range matches if any moment in it does.
     """
@@ -141,11 +175,9 @@ def times(name: str, noun: str, start: str | None = None, end: str | None = None
     after = f"{end} >" if end else f"{start} >="
     noun += " may be" if end else " is"
     return [
-        condition(
-            f"{name}__{op}",
-            Bound,
-            f"{compared} time_bound(:{name}__{op}::text, {at_end})",
-            f"{noun} {words} this date or instant.",
+        (
+            Parameter(f"{name}__{op}", Bound, f"{noun} {words} this date or instant."),
+            Clause(f"{compared} time_bound(:{name}__{op}::text, {at_end})"),
         )
         for op, compared, at_end, words in (
             ("gt", after, "true", "after"),
@@ -167,18 +199,22 @@ def everywhere(record_type: str) -> list[Filter]:
             many=True,
         ),
         condition("tag", Words, "t.tags @> ARRAY[:tag::text]", "The record has this tag."),
-        Filter(
+        on_one(
+            "external id",
+            "t.id IN (SELECT e.record_id FROM external_ids AS e"
+            f" WHERE e.record_type = '{record_type}' AND {{clauses}})",
             (
                 Parameter(
                     "external_namespace",
                     Words,
                     "The other system of an external id that the record has.",
                 ),
-                Parameter("external_value", Words, "The id in that system."),
+                Clause("e.namespace = :external_namespace::text"),
             ),
-            "t.id IN (SELECT e.record_id FROM external_ids AS e"
-            f" WHERE e.record_type = '{record_type}' AND e.namespace = :external_namespace::text"
-            " AND (:external_value::text IS NULL OR e.value = :external_value::text))",
+            (
+                Parameter("external_value", Words, "The id in that system."),
+                Clause("e.value = :external_value::text"),
+            ),
             needs="external_namespace",
         ),
         condition(
@@ -333,12 +369,22 @@ def _reason(parameter: Parameter, message: str) -> str:
 
 # --- from values to SQL ----------------------------------------------------------------------
 
+_PARAMETER = re.compile(r"(?<!:):([a-z_]+)")
+
 
 def conditions(
     filters: Iterable[Filter], given: Mapping[str, Any]
 ) -> tuple[list[str], dict[str, Any]]:
     """Give the conditions of the given parameters, and the value of each parameter in them."""
-    texts: list[str] = []
+    found, values = sets_and_conditions(filters, given)
+    return [each.condition if isinstance(each, Among) else each for each in found], values
+
+
+def sets_and_conditions(
+    filters: Iterable[Filter], given: Mapping[str, Any]
+) -> tuple[list[str | Among], dict[str, Any]]:
+    """Give the same, with what is a set as such."""
+    found: list[str | Among] = []
     values: dict[str, Any] = {}
     problems: list[Problem] = []
     for each in filters if given else ():
@@ -351,22 +397,24 @@ def conditions(
         lower, upper = each.range or ("", "")
         if lower in given and upper in given and given[lower] > given[upper]:
             problems.append(invalid_parameter(upper, f"It must not be below `{lower}`."))
-        texts.append(each.condition(names, given))
-        for parameter in each.used(names):
+        found.append(asked := each.condition(given))
+        named = _PARAMETER.findall(asked.ids if isinstance(asked, Among) else asked)
+        for parameter in each.parameters:
+            if parameter.name not in named:
+                continue
             try:
-                values[parameter.name] = _argument(parameter, given)
+                values[parameter.name] = _argument(parameter, given[parameter.name])
             except ValueError as error:
                 problems.append(invalid_parameter(parameter.name, str(error)))
     if problems:
         raise invalid_parameters(problems)
-    return texts, values
+    return found, values
 
 
-def _argument(parameter: Parameter, given: Mapping[str, Any]) -> Any:  # noqa: ANN401
-    """Give the value of a parameter in SQL."""
-    value = given.get(parameter.name)
-    if parameter.read is not None and value is not None:
+def _argument(parameter: Parameter, value: Any) -> Any:  # noqa: ANN401 - of its type
+    """Give a value in SQL."""
+    if parameter.read is not None:
         return parameter.read(value)
-    if parameter.name.endswith("__nin") and value is not None:
+    if parameter.name.endswith("__nin"):
         return [term.value for term in shape(parameter.type).kind if term not in value]
     return value

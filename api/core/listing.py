@@ -15,8 +15,9 @@ from api.core.caller import Caller
 from api.core.db import Database, Row
 from api.core.errors import invalid_parameter
 from api.core.expanding import Brought, Item, bring
-from api.core.filters import Parameter, conditions, read_query, read_terms
+from api.core.filters import Among, Parameter, read_query, read_terms, sets_and_conditions
 from api.core.kept_pages import Page, page_key
+from api.core.near_first import Ordered, rows_near_first
 from api.core.request import Answer, Context, Request, caller, context, encoded, reserve_room
 from api.core.resource import (
     CURSOR,
@@ -100,7 +101,7 @@ class _List(NamedTuple):
     """
 
     resource: Resource
-    where: tuple[str, ...]
+    where: tuple[str | Among, ...]
 
     @lru_cache(maxsize=MAX_STATEMENTS)  # noqa: B019 - a tuple of what lives as long as the code
     def count_statement(self) -> str:
@@ -118,17 +119,18 @@ class _List(NamedTuple):
         is_named: bool,
     ) -> str:
         """Write the statement that reads a page of usual size with all that it brings."""
-        rows, conditions = self._rows(order), self._conditions(behind)
+        rows, conditions = self._rows(order, limit, behind)
         asked = Asked(rows, conditions, order.sort, order.direction, order.nulls, limit)
         return usual_statement(self.resource.type, asked, expansions, is_named=is_named)
 
     @lru_cache(maxsize=MAX_STATEMENTS)  # noqa: B019 - as above
     def page_statement(self, order: Order, limit: int, behind: str | None, *, counted: bool) -> str:
         """Write the statement that reads a page, and one row more if another page follows."""
+        rows, conditions = self._rows(order, limit, behind)
         return compose(
             _PAGE,
-            conditions=self._conditions(behind),
-            rows=self._rows(order),
+            conditions=conditions,
+            rows=rows,
             sort_key=order.sort.expression,
             total=self._total(limit, is_first=behind is None) if counted else "",
             direction=order.direction,
@@ -137,15 +139,24 @@ class _List(NamedTuple):
             most_bytes=f"{MAX_PAGE_BYTES}",
         )
 
-    def _rows(self, order: Order) -> str:
-        """Name the table, or write the statement for the rows that are ranked."""
+    def _rows(self, order: Order, limit: int, behind: str | None) -> tuple[str, str]:
+        """Name the table, or write the statement for the rows, with the conditions on these."""
         if order.sort.ranks:
-            return self._compose(_RANKED, limit=f"{MAX_RANKED}")
-        return self.resource.table.name
+            return self._compose(_RANKED, limit=f"{MAX_RANKED}"), self._conditions(behind)
+        if order.sort.needs is None:
+            by = f"{order.sort.expression} {order.direction}{order.nulls}, t.id {order.direction}"
+            page = Ordered(self.resource.plural, self._there(behind), by, limit + 1)
+            rows = rows_near_first(page, self.where)
+            if rows is not None:
+                return rows, "true"
+        return self.resource.plural, self._conditions(behind)
+
+    def _there(self, behind: str | None) -> tuple[str, ...]:
+        return (self.resource.table.compose(_THERE), *([behind] if behind else ()))
 
     def _conditions(self, behind: str | None = None) -> str:
-        there = self.resource.table.compose(_THERE)
-        return " AND ".join([there, *self.where, *([behind] if behind else ())])
+        where = (each.condition if isinstance(each, Among) else each for each in self.where)
+        return " AND ".join((*self._there(behind), *where))
 
     def _total(self, limit: int, *, is_first: bool) -> str:
         """Write the column with the number of records; a first page that is not full tells it."""
@@ -157,6 +168,12 @@ class _List(NamedTuple):
 
     def _compose(self, text: str, **pieces: str) -> str:
         return compose(text, table=self.resource.plural, conditions=self._conditions(), **pieces)
+
+
+def forget_statements() -> None:
+    """Have all statements put together anew."""
+    for statements in (_List.count_statement, _List.usual_statement, _List.page_statement):
+        statements.cache_clear()
 
 
 class Documents(NamedTuple):
@@ -242,7 +259,7 @@ async def _read(
     of_list = cursor.fingerprint(resource.plural, given)
     order = _order(resource, given.pop("sort", "-created_at"), given)
 
-    where, filtered = conditions(resource.all_filters, given)
+    where, filtered = sets_and_conditions(resource.all_filters, given)
     records = _List(resource, tuple(where))
     values, behind = dict(filtered), None
     if cursor_text is not None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from api.core.filters import Filter, condition, times
+from api.core.filters import Clause, Filter, Parameter, condition, on_one, times
 from api.core.resource import FOLLOWED, Expansion, Grouping, grouped_by_items
 from api.core.sql import compose, plural
 from schemas.scalars import SourceId
-from schemas.vocabularies import RecordType
+from schemas.vocabularies import RecordType, Vocabulary
 
 _HOPS = "('attribution', 'via', 'audience')"
 
@@ -162,24 +162,49 @@ def grouped_by_chain(first: str) -> list[Grouping]:
     ]
 
 
-def related(record_type: RecordType) -> str:
-    """Write the condition that two records of a type are related, whichever of them says so.
+def linked_as(owner: RecordType, link: str, named: Parameter, role: Parameter) -> Filter:
+    """Declare the filter of the records that link to a source, in a role that may be asked too."""
+    return on_one(
+        link,
+        "t.id IN (SELECT l.owner_id FROM links AS l"
+        f" WHERE l.owner_type = '{owner}' AND l.link = '{link}' AND {{clauses}})",
+        (named, Clause(f"l.source_id {means(RecordType.SOURCE, named.name)}")),
+        (role, Clause(f"l.label = :{role.name}::text")),
+        needs=named.name,
+    )
+
+
+def related(record_type: RecordType, kind: Any, kinds: type[Vocabulary]) -> Filter:  # noqa: ANN401 - a type
+    """Declare the filter of the records that are related to one, whichever of the two says so.
 
     A relation that the other record states counts only if the caller can see that record.
     """
     other = survivor(record_type, f"l.{record_type}_id")
-    labelled = "(:relation_kind::text IS NULL OR l.label = :relation_kind)"
-    return f"""t.id IN (
+    return on_one(
+        "relation",
+        f"""t.id IN (
     SELECT l.owner_id FROM links AS l
     WHERE l.{record_type}_id {means(record_type, "related_to")} AND l.owner_type = '{record_type}'
-        AND l.link = 'relation'
-        AND {labelled}
+        AND {{clauses}}
     UNION ALL
     SELECT {other} FROM links AS l
     JOIN {plural(record_type)} AS o ON o.id = l.owner_id AND :sees({record_type}, o)
     WHERE l.owner_id {means(record_type, "related_to")} AND l.owner_type = '{record_type}'
-        AND l.link = 'relation'
-        AND {labelled})"""
+        AND {{clauses}})""",
+        (
+            Parameter(
+                "related_to",
+                kind,
+                f"The other {record_type} of a relation, which either of the two may state.",
+            ),
+            Clause("l.link = 'relation'"),
+        ),
+        (
+            Parameter("relation_kind", kinds, "The kind of relation."),
+            Clause("l.label = :relation_kind::text"),
+        ),
+        needs="related_to",
+    )
 
 
 def stated() -> list[Filter]:

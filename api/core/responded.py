@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
-from api.core.filters import Filter, Parameter, condition
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from api.core.filters import Among, Filter, Parameter, condition
 from api.core.resource import Grouping
-from schemas.vocabularies import Coverage, DenialFamily, DenialKind, RecordType
+from schemas.vocabularies import Coverage, DenialFamily, DenialKind, RecordType, Vocabulary
 
 # A standing response that the caller sees. Only with `deleted_at` can its indexes be used.
-_STANDING = """
-    JOIN denials AS d ON d.id = l.owner_id AND d.deleted_at IS NULL AND d.validity = 'standing'
-        AND :sees(denial, d)"""
-# Silence is no response. The others are listed: an index can find terms, but not exclude one.
-_FAMILIES = ", ".join(f"'{each}'" for each in DenialFamily if each is not DenialFamily.SILENT)
-_RESPONDED = f"d.family IN ({_FAMILIES})"
+_IS_STANDING = "d.deleted_at IS NULL AND d.validity = 'standing' AND :sees(denial, d)"
+_STANDING = f"""
+    JOIN denials AS d ON d.id = l.owner_id AND {_IS_STANDING}"""
+# Silence is no response.
+_RESPONDING = tuple(each for each in DenialFamily if each is not DenialFamily.SILENT)
+_ASKED: Final = {
+    "response_family": "d.family",
+    "response_kind": "d.kind",
+    "response_coverage": "l.label",
+}
+"""What is compared with each parameter about one response."""
+
+
+def _one_of(column: str, terms: Iterable[Vocabulary]) -> str:
+    """Write that a column is one of some terms.
+
+    They are constants and not parameters: there are few, and Postgres knows how many records have
+    each, where a plan that it keeps for any of them would be wrong for most.
+    """
+    listed = ", ".join(f"'{each}'" for each in sorted(set(terms)))
+    return f"{column} IN ({listed})"
 
 
 def answered(record_type: RecordType) -> list[Filter]:
     """Declare the filters on the standing responses to records of a type."""
     noun = record_type.value
+
+    def on_response(given: Mapping[str, Any]) -> Among:
+        asked = [_one_of(column, [given[name]]) for name, column in _ASKED.items() if name in given]
+        return _with_response(record_type, *asked)
+
     return [
         Filter(
             (
@@ -37,55 +60,59 @@ def answered(record_type: RecordType) -> list[Filter]:
                     f"How clear it is that this response is aimed at the {noun}.",
                 ),
             ),
-            _with_response(
-                record_type,
-                "(:response_family::text IS NULL OR d.family = :response_family)"
-                " AND (:response_kind::text IS NULL OR d.kind = :response_kind)"
-                " AND (:response_coverage::text IS NULL OR l.label = :response_coverage)",
-            ),
+            on_response,
             element="response",
         ),
         condition(
             "response_family__in",
             DenialFamily,
-            _with_response(record_type, "d.family = ANY(:response_family__in::text[])"),
+            lambda given: _with_response(
+                record_type, _one_of("d.family", given["response_family__in"])
+            ),
             f"The {noun} has a standing response of one of these families.",
             many=True,
         ),
         condition(
             "without_response_family",
             DenialFamily,
-            _without_response(record_type, "d.family = :without_response_family::text"),
+            lambda given: _without_response(
+                record_type, _one_of("d.family", [given["without_response_family"]])
+            ),
             f"The {noun} has no standing response of this family.",
         ),
         condition(
             "without_response_family__in",
             DenialFamily,
-            _without_response(record_type, "d.family = ANY(:without_response_family__in::text[])"),
+            lambda given: _without_response(
+                record_type, _one_of("d.family", given["without_response_family__in"])
+            ),
             f"The {noun} has no standing response of any of these families.",
             many=True,
         ),
-        # One condition for both values would have Postgres read all records for either of them.
-        Filter(
-            (
-                Parameter(
-                    "responded",
-                    bool,
-                    f"`true`: the {noun} has a standing response that is not of the family"
-                    " `silent`. `false`: it has none.",
-                ),
+        condition(
+            "responded",
+            bool,
+            lambda given: (_with_response if given["responded"] else _without_response)(
+                record_type, _one_of("d.family", _RESPONDING)
             ),
-            f":responded::boolean AND {_with_response(record_type, _RESPONDED)}",
-            when_false=f"NOT :responded::boolean AND {_without_response(record_type, _RESPONDED)}",
+            f"`true`: the {noun} has a standing response that is not of the family `silent`."
+            " `false`: it has none.",
         ),
     ]
 
 
-def _with_response(record_type: RecordType, which: str) -> str:
-    return f"""t.id IN (
-    SELECT l.{record_type}_id FROM links AS l{_STANDING}
-    WHERE l.owner_type = 'denial' AND l.link = 'target' AND l.{record_type}_id IS NOT NULL
-        AND {which})"""
+def _with_response(record_type: RecordType, *asked: str) -> Among:
+    of_denial = [each for each in asked if each.startswith("d.")]
+    is_target = "l.owner_type = 'denial' AND l.link = 'target'"
+    return Among(
+        f"""SELECT l.{record_type}_id FROM links AS l{_STANDING}
+    WHERE {is_target} AND l.{record_type}_id IS NOT NULL AND {" AND ".join(asked)}""",
+        # In the order of their indexes: Postgres would read all denials for a family that none has.
+        f"SELECT FROM denials AS d WHERE {_IS_STANDING} AND {' AND '.join(of_denial)}"
+        " ORDER BY d.created_at, d.id"
+        if of_denial
+        else f"SELECT FROM links AS l WHERE {is_target} AND {' AND '.join(asked)}",
+    )
 
 
 def _without_response(record_type: RecordType, which: str) -> str:

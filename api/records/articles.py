@@ -10,8 +10,8 @@ import msgspec
 from litestar import Controller, delete, get, patch, post, put
 
 from api.core import history, querying, reading
-from api.core.filters import Filter, Parameter, condition, language, term, times
-from api.core.relations import backward, forward, linked, means, related
+from api.core.filters import Parameter, condition, language, term, times
+from api.core.relations import backward, forward, linked_as, means, related
 from api.core.request import Answer, NoContent, Request
 from api.core.resource import Grouping, Resource, Sort
 from api.core.writing import operations
@@ -31,8 +31,9 @@ from schemas.vocabularies import (
 
 _ARTICLE = RecordType.ARTICLE
 
-_SAID_IN_IT = """t.id IN (
-    SELECT a.article_id FROM links AS s
+# No set of which one article could be asked whether it is in it: that reads all that it prints.
+_SAID_IN_IT = """t.id = ANY(ARRAY(
+    SELECT DISTINCT a.article_id FROM links AS s
     JOIN links AS a ON a.owner_id = s.owner_id AND a.owner_type = s.owner_type
     WHERE s.source_id = ANY((SELECT same_sources(:source_id::uuid))::uuid[])
         AND s.owner_type IN ('claim', 'denial')
@@ -42,9 +43,9 @@ _SAID_IN_IT = """t.id IN (
                 SELECT FROM claims AS c WHERE c.id = s.owner_id AND :sees(claim, c)
             )
             ELSE EXISTS (
-                SELECT FROM denials AS d WHERE d.id = s.owner_id AND :sees(denial, d)
+                SELECT FROM denials AS d WHERE d.id = s.owner_id AND :sees(denial, d) OFFSET 0
             )
-        END)"""
+        END))"""
 
 
 def _measures(article: ArticleCreate) -> dict[str, Any]:
@@ -86,31 +87,12 @@ ARTICLES = Resource(
         *term("status", ArticleStatus, "The status"),
         *language(),
         *times("published", "The publication", "t.published_from", "t.published_until"),
-        Filter(
-            (
-                Parameter(
-                    "related_to",
-                    ArticleId,
-                    "The other article of a relation, which either of the two may state.",
-                ),
-                Parameter("relation_kind", ArticleRelationKind, "The kind of relation."),
-            ),
-            related(_ARTICLE),
-            needs="related_to",
-        ),
-        Filter(
-            (
-                Parameter("credit_id", SourceId, "A source that it credits for the whole piece."),
-                Parameter("credit_role", CreditRole, "The role for which that source is credited."),
-            ),
-            linked(
-                _ARTICLE,
-                "credit",
-                RecordType.SOURCE,
-                "credit_id",
-                " AND (:credit_role::text IS NULL OR l.label = :credit_role)",
-            ),
-            needs="credit_id",
+        related(_ARTICLE, ArticleId, ArticleRelationKind),
+        linked_as(
+            _ARTICLE,
+            "credit",
+            Parameter("credit_id", SourceId, "A source that it credits for the whole piece."),
+            Parameter("credit_role", CreditRole, "The role for which that source is credited."),
         ),
         condition(
             "source_id",

@@ -9,13 +9,14 @@ from litestar import Controller, delete, get, patch, post, put
 from api.core import history, querying, reading
 from api.core.appearances import printed, reading_order
 from api.core.figures import BY_METRIC, quantified
-from api.core.filters import Filter, Parameter, condition, language, term, times
+from api.core.filters import Parameter, condition, language, term, times
 from api.core.relations import (
     attributed,
     backward,
     forward,
     grouped_by_chain,
     linked,
+    linked_as,
     related,
     stated,
 )
@@ -67,32 +68,13 @@ CLAIMS = Resource(
             linked(_CLAIM, "via", RecordType.SOURCE, "via_id"),
             "The vehicle, such as a briefing, a statement or a platform.",
         ),
-        Filter(
-            (
-                Parameter("party_id", SourceId, "A party that the claim is about."),
-                Parameter("party_role", PartyRole, "The role of that party."),
-            ),
-            linked(
-                _CLAIM,
-                "party",
-                RecordType.SOURCE,
-                "party_id",
-                " AND (:party_role::text IS NULL OR l.label = :party_role)",
-            ),
-            needs="party_id",
+        linked_as(
+            _CLAIM,
+            "party",
+            Parameter("party_id", SourceId, "A party that the claim is about."),
+            Parameter("party_role", PartyRole, "The role of that party."),
         ),
-        Filter(
-            (
-                Parameter(
-                    "related_to",
-                    ClaimId,
-                    "The other claim of a relation, which either of the two may state.",
-                ),
-                Parameter("relation_kind", RelationKind, "The kind of relation."),
-            ),
-            related(_CLAIM),
-            needs="related_to",
-        ),
+        related(_CLAIM, ClaimId, RelationKind),
         condition(
             "parent_claim_id",
             ClaimId,

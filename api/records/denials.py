@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Final
+
 from litestar import Controller, delete, get, patch, post, put
 
 from api.core import history, querying, reading
 from api.core.appearances import printed, reading_order
 from api.core.figures import BY_METRIC, quantified
-from api.core.filters import Filter, Parameter, condition, language, term
+from api.core.filters import Among, Filter, Parameter, condition, language, term
 from api.core.relations import attributed, forward, grouped_by_chain, linked, stated
 from api.core.request import Answer, NoContent, Request
 from api.core.resource import Resource, Sort
@@ -30,21 +33,32 @@ from schemas.vocabularies import (
 
 _DENIAL = RecordType.DENIAL
 
-# All these conditions are on the same target. A target that is a text makes no link.
-_TARGET = """t.id IN (
-    SELECT l.owner_id FROM links AS l
-    WHERE l.owner_type = 'denial' AND l.link = 'target'
-        AND (:claim_id::uuid IS NULL OR l.claim_id = :claim_id)
-        AND (:denial_id::uuid IS NULL OR l.denial_id = :denial_id)
-        AND (:target_article_id::uuid IS NULL OR l.article_id = :target_article_id)
-        AND (:coverage::text IS NULL OR l.label = :coverage)
-        AND :text_target::boolean IS NOT TRUE
-    UNION ALL
+_TARGETS: Final = {
+    "claim_id": "l.claim_id = :claim_id::uuid",
+    "denial_id": "l.denial_id = :denial_id::uuid",
+    "target_article_id": "l.article_id = :target_article_id::uuid",
+}
+"""What is asked of a target that is a record."""
+
+
+def _aimed(given: Mapping[str, Any]) -> str | Among:
+    """Write that one target is all that is asked; one that is only a text makes no link."""
+    in_words = given.get("text_target")
+    named = [asked for name, asked in _TARGETS.items() if name in given]
+    if in_words and named:
+        return "false"
+    links = """
+    SELECT l.owner_id FROM links AS l WHERE l.owner_type = 'denial' AND l.link = 'target'"""
+    links += "".join(f" AND {asked}" for asked in named)
+    texts = """
     SELECT d.id FROM denials AS d
-    WHERE text_coverages(d.targets) IS NOT NULL AND d.deleted_at IS NULL AND :sees(denial, d)
-        AND (:coverage::text IS NULL OR text_coverages(d.targets) @> ARRAY[:coverage::text])
-        AND num_nulls(:claim_id::uuid, :denial_id::uuid, :target_article_id::uuid) = 3
-        AND :text_target::boolean IS NOT FALSE)"""
+    WHERE text_coverages(d.targets) IS NOT NULL AND d.deleted_at IS NULL AND :sees(denial, d)"""
+    if "coverage" in given:
+        links += " AND l.label = :coverage::text"
+        texts += " AND text_coverages(d.targets) @> ARRAY[:coverage::text]"
+    asked = (*(() if in_words else (links,)), *(() if in_words is False or named else (texts,)))
+    return Among(" UNION ALL ".join(asked))
+
 
 DENIALS = Resource(
     type=_DENIAL,
@@ -70,7 +84,7 @@ DENIALS = Resource(
                     "name no target, at any of its targets.",
                 ),
             ),
-            _TARGET,
+            _aimed,
             element="target",
         ),
         *attributed(_DENIAL, "responder"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from litestar import Controller, delete, get, patch, post, put
 
 from api.core import history, querying, reading
-from api.core.filters import Filter, Parameter, Words, condition, term
+from api.core.filters import Words, condition, term
 from api.core.relations import backward, forward, linked, related
 from api.core.request import Answer, NoContent, Request
 from api.core.resource import Resource, Sort
@@ -65,18 +65,7 @@ SOURCES = Resource(
             linked(_SOURCE, "member", _SOURCE, "member_id"),
             "A direct member of the source.",
         ),
-        Filter(
-            (
-                Parameter(
-                    "related_to",
-                    SourceId,
-                    "The other source of a relation, which either of the two may state.",
-                ),
-                Parameter("relation_kind", SourceRelationKind, "The kind of relation."),
-            ),
-            related(_SOURCE),
-            needs="related_to",
-        ),
+        related(_SOURCE, SourceId, SourceRelationKind),
         condition(
             "name",
             Words,
