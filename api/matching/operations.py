@@ -114,7 +114,8 @@ ClaimMatchQuery: Final = cast(
 _METHOD: Final = (
     "A match is a suggestion: nothing is linked. The score is a mean of BM25 over the stems of the "
     "words, divided by what the text would score against itself, and of the likeness of the "
-    "letters; other figures lower it. Stems are those of the text's language, where Postgres has a "
+    "letters; other figures lower it, and other good matches that are like the claim raise it. "
+    "Stems are those of the text's language, where Postgres has a "
     "dictionary for it. Words that few claims have count more; they are "
     "counted in public claims alone, in the background. The claims that share the rarest words "
     "with the text are compared with it. If a word of a short text stands in no claim, claims with "
