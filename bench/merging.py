@@ -3,10 +3,11 @@
     uv run python bench/merging.py [--references 50000] [--seconds 20]
 
 Starts an embedded Postgres and the service on loopback, and removes everything. Four clients create
-claims, one after another, before the merge, while the records follow, and after it: the ratio of
-their p99 is what may be read on a busy machine, and so is the processor time. The service is
-killed (SIGKILL) when two fifths of the records have followed, and started again. A mirror follows.
-Each wait ends after `--limit` seconds.
+claims, one after another, before the merge, after it, and while the records follow or come back:
+the ratio of their p99 is what may be read on a busy machine, and so is the processor time. The
+service is killed (SIGKILL) when two fifths of the records have followed, and started again; until
+the others have followed, these clients wait. A mirror follows. Each wait ends after `--limit`
+seconds.
 """
 
 from __future__ import annotations
@@ -203,6 +204,34 @@ async def post(server: Server, path: str, body: dict[str, str] | None = None) ->
     return took
 
 
+class Waited(NamedTuple):
+    """What passed until a count was reached, with clients that write meanwhile."""
+
+    seconds: float
+    used: float  # processor time of the service and Postgres, in seconds
+    taken: list[float]  # seconds of each create
+
+    def told(self, references: int, alone: Sequence[float]) -> str:
+        """Write what a reference took, and how much longer a create took than alone."""
+        return (
+            f"{references:,} references in {self.seconds:.0f} s beside {len(self.taken):,} creates:"
+            f" {1_000 * self.seconds / references:.2f} ms and"
+            f" {1_000 * self.used / references:.2f} ms of processor time each;"
+            f" p99 of a create {p99(self.taken):.0f} ms, {p99(self.taken) / p99(alone):.2f} times"
+            f" that alone; median {1_000 * statistics.median(self.taken):.0f} ms,"
+            f" {statistics.median(self.taken) / statistics.median(alone):.2f} times"
+        )
+
+
+async def waited(bench: Bench, server: Server, text: str, least: int) -> Waited:
+    """Wait until a count is as high, while clients write."""
+    pids = [*family(server.pid), *family(bench.postgres)]
+    used, began = processor_seconds(pids), time.monotonic()
+    async with writing(server) as taken:
+        await reached(bench, text, least)
+    return Waited(time.monotonic() - began, processor_seconds(pids) - used, taken)
+
+
 async def measure(bench: Bench, references: int, seconds: float) -> None:
     """Merge, kill, go on, undo, and print what was found."""
     served = ours(bench.url)
@@ -216,20 +245,15 @@ async def measure(bench: Bench, references: int, seconds: float) -> None:
             await asyncio.sleep(seconds)
         took = await post(server, f"/v1/sources/{survivor}/merge", {"source_id": other})
         print(f"request of the merge: {took:.0f} ms", flush=True)
-        pids = [*family(server.pid), *family(bench.postgres)]
-        used, began = processor_seconds(pids), time.monotonic()
-        async with writing(server) as meanwhile:
-            await reached(bench, _FOLLOWED, int(references * KILLED_AT))
-        first = time.monotonic() - began
-        used = processor_seconds(pids) - used
-        ((standing,),) = await fetch(bench, _FOLLOWED)
+        merging = await waited(bench, server, _FOLLOWED, int(references * KILLED_AT))
+        ((killed_at,),) = await fetch(bench, _FOLLOWED)
         os.kill(server.pid, signal.SIGKILL)
-    print(f"killed after {standing:,} of {references:,}, {first:.0f} s", flush=True)
+    print(f"killed after {killed_at:,} of {references:,}", flush=True)
     with running(*served, port=bench.port) as server:
         began = time.monotonic()
         await reached(bench, in_state("done"), 1)
         rest = time.monotonic() - began
-        print(f"all followed after {first + rest:.0f} s of service", flush=True)
+        print(f"all followed after {merging.seconds + rest:.0f} s of service", flush=True)
         ((standing,),) = await fetch(bench, _FOLLOWED)
         ((left,),) = await fetch(
             bench, "SELECT count(*) FROM links WHERE source_id = $1::uuid", other
@@ -237,24 +261,22 @@ async def measure(bench: Bench, references: int, seconds: float) -> None:
         print(f"references in the log: {standing:,}, left: {left}", flush=True)
         async with writing(server) as again:
             await asyncio.sleep(seconds)
+        alone += again
+        print("merge:", merging.told(killed_at, alone), flush=True)
         told, since = await changes(server, since)
         print(f"changes of the merge and of the writers: {dict(told)}", flush=True)
         print("mirror equal after the merge:", await is_mirrored(bench, server), flush=True)
-        alone += again
-        ratio = p99(meanwhile) / p99(alone)
-        print(
-            f"p99 of others: {p99(meanwhile):.0f} ms of {len(meanwhile):,} while records follow,"
-            f" {p99(alone):.0f} ms of {len(alone):,} alone: {ratio:.2f} times; medians"
-            f" {1_000 * statistics.median(meanwhile):.0f} and"
-            f" {1_000 * statistics.median(alone):.0f} ms"
-        )
-        print(f"processor time until the kill, with the writers: {used:.1f} s", flush=True)
         took = await post(server, f"/v1/sources/{other}/unmerge")
-        began = time.monotonic()
-        await reached(bench, in_state("undone"), 1)
-        print(f"unmerge: request {took:.0f} ms, all back after {time.monotonic() - began:.0f} s")
+        print(f"request of the unmerge: {took:.0f} ms", flush=True)
+        undoing = await waited(bench, server, in_state("undone"), 1)
+        async with writing(server) as again:
+            await asyncio.sleep(seconds)
+        alone += again
+        print("unmerge:", undoing.told(references, alone), flush=True)
+        ratio = (undoing.seconds / references) / (merging.seconds / killed_at)
+        print(f"a reference of the unmerge takes {ratio:.2f} times as long as one of the merge")
         told, _ = await changes(server, since)
-        print(f"changes of the unmerge: {dict(told)}", flush=True)
+        print(f"changes of the unmerge and of the writers: {dict(told)}", flush=True)
         print("mirror equal after the unmerge:", await is_mirrored(bench, server))
         after = dict(map(tuple, await fetch(bench, _CONTENTS, now)))
         print(f"documents as before: {before == after} ({len(after):,})", flush=True)

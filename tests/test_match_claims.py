@@ -15,7 +15,8 @@ from api.core.db import Database
 from api.core.sql import render
 from api.matching import candidates, claims, counting
 from api.matching.candidates import MAX_READ, Term, choose
-from api.matching.letters import likenesses
+from api.matching.letters import Letters
+from api.matching.scoring import AskedTerm, AskedText, Candidate, WordScorer, supported
 from api.matching.texts import capitalised, figures, signed, spoken
 from api.matching.vocabulary import Vocabulary
 from schemas.vocabularies import Scope
@@ -104,6 +105,15 @@ async def test_without_a_language_the_likely_ones_are_tried(matcher: Matcher) ->
 
 async def test_a_misspelt_text_is_matched(matcher: Matcher) -> None:
     assert await matcher.best("Valensia flods") == "floods"
+
+
+async def test_a_word_inside_another_one_is_no_misspelling_of_it(matcher: Matcher) -> None:
+    """“training” has the letters of “raining”, but people rarely mistake the first letter."""
+    text = "The choir was training."
+    await matcher.world.add("claims", "choir", text=text, language="en", review_status="published")
+    await matcher.vocabulary.count(at_once=True)
+    assert await matcher.best("It is raining", language="en") == ""
+    assert await matcher.best("It is trainning", language="en") == "choir"
 
 
 async def test_each_match_tells_why(matcher: Matcher) -> None:
@@ -237,11 +247,47 @@ def test_who_signed_a_post_and_when_is_told_from_its_words() -> None:
 
 def test_texts_are_alike_by_their_letters() -> None:
     texts = ["Wildfires burn in Attica", "A wild fire in Attica", "A moon of cheese", "", "!"]
-    same, near, other, *nothing = likenesses("Wildfires burn in Attica", texts)
+    letters = Letters(texts)
+    same, near, other, *nothing = letters.likenesses("Wildfires burn in Attica")
     assert same == pytest.approx(1)
     assert same > near > other == 0
     assert nothing == [0, 0]
-    assert likenesses("!", texts) == [1] * len(texts)
+    assert letters.likenesses("!") == [1] * len(texts)
+    assert letters.between(0, 0) == pytest.approx(1)
+    assert letters.between(0, 1) == letters.between(1, 0) > letters.between(0, 2) == 0
+    assert letters.between(3, 4) == 0
+
+
+def test_a_claim_gains_by_good_claims_that_are_like_it() -> None:
+    """Nothing passes 1, and a claim that is like no other one keeps its score."""
+    letters = Letters(
+        ["Wildfires burn in Attica", "Fires burn in Attica", "A moon of cheese", "Moon landings"]
+    )
+    first, second, alone, last = supported([0.4, 0.3, 0.35, 0.0], letters)
+    assert 0.4 < first < 0.5
+    assert alone == pytest.approx(0.35, abs=0.001)
+    assert second - 0.3 > first - 0.4
+    assert 0 <= last < 0.01
+    assert supported([1.0, 1.0, 1.0, 1.0], letters) == [1, 1, 1, 1]
+    assert supported([], Letters([])) == []
+
+
+async def test_claims_without_a_word_of_the_text_move_no_score() -> None:
+    """Those that were written a moment ago are compared whatever their words are."""
+    terms = [
+        AskedTerm(word, 1, weight, 1, {word: 1.0}, word)
+        for word, weight in (("wildfires", 3.0), ("attica", 2.0))
+    ]
+    asked = AskedText("wildfires in Attica", "en", terms, 2, 3.0, "english_stem")
+    related = [
+        Candidate("a", "Wildfires burn Attica", "", [1, 1], [1.0, 1.0], 3),
+        Candidate("b", "Wildfires burn Euboea", "", [1, 0], [1.0, 0.0], 3),
+    ]
+    fresh = Candidate("c", "Fires in Attika, as all say", "", [0, 0], [0.0, 0.0], 6)
+    alone = await WordScorer().score(asked, related)
+    *beside, other = await WordScorer().score(asked, [*related, fresh])
+    assert beside == alone
+    assert other.score == 0
 
 
 async def test_compounds_and_figures_tell_between_claims_with_the_same_stems(

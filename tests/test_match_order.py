@@ -69,5 +69,5 @@ async def test_the_claim_that_a_post_repeats_comes_early(template: str) -> None:
                 early += bool(right)
         await database.close()
     print(f"MAP@5 {precision / len(meant):.4f}, S@10 {early / len(meant):.4f}")  # noqa: T201
-    assert precision / len(meant) > 0.85
-    assert early / len(meant) > 0.92
+    assert precision / len(meant) >= 0.86
+    assert early / len(meant) >= 0.92

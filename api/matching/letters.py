@@ -21,30 +21,45 @@ _GROUP: Final = 4
 _WORDS: Final = re.compile(r"[^\W_]+")
 
 
-def likenesses(asked: str, texts: Sequence[str]) -> list[float]:
-    """Tell for each text how alike it is to the one that is asked for, from 0 to 1.
+class Letters:
+    """Some texts by their groups of letters, each weighted by how few of the texts have it.
 
-    It is the cosine of their groups of letters, each weighted by how few of the texts have it.
+    Two texts are alike by the cosine of their groups, from 0 to 1.
     """
-    its = _groups(asked)
-    if not its:
-        return [1.0] * len(texts)
-    theirs = [_groups(text) for text in texts]
-    total = len(texts) + 1
-    weights = {
-        group: math.log(total / (number + 0.5)) ** 2
-        for group, number in Counter(chain.from_iterable(theirs)).items()
-    }
-    unknown = math.log(total / 0.5) ** 2
-    size = sum(weights.get(group, unknown) for group in its)
-    return [
-        _sum(groups & its, weights) / math.sqrt(size * _sum(groups, weights)) if groups else 0.0
-        for groups in theirs
-    ]
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        """Take the texts that are compared."""
+        self._groups = [_groups(text) for text in texts]
+        total = len(texts) + 1
+        self._weights = {
+            group: math.log(total / (number + 0.5)) ** 2
+            for group, number in Counter(chain.from_iterable(self._groups)).items()
+        }
+        self._unknown = math.log(total / 0.5) ** 2
+        self._sizes = [_sum(groups, self._weights) for groups in self._groups]
+
+    def likenesses(self, asked: str) -> list[float]:
+        """Tell for each text how alike it is to the one that is asked for."""
+        its = _groups(asked)
+        if not its:
+            return [1.0] * len(self._groups)
+        size = sum(self._weights.get(group, self._unknown) for group in its)
+        return [
+            self._cosine(groups & its, size * other)
+            for groups, other in zip(self._groups, self._sizes, strict=True)
+        ]
+
+    def between(self, place: int, other: int) -> float:
+        """Tell how alike two of the texts are."""
+        shared = self._groups[place] & self._groups[other]
+        return self._cosine(shared, self._sizes[place] * self._sizes[other])
+
+    def _cosine(self, shared: set[str], sizes: float) -> float:
+        return _sum(shared, self._weights) / math.sqrt(sizes) if sizes else 0.0
 
 
 def _sum(groups: set[str], weights: dict[str, float]) -> float:
-    return sum(weights[group] for group in groups)
+    return sum(map(weights.__getitem__, groups))
 
 
 def _groups(text: str) -> set[str]:

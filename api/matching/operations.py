@@ -116,11 +116,11 @@ ClaimMatchQuery: Final = cast(
 _METHOD: Final = (
     "A match is a suggestion: nothing is linked. The score is the mean of two values: BM25 over "
     "the stems of the words, divided by the score of the text against itself, and the likeness of "
-    "the letters. Different figures lower the score. The stems are those of the text's language, "
-    "if Postgres has a dictionary for it. Rare words count more; the service counts words in the "
-    "background, and in public claims only. It compares the text with the claims that share its "
-    "rarest words. If a word of a short text is in no claim, it also compares claims with words of "
-    "a similar spelling."
+    "the letters. Different figures lower the score; other good matches that are like the claim "
+    "raise it. The stems are those of the text's language, if Postgres has a dictionary for it. "
+    "Rare words count more; the service counts words in the background, and in public claims only. "
+    "It compares the text with the claims that share its rarest words. If a word of a short text "
+    "is in no claim, it also compares claims with words of a similar spelling."
 )
 _TEXT_EXAMPLE: Final = "Over 3,000 North Korean soldiers killed or wounded"
 _MATCHED: Final = ClaimMatches(

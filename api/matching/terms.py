@@ -56,12 +56,13 @@ _RECORDS: Final = """
     SELECT c.word, sum(c.records)::bigint AS records FROM claim_words AS c
     WHERE c.word = ANY(:words::text[])
     GROUP BY c.word"""
+# A word with another first letter is rarely a misspelling: “training” is none of “raining”.
 _SPELT: Final = """
     SELECT a.word AS asked, w.word, w.records
     FROM unnest(:words::text[]) AS a(word)
     CROSS JOIN LATERAL (
         SELECT c.word, sum(c.records)::bigint AS records FROM claim_words AS c
-        WHERE c.word % a.word
+        WHERE c.word % a.word AND left(c.word, 1) = left(a.word, 1)
         GROUP BY c.word
         ORDER BY similarity(c.word, a.word) DESC, c.word
         LIMIT 5
