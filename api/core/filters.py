@@ -394,6 +394,7 @@ def sets_and_conditions(
         if each.needs is not None and each.needs not in given:
             detail = f"It can only be used together with `{each.needs}`."
             problems.append(invalid_parameter(names[0], detail))
+            continue
         lower, upper = each.range or ("", "")
         if lower in given and upper in given and given[lower] > given[upper]:
             problems.append(invalid_parameter(upper, f"It must not be below `{lower}`."))
