@@ -482,9 +482,3 @@ ASKED: list[tuple[str, set[str]]] = [
 @pytest.mark.parametrize(("query", "names"), ASKED, ids=[query or "all" for query, _ in ASKED])
 async def test_articles_can_be_asked(printed: World, query: str, names: set[str]) -> None:
     assert await printed.ask("articles", query.replace("{tag}", printed.tag)) == names
-
-
-async def test_half_a_question_is_refused(client: httpx.AsyncClient) -> None:
-    response = await client.get("/v1/articles?relation_kind=replaces")
-    assert response.status_code == 400
-    assert response.json()["errors"][0]["parameter"] == "relation_kind"

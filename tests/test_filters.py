@@ -12,7 +12,10 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from api.core.filters import Parameter
 from api.records.claim_parts import read_box
+from api.records.nouns import RESOURCES
+from tests import test_filter_plans
 from tests.callers import headers_of, readers
 from tests.world import World, span
 
@@ -381,6 +384,28 @@ async def test_the_order_of_reading_is_that_of_one_article(
 async def test_other_lists_have_no_order_of_reading(client: httpx.AsyncClient) -> None:
     for plural in ("articles", "sources"):
         assert (await client.get(f"/v1/{plural}?sort=position")).status_code == 400
+
+
+HALVES: Final = [
+    (resource.path, parameter, each.needs)
+    for resource in RESOURCES.values()
+    for each in resource.all_filters
+    for parameter in each.parameters
+    if each.needs not in (None, parameter.name)
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "half", "other"), HALVES, ids=[f"{path}?{half.name}" for path, half, _ in HALVES]
+)
+async def test_half_a_question_is_refused(
+    client: httpx.AsyncClient, path: str, half: Parameter, other: str
+) -> None:
+    answer = await client.get(f"{path}?{test_filter_plans.question(half)}")
+    assert answer.status_code == 400
+    (fault,) = answer.json()["errors"]
+    assert fault["parameter"] == half.name
+    assert fault["detail"] == f"It can only be used together with `{other}`."
 
 
 BAD_BOXES: Final = (
