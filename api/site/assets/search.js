@@ -206,7 +206,7 @@ async function arrive(hash) {
   const element = hash.startsWith(CHAPTER) ? document.getElementById(hash.slice(1)) : await opened(hash);
   // The reader has gone to another part meanwhile.
   if (!element || location.hash !== hash) return;
-  const control = element.matches("h2") ? element : element.querySelector("button");
+  const control = element.matches("h2, h3") ? element : element.querySelector("button");
   if (control === element) element.tabIndex = -1;
   element.scrollIntoView();
   control?.focus({ preventScroll: true });
