@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, Final
 
 from api.core.db import DATABASE_ERRORS
 from api.core.errors import Problem
 
 log = logging.getLogger("claim_records")
+
+_END_TIMES: Final = 10
+_END_SECONDS: Final = 3.0
+"""A task that is cancelled has so long to clean up before it is cancelled once more."""
 
 
 @asynccontextmanager
@@ -22,9 +26,28 @@ async def meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await end([task])
+        if task.done():
+            with suppress(asyncio.CancelledError):
+                task.result()
+
+
+async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until they have ended.
+
+    A cancellation can be lost: an error takes its place while the work cleans up, such as that of a
+    ROLLBACK, and the work is tried again as after any failure; or `asyncio.wait_for`, before Python
+    3.12, gives a result that comes at the same moment. Whoever waited for the end of work that
+    never ends by itself would wait forever.
+    """
+    for _ in range(_END_TIMES):
+        running = [task for task in tasks if not task.done()]
+        if not running:
+            return
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=_END_SECONDS)
+    log.error("work goes on in the background though it was cancelled %d times", _END_TIMES)
 
 
 def _log_end(task: asyncio.Task[None]) -> None:

@@ -15,6 +15,7 @@ from litestar.types import Receive, Send
 from litestar.types import Scope as AsgiScope
 
 from api.core import codings
+from api.core.background import end
 from api.core.errors import UNAVAILABLE, Problem
 from api.core.large_input import in_thread
 from api.core.request import PIECE_BYTES, Request, Stream, wait_for_disconnect
@@ -84,11 +85,9 @@ class StreamedAnswer(Stream):
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tasks)
             await self._chunks.aclose()
-        if not sending.cancelled() and (error := sending.exception()):
+        if sending.done() and not sending.cancelled() and (error := sending.exception()):
             # Returning without an end makes the server cut the connection: so the client knows.
             log.error("a streamed answer was cut off", exc_info=error, extra=_request_id(scope))
 

@@ -14,13 +14,13 @@ import datetime as dt
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final, NamedTuple
 
 import asyncpg
 
-from api.core.background import FailureLog, again_and_again, meanwhile
+from api.core.background import FailureLog, again_and_again, end, meanwhile
 from api.core.db import Database
 from api.core.errors import RESYNC_REQUIRED, Problem
 from api.sync.feed import positions
@@ -104,7 +104,7 @@ class Deliverer:
             async with meanwhile(self._keep_delivering()), meanwhile(pruning):
                 yield
         finally:
-            await _cancel(self._tasks)
+            await end(list(self._tasks))
             with suppress(Problem, asyncpg.PostgresError):  # the leases run out instead
                 await self._leases.give_all_back()
             await self._targets.close()
@@ -264,11 +264,3 @@ def _error(status: int) -> str | None:
         case 3:
             return "The answer was a redirect, which is not followed."
     return "The answer's status was not 2xx."
-
-
-async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel tasks, and wait until they have ended."""
-    ending = list(tasks)
-    for task in ending:
-        task.cancel()
-    await asyncio.gather(*ending, return_exceptions=True)
