@@ -319,20 +319,27 @@ async def test_bad_queries_are_refused(matcher: Matcher, query: str) -> None:
 async def test_filters_that_match_little_read_no_more_records(
     matcher: Matcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A limit on what matches the filters would not end a search for what does not match them."""
+    """A limit on what matches the filters would not end a search for what does not match them.
+
+    Which records a look-up reads first depends on where Postgres has put them.
+    """
     for number in range(9):
-        tags = ["middle"] if number == 4 else []
+        tags = [f"z{number}"]
         await matcher.world.add("claims", f"z{number}", text="zeppelins over Zeebrugge", tags=tags)
-    body = {"texts": [{"text": "zeppelins over Zeebrugge"}], "filters": {"tag": "middle"}}
 
     async def found() -> int:
-        answer = await matcher.client.post("/v1/claims/match", json=body)
-        assert answer.status_code == 200, answer.text
-        return len(answer.json()["matches"][0]["items"])
+        total = 0
+        for number in range(9):
+            filters = {"tag": f"z{number}"}
+            body = {"texts": [{"text": "zeppelins over Zeebrugge"}], "filters": filters}
+            answer = await matcher.client.post("/v1/claims/match", json=body)
+            assert answer.status_code == 200, answer.text
+            total += len(answer.json()["matches"][0]["items"])
+        return total
 
-    assert await found() == 1
+    assert await found() == 9
     monkeypatch.setattr(candidates, "MAX_LOOKED_AT", 3)
-    assert await found() == 0
+    assert await found() <= 2 * 3  # the newest ones, and those that the words bring
 
 
 async def test_a_count_holds_no_more_words_in_memory_than_postgres_allows(
