@@ -394,14 +394,14 @@ def sets_and_conditions(
         if each.needs is not None and each.needs not in given:
             detail = f"It can only be used together with `{each.needs}`."
             problems.append(invalid_parameter(names[0], detail))
-            continue
         lower, upper = each.range or ("", "")
         if lower in given and upper in given and given[lower] > given[upper]:
             problems.append(invalid_parameter(upper, f"It must not be below `{lower}`."))
         found.append(asked := each.condition(given))
         named = _PARAMETER.findall(asked.ids if isinstance(asked, Among) else asked)
         for parameter in each.parameters:
-            if parameter.name not in named:
+            # Only a question that is refused names what was not given.
+            if parameter.name not in named or parameter.name not in given:
                 continue
             try:
                 values[parameter.name] = _argument(parameter, given[parameter.name])
