@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -129,20 +129,21 @@ async def read_ahead(items: Iterator[Result | None]) -> AsyncGenerator[Result]:
     The iterator may give a null instead of an item: then the thread is free for other work before
     it goes on. Use this with `aclosing`, so that nothing more is made after an error.
     """
-    following = _make_next(items)
+    following = begun(next_made(items))
     try:
         while (item := await following) is not None:
-            following = _make_next(items)
+            following = begun(next_made(items))
             yield item
     finally:
         following.cancel()
 
 
-def _make_next(items: Iterator[Result | None]) -> asyncio.Task[Result | None]:
-    making = asyncio.create_task(next_made(items))
-    # Nobody asks for the error of an item that is not wanted any more.
-    making.add_done_callback(lambda made: made.cancelled() or made.exception())
-    return making
+def begun(making: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+    """Begin to make something that may not be wanted any more when it is made."""
+    task = asyncio.create_task(making)
+    # Nobody asks for the error of what is not wanted any more.
+    task.add_done_callback(lambda made: made.cancelled() or made.exception())
+    return task
 
 
 async def next_made(items: Iterator[Result | None]) -> Result | None:

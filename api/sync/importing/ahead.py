@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 
 from api.core.errors import Problem
-from api.core.large_input import in_thread, next_made
+from api.core.large_input import begun, in_thread, next_made
 from api.sync.importing.lines import Entry
 from api.sync.importing.preparing import Prepared, is_apart, look_up_lines, settle_batch
 from api.sync.importing.state import ImportRun
@@ -58,11 +58,11 @@ async def prepared_ahead(
     The iterator may give a null instead of a batch, so that its thread is free for other work. Use
     this with `aclosing`, so that nothing goes on after an error.
     """
-    following = _begin(run, batches, None)
+    following = begun(_make(run, batches, None))
     try:
         step = await following
         while step is not None:
-            following = _begin(run, batches, step if _may_be_ahead(run) else None)
+            following = begun(_make(run, batches, step if _may_be_ahead(run) else None))
             yield step
             step.end()
             after = await following
@@ -77,15 +77,6 @@ async def prepared_ahead(
 def _may_be_ahead(run: ImportRun) -> bool:
     """Tell whether others can see what a batch has written before the next one is looked up."""
     return not run.in_one_transaction and run.table is None
-
-
-def _begin(
-    run: ImportRun, batches: Iterator[list[Entry] | None], before: Step | None
-) -> asyncio.Task[Step | None]:
-    making = asyncio.create_task(_make(run, batches, before))
-    # Nobody asks for the error of a batch that is not wanted any more.
-    making.add_done_callback(lambda made: made.cancelled() or made.exception())
-    return making
 
 
 async def _make(
