@@ -586,21 +586,26 @@ def test_help_tells_a_newcomer_where_to_start(run: Run) -> None:
     assert "Exit codes:" in found.out
 
 
-@pytest.mark.parametrize(
-    "arguments", [("settings",), ("--version",), ("openapi",), ("keys", "list")]
-)
-def test_a_stdout_that_is_full_is_no_bug(url: str, arguments: tuple[str, ...]) -> None:
+def run_with_full_stdout(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run the command with a standard output that has no space left."""
     with Path("/dev/full").open("wb") as full:
-        ended = subprocess.run(
+        return subprocess.run(
             [*COMMAND, *arguments],
             check=False,
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
             cwd=REPOSITORY,
-            env=environment(DATABASE_URL=url),
+            env=environment(**settings),
             timeout=PATIENCE,
         )
+
+
+@pytest.mark.parametrize(
+    "arguments", [("settings",), ("--version",), ("openapi",), ("keys", "list")]
+)
+def test_a_stdout_that_is_full_is_no_bug(url: str, arguments: tuple[str, ...]) -> None:
+    ended = run_with_full_stdout(*arguments, DATABASE_URL=url)
     assert ended.returncode == 1
     assert ended.stderr == "Error: stdout cannot be written: No space left on device.\n"
 

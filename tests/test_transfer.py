@@ -35,7 +35,16 @@ from api.sync.transfer.progress import Progress
 from api.sync.transfer.wholeness import Whole, WholeLines, WholePlaces, WholeTable
 from schemas.vocabularies import RecordType
 from tests.conftest import KEY, PATIENCE, swept
-from tests.test_cli import COMMAND, REPOSITORY, Ended, Run, environment, eventually, run
+from tests.test_cli import (
+    COMMAND,
+    REPOSITORY,
+    Ended,
+    Run,
+    environment,
+    eventually,
+    run,
+    run_with_full_stdout,
+)
 from tests.test_mirror import Line, Source, line, reader, source
 from tests.world import MINIMAL
 
@@ -209,21 +218,12 @@ def test_what_was_printed_is_not_printed_again(run: Run, source: Source, line: L
 
 def test_an_export_to_a_stdout_that_is_full_is_an_error(source: Source) -> None:
     source.add_many()
-    with Path("/dev/full").open("wb") as full:
-        for name in ("claim", "source"):  # few bytes, and more than are kept back
-            ended = subprocess.run(
-                [*COMMAND, "export", "--from", source.address, "-", "--type", name],
-                check=False,
-                stdout=full,
-                stderr=subprocess.PIPE,
-                text=True,
-                cwd=REPOSITORY,
-                env=environment(EXPORT_KEY=KEY),
-                timeout=PATIENCE,
-            )
-            assert ended.returncode == 1, ended.stderr
-            assert ended.stderr.count("\n") == 1
-            assert "Error: stdout cannot be written: No space left on device." in ended.stderr
+    for name in ("claim", "source"):  # few bytes, and more than are kept back
+        export = ("export", "--from", source.address, "-", "--type", name)
+        ended = run_with_full_stdout(*export, EXPORT_KEY=KEY)
+        assert ended.returncode == 1, ended.stderr
+        assert ended.stderr.count("\n") == 1
+        assert "Error: stdout cannot be written: No space left on device." in ended.stderr
 
 
 @pytest.mark.sweep
